@@ -1,0 +1,100 @@
+"""``heightpose infer``: options in, results out. The work is in heightpose.runtime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+EPILOG = """\b
+Writes, for each input:
+  OUT/
+    <name of the input>/
+      height.json      the answer, or why there is none
+      poses.json       joints of every frame, in the frame's pixels
+      overlay.mp4      the video with skeleton, state and length drawn in
+      preview.png      the clearest frame of it
+      provenance.json  hashes, versions and settings
+
+\b
+Examples:
+  heightpose infer clip.mp4 --camera camera.json --sheet sheet.yaml
+  heightpose infer clips/ --camera camera.json --plane plane.json --out results --json
+  heightpose infer rtsp://camera/stream --camera camera.json --plane plane.json
+  heightpose infer clip.mp4 --camera camera.json --sheet sheet.yaml --sex female --age-months 6.5
+
+\b
+Exit codes: 0 measured, 2 usage or unreadable input, 3 rejected, 130 interrupted;
+with several inputs the worst of them.
+"""
+
+
+@click.command("infer", epilog=EPILOG)
+@click.argument("inputs", metavar="VIDEO...", nargs=-1, required=True)
+@click.option("--camera", type=click.Path(path_type=Path), help="Camera file (JSON).")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Layout of the printed sheet (YAML).")
+@click.option(
+    "--plane", type=click.Path(path_type=Path), help="Stored mattress plane of a fixed camera (JSON)."
+)
+@click.option(
+    "--camera-height-cm", type=click.FloatRange(min=10, max=1000), help="Camera's distance from the mattress."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("heightpose-results"), show_default=True,
+    help="Folder for the results; each input gets a folder of its own in it.",
+)  # fmt: skip
+@click.option("--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model.")
+@click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
+@click.option(
+    "--backend", type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]), default="auto",
+    show_default=True, help="What runs the networks; what is really active is printed.",
+)  # fmt: skip
+@click.option(
+    "--sex", type=click.Choice(["female", "male"]), help="For the WHO z-score; never used to measure."
+)
+@click.option(
+    "--age-months", type=click.FloatRange(min=0), help="For the WHO z-score; never used to measure."
+)
+@click.option(
+    "--json", "as_json", is_flag=True,
+    help="Print height.json on stdout and nothing else; for several inputs a JSON list, one line per input.",
+)  # fmt: skip
+@click.option("--blur-faces", is_flag=True, help="Make faces unrecognisable in overlay and preview.")
+@click.option("--no-overlay", is_flag=True, help="Write no overlay.mp4.")
+@click.option(
+    "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Look at every n-th frame only."
+)
+def infer(inputs: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Measure the infant in each VIDEO: a file, a picture, a folder of pictures (one clip), a stream address,
+    or a folder of videos (one clip each).
+
+    The last line on stdout is the answer: 68.4 cm (67.6-69.2)  41 of 120 frames
+    """
+    from heightpose.runtime.batch import Settings, expand_inputs, run_all, worst
+
+    settings = Settings(**options)
+    named, is_batch = expand_inputs(inputs)
+    codes: list[int] = []
+    first = True
+    if as_json and is_batch:
+        click.echo("[", nl=False)
+    for item in run_all(named, settings):
+        codes.append(item.code)
+        if item.error is not None and not is_batch:
+            raise item.error
+        if item.error is not None:
+            click.echo(f"error: {item.error}", err=True)
+        if as_json and is_batch:
+            click.echo(("" if first else ",") + "\n" + json.dumps(item.document, allow_nan=False), nl=False)
+        elif as_json:
+            click.echo(json.dumps(item.document, indent=2, allow_nan=False))
+        elif is_batch:
+            click.echo(f"{item.name}: {item.answer}")
+        else:
+            click.echo(item.answer)
+        first = False
+    if as_json and is_batch:
+        click.echo("\n]")
+    return worst(codes)

@@ -1,0 +1,149 @@
+"""The command line: one group, one module per verb, each loaded only when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from heightpose import __version__
+from heightpose.errors import EXIT_INTERRUPTED, EXIT_USAGE, HeightposeError
+
+#: One line per verb, kept here so that ``--help`` imports none of them.
+VERBS = {
+    "infer": "Measure the infant in a video, picture, folder or stream.",
+    "calibrate": "Find a camera's lens and pose; check a camera file.",
+    "sheet": "Draw a printable cot sheet with tags.",
+    "growth": "Plot measurements on the WHO curves.",
+    "eval": "Judge a model on a test set.",
+    "train": "Train a pose net or a detector.",
+    "synth": "Render a synthetic nursery with exact truth.",
+    "data": "Import, check and describe data sets and iterations.",
+    "ablate": "Run a matrix of trainings and compare them.",
+    "dashboard": "One page on how the models develop.",
+    "export": "Write a model for another runtime.",
+    "bench": "Measure speed and memory.",
+    "doctor": "Look for what is wrong with a run or an installation.",
+}
+
+_FOLDER = Path(__file__).resolve().parent
+
+
+class LazyGroup(click.Group):
+    """Finds verbs as modules beside this file; an unknown verb gets a suggestion."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [verb for verb in VERBS if (_FOLDER / f"{verb}.py").is_file()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"heightpose.cli.{cmd_name}")
+        commands = [c for c in vars(module).values() if isinstance(c, click.Command)]
+        named = [c for c in commands if c.name == cmd_name]
+        if not named:
+            raise click.ClickException(f"the verb '{cmd_name}' is not ready in this version")
+        return named[0]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in (known := self.list_commands(ctx)):
+            close = difflib.get_close_matches(args[0], known, 1)
+            hint = f"Did you mean '{close[0]}'?" if close else "See heightpose --help."
+            raise click.UsageError(f"no such verb: '{args[0]}'. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="heightpose")
+@click.option(
+    "--debug", is_flag=True, help="Show tracebacks and more messages; accepted anywhere on the line."
+)
+def cli(debug: bool) -> None:
+    """Crown-heel length of an infant, in centimetres, from an ordinary camera above the cot.
+
+    \b
+    Examples:
+      heightpose infer clip.mp4 --camera camera.json --sheet sheet.yaml
+      heightpose infer clips/ --camera camera.json --plane plane.json --out results
+      heightpose infer --help
+
+    Exit codes: 0 measured, 2 usage or unreadable input, 3 rejected, 130 interrupted.
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: run the command line and exit the process."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    end = args.index("--") if "--" in args else len(args)
+    debug = "--debug" in args[:end]
+    args = [a for i, a in enumerate(args) if i >= end or a != "--debug"]
+    logging.addLevelName(logging.WARNING, "warning: ")
+    logging.addLevelName(logging.INFO, "")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s%(message)s")
+    logging.getLogger("heightpose").setLevel(logging.DEBUG if debug else logging.INFO)
+    code = _run(args, debug)
+    _flush()
+    sys.exit(code)
+
+
+def _run(args: list[str], debug: bool) -> int:
+    try:
+        result = cli.main(args, prog_name="heightpose", standalone_mode=False)
+        return result if isinstance(result, int) and not isinstance(result, bool) else 0
+    except HeightposeError as error:
+        return _fail(error, str(error), error.exit_code, debug)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return EXIT_USAGE
+    except click.UsageError as error:
+        verb = error.ctx.command_path if error.ctx is not None else "heightpose"
+        return _fail(error, f"{error.format_message()} Help: {verb} --help", EXIT_USAGE, debug)
+    except click.ClickException as error:
+        return _fail(error, error.format_message(), EXIT_USAGE, debug)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away: nothing is left to tell it
+        _silence_stdout()
+        return EXIT_USAGE
+    except MemoryError as error:
+        return _fail(error, "not enough memory. Try a smaller video or --every 5", EXIT_USAGE, debug)
+    except Exception as error:
+        text = " ".join(f"unexpected {type(error).__name__}: {error}".split())
+        return _fail(error, f"{text}. Run again with --debug and report the traceback", 1, debug)
+
+
+def _fail(error: Exception, text: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo("error: " + " ".join(text.split()), err=True)
+    return code
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's own flush at exit does not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Errors a person can act on: what went wrong, where, what was expected, what was found, what to do next.
+
+Everything a user can cause is a :class:`HeightposeError`. The command line prints it as one line and exits
+with its ``exit_code``; a traceback appears only under ``--debug``.
+"""
+
+from __future__ import annotations
+
+EXIT_MEASURED = 0
+EXIT_USAGE = 2
+EXIT_REJECTED = 3
+EXIT_INTERRUPTED = 130
+
+
+class HeightposeError(Exception):
+    """A user-facing error.
+
+    Args:
+        what: what went wrong, in plain words.
+        where: the file, item or field it went wrong in.
+        expected: what would have been right.
+        got: what was found instead.
+        hint: what to do next.
+    """
+
+    exit_code = EXIT_USAGE
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object | None = None,
+        expected: object | None = None,
+        got: object | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what, self.where, self.expected, self.got, self.hint = what, where, expected, got, hint
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where is not None else self.what
+        if self.expected is not None or self.got is not None:
+            parts = []
+            if self.expected is not None:
+                parts.append(f"expected {self.expected}")
+            if self.got is not None:
+                parts.append(f"got {self.got}")
+            text += f" ({', '.join(parts)})"
+        if self.hint is not None:
+            text += f". {self.hint}"
+        return " ".join(text.split())  # always one line
+
+
+class InputError(HeightposeError):
+    """A picture, video or stream that cannot be read."""
+
+
+class FileFormatError(HeightposeError):
+    """A camera, sheet, plane, data set or weights file whose content is not what it must be."""
+
+
+class ConfigError(HeightposeError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+
+class MissingExtraError(HeightposeError):
+    """An optional dependency that this verb needs is not installed."""
+
+    def __init__(self, package: str, extra: str, verb: str) -> None:
+        super().__init__(
+            f"'{verb}' needs the package '{package}', which is not installed",
+            hint=f"Install it with: pip install 'heightpose[{extra}]'",
+        )

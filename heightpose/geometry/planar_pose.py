@@ -1,0 +1,132 @@
+"""The mathematics of a planar pose: tags that agree, both IPPE solutions, their refinement and their error.
+
+Nothing here judges whether a pose can be trusted; :mod:`heightpose.geometry.plane` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+
+import cv2
+import numpy as np
+from scipy.optimize import least_squares
+
+from heightpose.geometry.camera import Camera
+
+_MAX_PAIRS = 400
+_SOFT_PX = 0.5  # residuals beyond this count linearly
+_LEAST_SIGMA_PX = 0.25  # corners are never taken to be better than this when errors are propagated
+
+
+@dataclass(frozen=True, eq=False)
+class PoseFit:
+    """One solution: ``x_cam = R @ x + t_cm``.
+
+    Attributes:
+        R: ``(3, 3)``.
+        t_cm: ``(3,)``.
+        rms_px: reprojection error per point.
+        height_sd_cm: standard error of the camera's distance from the plane.
+    """
+
+    R: np.ndarray
+    t_cm: np.ndarray
+    rms_px: float
+    height_sd_cm: float
+
+
+def consensus(corners: np.ndarray, model: np.ndarray, camera: Camera, tolerance_px: float) -> np.ndarray:
+    """The tags that agree with the homography, from one pair of tags, that pleases most tags best (MSAC).
+
+    Args:
+        corners: ``(M, 4, 2)`` frame pixels.
+        model: ``(M, 4, 2)`` cm on the mattress.
+        tolerance_px: rms over a tag's corners up to which it agrees.
+
+    Returns:
+        ``(M,)`` bool.
+    """
+    count = len(model)
+    slopes = camera.undistort(corners.reshape(-1, 2)).reshape(count, 4, 2)
+    pairs: list[tuple[int, ...]] = list(combinations(range(count), 2)) if count > 1 else [(0,)]
+    if len(pairs) > _MAX_PAIRS:
+        chosen = np.random.default_rng(0).choice(len(pairs), _MAX_PAIRS, replace=False)
+        pairs = [pairs[i] for i in chosen]
+    best, best_cost = np.zeros(count, dtype=bool), np.inf
+    flat = np.concatenate([model.reshape(-1, 2), np.ones((4 * count, 1))], axis=1)
+    for pair in pairs:
+        rows = list(pair)
+        homography, _ = cv2.findHomography(model[rows].reshape(-1, 2), slopes[rows].reshape(-1, 2))
+        if homography is None:
+            continue
+        rays = flat @ np.asarray(homography).T
+        if np.median(rays[:, 2]) < 0:
+            rays = -rays
+        error = np.linalg.norm(camera.project(rays).reshape(count, 4, 2) - corners, axis=2)
+        rms = np.sqrt(np.mean(error**2, axis=1))
+        cost = float((np.minimum(rms / tolerance_px, 1.0) ** 2).sum())
+        if cost < best_cost:
+            best, best_cost = rms <= tolerance_px, cost
+    return best
+
+
+def solve(pts_cm: np.ndarray, kpts_frame: np.ndarray, camera: Camera) -> list[PoseFit]:
+    """Both poses of a planar target that have the camera above it and the target in front, best first.
+
+    Args:
+        pts_cm: ``(N, 3)`` with z = 0, N >= 4.
+        kpts_frame: ``(N, 2)`` frame pixels.
+    """
+    slopes = camera.undistort(kpts_frame)[:, None]
+    try:
+        _, rvecs, tvecs, _ = cv2.solvePnPGeneric(pts_cm, slopes, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE)
+    except cv2.error:  # degenerate points
+        return []
+    found = []
+    for rvec, tvec in zip(rvecs, tvecs, strict=True):
+        fit = _refine(cv2.Rodrigues(rvec)[0], np.ravel(tvec), pts_cm, kpts_frame, camera)
+        above = (-fit.R.T @ fit.t_cm)[2] > 0
+        if above and ((pts_cm @ fit.R.T + fit.t_cm)[:, 2] > 0).all():
+            found.append(fit)
+    return sorted(found, key=lambda fit: fit.rms_px)
+
+
+def _refine(
+    R: np.ndarray, t_cm: np.ndarray, pts_cm: np.ndarray, kpts_frame: np.ndarray, camera: Camera
+) -> PoseFit:
+    """Robust reprojection fit from a first pose."""
+
+    def turned(step: np.ndarray) -> np.ndarray:
+        return np.asarray(cv2.Rodrigues(step[:3])[0]) @ R  # a small turn on top: no trouble near half turns
+
+    def residuals(step: np.ndarray) -> np.ndarray:
+        return (camera.project(pts_cm @ turned(step).T + t_cm + step[3:]) - kpts_frame).ravel()
+
+    distance = max(float(np.linalg.norm(t_cm)), 1e-6)
+    scale = np.array([1.0, 1.0, 1.0, distance, distance, distance])
+    fit = least_squares(residuals, np.zeros(6), loss="soft_l1", f_scale=_SOFT_PX, x_scale=scale, xtol=1e-12)
+    best_R, best_t = turned(fit.x), t_cm + fit.x[3:]
+    rms_px = float(np.sqrt((residuals(fit.x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
+    jacobian = _jacobian(residuals, fit.x, scale)
+    return PoseFit(best_R, best_t, rms_px, _height_sd(best_R, best_t, jacobian, rms_px))
+
+
+def _jacobian(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Central differences: least_squares' own Jacobian carries the robust loss's weights."""
+    columns = []
+    for axis, size in enumerate(1e-6 * scale):
+        step = np.zeros(len(x))
+        step[axis] = size
+        columns.append((function(x + step) - function(x - step)) / (2 * size))
+    return np.stack(columns, axis=1)
+
+
+def _height_sd(R: np.ndarray, t_cm: np.ndarray, jacobian: np.ndarray, rms_px: float) -> float:
+    sigma = max(rms_px / np.sqrt(2.0), _LEAST_SIGMA_PX)  # per coordinate
+    cov = np.linalg.pinv(jacobian.T @ jacobian) * sigma**2
+    # height = -n.t with n = R[:, 2]; a small turn w moves n by w x n, hence the height by -w.(n x t).
+    normal = R[:, 2]
+    gradient = np.concatenate([-np.cross(normal, t_cm), -normal])
+    return float(np.sqrt(max(gradient @ cov @ gradient, 0.0)))

@@ -1,0 +1,326 @@
+"""The mattress plane: where the camera stands over the cot, and the way from pixels to centimetres.
+
+The pose is found from the printed sheet's tags (or four corners of the mattress): a homography consensus over
+pairs of tags throws out tags that are bent, displaced or misread; both solutions of the planar pose (IPPE,
+Collins & Bartoli 2014) are refined on the reprojection error in the distorted picture, and the better one has
+to be clearly better. A plane that cannot be trusted is a :class:`PlaneError`, never a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from heightpose.errors import EXIT_REJECTED, ConfigError, FileFormatError, HeightposeError
+from heightpose.geometry import planar_pose
+from heightpose.geometry.camera import Camera, as_floats, read_json
+from heightpose.geometry.sheet import SheetLayout, TagView
+from heightpose.types import Reason, require_finite, require_shape
+
+_MIN_TAGS = 3
+_MAX_TILT_DEG = 65.0  # from straight down, seen from the middle of the points; flatter than this is edge-on
+_HEIGHT_RANGE_CM = (15.0, 1000.0)
+_MAX_HEIGHT_SD = 0.03  # of the height: what corner noise alone may do to it
+_AGAIN = "Please check that the sheet lies flat, uncovered and in view, and record again."
+
+
+class PlaneError(HeightposeError):
+    """No trustworthy mattress plane: the clip is rejected.
+
+    Attributes:
+        code: stable, for programs: sheet_not_found, too_few_tags, sheet_inconsistent, camera_moved,
+            plane_imprecise, plane_ambiguous, camera_below_mattress, camera_too_flat,
+            camera_height_implausible or corners_inconsistent.
+        text: what a parent can do about it.
+    """
+
+    exit_code = EXIT_REJECTED
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code, self.text = code, text
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(self.code, self.text)
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """The camera's pose over the mattress: ``x_cam = R @ x_mattress + t_cm``.
+
+    Attributes:
+        R: ``(3, 3)`` rotation, mattress frame to camera.
+        t_cm: ``(3,)`` translation.
+        rms_px: reprojection error per point; None where the plane was not fitted here.
+        tags: how many tags it rests on.
+        source: where it comes from: tags, corners, height or a file.
+        height_sd_cm: standard error of the height from the fit; None where not fitted here.
+    """
+
+    R: np.ndarray
+    t_cm: np.ndarray
+    rms_px: float | None = None
+    tags: int = 0
+    source: str = "file"
+    height_sd_cm: float | None = None
+
+    def __post_init__(self) -> None:
+        R, t = np.array(self.R, dtype=np.float64), np.array(self.t_cm, dtype=np.float64)
+        require_shape("R", R, (3, 3))
+        require_shape("t_cm", t, (3,))
+        require_finite("R", R)
+        require_finite("t_cm", t)
+        if not np.allclose(R @ R.T, np.eye(3), atol=1e-6) or np.linalg.det(R) < 0:
+            raise ValueError("R: expected a rotation (orthonormal, determinant 1)")
+        if (-R.T @ t)[2] <= 0:
+            raise ValueError("t_cm: expected a camera above the mattress")
+        object.__setattr__(self, "R", R)
+        object.__setattr__(self, "t_cm", t)
+
+    @property
+    def camera_centre_cm(self) -> np.ndarray:
+        """``(3,)`` the camera's centre in the mattress frame."""
+        return -self.R.T @ self.t_cm
+
+    @property
+    def height_cm(self) -> float:
+        """Distance of the camera's centre from the mattress plane."""
+        return float(self.camera_centre_cm[2])
+
+    def to_frame(self, camera: Camera, pts_cm: np.ndarray) -> np.ndarray:
+        """Points in the mattress frame ``(N, 3)`` cm -> frame pixels ``(N, 2)``."""
+        pts = np.asarray(pts_cm, dtype=np.float64)
+        require_shape("pts_cm", pts, (None, 3))
+        return camera.project(pts @ self.R.T + self.t_cm)
+
+    def to_mattress(
+        self, camera: Camera, kpts_frame: np.ndarray, z_cm: np.ndarray | float = 0.0
+    ) -> np.ndarray:
+        """Where each pixel's ray meets the plane at height ``z_cm`` over the mattress.
+
+        Args:
+            camera: the camera for these frames.
+            kpts_frame: ``(N, 2)`` frame pixels.
+            z_cm: ``(N,)`` or one height for all, below the camera.
+
+        Returns:
+            ``(N, 3)`` cm in the mattress frame, finite; a ray at or above the horizon ends very far away.
+
+        Raises:
+            ValueError: a height at or above the camera.
+        """
+        slopes = camera.undistort(kpts_frame)
+        z = np.broadcast_to(np.asarray(z_cm, dtype=np.float64), (len(slopes),))
+        centre = self.camera_centre_cm
+        if (z >= centre[2]).any():
+            raise ValueError(f"z_cm: expected heights below {centre[2]:.1f} cm, got {z.max():.1f}")
+        rays = np.concatenate([slopes, np.ones((len(slopes), 1))], axis=1)
+        rays = rays / np.linalg.norm(rays, axis=1, keepdims=True) @ self.R
+        reach = (z - centre[2]) / np.minimum(rays[:, 2], -1e-4)
+        pts = centre + reach[:, None] * rays
+        pts[:, 2] = z
+        return pts
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plane:
+        """Read a plane file (JSON). Raises InputError or FileFormatError, naming the file and the field."""
+        data = read_json(path, "plane file")
+        if not isinstance(data, dict):
+            got = type(data).__name__
+            raise FileFormatError("not a plane file", where=path, expected="a JSON object", got=got)
+        R, t = as_floats(data.get("R"), (3, 3)), as_floats(data.get("t_cm"), (3,))
+        for field, value, want in (("R", R, "3x3 finite numbers"), ("t_cm", t, "three finite numbers")):
+            if value is None:
+                what = f"plane field '{field}' is not valid"
+                raise FileFormatError(what, where=path, expected=want, got=data.get(field))
+        assert R is not None
+        assert t is not None
+        if not np.allclose(R @ R.T, np.eye(3), atol=5e-3) or np.linalg.det(R) < 0:
+            what = "plane field 'R' is not a rotation"
+            raise FileFormatError(what, where=path, expected="orthonormal, determinant 1", got=R.tolist())
+        u, _, vt = np.linalg.svd(R)  # files round their numbers: take the nearest rotation
+        R = u @ vt
+        if (-R.T @ t)[2] <= 0:
+            raise FileFormatError(
+                "the plane file puts the camera below the mattress",
+                where=path,
+                expected="the map from the mattress frame (z up) to the camera",
+                got=f"a camera height of {(-R.T @ t)[2]:.1f} cm",
+                hint="Perhaps it holds the inverse map, or z points down",
+            )
+        return cls(R, t, source="file")
+
+    def to_dict(self) -> dict:
+        """The plane file's content; what is beyond R and t_cm is for the record."""
+        record = {
+            "source": self.source,
+            "tags": self.tags,
+            "rms_px": self.rms_px,
+            "height_cm": self.height_cm,
+        }
+        return {"R": self.R.tolist(), "t_cm": self.t_cm.tolist(), **record}
+
+
+def plane_from_height(height_cm: float) -> Plane:
+    """A camera that looks straight down from ``height_cm``: for when neither sheet nor plane is there.
+
+    Raises:
+        ConfigError: the height is not plausible.
+    """
+    if not (np.isfinite(height_cm) and _HEIGHT_RANGE_CM[0] <= height_cm <= _HEIGHT_RANGE_CM[1]):
+        want = "{:.0f} to {:.0f} cm".format(*_HEIGHT_RANGE_CM)
+        raise ConfigError("the camera height is out of range", expected=want, got=height_cm)
+    return Plane(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, float(height_cm)]), source="height")
+
+
+def plane_from_corners(corners_frame: np.ndarray, size_cm: tuple[float, float], camera: Camera) -> Plane:
+    """The plane from the four corners of the mattress, given in either sense and from any corner on.
+
+    The corners are taken clockwise as seen from above, the first one as (-x, +y) or, where the mattress's
+    shape says otherwise, as the next one. Both ends of a mattress look alike: x and y may both be reversed.
+
+    Args:
+        corners_frame: ``(4, 2)`` frame pixels.
+        size_cm: (across, along) the cot.
+
+    Raises:
+        PlaneError: the points do not look like such a mattress from above.
+    """
+    corners = np.asarray(corners_frame, dtype=np.float64)
+    require_shape("corners_frame", corners, (4, 2))
+    require_finite("corners_frame", corners)
+    spread = corners - corners.mean(axis=0)
+    clockwise = np.argsort(np.arctan2(spread[:, 1], spread[:, 0]))  # y points down: ascending is clockwise
+    corners = corners[np.roll(clockwise, -int(np.nonzero(clockwise == 0)[0][0]))]
+    half = np.asarray(size_cm, dtype=np.float64) / 2.0
+    model = np.array([[-1, 1], [1, 1], [1, -1], [-1, -1]]) * half
+    diagonal = float(np.linalg.norm(np.ptp(corners, axis=0)))
+    plausible = 0.02 * diagonal
+    best: Plane | None = None
+    error = PlaneError(
+        "corners_inconsistent",
+        "The four corners do not fit a mattress of this size. Please mark them again, and check the size.",
+    )
+    for turn in (0, 1):
+        try:
+            plane = _fit(np.roll(corners, -turn, axis=0)[None], model[None], camera, "corners")
+        except PlaneError as problem:
+            error = problem
+            continue
+        assert plane.rms_px is not None
+        limit = plausible if best is None or best.rms_px is None else min(plausible, 0.5 * best.rms_px)
+        if plane.rms_px < limit:
+            best = plane
+    if best is None:
+        raise error
+    return best
+
+
+def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -> Plane:
+    """The plane from the tags seen over a clip of a camera that stands still.
+
+    Args:
+        views: the tags of each looked-at frame.
+        camera: the camera for these frames.
+        layout: the sheet.
+
+    Raises:
+        PlaneError: no sheet, too few tags that agree, or a pose that cannot be trusted.
+    """
+    ids, corners, jitter_px = _medians(views, layout)
+    need = min(_MIN_TAGS, len(layout.tags))
+    if not len(ids):
+        raise PlaneError("sheet_not_found", f"The printed sheet was not found in the video. {_AGAIN}")
+    if len(ids) < need:
+        text = f"Only {len(ids)} of the sheet's {len(layout.tags)} tags were seen; it takes {need}. {_AGAIN}"
+        raise PlaneError("too_few_tags", text)
+    if jitter_px > 0.01 * np.hypot(*camera.size_wh):
+        text = "The camera moved during the recording. Please fix it in place above the cot and record again."
+        raise PlaneError("camera_moved", text)
+    model = np.stack([layout.tags[tag] for tag in ids.tolist()])
+    px_per_cm = float(np.median(_sides(corners) / _sides(model)))
+    keep = planar_pose.consensus(corners, model, camera, max(2.0, 0.5 * px_per_cm))
+    for _ in range(4):
+        _require_agreement(int(keep.sum()), len(ids), need)
+        plane = _fit(corners[keep], model[keep], camera, "tags")
+        rms = _tag_rms(plane, camera, corners, model)
+        limit = min(max(0.75, 0.1 * px_per_cm, 3.0 * float(np.median(rms[keep]))), max(2.0, 0.5 * px_per_cm))
+        again = rms <= limit
+        if np.array_equal(again, keep):
+            break
+        keep = again
+    assert plane.rms_px is not None
+    if plane.rms_px > max(1.0, 0.3 * px_per_cm):
+        raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
+    return plane
+
+
+def _require_agreement(agreeing: int, seen: int, need: int) -> None:
+    if agreeing < max(need, 0.5 * seen):
+        text = (
+            f"Only {agreeing} of the {seen} tags seen are where the sheet file says: "
+            f"the sheet is folded, or it is another one. {_AGAIN}"
+        )
+        raise PlaneError("sheet_inconsistent", text)
+
+
+def _medians(views: list[TagView], layout: SheetLayout) -> tuple[np.ndarray, np.ndarray, float]:
+    """Ids ``(M,)``, corners ``(M, 4, 2)`` as medians over the frames, and their typical stray (px)."""
+    seen: dict[int, list[np.ndarray]] = {}
+    for view in views:
+        for tag, quad in zip(view.ids.tolist(), view.corners_frame, strict=True):
+            if tag in layout.tags:
+                seen.setdefault(tag, []).append(quad)
+    ids = np.array(sorted(seen), dtype=np.intp)
+    if not len(ids):
+        return ids, np.zeros((0, 4, 2)), 0.0
+    medians = {tag: np.median(np.stack(quads), axis=0) for tag, quads in seen.items()}
+    # Per tag, then over tags: one tag that a hand pushes about is no moving camera.
+    stray = [np.median(np.linalg.norm(np.stack(quads) - medians[tag], axis=2)) for tag, quads in seen.items()]
+    return ids, np.stack([medians[tag] for tag in ids.tolist()]), float(np.median(stray))
+
+
+def _fit(corners: np.ndarray, model: np.ndarray, camera: Camera, source: str) -> Plane:
+    """The pose from ``(M, 4, 2)`` corners and where they are on the mattress (cm), if it can be trusted."""
+    kpts, pts = corners.reshape(-1, 2), _on_mattress(model)
+    fits = planar_pose.solve(pts, kpts, camera)
+    if not fits:
+        text = "The camera seems to look at the mattress from below: the points are mirrored or out of order."
+        raise PlaneError("camera_below_mattress", text)
+    best = fits[0]
+    for other in fits[1:]:
+        apart = np.rad2deg(np.arccos(np.clip(other.R[:, 2] @ best.R[:, 2], -1, 1)))
+        if apart > 5.0 and other.rms_px < 1.2 * best.rms_px + 0.1:
+            text = f"The sheet is too small in the picture to tell its tilt. {_AGAIN}"
+            raise PlaneError("plane_ambiguous", text)
+    centre = -best.R.T @ best.t_cm
+    tilt = np.rad2deg(np.arctan2(np.linalg.norm((centre - pts.mean(axis=0))[:2]), centre[2]))
+    if tilt > _MAX_TILT_DEG:
+        text = "The camera looks at the mattress from the side. Please mount it above the cot, looking down."
+        raise PlaneError("camera_too_flat", text)
+    if not _HEIGHT_RANGE_CM[0] <= centre[2] <= _HEIGHT_RANGE_CM[1]:
+        text = f"A camera {centre[2]:.0f} cm above the mattress: please check the sheet and camera files."
+        raise PlaneError("camera_height_implausible", text)
+    if source == "tags" and best.height_sd_cm > _MAX_HEIGHT_SD * centre[2]:
+        text = f"Too little of the printed sheet can be seen to measure with it. {_AGAIN}"
+        raise PlaneError("plane_imprecise", text)
+    tags = len(model) if source == "tags" else 0
+    return Plane(best.R, best.t_cm, best.rms_px, tags, source, best.height_sd_cm)
+
+
+def _tag_rms(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray) -> np.ndarray:
+    error = plane.to_frame(camera, _on_mattress(model)).reshape(corners.shape) - corners
+    return np.sqrt((error**2).sum(axis=2).mean(axis=1))
+
+
+def _on_mattress(model: np.ndarray) -> np.ndarray:
+    """Corners ``(M, 4, 2)`` cm -> points ``(4 M, 3)`` with z = 0."""
+    flat = model.reshape(-1, 2)
+    return np.concatenate([flat, np.zeros((len(flat), 1))], axis=1)
+
+
+def _sides(quads: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(np.roll(quads, -1, axis=1) - quads, axis=2).mean(axis=1)

@@ -1,0 +1,59 @@
+"""WHO length-for-age, 0 to 24 months (WHO Child Growth Standards, 2006), by the LMS method with L = 1.
+
+z = (length / M - 1) / S. M and S are interpolated linearly between the table's months. These numbers describe a
+measured length; they never take part in measuring it.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from importlib import resources
+
+import numpy as np
+from scipy.stats import norm
+
+from heightpose.errors import ConfigError
+
+SEXES = ("female", "male")
+TABLE = "who_length_for_age_0_24_months.csv"
+
+
+@cache
+def _table() -> dict[str, np.ndarray]:
+    text = resources.files("heightpose.data").joinpath(TABLE).read_text(encoding="utf-8")
+    rows: dict[str, list[list[float]]] = {sex: [] for sex in SEXES}
+    for row in csv.DictReader(text.splitlines()):
+        rows[row["sex"]].append([float(row["month"]), float(row["M"]), float(row["S"])])
+    return {sex: np.array(sorted(values)) for sex, values in rows.items()}
+
+
+def median_and_spread(sex: str, age_months: float) -> tuple[float, float]:
+    """WHO median length in cm and coefficient of variation S for a sex and age.
+
+    Raises:
+        ConfigError: the sex is not in the table or the age lies outside 0-24 months.
+    """
+    if sex not in SEXES:
+        raise ConfigError("unknown sex", expected=" or ".join(SEXES), got=sex)
+    if not 0.0 <= age_months <= 24.0:
+        raise ConfigError("age outside the WHO table", expected="0 to 24 months", got=f"{age_months:g}")
+    table = _table()[sex]
+    return tuple(float(np.interp(age_months, table[:, 0], table[:, k])) for k in (1, 2))  # type: ignore[return-value]
+
+
+def z_score(sex: str, age_months: float, length_cm: float) -> float:
+    """z of a length for sex and age."""
+    median, spread = median_and_spread(sex, age_months)
+    return (length_cm / median - 1.0) / spread
+
+
+def percentile(z: float) -> float:
+    """Percentile (0-100) of a z-score."""
+    return float(100.0 * norm.cdf(z))
+
+
+def length_for_z(sex: str, age_months: float, z: float) -> float:
+    """Length in cm at a z-score for sex and age."""
+    median, spread = median_and_spread(sex, age_months)
+    return median * (1.0 + spread * z)

@@ -1,0 +1,215 @@
+"""Runtimes behind one small interface: a batch of pictures in, an array out.
+
+Each backend says which device and which precision it really runs with: asked of the runtime after
+compilation, not repeated from the request.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heightpose.errors import ConfigError, FileFormatError, MissingExtraError
+from heightpose.runtime.modelfile import ModelFile, read_model_file
+
+NAMES = ("openvino", "onnxruntime", "torch")
+
+#: The file form a backend reads.
+_READS = {"openvino": ".onnx", "onnxruntime": ".onnx", "torch": ".safetensors"}
+
+
+@dataclass(frozen=True)
+class Active:
+    """What is really running: backend name, device, precision ("f32", "bf16", ...) and number of threads."""
+
+    name: str
+    device: str
+    precision: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.device}, {self.precision}, {self.threads} threads"
+
+
+class Backend(ABC):
+    """A loaded network.
+
+    Attributes:
+        active: the device and precision in use.
+    """
+
+    active: Active
+    _path: Path
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Run the network.
+
+        Args:
+            batch: ``(N, 3, H, W)`` float32 RGB, 0..255.
+
+        Returns:
+            The network's output, ``(N, ...)`` float32.
+
+        Raises:
+            FileFormatError: the weights are broken (the output is not finite).
+        """
+        out = np.asarray(self._run(np.ascontiguousarray(batch, dtype=np.float32)), dtype=np.float32)
+        # One sum is enough to notice: NaN and infinity survive it.
+        if len(out) and not np.isfinite(out.sum(dtype=np.float64)):
+            raise FileFormatError(
+                "the network gives values that are not numbers",
+                where=self._path,
+                hint="Use an intact model file",
+            )
+        return out
+
+    @abstractmethod
+    def _run(self, batch: np.ndarray) -> Any: ...
+
+
+def resolve(name: str, path: Path) -> tuple[str, Path]:
+    """The backend to use and the file it reads.
+
+    ``auto`` takes the first backend that is installed and can read the file. A backend that reads the other
+    form takes the file of the same name beside it.
+
+    Raises:
+        ConfigError: an unknown name, or no file that the backend can read.
+        MissingExtraError: the backend named is not installed.
+    """
+    if name not in (*NAMES, "auto"):
+        raise ConfigError("unknown backend", expected=", ".join(("auto", *NAMES)), got=name)
+    if name != "auto" and importlib.util.find_spec(name) is None:
+        raise MissingExtraError(name, "all", f"--backend {name}")
+    for candidate in NAMES if name == "auto" else (name,):
+        file = path.with_suffix(_READS[candidate])
+        if importlib.util.find_spec(candidate) is None or not file.is_file():
+            continue
+        # auto must not leave the file that was named for its neighbour.
+        if name != "auto" or file == path:
+            return candidate, file
+    suffix = path.suffix if name == "auto" else _READS[name]
+    raise ConfigError(
+        f"no installed backend reads this {suffix} file"
+        if name == "auto"
+        else f"{name} needs a {suffix} file",
+        where=path,
+        hint="Give an .onnx file, or install heightpose[train] for .safetensors",
+    )
+
+
+def load_backend(
+    path: Path, name: str = "auto", *, precision: str = "auto", threads: int | None = None
+) -> tuple[Backend, ModelFile]:
+    """Load a network.
+
+    Args:
+        path: an .onnx or .safetensors file.
+        name: "auto", "openvino", "onnxruntime" or "torch".
+        precision: "auto" (bf16 where the processor has it, else f32), "f32" or "bf16"; OpenVINO only, the
+            others run in f32.
+        threads: processor threads; None for one per core this process may use.
+
+    Raises:
+        ConfigError, MissingExtraError: see :func:`resolve`.
+        FileFormatError: the file is not a model, or the runtime refuses it.
+    """
+    if precision not in ("auto", "f32", "bf16"):
+        raise ConfigError("unknown precision", expected="auto, f32 or bf16", got=precision)
+    name, file = resolve(name, path)
+    model_file = read_model_file(file)
+    count = threads if threads is not None else len(os.sched_getaffinity(0))
+    try:
+        if name == "openvino":
+            return OpenVinoBackend(file, precision, count), model_file
+        if name == "onnxruntime":
+            return OnnxRuntimeBackend(file, count), model_file
+        return TorchBackend(file, count), model_file
+    except (RuntimeError, ValueError) as error:  # what the runtimes raise for a graph they cannot load
+        text = " ".join(str(error).split())
+        raise FileFormatError(
+            f"{name} cannot load this model", where=file, got=text[:200], hint="Export it again"
+        ) from error
+
+
+class OpenVinoBackend(Backend):
+    """OpenVINO on the processor, tuned for the latency of one clip."""
+
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        import openvino as ov
+
+        self._path = path
+        core = ov.Core()
+        capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        # Asking for bf16 on a processor without it is accepted and then emulated slowly or ignored.
+        hint = "bf16" if capable and precision != "f32" else "f32"
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        self._model = core.compile_model(core.read_model(path), "CPU", settings)
+        self._request = self._model.create_infer_request()
+        kind = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.active = Active(
+            "openvino " + ov.__version__.split("-")[0],
+            ",".join(self._model.get_property("EXECUTION_DEVICES")),
+            kind,
+            int(self._model.get_property("INFERENCE_NUM_THREADS")),
+        )
+
+    def _run(self, batch: np.ndarray) -> Any:
+        self._request.infer([batch], share_inputs=True)
+        return self._request.get_output_tensor(0).data.copy()
+
+
+class OnnxRuntimeBackend(Backend):
+    """ONNX Runtime on the processor, f32."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime as ort
+
+        self._path = path
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no importable base class
+            raise RuntimeError(str(error)) from error
+        self._input = self._session.get_inputs()[0].name
+        device = self._session.get_providers()[0].removesuffix("ExecutionProvider")
+        self.active = Active(f"onnxruntime {ort.__version__}", device, "f32", threads)
+
+    def _run(self, batch: np.ndarray) -> Any:
+        return self._session.run(None, {self._input: batch})[0]
+
+
+class TorchBackend(Backend):
+    """PyTorch in f32, on CUDA when there is one."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import torch
+
+        from heightpose.models.checkpoint import load_weights
+
+        self._torch, self._path = torch, path
+        torch.set_num_threads(threads)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        model, _ = load_weights(path)
+        model = model.float().eval().to(self._device, memory_format=torch.channels_last)
+        self._forward = getattr(model, "forward_export", model)
+        label = torch.cuda.get_device_name() if self._device == "cuda" else "CPU"
+        self.active = Active(f"torch {torch.__version__}", label, "f32", threads)
+
+    def _run(self, batch: np.ndarray) -> Any:
+        torch = self._torch
+        with torch.inference_mode():
+            image = torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last)
+            return self._forward(image).float().cpu().numpy()

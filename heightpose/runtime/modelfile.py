@@ -1,0 +1,198 @@
+"""What a weights file says about itself, read without loading any runtime.
+
+Both forms carry the same JSON under the key ``heightpose``: an ONNX file among its ``metadata_props``, a
+safetensors file in its header. Only the few bytes of metadata are parsed; a hostile file can at most be
+refused.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from heightpose.errors import ConfigError, FileFormatError, HeightposeError
+
+WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
+SHIPPED = ("fast", "accurate")
+
+#: A header larger than this is not one of ours.
+_MAX_METADATA = 1 << 20
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A weights file and what it says it holds.
+
+    Attributes:
+        kind: "pose" or "detector".
+        joints: names of the joints, in the order of the output's channels; empty for a detector.
+        input_wh: (width, height) of the input in px.
+        heatmap_wh, sigma: (width, height) of the heatmaps and their Gaussian in heatmap px; pose files only.
+        meta: the whole JSON object.
+    """
+
+    path: Path
+    kind: str
+    joints: tuple[str, ...]
+    input_wh: tuple[int, int]
+    heatmap_wh: tuple[int, int]
+    sigma: float
+    meta: dict[str, Any]
+
+
+def shipped_path(name: str) -> Path:
+    """Where a shipped model lies. ``name`` is "fast", "accurate" or "detector"."""
+    stem = "detector" if name == "detector" else f"pose-{name}"
+    return WEIGHTS_DIR / f"{stem}.onnx"
+
+
+def find_model(name_or_path: str) -> Path:
+    """The file behind ``--model``: a shipped name or a path.
+
+    Raises:
+        ConfigError: a shipped model that this installation lacks, or a path that does not exist.
+    """
+    if name_or_path in (*SHIPPED, "detector"):
+        path = shipped_path(name_or_path)
+        if not path.is_file():
+            there = [n for n in SHIPPED if shipped_path(n).is_file()]
+            use = (
+                f"Use --model {there[0]}" if there and name_or_path != "detector" else "Reinstall heightpose"
+            )
+            raise ConfigError(f"the model '{name_or_path}' is not part of this installation", hint=use)
+        return path
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ConfigError(
+            "no such model",
+            where=name_or_path,
+            expected=f"{', '.join(SHIPPED)} or a path to an .onnx or .safetensors file",
+            hint="Check the spelling of --model",
+        )
+    return path
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read and check a weights file's metadata.
+
+    Raises:
+        FileFormatError: not an ONNX or safetensors file, or one without our metadata.
+    """
+    readers = {".onnx": _onnx_metadata, ".safetensors": _safetensors_metadata}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise FileFormatError("not a model file", where=path, expected="an .onnx or .safetensors file")
+    try:
+        with path.open("rb") as file:
+            text = reader(file, path.stat().st_size)
+    except OSError as error:
+        raise FileFormatError(f"cannot be read: {error.strerror}", where=path) from error
+    except (ValueError, struct.error, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
+    if text is None:
+        raise FileFormatError(
+            "the file does not say what it holds",
+            where=path,
+            expected="metadata under the key 'heightpose'",
+            hint="Export the model with: heightpose export",
+        )
+    try:
+        meta = json.loads(text)
+        return _checked(path, meta)
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(
+            "the model's metadata is not what it must be",
+            where=path,
+            got=f"{type(error).__name__}: {error}",
+            hint="Export the model with: heightpose export",
+        ) from error
+
+
+def _checked(path: Path, meta: dict[str, Any]) -> ModelFile:
+    kind = meta["kind"]
+    if kind not in ("pose", "detector"):
+        raise ValueError(f"kind is 'pose' or 'detector', got {kind!r}")
+    input_wh = _size(meta.get("input_wh", [256, 256]))
+    if kind == "detector":
+        return ModelFile(path, kind, (), input_wh, input_wh, 0.0, meta)
+    joints = tuple(str(name) for name in meta["joints"])
+    heatmap_wh = _size(meta.get("heatmap_wh", [input_wh[0] // 4, input_wh[1] // 4]))
+    sigma = float(meta.get("sigma", 2.0))
+    if not joints or not 0.0 < sigma < 100.0:
+        raise ValueError(f"joints {joints}, sigma {sigma}")
+    return ModelFile(path, kind, joints, input_wh, heatmap_wh, sigma, meta)
+
+
+def _size(value: Any) -> tuple[int, int]:
+    width, height = (int(v) for v in value)
+    if not (8 <= width <= 4096 and 8 <= height <= 4096):
+        raise ValueError(f"a size of {width}x{height}")
+    return width, height
+
+
+def _damaged(path: Path, error: Exception) -> HeightposeError:
+    return FileFormatError("the model file is damaged", where=path, got=str(error), hint="Copy it again")
+
+
+def _safetensors_metadata(file: BinaryIO, size: int) -> str | None:
+    (length,) = struct.unpack("<Q", file.read(8))
+    if length > min(size, 100 * _MAX_METADATA):
+        raise ValueError(f"a header of {length} bytes in a file of {size}")
+    header = json.loads(file.read(length))
+    value = header.get("__metadata__", {}).get("heightpose") if isinstance(header, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _onnx_metadata(file: BinaryIO, size: int) -> str | None:
+    """``ModelProto.metadata_props`` (field 14) of an ONNX file; all else, the graph too, is skipped."""
+    found = None
+    for field, start, length in _fields(file, size):
+        if field == 14 and length <= _MAX_METADATA:
+            file.seek(start)
+            entry = _entry(file.read(length))
+            if entry.get(1) == b"heightpose":
+                found = entry.get(2, b"").decode("utf-8")
+            file.seek(start + length)
+    return found
+
+
+def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
+    """(field number, start, length) of the length-delimited fields of a protobuf message, in file order."""
+    while file.tell() < size:
+        key = _varint(file)
+        field, wire = key >> 3, key & 7
+        if wire == 0:
+            _varint(file)
+        elif wire in (1, 5):
+            file.seek(8 if wire == 1 else 4, 1)
+        elif wire == 2:
+            length, start = _varint(file), file.tell()
+            if start + length > size:
+                raise ValueError(f"a field of {length} bytes at {start} in a file of {size}")
+            yield field, start, length
+            file.seek(start + length)
+        else:
+            raise ValueError(f"not an ONNX file (wire type {wire})")
+
+
+def _entry(data: bytes) -> dict[int, bytes]:
+    import io
+
+    file = io.BytesIO(data)
+    return {field: data[start : start + length] for field, start, length in _fields(file, len(data))}
+
+
+def _varint(file: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            raise ValueError("the file ends in the middle of a field")
+        value |= (byte[0] & 0x7F) << shift
+        if not byte[0] & 0x80:
+            return value
+    raise ValueError("not an ONNX file")

@@ -1,0 +1,211 @@
+"""The result files of one clip, each written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import av
+import cv2
+import numpy as np
+
+from heightpose.runtime.atomic import atomic_path, cannot_write
+from heightpose.runtime.poselog import PoseLog
+from heightpose.skeleton import Skeleton
+from heightpose.types import FrameResult, Measurement
+
+#: Ticks per second of the overlay's clock: every common rate and millisecond times are near-exact in it.
+_TICKS = 90_000
+
+
+def height_document(
+    measurement: Measurement,
+    *,
+    decoded: int,
+    z_score: float | None = None,
+    percentile: float | None = None,
+    interrupted: bool = False,
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of height.json; see the README for each field.
+
+    Args:
+        decoded: frames decoded; ``measurement.frames_total`` counts those that were looked at.
+        extra: further top-level fields, plain JSON values.
+    """
+    interval = measurement.interval_cm
+    document: dict[str, Any] = {
+        "status": measurement.status,
+        "reasons": [reason.as_dict() for reason in measurement.reasons],
+        "length_cm": _rounded(measurement.length_cm, 2),
+        # Rounded outwards, so that rounding never leaves the length outside its own interval.
+        "interval_cm": None
+        if interval is None
+        else [math.floor(interval[0] * 100) / 100, math.ceil(interval[1] * 100) / 100],
+        "interval_level": measurement.interval_level,
+        "frames": {
+            "total": measurement.frames_total,
+            "used": measurement.frames_used,
+            "decoded": decoded,
+        },
+        "z_score": _rounded(z_score, 2),
+        "percentile": _rounded(percentile, 1),
+    }
+    if interrupted:
+        document["interrupted"] = True
+    document.update(extra or {})
+    document["details"] = plain(measurement.details)
+    return document
+
+
+def write_poses(path: Path, log: PoseLog, skeleton: Skeleton) -> None:
+    """poses.json, one line per frame, streamed: an hour of frames is never one string."""
+    with atomic_path(path) as tmp, tmp.open("w", encoding="utf-8") as file:
+        file.write('{"joints": ' + json.dumps(list(skeleton.names)) + ',\n"frames": [')
+        for index in range(len(log)):
+            document = frame_document(log[index], skeleton)
+            if not log.looked(index):
+                document["skipped"] = True
+            _line(file, document, first=index == 0)
+        file.write("\n]}\n")
+
+
+def frame_document(result: FrameResult, skeleton: Skeleton) -> dict[str, Any]:
+    """One entry of poses.json's ``frames``: original-frame pixels, null where no infant was found."""
+    document: dict[str, Any] = {
+        "index": result.index,
+        "t_s": round(result.t_s, 6),
+        "infants": result.infants,
+        "bbox_xyxy": None,
+        "head_angle_deg": None,
+        "keypoints": None,
+    }
+    pose = result.pose
+    if pose is not None:
+        table = np.column_stack([pose.kpts_frame, pose.scores])
+        document["bbox_xyxy"] = [round(float(v), 2) for v in pose.detection.bbox_xyxy]
+        document["head_angle_deg"] = round(head_angle_deg(result, skeleton), 2)
+        document["keypoints"] = [[round(x, 3), round(y, 3), round(s, 4)] for x, y, s in table.tolist()]
+    return document
+
+
+def head_angle_deg(result: FrameResult, skeleton: Skeleton) -> float:
+    """Image direction from pelvis to crown: 0 up, positive clockwise, (-180, 180].
+
+    From the joints; the detector's own estimate where they coincide or the skeleton lacks them.
+    """
+    pose = result.pose
+    if pose is None:
+        raise ValueError("a frame without a pose has no head direction")
+    if {"pelvis", "crown"} <= set(skeleton.names):
+        pelvis, crown = pose.kpts_frame[skeleton.indices("pelvis", "crown")]
+        dx, dy = crown - pelvis
+        if math.hypot(dx, dy) > 1e-6:
+            degrees = math.degrees(math.atan2(dx, -dy))
+            return 180.0 if degrees == -180.0 else degrees
+    return pose.detection.head_angle_deg
+
+
+def write_png(path: Path, rgb: np.ndarray) -> None:
+    """A picture ``(H, W, 3)`` uint8 RGB as PNG."""
+    ok, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    if not ok:
+        raise cannot_write(path, OSError("the picture could not be encoded"))
+    with atomic_path(path) as tmp:
+        tmp.write_bytes(data.tobytes())
+
+
+class VideoWriter:
+    """H.264 in MP4 with each frame's own time. Made by :func:`open_video_writer`."""
+
+    def __init__(self, path: Path, size_wh: tuple[int, int], fps: Fraction | None) -> None:
+        self._container = av.open(str(path), "w", format="mp4")
+        stream: Any = self._container.add_stream(
+            "libx264",
+            rate=fps if fps is not None else Fraction(25),
+            options={"preset": "veryfast", "crf": "23"},
+        )
+        # yuv420p, which every player reads, halves both sides: an odd size is padded by one pixel.
+        self._padded = (size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2)
+        stream.width, stream.height = self._padded
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, _TICKS)
+        self._stream = stream
+        self._last = -(2**62)
+
+    def write(self, rgb: np.ndarray, t_s: float) -> None:
+        """Append a frame ``(H, W, 3)`` uint8 shown from ``t_s`` seconds on."""
+        pad_x, pad_y = self._padded[0] - rgb.shape[1], self._padded[1] - rgb.shape[0]
+        if pad_x or pad_y:
+            rgb = cv2.copyMakeBorder(rgb, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        self._last = frame.pts = max(round(t_s * _TICKS), self._last + 1)
+        frame.time_base = Fraction(1, _TICKS)
+        self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> None:
+        self._container.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        self._container.close()
+
+
+@contextmanager
+def open_video_writer(path: Path, size_wh: tuple[int, int], fps: Fraction | None) -> Iterator[VideoWriter]:
+    """Write a video that takes its final name only when the block ends without an exception.
+
+    Args:
+        size_wh: (width, height) of the frames; odd sizes are padded.
+        fps: the source's average rate, for players that ask; times come with each frame.
+    """
+    with atomic_path(path) as tmp:
+        writer = VideoWriter(tmp, size_wh, fps)
+        try:
+            yield writer
+            writer.finish()
+        finally:
+            writer.close()
+
+
+def sha256(paths: Iterable[Path]) -> str:
+    """SHA-256 over the files' contents, in order; with several, over their names too."""
+    files = list(paths)
+    digest = hashlib.sha256()
+    for path in files:
+        if len(files) > 1:
+            digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """The same value in plain JSON types: numpy's become Python's, NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)
+
+
+def _line(file: IO[str], document: dict[str, Any], *, first: bool) -> None:
+    file.write(("\n" if first else ",\n") + json.dumps(document, allow_nan=False))
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)

@@ -1,0 +1,116 @@
+"""What was seen, kept small: an hour of video must not grow the process noticeably."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from heightpose.runtime.clip import Frame
+from heightpose.types import Detection, FrameResult, Pose
+
+T = TypeVar("T")
+_BLOCK = 1024
+
+
+class Thinned(Generic[T]):
+    """A sample spread evenly over a sequence of unknown length.
+
+    Keeps every ``step``-th item; when more than ``capacity`` are held, every other one is dropped and the
+    step doubles. So the first items are all kept at first, and a long sequence ends with capacity/2 to
+    capacity items.
+    """
+
+    def __init__(self, capacity: int, step: int = 1) -> None:
+        self.items: list[T] = []
+        self.step = step
+        self._capacity, self._count = capacity, 0
+
+    @property
+    def wants_next(self) -> bool:
+        """Whether the next item would be kept: lets the caller skip making it."""
+        return self._count % self.step == 0
+
+    def add(self, item: T | None) -> None:
+        """Count the next item; None counts but is not kept."""
+        keep, self._count = self.wants_next and item is not None, self._count + 1
+        if not keep:
+            return
+        self.items.append(item)  # type: ignore[arg-type]
+        if len(self.items) > self._capacity:
+            self.items = self.items[::2]
+            self.step *= 2
+
+
+class PoseLog:
+    """Frame results in compact arrays (float32, about 0.3 KB a frame), given back as :class:`FrameResult`.
+
+    Every decoded frame has a row; rows that were decoded but not looked at stay without a pose.
+    """
+
+    def __init__(self, joints: int) -> None:
+        self._record = np.dtype(
+            [
+                ("t_s", np.float64),
+                ("infants", np.int32),
+                ("looked", np.bool_),
+                ("found", np.bool_),
+                ("score", np.float32),
+                ("angle", np.float32),
+                ("bbox", np.float32, (4,)),
+                ("kpts", np.float32, (joints, 3)),
+            ]
+        )
+        self._blocks: list[np.ndarray] = []
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def note(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Pass decoded frames through, giving each its row. Indices must count 0, 1, 2, ..."""
+        for frame in frames:
+            if self._length % _BLOCK == 0:
+                self._blocks.append(np.zeros(_BLOCK, self._record))
+            self._length += 1
+            self._row(frame.index)["t_s"] = frame.t_s
+            yield frame
+
+    def add(self, result: FrameResult) -> None:
+        """Fill the row of a frame that was looked at."""
+        row, pose = self._row(result.index), result.pose
+        row["looked"], row["found"], row["infants"] = True, pose is not None, result.infants
+        if pose is not None:
+            row["score"], row["angle"] = pose.detection.score, pose.detection.head_angle_deg
+            row["bbox"] = pose.detection.bbox_xyxy
+            row["kpts"][:, :2], row["kpts"][:, 2] = pose.kpts_frame, pose.scores
+
+    def looked(self, index: int) -> bool:
+        """Whether the networks saw this frame."""
+        return bool(self._row(index)["looked"])
+
+    def __getitem__(self, index: int) -> FrameResult:
+        r = self._row(index)
+        pose = None
+        if r["found"]:
+            detection = Detection(r["bbox"].astype(float), float(r["angle"]), min(float(r["score"]), 1.0))
+            pose = Pose(r["kpts"][:, :2], np.clip(r["kpts"][:, 2], 0.0, 1.0), detection)
+        return FrameResult(index, float(r["t_s"]), pose, int(r["infants"]))
+
+    def results(self, *, before: int | None = None, capacity: int | None = None) -> list[FrameResult]:
+        """The frames that were looked at, in order.
+
+        Args:
+            before: only frames with a smaller index.
+            capacity: an even sample of at most that many.
+        """
+        end = self._length if before is None else min(before, self._length)
+        indices = [i for i in range(end) if self.looked(i)]
+        step = 1 if capacity is None else -(-max(len(indices), 1) // capacity)
+        return [self[i] for i in indices[::step]]
+
+    def _row(self, index: int) -> np.ndarray:
+        if not 0 <= index < self._length:
+            raise IndexError(index)
+        return self._blocks[index // _BLOCK][index % _BLOCK]

@@ -1,0 +1,210 @@
+"""The result folder of one clip: answer, joints, pictures, provenance."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from heightpose import __version__
+from heightpose.errors import ConfigError
+from heightpose.metrics import who
+from heightpose.report.overlay import Caption, answer_text, draw_overlay
+from heightpose.runtime import output
+from heightpose.runtime.atomic import write_json
+from heightpose.runtime.clip import Clip
+from heightpose.runtime.interrupt import Interrupt
+from heightpose.runtime.pipeline import DETECT_THRESHOLD, Detector, PoseModel
+from heightpose.runtime.poselog import PoseLog
+from heightpose.runtime.session import Outcome, measure_log
+from heightpose.skeleton import INFANT
+from heightpose.types import FrameResult, Measurement, Pose
+
+log = logging.getLogger("heightpose")
+
+#: How often the running length is computed anew along the overlay, and how long that may take in all.
+_RUNNING_STEPS = 8
+_RUNNING_BUDGET_S = 2.0
+
+
+def growth(
+    measurement: Measurement, sex: str | None, age_months: float | None
+) -> tuple[float | None, float | None]:
+    """(WHO z-score, percentile) of a length; Nones when rejected, not asked for, or outside the table."""
+    if measurement.length_cm is None or sex is None or age_months is None:
+        return None, None
+    try:
+        z = who.z_score(sex, age_months, measurement.length_cm)
+    except ConfigError as error:
+        log.warning("no z-score: %s", error)
+        return None, None
+    return z, who.percentile(z)
+
+
+def height_of(clip: Clip, outcome: Outcome, sex: str | None, age_months: float | None) -> dict[str, Any]:
+    """The content of height.json."""
+    z, percentile = growth(outcome.measurement, sex, age_months)
+    plane = outcome.plane
+    scale = None
+    if plane is not None:
+        scale = {
+            "source": plane.source,
+            "camera_height_cm": plane.height_cm,
+            "rms_px": plane.rms_px,
+            "tags": plane.tags,
+        }
+    return output.height_document(
+        outcome.measurement,
+        decoded=len(outcome.log),
+        z_score=z,
+        percentile=percentile,
+        interrupted=outcome.interrupted,
+        extra=output.plain({"input": clip.name, "plane": scale, "version": __version__}),
+    )
+
+
+def provenance_of(
+    clip: Clip,
+    outcome: Outcome,
+    detector: Detector,
+    pose_model: PoseModel,
+    files: dict[str, Path | None],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """What made this result: hashes, versions, settings, and what was really running. No pictures."""
+
+    def hashed(path: Path) -> dict[str, str]:
+        return {"name": path.name, "sha256": output.sha256([path])}
+
+    models = {"pose": (pose_model.backend, pose_model.file), "detector": (detector.backend, detector.file)}
+    return output.plain(
+        {
+            "heightpose": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "input": {
+                "name": clip.name,
+                "kind": clip.kind,
+                "sha256": output.sha256(clip.paths) if clip.paths else None,
+                "size_wh": clip.size_wh,
+                "rotation_deg": clip.rotation_deg,
+                "fps": None if clip.fps is None else str(clip.fps),
+                "frames": len(outcome.log),
+            },
+            "files": {name: hashed(path) for name, path in files.items() if path is not None},
+            "weights": {name: hashed(file.path) for name, (_, file) in models.items()},
+            "backend": {name: vars(backend.active) for name, (backend, _) in models.items()},
+            "settings": {"flip": True, "detect_threshold": DETECT_THRESHOLD, **settings},
+            "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},
+            "interrupted": outcome.interrupted,
+            "versions": {
+                "python": platform.python_version(),
+                "platform": f"{platform.system()} {platform.machine()}",
+                "numpy": np.__version__,
+                "opencv": cv2.__version__,
+                "av": av.__version__,
+            },
+        }
+    )
+
+
+def write_overlay(
+    path: Path, clip: Clip, outcome: Outcome, *, blur_faces: bool, interrupt: Interrupt | None = None
+) -> bool:
+    """Read the clip a second time and write it with everything drawn in.
+
+    Returns:
+        False when the user stopped it; no file is left then.
+    """
+    running = _RunningLength(outcome)
+    last_pose: Pose | None = None
+    try:
+        with output.open_video_writer(path, clip.size_wh, clip.fps) as writer:
+            for frame in clip.frames():
+                if interrupt is not None and interrupt.requested:
+                    raise _StoppedError
+                if frame.index >= len(outcome.log):
+                    break
+                if not outcome.log.looked(frame.index):
+                    continue
+                result = outcome.log[frame.index]
+                picture = draw_overlay(
+                    frame.rgb, result, running.caption(result), blur_faces=blur_faces, last_pose=last_pose
+                )
+                last_pose = result.pose if result.pose is not None else last_pose
+                writer.write(picture, frame.t_s)
+    except _StoppedError:
+        return False
+    return True
+
+
+class LiveOverlay:
+    """Draws while a stream is being read, which happens once: only each frame's own state is shown."""
+
+    def __init__(self, writer: output.VideoWriter, *, blur_faces: bool) -> None:
+        self._writer, self._blur = writer, blur_faces
+        self._last_pose: Pose | None = None
+
+    def show(self, result: FrameResult, rgb: np.ndarray) -> None:
+        picture = draw_overlay(rgb, result, Caption(), blur_faces=self._blur, last_pose=self._last_pose)
+        self._last_pose = result.pose if result.pose is not None else self._last_pose
+        self._writer.write(picture, result.t_s)
+
+
+def write_preview(path: Path, outcome: Outcome, *, blur_faces: bool) -> None:
+    """The clearest frame with the answer on it; nothing where no frame was decoded."""
+    if outcome.best is None:
+        path.unlink(missing_ok=True)
+        return
+    result, rgb = outcome.best
+    caption = Caption(_RunningLength.used(outcome.measurement, result), _final_text(outcome.measurement))
+    output.write_png(path, draw_overlay(rgb, result, caption, blur_faces=blur_faces))
+
+
+def write_numbers(folder: Path, height: dict[str, Any], poses: PoseLog, provenance: dict[str, Any]) -> None:
+    """The three JSON files. The answer comes last: where it is, the others are."""
+    output.write_poses(folder / "poses.json", poses, INFANT)
+    write_json(folder / "provenance.json", provenance)
+    write_json(folder / "height.json", height)
+
+
+class _RunningLength:
+    """The length as it stood at each frame, from the frames up to there, beside the final one."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._final = _final_text(outcome.measurement)
+        self._so_far = ""
+        cost = max(outcome.measure_s, 1e-3)
+        steps = min(_RUNNING_STEPS, int(_RUNNING_BUDGET_S / cost)) if outcome.measurement.length_cm else 0
+        self._stride = max(1, len(outcome.log) // steps) if steps else 0
+        self._next = self._stride
+
+    def caption(self, result: FrameResult) -> Caption:
+        o = self._outcome
+        if self._stride and result.index + 1 >= self._next:
+            self._next += self._stride
+            measured = measure_log(o.log, o.camera, o.plane, before=result.index + 1)
+            self._so_far = "" if measured.length_cm is None else f"so far {measured.length_cm:.1f} cm   "
+        return Caption(self.used(o.measurement, result), self._so_far + self._final)
+
+    @staticmethod
+    def used(measurement: Measurement, result: FrameResult) -> bool | None:
+        """Whether a frame informed the length, where the measurement says which did."""
+        indices = measurement.details.get("used_frames")
+        return None if indices is None else result.index in indices
+
+
+def _final_text(measurement: Measurement) -> str:
+    if measurement.length_cm is not None:
+        return f"whole clip {answer_text(measurement)}"
+    return "no length: " + ", ".join(reason.code.replace("_", " ") for reason in measurement.reasons)
+
+
+class _StoppedError(Exception):
+    """The user stopped the overlay."""

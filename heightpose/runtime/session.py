@@ -1,0 +1,208 @@
+"""One clip, from its first frame to its measurement: what ``infer`` and ``eval`` both run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from heightpose.errors import FileFormatError
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.sheet import SheetLayout, TagView, detect_tags
+from heightpose.runtime.clip import Clip, Frame
+from heightpose.runtime.interrupt import Interrupt
+from heightpose.runtime.pipeline import Detector, PoseModel, StageTimes, estimate_poses
+from heightpose.runtime.poselog import PoseLog, Thinned
+from heightpose.skeleton import INFANT
+from heightpose.types import FrameResult, Measurement, Reason
+
+#: Frames in which the sheet's tags are looked for, spread over the clip.
+TAG_FRAMES = 12
+#: A longer clip is measured from an even sample of that many frames.
+MEASURE_FRAMES = 3000
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What turns pixels into centimetres; any part may be missing.
+
+    Attributes:
+        camera: the camera file's content, for the picture as stored.
+        sheet: layout of the printed sheet.
+        plane: a stored mattress plane; where both are given it is used and the sheet is not looked for.
+        camera_height_cm: distance of the camera from the mattress.
+    """
+
+    camera: Camera | None = None
+    sheet: SheetLayout | None = None
+    plane: Plane | None = None
+    camera_height_cm: float | None = None
+
+    def missing(self) -> Reason | None:
+        """Why these parts are not enough for a length, or None when they are."""
+        if self.plane is None and self.sheet is None and self.camera_height_cm is None:
+            return Reason(
+                "no_scale",
+                "Nothing says how large the picture is. Lay the printed sheet under the infant and give "
+                "its file with --sheet, or give a --plane file, together with a --camera file.",
+            )
+        if self.camera is None:
+            return Reason(
+                "no_camera",
+                "The camera is not known, so pixels cannot be turned into centimetres. "
+                "Give its calibration file with --camera.",
+            )
+        if self.plane is None and self.sheet is None:
+            return Reason(
+                "no_plane",
+                "The camera's height alone does not say how it looks at the mattress. "
+                "Give the sheet's file with --sheet or a stored plane with --plane.",
+            )
+        return None
+
+
+@dataclass
+class Outcome:
+    """All that is known after one clip.
+
+    Attributes:
+        measurement: length or reasons.
+        log: every decoded frame's result.
+        plane: the mattress plane used, if any.
+        camera: the camera for the decoded frames, if given.
+        interrupted: the clip was not read to its end because the user stopped it.
+        best: the frame shown best, (result, rgb), for the preview; the first frame when no infant was found.
+    """
+
+    measurement: Measurement
+    log: PoseLog
+    plane: Plane | None
+    camera: Camera | None
+    times: StageTimes
+    interrupted: bool = False
+    best: tuple[FrameResult, np.ndarray] | None = None
+    measure_s: float = 0.0
+
+
+def measure_clip(
+    clip: Clip,
+    detector: Detector,
+    pose_model: PoseModel,
+    scale: Scale,
+    *,
+    every: int = 1,
+    interrupt: Interrupt | None = None,
+    watch: Callable[[FrameResult, np.ndarray], None] | None = None,
+) -> Outcome:
+    """Read a clip once and measure the infant in it.
+
+    Args:
+        every: look at frames 0, every, 2 * every, ...; the others are decoded and listed only.
+        interrupt: asked after each frame whether to stop.
+        watch: called with each result and its frame, in order (progress, a live overlay).
+
+    Raises:
+        FileFormatError: the camera file does not fit the clip, or the pose model lacks joints of the infant
+        skeleton. InputError: a picture of a folder cannot be used.
+    """
+    if pose_model.skeleton.names != INFANT.names:
+        raise FileFormatError(
+            "this model does not give the joints that a length needs",
+            where=pose_model.file.path,
+            expected=f"the {len(INFANT)} joints of the infant skeleton",
+            got=f"{len(pose_model.skeleton)} joints",
+        )
+    camera = None if scale.camera is None else scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
+    times, log, best = StageTimes(), PoseLog(len(INFANT)), _Best()
+    tags = _tag_views(clip, scale, every)
+    interrupted = False
+    frames = _looked_at(log.note(clip.frames()), every)
+    for result, rgb in estimate_poses(frames, detector, pose_model, times=times):
+        log.add(result)
+        best.offer(result, rgb)
+        if scale.sheet is not None and tags is not None:
+            with times.stage("tags"):
+                gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if tags.wants_next else None
+                tags.add(None if gray is None else detect_tags(gray, scale.sheet))
+        if watch is not None:
+            watch(result, rgb)
+        if interrupt is not None and interrupt.requested:
+            interrupted = True
+            break
+    start = time.perf_counter()
+    plane, trouble = _solve_plane(scale, camera, tags)
+    measurement = measure_log(log, camera, plane, trouble)
+    return Outcome(
+        measurement, log, plane, camera, times, interrupted, best.kept, time.perf_counter() - start
+    )
+
+
+def measure_log(
+    log: PoseLog,
+    camera: Camera | None,
+    plane: Plane | None,
+    trouble: Reason | None = None,
+    before: int | None = None,
+) -> Measurement:
+    """Measure from the frames seen so far.
+
+    Args:
+        trouble: why there is no scale; the clip is then rejected with it.
+        before: only use frames with a smaller index.
+    """
+    frames = log.results(before=before, capacity=MEASURE_FRAMES)
+    reasons = [] if trouble is None else [trouble]
+    if not any(frame.pose is not None for frame in frames):
+        reasons.append(
+            Reason("no_infant", "No infant was found. Film from above with the whole cot in view.")
+        )
+    if reasons or camera is None or plane is None:
+        return Measurement.rejected(reasons, frames_total=len(frames))
+    from heightpose.geometry.body import measure
+
+    return measure(frames, camera, plane)
+
+
+def _looked_at(frames: Iterable[Frame], every: int) -> Iterator[Frame]:
+    return (frame for frame in frames if frame.index % every == 0)
+
+
+def _tag_views(clip: Clip, scale: Scale, every: int) -> Thinned[TagView] | None:
+    """Where tag views gather: every n-th frame if the length is known, else thinned on the way."""
+    if scale.sheet is None or scale.camera is None or scale.plane is not None:
+        return None
+    expected = (clip.length_hint or 0) // every
+    return Thinned(TAG_FRAMES, max(1, expected // TAG_FRAMES))
+
+
+def _solve_plane(
+    scale: Scale, camera: Camera | None, tags: Thinned[TagView] | None
+) -> tuple[Plane | None, Reason | None]:
+    missing = scale.missing()
+    if missing is not None or camera is None:
+        return None, missing
+    if scale.plane is not None:
+        return scale.plane, None
+    if tags is None or scale.sheet is None:
+        return None, missing
+    try:
+        return plane_from_tags(tags.items, camera, scale.sheet), None
+    except PlaneError as error:
+        return None, error.reason
+
+
+class _Best:
+    """Keeps one frame: the one whose least certain height joint is the most certain."""
+
+    def __init__(self) -> None:
+        self.kept: tuple[FrameResult, np.ndarray] | None = None
+        self._score = -2.0
+
+    def offer(self, result: FrameResult, rgb: np.ndarray) -> None:
+        score = -1.0 if result.pose is None else float(result.pose.scores[INFANT.height_joints].min())
+        if score > self._score:
+            self._score, self.kept = score, (result, rgb)

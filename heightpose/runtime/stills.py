@@ -1,0 +1,105 @@
+"""A single picture, or a folder of pictures read as one clip."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from heightpose.errors import InputError
+from heightpose.runtime import exif
+from heightpose.runtime.clip import Clip, Frame, turn
+
+log = logging.getLogger("heightpose")
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+
+#: A folder of pictures carries no clock. One picture per second is assumed, which keeps times increasing.
+FOLDER_PERIOD_S = 1.0
+
+
+def natural_key(path: Path) -> list[tuple[int, int | str]]:
+    """Sort key that puts frame2 before frame10."""
+    parts = re.split(r"(\d+)", path.name.casefold())
+    return [(1, int(p)) if p.isdigit() else (0, p) for p in parts if p]
+
+
+def read_picture(path: Path) -> tuple[np.ndarray, int]:
+    """Read a picture upright.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB, turned as its orientation tag says, and the clockwise degrees it was turned.
+
+    Raises:
+        InputError: the file is empty, no picture, or cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path, hint="Check the path") from error
+    if not data:
+        raise InputError("the file is empty", where=path, hint="Copy or record it again")
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:  # e.g. larger than the library's limit
+        raise InputError("the picture cannot be decoded", where=path, got=error.err, hint=_CONVERT) from error
+    if bgr is None:
+        raise InputError("this is not a picture that can be decoded", where=path, hint=_CONVERT)
+    rotation_deg, mirrored = exif.orientation(data)
+    if mirrored:
+        log.warning("%s: marked as mirrored; the mirroring is left out so that left stays left", path.name)
+    return turn(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), rotation_deg), rotation_deg
+
+
+_CONVERT = "Save it again as JPEG or PNG"
+
+
+class StillsClip(Clip):
+    """Pictures of one size and one orientation, in order.
+
+    Args:
+        paths: picture files, already sorted, at least one.
+        name: what to call the clip.
+        kind: "image" or "folder".
+
+    Raises:
+        InputError: the first picture cannot be read.
+    """
+
+    def __init__(self, paths: list[Path], name: str, kind: str) -> None:
+        self.name, self.kind, self.paths = name, kind, tuple(paths)
+        first, self.rotation_deg = read_picture(paths[0])
+        self.size_wh = (first.shape[1], first.shape[0])
+        self.length_hint = len(paths)
+
+    def frames(self) -> Iterator[Frame]:
+        for index, path in enumerate(self.paths):
+            rgb, rotation_deg = read_picture(path)
+            size_wh = (rgb.shape[1], rgb.shape[0])
+            if size_wh != self.size_wh or rotation_deg != self.rotation_deg:
+                raise InputError(
+                    "the pictures of one clip must have one size and one orientation",
+                    where=path,
+                    expected=_describe(self.size_wh, self.rotation_deg) + f" as in {self.paths[0].name}",
+                    got=_describe(size_wh, rotation_deg),
+                    hint="Put pictures of another camera into a folder of their own",
+                )
+            yield Frame(index, index * FOLDER_PERIOD_S, rgb)
+
+
+def _describe(size_wh: tuple[int, int], rotation_deg: int) -> str:
+    return f"{size_wh[0]}x{size_wh[1]}" + (f" turned by {rotation_deg}" if rotation_deg else "")
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """The visible files of a folder in natural order. InputError when the folder cannot be read."""
+    try:
+        return sorted((p for p in folder.iterdir() if p.is_file() and p.name[0] != "."), key=natural_key)
+    except OSError as error:
+        raise InputError(
+            f"the folder cannot be read: {error.strerror}", where=folder, hint="Check its permissions"
+        ) from error

@@ -1,0 +1,290 @@
+"""Video in: decoded in order, with the stream's own timestamps, turned as its metadata says.
+
+Never by seeking: seeking lands on different frames in different containers, and a measurement must see the
+same frames every time. Never an integer rate: phones record at a varying one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import stat
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import av
+
+from heightpose.errors import InputError
+from heightpose.runtime.clip import Clip, Frame, turn
+from heightpose.runtime.stills import PICTURE_SUFFIXES, StillsClip, list_folder
+
+__all__ = ["VIDEO_SUFFIXES", "Clip", "Frame", "VideoClip", "is_address", "open_clip", "without_login"]
+
+log = logging.getLogger("heightpose")
+
+#: Used to tell videos from other files in a folder. A file given by name is tried whatever its suffix.
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts", "m2ts"),
+        *("3gp", "wmv", "flv", "ogv", "h264", "h265", "hevc", "mjpeg"),
+    )
+)
+
+#: Seconds to wait for an address to answer or to send the next packet.
+_TIMEOUT_S = 10.0
+_RETRIES = 3
+
+_ERRORS = (av.FFmpegError, OSError, ValueError)
+
+
+def is_address(source: str) -> bool:
+    """True for ``rtsp://...`` and the like; ``file://`` and plain paths are files."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source) is not None and not source.startswith("file://")
+
+
+def without_login(address: str) -> str:
+    """The address without user name, password and query: fit for messages and result files."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port is not None else ''}{parts.path}"
+
+
+def open_clip(source: str | Path) -> Clip:
+    """Open a video file, a picture, a folder of pictures or a stream address, and read its first frame.
+
+    Raises:
+        InputError: there is nothing there, or nothing that can be decoded.
+    """
+    if isinstance(source, str) and is_address(source):
+        return VideoClip(source, without_login(source), live=True)
+    path = Path(str(source).removeprefix("file://"))
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise InputError("no such file or folder", where=path, hint="Check the path") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read: {error}", where=path, hint="Check the path") from error
+    if stat.S_ISDIR(mode):
+        pictures = [p for p in list_folder(path) if p.suffix.lower() in PICTURE_SUFFIXES]
+        if not pictures:
+            raise InputError(
+                "the folder holds no pictures", where=path, hint="Give a video or a folder of pictures"
+            )
+        return StillsClip(pictures, path.resolve().name, "folder")
+    if not stat.S_ISREG(mode):  # a device or a pipe would be read for ever
+        raise InputError("not an ordinary file", where=path, hint="Give a video file or a stream address")
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return StillsClip([path], path.name, "image")
+    if path.suffix.lower() in (".heic", ".heif", ".avif"):
+        # These decode tile by tile; a single tile would pass for the picture.
+        raise InputError("this picture format is not read", where=path, hint="Save it as JPEG or PNG")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}", where=path, hint="Check its permissions"
+        ) from error
+    if empty:
+        raise InputError("the file is empty", where=path, hint="Copy or record it again")
+    return VideoClip(f"file:{path}", path.name, live=False, paths=(path,))
+
+
+class VideoClip(Clip):
+    """A video file or stream address; see :class:`Clip`.
+
+    A file that is damaged part of the way is used up to the damage, with a warning.
+    """
+
+    def __init__(self, target: str, name: str, *, live: bool, paths: tuple[Path, ...] = ()) -> None:
+        self.paths = paths
+        self._where: object = paths[0] if paths else name
+        self._target, self.name, self.live = target, name, live
+        self.kind = "stream" if live else "video"
+        self._stated_frames = 0
+        self._pass: Iterator[av.VideoFrame] | None = self._decode()
+        try:
+            first = next(self._pass)
+        except StopIteration:
+            raise InputError(
+                "the video holds no picture that can be decoded", where=self._where, hint="Copy or record it again"
+            ) from None
+        self._first: av.VideoFrame | None = first
+        self._stored_wh = (first.width, first.height)
+        self.rotation_deg = _rotation(first, name)
+        upright = self.rotation_deg % 180 == 0
+        self.size_wh = self._stored_wh if upright else (first.height, first.width)
+        self.length_hint = self._stated_frames or None
+
+    def frames(self) -> Iterator[Frame]:
+        clock = _Clock(self.fps, from_zero=self.live)
+        index = 0
+        for frame in self._av_frames():
+            if (frame.width, frame.height) != self._stored_wh:
+                self._warn_damage(index, f"the picture size changes to {frame.width}x{frame.height}")
+                return
+            yield Frame(index, clock.seconds(frame), turn(_rgb(frame), self.rotation_deg))
+            index += 1
+        if not self.live and index < 0.95 * self._stated_frames - 2:
+            log.warning("%s: cut short, %d of %d frames are there", self.name, index, self._stated_frames)
+
+    def close(self) -> None:
+        if self._pass is not None:
+            self._pass.close()  # type: ignore[attr-defined]
+        self._pass = self._first = None
+
+    def _av_frames(self) -> Iterator[av.VideoFrame]:
+        if self._pass is None:
+            if self.live:
+                raise InputError("a stream can be read only once", where=self._where)
+            yield from self._decode()
+            return
+        decoding, first = self._pass, self._first
+        self._pass = self._first = None
+        if first is not None:
+            yield first
+        yield from decoding
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """Frames of one pass. Raises InputError if not even the first can be had."""
+        given, tries = 0, 0
+        while True:
+            trouble = None
+            try:
+                for frame in self._decode_once(given):
+                    tries, given = 0, given + 1
+                    yield frame
+            except _ERRORS as error:
+                trouble = error
+            if trouble is None:
+                return
+            if given == 0:
+                raise self._unreadable(trouble) from trouble
+            if not self.live:
+                self._warn_damage(given, _why(trouble))
+                return
+            tries += 1
+            if tries > _RETRIES:
+                log.warning("%s: lost after %d frames: %s", self.name, given, _why(trouble))
+                return
+            log.warning("%s: dropped (%s); trying again, %d of %d", self.name, _why(trouble), tries, _RETRIES)
+            time.sleep(tries)
+
+    def _decode_once(self, given: int) -> Iterator[av.VideoFrame]:
+        options = (
+            {} if self.live else {"protocol_whitelist": "file"}
+        )  # a file may not pull in others or the network
+        container = av.open(self._target, "r", options=options, timeout=_TIMEOUT_S if self.live else None)
+        with container:
+            stream = self._picture_stream(container)
+            for packet in container.demux(stream):
+                # A cut-off packet decodes to invented pixels: stop before it, after what is still held.
+                if packet.is_corrupt and not self.live:
+                    yield from stream.decode(None)
+                    raise ValueError("a packet is cut off")
+                for frame in packet.decode():
+                    if frame.is_corrupt and not self.live:
+                        if given == 0:
+                            continue  # a recording that starts between key frames
+                        raise ValueError("a frame is broken")
+                    given += 1
+                    yield frame
+
+    def _picture_stream(self, container: Any) -> Any:
+        """The first stream of moving pictures; a cover picture in a sound file is not one."""
+        streams = [s for s in container.streams.video if not s.disposition & _ATTACHED]
+        if not streams:
+            what = "sound but no picture" if container.streams.audio else "no picture"
+            raise InputError(f"the file holds {what}", where=self._where, hint="Give the video file itself")
+        stream = streams[0]
+        if stream.codec_context.name in _TEXT_CODECS:
+            raise InputError("this is text, not a video", where=self._where, hint="Give the video file itself")
+        stream.thread_type = "AUTO"
+        self._stated_frames = int(stream.frames or 0)
+        rate = stream.average_rate or stream.guessed_rate
+        self.fps = Fraction(rate) if rate is not None and rate > 0 else None
+        return stream
+
+    def _unreadable(self, error: Exception) -> InputError:
+        if self.live:
+            return InputError(
+                f"the stream does not answer: {_why(error)}",
+                where=self._where,
+                hint="Check the address and that the camera is on",
+            )
+        return InputError(
+            f"this is not a video that can be decoded: {_why(error)}",
+            where=self._where,
+            hint="Play it to check it, then copy or record it again",
+        )
+
+    def _warn_damage(self, given: int, why: str) -> None:
+        log.warning("%s: damaged after %d frames: %s. The frames before are used", self.name, given, why)
+
+
+_ATTACHED = av.stream.Disposition.attached_pic
+
+#: FFmpeg renders text files as pictures of text, which nobody means here.
+_TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
+
+
+class _Clock:
+    """Presentation times in seconds, strictly in the order of the frames.
+
+    A file's times are the file's own. A live address has no zero of its own, so its first frame gets 0.
+    """
+
+    def __init__(self, fps: Fraction | None, *, from_zero: bool) -> None:
+        self._step = float(1 / fps) if fps is not None else 0.04
+        self._zero: float | None = None if from_zero else 0.0
+        self._last: float | None = None
+
+    def seconds(self, frame: av.VideoFrame) -> float:
+        ticks = frame.pts if frame.pts is not None else frame.dts
+        base = frame.time_base
+        known = ticks is not None and base is not None and base > 0
+        t_s = float(ticks * base) if known else None  # type: ignore[operator]
+        if t_s is not None and self._zero is None:
+            self._zero = t_s
+        if t_s is not None:
+            t_s -= self._zero  # type: ignore[operator]
+        # A raw stream has no times and a reconnected one starts again: carry on at the stated rate.
+        if t_s is None or not math.isfinite(t_s) or (self._last is not None and t_s <= self._last):
+            t_s = 0.0 if self._last is None else self._last + self._step
+        self._last = t_s
+        return t_s
+
+
+def _rgb(frame: av.VideoFrame) -> Any:
+    return frame.to_ndarray(format="rgb24")
+
+
+def _rotation(frame: av.VideoFrame, name: str) -> int:
+    """Clockwise degrees to turn the stored picture, from the display matrix (ISO/IEC 14496-12, 8.3.2)."""
+    counter_clockwise = frame.rotation
+    if _is_mirrored(frame):
+        log.warning("%s: marked as mirrored; the mirroring is left out so that left stays left", name)
+    degrees = -round(counter_clockwise / 90) * 90 % 360
+    if abs((-counter_clockwise - degrees + 180) % 360 - 180) > 1:
+        log.warning("%s: says it is turned by %s degrees; turned by %d", name, -counter_clockwise, degrees)
+    return int(degrees)
+
+
+def _is_mirrored(frame: Any) -> bool:
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d = memoryview(bytes(data)[:20]).cast("i")
+            return bool(a * d - b * c < 0)
+    return False
+
+
+def _why(error: Exception) -> str:
+    """One short clause from an FFmpeg or Python error."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split()).rstrip(".")

@@ -1,0 +1,133 @@
+"""What a body wears: skin, hair and garments as shells of the body's own surface, pushed out along its normals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from heightpose.synth import textures
+from heightpose.synth.body import BodyModel, Child
+
+_TRUNK = ("root", "pelvis", "spine", "breast")
+_LEGS = ("upperleg", "lowerleg")
+_FEET = ("foot", "toe")
+_SLEEVES = ("clavicle", "shoulder01", "upperarm01")
+_ARMS = (*_SLEEVES, "upperarm02", "lowerarm01", "lowerarm02")
+
+#: Garments as (bone name prefixes, thickness range in cm).
+GARMENTS = {
+    "nappy": (("root", "pelvis", "spine05"), (0.8, 1.8)),
+    "bodysuit": ((*_TRUNK, *_SLEEVES), (0.3, 0.8)),
+    "sleepsuit": ((*_TRUNK, *_ARMS, *_LEGS, *_FEET), (0.4, 1.2)),
+    "shirt": ((*_TRUNK[2:], *_ARMS), (0.3, 0.9)),
+    "trousers": (("root", "pelvis", "spine05", *_LEGS), (0.3, 1.0)),
+    "socks": (_FEET, (0.2, 0.4)),
+}
+OUTFITS = {
+    "nappy": ("nappy",),
+    "bodysuit": ("nappy", "bodysuit"),
+    "sleepsuit": ("nappy", "sleepsuit"),
+    "separates": ("nappy", "shirt", "trousers"),
+    "separates and socks": ("nappy", "shirt", "trousers", "socks"),
+    "bodysuit and socks": ("nappy", "bodysuit", "socks"),
+}
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Part of the body's surface, pushed out.
+
+    Attributes:
+        name: garment name, 'hair' or 'hat'.
+        faces: ``(F, 3)`` into ``vertices``; ``vertices``: ``(V,)`` body vertex indices.
+        body_faces: ``(F,)`` the body face each one lies over.
+        thickness_cm: distance along the normal; ``uv``: ``(V, 2)``; picture: ``(h, w, 3)``.
+    """
+
+    name: str
+    vertices: np.ndarray
+    faces: np.ndarray
+    body_faces: np.ndarray
+    thickness_cm: float
+    uv: np.ndarray
+    picture: np.ndarray
+
+
+@dataclass(frozen=True)
+class Wardrobe:
+    """A dressed child: skin colour per vertex and the shells over it."""
+
+    outfit: str
+    skin: np.ndarray
+    shells: tuple[Shell, ...]
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Area-weighted unit vertex normals, ``(V, 3)``."""
+    corners = vertices[faces]
+    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(vertices)
+    for k in range(3):
+        np.add.at(normals, faces[:, k], face_normals)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
+def _bone_mask(model: BodyModel, prefixes: tuple[str, ...]) -> np.ndarray:
+    wanted = np.array([bone.startswith(prefixes) for bone in model.bones])
+    return wanted[model.vertex_bone]
+
+
+def _shell(
+    model: BodyModel, rest: np.ndarray, mask: np.ndarray, name: str, thickness: float, picture: np.ndarray
+) -> Shell:
+    keep = mask[model.faces].all(axis=1)
+    body_faces = np.flatnonzero(keep)
+    used, faces = np.unique(model.faces[keep], return_inverse=True)
+    uv = np.column_stack([rest[used, 0], rest[used, 2]]) / 30.0  # one tile per 30 cm
+    return Shell(name, used, faces.reshape(-1, 3).astype(np.int32), body_faces, thickness, uv, picture)
+
+
+def _scalp(model: BodyModel, rest: np.ndarray, low: float) -> np.ndarray:
+    """Vertices of the skull cap: above a line that falls from the brow to the nape."""
+    head = _bone_mask(model, ("head", "special", "temporalis", "oculi", "risorius", "neck03"))
+    crown, brow = rest[881], rest[head]
+    height = (rest[:, 2] - brow[:, 2].min()) / (crown[2] - brow[:, 2].min())
+    depth = (rest[:, 1] - brow[:, 1].min()) / np.ptp(brow[:, 1])  # 0 face, 1 back of the head
+    return head & (height + 0.75 * (depth - 0.5) > low)
+
+
+def dress(model: BodyModel, child: Child, rng: np.random.Generator) -> Wardrobe:
+    """Draw skin, hair, hat and outfit for a child."""
+    rest = model.pose(child).vertices_cm
+    tone = textures.skin_colour(rng)
+    blotch = 1.0 + 0.05 * rng.standard_normal((len(rest), 1))
+    skin = np.clip(tone * blotch, 0.02, 0.95)
+    lips = _bone_mask(model, ("oris",))
+    skin[lips] = tone * [1.0, 0.72, 0.70]
+    skin[_bone_mask(model, ("eye.",))] = [0.05, 0.04, 0.04]
+
+    shells = []
+    outfit = str(rng.choice(list(OUTFITS)))
+    suit = textures.cloth(rng)
+    for name in OUTFITS[outfit]:
+        prefixes, (thin, thick) = GARMENTS[name]
+        mask = _bone_mask(model, prefixes)
+        if name == "nappy":  # reaches over the top of the thighs
+            hips = rest[_bone_mask(model, ("upperleg01",))]
+            mask |= _bone_mask(model, ("upperleg01",)) & (rest[:, 2] > np.quantile(hips[:, 2], 0.45))
+            picture = textures.cloth(rng, plain=True, pale=True)
+        else:
+            picture = suit if name in ("bodysuit", "sleepsuit", "shirt") else textures.cloth(rng)
+        shells.append(_shell(model, rest, mask, name, float(rng.uniform(thin, thick)), picture))
+    head = rng.random()
+    if head < 0.12:
+        shells.append(
+            _shell(model, rest, _scalp(model, rest, 0.5), "hat", float(rng.uniform(0.3, 0.7)), textures.cloth(rng))
+        )
+    elif head < 0.85:
+        colour = np.ones((4, 4, 3)) * textures.hair_colour(rng)
+        colour = (colour * rng.uniform(0.8, 1.2, (4, 4, 1))).astype(np.float32)
+        mask = _scalp(model, rest, float(rng.uniform(0.5, 0.75)))
+        shells.append(_shell(model, rest, mask, "hair", float(rng.uniform(0.05, 0.4)), np.clip(colour, 0.01, 0.9)))
+    return Wardrobe(outfit, skin, tuple(shells))

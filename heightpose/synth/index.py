@@ -1,0 +1,114 @@
+"""The index of a rendered data set: COCO keypoints for its pictures or frames, and the clips' list of truths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heightpose.runtime.atomic import write_json, write_text
+from heightpose.skeleton import INFANT
+
+if TYPE_CHECKING:
+    from heightpose.synth.generate import Recipe
+
+SCHEMA = 1
+
+
+def leg_stratum(extended: list[bool]) -> str:
+    """A clip's legs: extended in at least 80 % of its frames, mixed in 20-80 %, tucked below."""
+    share = float(np.mean(extended))
+    return "extended" if share >= 0.8 else "mixed" if share >= 0.2 else "tucked"
+
+
+def _coco(records: list[list[dict]], kind: str) -> dict:
+    images, annotations = [], []
+    for frames in records:
+        for record in frames:
+            camera = record["camera"]
+            image = {"id": len(images), "width": camera["width"], "height": camera["height"], "split": record["split"]}
+            if kind == "clips":
+                image |= {"video": f"clips/{record['index']:06d}.mp4", "frame": record["frame"]}
+            else:
+                image["file_name"] = f"images/{record['index']:06d}.jpg"
+            images.append(image)
+            for infant in record["infants"]:
+                if infant["bbox_xyxy"] is None:
+                    continue
+                x0, y0, x1, y1 = infant["bbox_xyxy"]
+                annotations.append(
+                    {
+                        "id": len(annotations),
+                        "image_id": image["id"],
+                        "category_id": 1,
+                        "iscrowd": 0,
+                        "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+                        "area": round((x1 - x0) * (y1 - y0), 1),
+                        "keypoints": [v for kpt in infant["keypoints"] for v in (kpt[0], kpt[1], int(kpt[2]))],
+                        "num_keypoints": len(infant["keypoints"]),
+                        "out_of_frame": infant["out_of_frame"],
+                        "child": infant["child"],
+                        "strata": record["strata"],
+                    }
+                )
+    category = {
+        "id": 1,
+        "name": "infant",
+        "keypoints": list(INFANT.names),
+        "skeleton": [[child + 1, parent + 1] for child, parent in INFANT.edges],
+    }
+    return {
+        "info": {"description": "heightpose synthetic nursery"},
+        "heightpose": {"schema": SCHEMA, "pixels": "0-based, integer = pixel centre"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [category],
+    }
+
+
+def _clips(records: list[list[dict]], tagged_sheet: bool) -> list[dict]:
+    clips = []
+    for frames in records:
+        infant = next((i for record in frames for i in record["infants"]), None)
+        if infant is None:
+            continue
+        name = f"{frames[0]['index']:06d}"
+        legs = [r["infants"][0]["leg_extended"] for r in frames if r["infants"]]
+        clip = {
+            "id": name,
+            "child": infant["child"],
+            "video": f"clips/{name}.mp4",
+            "camera": f"clips/{name}.camera.json",
+            "length_cm": infant["length_cm"],
+            "sex": infant["sex"],
+            "age_months": infant["age_months"],
+            "strata": frames[0]["strata"] | {"legs": leg_stratum(legs)},
+        }
+        if tagged_sheet:
+            clip["sheet"] = "clips/sheet.yaml"
+        clips.append(clip)
+    return clips
+
+
+def write_index(out: Path, recipe: Recipe, count: int) -> None:
+    """Write ``annotations.json`` and, for clips, ``clips.json`` and ``testset.yaml`` with every file's SHA-256."""
+    import yaml
+
+    records = [json.loads((out / "items" / f"{i:06d}.json").read_text()) for i in range(count)]
+    write_json(out / "annotations.json", _coco(records, recipe.kind))
+    if recipe.kind != "clips":
+        return
+    write_json(out / "clips.json", _clips(records, recipe.sheet is not None))
+    files = ["annotations.json", "clips.json", *sorted(f"clips/{p.name}" for p in (out / "clips").iterdir() if p.name[0] != ".")]
+    hashes = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files}
+    document = {
+        "name": f"nursery-{recipe.seed}",
+        "version": 1,
+        "annotations": "annotations.json",
+        "clips": "clips.json",
+        "files": hashes,
+    }
+    write_text(out / "testset.yaml", yaml.safe_dump(document, sort_keys=False))

@@ -1,0 +1,280 @@
+"""One frame of the nursery: a Mitsuba scene, its path-traced picture, and visibility decided by its rays.
+
+All coordinates are the mattress frame in centimetres. The picture is traced with an ideal pinhole of the same focal
+length and then resampled through the camera's lens model, so truth is exact: a joint's pixel is
+``Camera.project`` of its position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane
+from heightpose.skeleton import INFANT
+from heightpose.synth.body import BodyModel
+from heightpose.synth.dress import Shell, Wardrobe, vertex_normals
+
+_VARIANT = "scalar_rgb"
+
+# Bones whose surface may be the first thing seen when a joint counts as seen ({s} is the joint's side).
+_SEEN_THROUGH = {
+    "ankle": ("lowerleg02{s}", "foot{s}", "toe*{s}"),
+    "heel": ("foot{s}", "toe*{s}"),
+    "toe": ("foot{s}", "toe*{s}"),
+    "knee": ("upperleg*{s}", "lowerleg*{s}"),
+    "hip": ("pelvis{s}", "root", "spine05", "upperleg*{s}"),
+    "pelvis": ("pelvis*", "root", "spine05", "spine04", "upperleg*"),
+    "thorax": ("neck*", "spine01", "spine02", "clavicle*", "shoulder01*", "breast*"),
+    "shoulder": ("clavicle{s}", "shoulder01{s}", "upperarm*{s}", "spine01", "spine02", "breast{s}"),
+    "elbow": ("upperarm*{s}", "lowerarm*{s}"),
+    "wrist": ("lowerarm*{s}", "wrist{s}", "metacarpal*{s}", "finger*{s}"),
+}
+
+
+def seen_through(bones: list[str]) -> np.ndarray:
+    """``(K, B)`` bool: which bones' surface belongs to the body part of each joint."""
+    from fnmatch import fnmatchcase
+
+    head_bones = {b for b in bones if not b.startswith(("root", "pelvis", "upper", "lower", "foot", "toe", "spine"))}
+    head_bones -= {b for b in bones if b.startswith(("clavicle", "shoulder", "wrist", "finger", "metacarpal", "breast"))}
+    table = np.zeros((len(INFANT), len(bones)), dtype=bool)
+    for k, name in enumerate(INFANT.names):
+        side, _, part = name.partition("_")
+        if name in ("crown", "head_top", "upper_neck"):
+            table[k] = [b in head_bones for b in bones]
+            continue
+        patterns = [p.format(s=f".{side[0].upper()}") for p in _SEEN_THROUGH[part or name]]
+        table[k] = [any(fnmatchcase(b, p) for p in patterns) for b in bones]
+    return table
+
+
+@dataclass(frozen=True)
+class Infant:
+    """A posed and dressed infant on the mattress."""
+
+    vertices_cm: np.ndarray
+    joints_cm: np.ndarray
+    wardrobe: Wardrobe
+
+
+@dataclass(frozen=True)
+class Room:
+    """Everything but the infant: what stays the same over a clip.
+
+    ``objects`` are ready Mitsuba dictionaries; ``light`` 'day', 'lamp' or 'infrared'.
+    """
+
+    sheet_picture: np.ndarray
+    mattress_cm: tuple[float, float]
+    floor_picture: np.ndarray
+    light: str
+    tagged: bool = False
+    objects: dict[str, dict] = field(default_factory=dict)
+    emitters: dict[str, dict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A rendered frame: ``image`` ``(H, W, 3)`` uint8, ``kpts_frame`` ``(K, 2)``, ``visibility`` ``(K,)`` 1 hidden,
+    2 seen, ``out_of_frame`` ``(K,)`` bool, ``bbox_xyxy`` of the infant clipped to the frame."""
+
+    image: np.ndarray
+    kpts_frame: np.ndarray
+    visibility: np.ndarray
+    out_of_frame: np.ndarray
+    bbox_xyxy: np.ndarray
+
+
+def mitsuba():
+    """The Mitsuba module, its scalar variant set."""
+    import mitsuba as mi
+
+    if mi.variant() != _VARIANT:
+        mi.set_variant(_VARIANT)
+        mi.set_log_level(mi.LogLevel.Error)
+    return mi
+
+
+def use_threads(count: int) -> None:
+    """Render with this many threads in this process."""
+    import drjit
+
+    drjit.set_thread_count(count)
+
+
+def bitmap(picture: np.ndarray, filter_type: str = "bilinear") -> dict:
+    mi = mitsuba()
+    return {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(picture, dtype=np.float32)), "raw": True}
+
+
+def cloth_bsdf(picture: np.ndarray) -> dict:
+    return {"type": "twosided", "bsdf": {"type": "diffuse", "reflectance": bitmap(picture)}}
+
+
+def mesh(
+    name: str,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    bsdf: dict,
+    *,
+    uv: np.ndarray | None = None,
+    colour: np.ndarray | None = None,
+):
+    """A Mitsuba mesh from arrays, smooth-shaded."""
+    mi = mitsuba()
+    props = mi.Properties()
+    props["mesh_bsdf"] = mi.load_dict(bsdf)
+    shape = mi.Mesh(name, len(vertices), len(faces), has_vertex_normals=True, has_vertex_texcoords=uv is not None, props=props)
+    params = mi.traverse(shape)
+    params["vertex_positions"] = np.ascontiguousarray(vertices, dtype=np.float32).ravel()
+    params["faces"] = np.ascontiguousarray(faces, dtype=np.uint32).ravel()
+    params["vertex_normals"] = vertex_normals(vertices, faces).astype(np.float32).ravel()
+    if uv is not None:
+        params["vertex_texcoords"] = np.ascontiguousarray(uv, dtype=np.float32).ravel()
+    params.update()
+    if colour is not None:
+        shape.add_attribute("vertex_color", 3, np.ascontiguousarray(colour, dtype=np.float32).ravel())
+    return shape
+
+
+def shell_vertices(infant_vertices: np.ndarray, normals: np.ndarray, shell: Shell) -> np.ndarray:
+    pushed = infant_vertices[shell.vertices] + shell.thickness_cm * normals[shell.vertices]
+    pushed[:, 2] = np.maximum(pushed[:, 2], 0.02)
+    return pushed
+
+
+def _sensor(camera: Camera, plane: Plane, size_wh: tuple[int, int], focal_px: float, samples: int, seed: int) -> dict:
+    mi = mitsuba()
+    width, height = size_wh
+    to_world = np.eye(4)
+    to_world[:3, :3] = plane.R.T @ np.diag([-1.0, -1.0, 1.0])  # Mitsuba's camera has x left and y up
+    to_world[:3, 3] = plane.camera_centre_cm
+    return {
+        "type": "perspective",
+        "fov_axis": "x",
+        "fov": float(np.degrees(2 * np.arctan(width / 2 / focal_px))),
+        "near_clip": 1.0,
+        "far_clip": 5000.0,
+        "to_world": mi.ScalarTransform4f(to_world),
+        "film": {"type": "hdrfilm", "width": width, "height": height, "rfilter": {"type": "gaussian"}, "pixel_format": "rgb"},
+        "sampler": {"type": "multijitter", "sample_count": samples, "seed": seed},
+    }
+
+
+def lens_map(camera: Camera) -> tuple[tuple[int, int], float, np.ndarray]:
+    """The ideal pinhole that covers what the camera sees.
+
+    Returns:
+        (size_wh, focal_px, map_xy): the ideal picture's size and focal length, and for every pixel of the camera's
+        picture its position in the ideal one, ``(H, W, 2)`` float32.
+    """
+    width, height = camera.size_wh
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2).astype(np.float64)
+    focal = float(camera.K[0, 0])
+    normalised = camera.undistort(grid) * focal
+    half = np.abs(normalised).max(axis=0) + 2.0
+    size = (2 * int(np.ceil(half[0])), 2 * int(np.ceil(half[1])))
+    centre = np.array([(size[0] - 1) / 2, (size[1] - 1) / 2])
+    return size, focal, (normalised + centre).reshape(height, width, 2).astype(np.float32)
+
+
+def build_shapes(model: BodyModel, room: Room, infants: list[Infant], blanket: dict | None) -> dict:
+    """Mitsuba shapes by name: room, mattress, infants (``infant0``, ``infant0.shell1``, ...), blanket."""
+    mi = mitsuba()
+    width, length = room.mattress_cm
+    transform = mi.ScalarTransform4f
+    shapes: dict = {
+        "sheet": {
+            "type": "rectangle",
+            "to_world": transform().scale([width / 2, length / 2, 1.0]),
+            "bsdf": {"type": "diffuse", "reflectance": bitmap(room.sheet_picture)},
+        },
+        "mattress": {
+            "type": "cube",
+            "to_world": transform().translate([0, 0, -5.05]) @ transform().scale([width / 2, length / 2, 5.0]),
+            "bsdf": {"type": "diffuse", "reflectance": {"type": "rgb", "value": [0.75, 0.75, 0.72]}},
+        },
+        "floor": {
+            "type": "rectangle",
+            "to_world": transform().translate([0, 0, -50]) @ transform().scale([400, 400, 1]),
+            "bsdf": {
+                "type": "diffuse",
+                "reflectance": bitmap(room.floor_picture) | {"to_uv": transform().scale([6, 6, 1])},
+            },
+        },
+    }
+    shapes |= room.objects
+    for n, infant in enumerate(infants):
+        normals = vertex_normals(infant.vertices_cm, model.faces)
+        skin = {
+            "type": "twosided",
+            "bsdf": {"type": "diffuse", "reflectance": {"type": "mesh_attribute", "name": "vertex_color"}},
+        }
+        shapes[f"infant{n}"] = mesh(
+            f"infant{n}", infant.vertices_cm, model.faces, skin, colour=infant.wardrobe.skin
+        )
+        for s, shell in enumerate(infant.wardrobe.shells):
+            name = f"infant{n}.shell{s}".replace(".", "_")
+            vertices = shell_vertices(infant.vertices_cm, normals, shell)
+            shapes[name] = mesh(name, vertices, shell.faces, cloth_bsdf(shell.picture), uv=shell.uv)
+    if blanket is not None:
+        shapes["blanket"] = mesh("blanket", blanket["vertices"], blanket["faces"], cloth_bsdf(blanket["picture"]), uv=blanket["uv"])
+    return shapes
+
+
+def render(
+    model: BodyModel,
+    room: Room,
+    infants: list[Infant],
+    camera: Camera,
+    plane: Plane,
+    *,
+    samples: int,
+    seed: int,
+    blanket: dict | None = None,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Path-trace one frame.
+
+    Returns:
+        (linear, visibility): the picture through the lens, ``(H, W, 3)`` float32 linear radiance, and per infant
+        ``(K,)`` 2 seen / 1 hidden, by a ray from the camera to each joint.
+    """
+    mi = mitsuba()
+    size, focal, to_ideal = lens_map(camera)
+    scene_dict = {"type": "scene", "integrator": {"type": "path", "max_depth": 3}}
+    scene_dict["sensor"] = _sensor(camera, plane, size, focal, samples, seed)
+    scene_dict |= room.emitters
+    scene_dict |= build_shapes(model, room, infants, blanket)
+    scene = mi.load_dict(scene_dict, parallel=False)
+    ideal = np.array(mi.render(scene, spp=samples, seed=seed))
+    picture = cv2.remap(ideal, to_ideal, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    visibility = [_visibility(scene, model, infant, n, plane) for n, infant in enumerate(infants)]
+    return picture, visibility
+
+
+def _visibility(scene, model: BodyModel, infant: Infant, number: int, plane: Plane) -> np.ndarray:
+    mi = mitsuba()
+    allowed = seen_through(model.bones)
+    origin = plane.camera_centre_cm
+    visible = np.ones(len(INFANT), dtype=int)
+    for k, joint in enumerate(infant.joints_cm):
+        direction = joint - origin
+        distance = float(np.linalg.norm(direction))
+        ray = mi.Ray3f(mi.ScalarPoint3f(*origin), mi.ScalarVector3f(*(direction / distance)))
+        hit = scene.ray_intersect(ray)
+        if not hit.is_valid() or hit.t > distance + 1.0:
+            visible[k] = 2  # an edge joint on the outline: nothing lies between it and the camera
+            continue
+        owner, _, shell = hit.shape.id().partition("_shell")
+        if owner != f"infant{number}":
+            continue
+        face = int(hit.prim_index)
+        if shell:
+            face = int(infant.wardrobe.shells[int(shell)].body_faces[face])
+        bones = model.vertex_bone[model.faces[face]]
+        visible[k] = 2 if allowed[k][bones].any() else 1
+    return visible

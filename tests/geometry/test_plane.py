@@ -1,0 +1,251 @@
+"""The plane: from pictures of a sheet to centimetres, and every reason not to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heightpose.errors import EXIT_REJECTED, ConfigError, FileFormatError
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import (
+    Plane,
+    PlaneError,
+    plane_from_corners,
+    plane_from_height,
+    plane_from_tags,
+)
+from heightpose.geometry.sheet import SheetLayout, TagView, detect_tags
+
+from . import sheet_picture
+
+LAYOUT = SheetLayout.load(Path(__file__).parents[2] / "calibration" / "crib-sheet-70x132.yaml")
+PINHOLE = Camera(
+    "pinhole",
+    (1280, 720),
+    np.array([[880.0, 0, 652.0], [0, 876.0, 351.0], [0, 0, 1]]),
+    np.array([-0.24, 0.07, 0.0011, -0.0017, 0.0]),
+)
+FISHEYE = Camera(
+    "fisheye",
+    (1280, 720),
+    np.array([[760.0, 0, 630.0], [0, 762.0, 366.0], [0, 0, 1]]),
+    np.array([0.02, -0.01, 0.003, 0.0]),
+)
+JOINTS_CM = np.array([[0.0, 30.0], [-12.0, 5.0], [9.0, -28.0], [25.0, 50.0], [-25.0, -55.0]])
+HALF = (1, 2, 4, 6, 9, 11, 12, 15, 17, 18)
+
+
+def _views(camera, R, t, *, noise_px=0.1, frames=1, seed=0, hidden=()):
+    """Tag corners from OpenCV's projection, for cases that need no picture."""
+    rng = np.random.default_rng(seed)
+    ids = np.array([tag for tag in LAYOUT.tags if tag not in hidden])
+    model = np.stack([LAYOUT.tags[tag] for tag in ids.tolist()]).reshape(-1, 2)
+    corners = sheet_picture.project(camera, R, t, np.pad(model, ((0, 0), (0, 1)))).reshape(-1, 4, 2)
+    return [TagView(ids, corners + rng.normal(0, noise_px, corners.shape)) for _ in range(frames)]
+
+
+def _worst_joint_cm(plane, camera, R, t, z_cm=0.0):
+    truth = np.column_stack([JOINTS_CM, np.full(len(JOINTS_CM), z_cm)])
+    got = plane.to_mattress(camera, sheet_picture.project(camera, R, t, truth), z_cm)
+    return float(np.linalg.norm(got - truth, axis=1).max())
+
+
+@pytest.mark.parametrize("camera", [PINHOLE, FISHEYE], ids=["pinhole", "fisheye"])
+@pytest.mark.parametrize(
+    ("spin", "tilt", "offset"),
+    [(90.0, 0.0, (2.0, -3.0)), (-84.0, 14.0, (-10.0, 12.0))],
+    ids=["above", "tilted"],
+)
+def test_a_picture_with_half_of_the_tags_hidden_and_one_displaced(camera, spin, tilt, offset):
+    height = 152.0
+    R, t = sheet_picture.pose(height, spin_deg=spin, tilt_deg=tilt, offset_cm=offset)
+    sheet = sheet_picture.print_sheet(LAYOUT, hidden=HALF, shifted={13: (1.2, -0.8)})
+    picture = sheet_picture.photograph(sheet, LAYOUT, camera, R, t)
+    view = detect_tags(picture, LAYOUT)
+    assert not set(view.ids.tolist()) & set(HALF)
+    assert 13 in view.ids
+    plane = plane_from_tags([view], camera, LAYOUT)
+    assert plane.height_cm == pytest.approx(height, rel=0.005)
+    assert _worst_joint_cm(plane, camera, R, t) < 0.2
+    assert _worst_joint_cm(plane, camera, R, t, z_cm=8.0) < 0.2
+    assert plane.tags == len(view.ids) - 1
+    assert plane.source == "tags"
+    assert plane.rms_px < 0.5
+
+
+def test_small_tags_of_a_small_frame():
+    camera = PINHOLE.for_frames((640, 360), 0)
+    R, t = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=5.0, offset_cm=(0, -6.0))
+    picture = sheet_picture.photograph(sheet_picture.print_sheet(LAYOUT, hidden=HALF), LAYOUT, camera, R, t)
+    plane = plane_from_tags([detect_tags(picture, LAYOUT)], camera, LAYOUT)
+    assert plane.height_cm == pytest.approx(150.0, rel=0.005)
+    assert _worst_joint_cm(plane, camera, R, t) < 0.2
+
+
+@pytest.fixture(scope="module")
+def tilted_view():
+    """R, t and the picture of a whole sheet."""
+    R, t = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=8.0)
+    return R, t, sheet_picture.photograph(sheet_picture.print_sheet(LAYOUT), LAYOUT, PINHOLE, R, t)
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_a_turned_video_has_the_same_plane(rotation, tilted_view):
+    """The plane belongs to the camera, so a plane file serves however the video is stored."""
+    R, t, picture = tilted_view
+    turned = np.ascontiguousarray(np.rot90(picture, -rotation // 90))
+    camera = PINHOLE.for_frames(turned.shape[::-1], rotation)
+    plane = plane_from_tags([detect_tags(turned, LAYOUT)], camera, LAYOUT)
+    np.testing.assert_allclose(plane.camera_centre_cm, -R.T @ t, atol=0.5)
+    np.testing.assert_allclose(plane.R, R, atol=0.003)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_pose_and_any_hidden_half(seed):
+    rng = np.random.default_rng(seed)
+    height = rng.uniform(110, 190)
+    offset = rng.uniform(-15, 15, 2)
+    R, t = sheet_picture.pose(
+        height, spin_deg=rng.uniform(0, 360), tilt_deg=rng.uniform(-20, 20), offset_cm=offset
+    )
+    hidden = rng.choice(20, 10, replace=False).tolist()
+    views = _views(PINHOLE, R, t, noise_px=0.2, frames=5, seed=seed, hidden=hidden)
+    for view in views:
+        view.corners_frame[4] += rng.uniform(6, 20, 2)  # one tag pushed aside
+    plane = plane_from_tags(views, PINHOLE, LAYOUT)
+    assert plane.tags == 9
+    assert plane.height_cm == pytest.approx(height, rel=0.003)
+    assert abs(plane.height_cm - height) < 4 * plane.height_sd_cm
+    assert _worst_joint_cm(plane, PINHOLE, R, t) < 0.15
+
+
+def test_to_frame_and_to_mattress_are_inverse():
+    R, t = sheet_picture.pose(140.0, spin_deg=33.0, tilt_deg=10.0)
+    plane = Plane(R, t)
+    pts = np.column_stack([JOINTS_CM, [0.0, 4.0, 7.0, 2.0, 11.0]])
+    kpts = plane.to_frame(PINHOLE, pts)
+    np.testing.assert_allclose(kpts, sheet_picture.project(PINHOLE, R, t, pts), atol=1e-6)
+    np.testing.assert_allclose(plane.to_mattress(PINHOLE, kpts, pts[:, 2]), pts, atol=1e-6)
+    with pytest.raises(ValueError, match="z_cm"):
+        plane.to_mattress(PINHOLE, kpts, 150.0)
+    # Parallax as the design states it: 4 cm up under a camera at 150 cm stretches 65 cm by 1.8 cm.
+    above = plane_from_height(150.0)
+    ends = above.to_frame(PINHOLE, np.array([[0, -32.5, 4.0], [0, 32.5, 4.0]]))
+    low = above.to_mattress(PINHOLE, ends)
+    assert np.linalg.norm(low[1] - low[0]) == pytest.approx(65 + 1.78, abs=0.01)
+
+
+def _code(views, camera=PINHOLE, layout=LAYOUT):
+    with pytest.raises(PlaneError) as caught:
+        plane_from_tags(views, camera, layout)
+    assert caught.value.exit_code == EXIT_REJECTED
+    assert caught.value.reason.text
+    return caught.value.code
+
+
+def test_no_tags_and_too_few_tags():
+    R, t = sheet_picture.pose(150.0, spin_deg=90)
+    assert _code([]) == "sheet_not_found"
+    assert _code([TagView(np.zeros(0, int), np.zeros((0, 4, 2)))] * 3) == "sheet_not_found"
+    view = _views(PINHOLE, R, t)[0]
+    assert _code([TagView(view.ids[:2], view.corners_frame[:2])]) == "too_few_tags"
+
+
+def test_another_sheet_is_noticed():
+    R, t = sheet_picture.pose(150.0, spin_deg=90)
+    shuffled = np.random.default_rng(0).permutation(20)
+    other = SheetLayout(
+        "other", LAYOUT.size_cm, LAYOUT.family, {i: LAYOUT.tags[int(k)] for i, k in enumerate(shuffled)}
+    )
+    assert _code(_views(PINHOLE, R, t), layout=other) == "sheet_inconsistent"
+    mirrored = {i: (c * [-1, 1])[[1, 0, 3, 2]] for i, c in LAYOUT.tags.items()}
+    other = SheetLayout("mirrored", LAYOUT.size_cm, LAYOUT.family, mirrored)
+    assert _code(_views(PINHOLE, R, t), layout=other) == "sheet_inconsistent"
+
+
+def test_a_mirrored_view_is_a_camera_from_below():
+    R, t = sheet_picture.pose(150.0, spin_deg=90)
+    views = _views(PINHOLE, R, t)
+    mirrored = [TagView(v.ids, v.corners_frame * [-1, 1] + [1304.0, 0]) for v in views]
+    assert _code(mirrored) in ("camera_below_mattress", "sheet_inconsistent")
+
+
+def test_a_moving_camera_is_noticed():
+    R, t = sheet_picture.pose(150.0, spin_deg=90)
+    views = _views(PINHOLE, R, t, frames=10)
+    walk = [TagView(v.ids, v.corners_frame + np.array([12.0 * i, 0])) for i, v in enumerate(views)]
+    assert _code(walk) == "camera_moved"
+
+
+def test_a_view_from_the_side_is_refused():
+    R, t = sheet_picture.pose(40.0, tilt_deg=-72.0, offset_cm=(0.0, -140.0))
+    assert _code(_views(PINHOLE, R, t)) == "camera_too_flat"
+
+
+def test_a_far_and_noisy_sheet_is_refused():
+    camera = PINHOLE.for_frames((320, 180), 0)
+    R, t = sheet_picture.pose(300.0, spin_deg=90)
+    view = _views(camera, R, t, noise_px=0.4)[0]
+    assert _code([TagView(view.ids[:3], view.corners_frame[:3])], camera) in (
+        "plane_imprecise",
+        "plane_ambiguous",
+    )
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [1, 2, 3, 0], [3, 2, 1, 0], [2, 3, 0, 1]])
+def test_mattress_corners_in_any_order(order):
+    R, t = sheet_picture.pose(150.0, spin_deg=87.0, tilt_deg=9.0, offset_cm=(4, 2))
+    model = np.array([[-35, 66, 0], [35, 66, 0], [35, -66, 0], [-35, -66, 0.0]])
+    slips_px = np.array([[0.5, -0.3], [-0.4, 0.2], [0.1, 0.5], [0.3, -0.6]])
+    clicks = sheet_picture.project(PINHOLE, R, t, model) + slips_px
+    plane = plane_from_corners(clicks[order], (70.0, 132.0), PINHOLE)
+    assert plane.height_cm == pytest.approx(150.0, rel=0.01)
+    ends = plane.to_mattress(
+        PINHOLE, sheet_picture.project(PINHOLE, R, t, np.array([[0, 33, 0], [0, -33, 0.0]]))
+    )
+    assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(66.0, abs=0.4)
+    assert abs(ends[1] - ends[0])[1] == pytest.approx(66.0, abs=0.5)  # y runs along the cot
+    if order[0] == 0:
+        np.testing.assert_allclose(plane.R, R, atol=0.02)
+
+
+def test_corners_of_another_shape_are_refused():
+    R, t = sheet_picture.pose(150.0, spin_deg=90)
+    clicks = sheet_picture.project(
+        PINHOLE, R, t, np.array([[-35, 66, 0], [35, 66, 0], [35, -66, 0], [-35, -66, 0.0]])
+    )
+    for size in ((132.0, 132.0), (50.0, 132.0)):
+        with pytest.raises(PlaneError):
+            plane_from_corners(clicks, size, PINHOLE)
+
+
+def test_plane_file_round_trip_and_errors(tmp_path):
+    R, t = sheet_picture.pose(150.0, spin_deg=20, tilt_deg=5)
+    path = tmp_path / "plane.json"
+    path.write_text(json.dumps({"R": np.round(R, 5).tolist(), "t_cm": t.tolist()}))
+    plane = Plane.load(path)
+    np.testing.assert_allclose(plane.R, R, atol=2e-5)
+    assert plane.height_cm == pytest.approx(150.0, abs=0.01)
+    path.write_text(json.dumps(plane.to_dict()))
+    np.testing.assert_allclose(Plane.load(path).R, plane.R, atol=1e-12)
+    bad = {
+        "'R'": {"R": (2 * R).tolist(), "t_cm": t.tolist()},
+        "'t_cm'": {"R": R.tolist()},
+        "below": {"R": R.tolist(), "t_cm": (-t).tolist()},
+    }
+    for words, content in bad.items():
+        path.write_text(json.dumps(content))
+        with pytest.raises(FileFormatError, match=words):
+            Plane.load(path)
+
+
+def test_a_camera_height_looks_straight_down():
+    plane = plane_from_height(140.0)
+    assert plane.height_cm == 140.0
+    np.testing.assert_allclose(plane.camera_centre_cm, [0, 0, 140.0])
+    for height in (0.0, -3.0, float("nan"), 1e6):
+        with pytest.raises(ConfigError):
+            plane_from_height(height)

@@ -1,0 +1,162 @@
+"""Model files and the runtimes behind them."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import makers
+import numpy as np
+import pytest
+
+from heightpose.errors import ConfigError, FileFormatError, MissingExtraError
+from heightpose.runtime import backends, modelfile
+from heightpose.runtime.backends import load_backend, resolve
+from heightpose.skeleton import INFANT
+
+
+@pytest.fixture(scope="module")
+def pose(tmp_path_factory):
+    return makers.tiny_pose(tmp_path_factory.mktemp("m") / "pose.onnx")
+
+
+def crops(count, seed=0):
+    return np.random.default_rng(seed).uniform(0, 255, (count, 3, 256, 256)).astype(np.float32)
+
+
+def test_metadata_is_read_without_a_runtime(pose):
+    file = modelfile.read_model_file(pose)
+    assert file.kind == "pose"
+    assert file.joints == INFANT.names
+    assert (file.input_wh, file.heatmap_wh, file.sigma) == ((256, 256), (64, 64), 2.0)
+
+
+def test_safetensors_metadata(tmp_path):
+    meta = {"kind": "pose", "joints": ["left_hip", "right_hip"], "input_wh": [384, 384], "heatmap_wh": [96, 96]}
+    header = json.dumps({"__metadata__": {"heightpose": json.dumps(meta)}}).encode()
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    file = modelfile.read_model_file(path)
+    assert file.joints == ("left_hip", "right_hip")
+    assert (file.input_wh, file.heatmap_wh) == ((384, 384), (96, 96))
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_backends_give_the_same_numbers(pose, name):
+    backend, _ = load_backend(pose, name, precision="f32")
+    batch = crops(3)
+    expected = batch.reshape(3, 3, 64, 4, 64, 4).mean(axis=(1, 3, 5)) / 255
+    for count in (1, 3, 2):  # the batch size may change from call to call
+        out = backend.run(batch[:count])
+        assert out.shape == (count, 21, 64, 64)
+        assert out.dtype == np.float32
+        np.testing.assert_allclose(out[:, 4], expected[:count], atol=1e-5)
+
+
+def test_an_answer_is_not_overwritten_by_the_next(pose):
+    backend, _ = load_backend(pose, "openvino")
+    first = backend.run(crops(1, 1))
+    kept = first.copy()
+    backend.run(crops(1, 2))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_what_is_active_is_asked_of_the_runtime(pose):
+    import openvino
+
+    backend, _ = load_backend(pose, "openvino", threads=1)
+    capable = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert backend.active.device == "CPU"
+    assert backend.active.precision == ("bf16" if capable else "f32")
+    assert backend.active.threads == 1
+    assert load_backend(pose, "openvino", precision="f32")[0].active.precision == "f32"
+    assert load_backend(pose, "onnxruntime")[0].active.device == "CPU"
+
+
+def test_auto_takes_the_first_installed(pose, monkeypatch):
+    assert resolve("auto", pose) == ("openvino", pose)
+    find = backends.importlib.util.find_spec
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda n: None if n == "openvino" else find(n))
+    assert resolve("auto", pose) == ("onnxruntime", pose)
+    with pytest.raises(MissingExtraError, match="openvino"):
+        resolve("openvino", pose)
+
+
+def test_torch_takes_the_file_beside_the_onnx_one(pose, tmp_path):
+    with pytest.raises(ConfigError, match="torch needs a .safetensors file"):
+        resolve("torch", pose)
+    for suffix in (".onnx", ".safetensors"):
+        (tmp_path / f"m{suffix}").touch()
+    assert resolve("torch", tmp_path / "m.onnx") == ("torch", tmp_path / "m.safetensors")
+    assert resolve("auto", tmp_path / "m.safetensors") == ("torch", tmp_path / "m.safetensors")
+    assert resolve("openvino", tmp_path / "m.safetensors") == ("openvino", tmp_path / "m.onnx")
+
+
+def test_a_shipped_model_that_is_absent(monkeypatch, tmp_path):
+    monkeypatch.setattr(modelfile, "WEIGHTS_DIR", tmp_path)
+    with pytest.raises(ConfigError, match="'accurate' is not part of this installation"):
+        modelfile.find_model("accurate")
+    (tmp_path / "pose-fast.onnx").touch()
+    with pytest.raises(ConfigError, match="Use --model fast"):
+        modelfile.find_model("accurate")
+    assert modelfile.find_model("fast") == tmp_path / "pose-fast.onnx"
+    with pytest.raises(ConfigError, match="no such model"):
+        modelfile.find_model("fats")
+
+
+def test_files_that_are_no_models(pose, tmp_path):
+    data = pose.read_bytes()
+    cases = {
+        "noise.onnx": b"\xff" * 300,
+        "text.onnx": b"hello, world\n" * 30,
+        "empty.onnx": b"",
+        "cut.onnx": data[: len(data) // 2],
+        "cut.safetensors": b"\x10",
+        "huge.safetensors": struct.pack("<Q", 1 << 60) + b"{}",
+        "list.safetensors": struct.pack("<Q", 2) + b"[]",
+        "model.pt": data,
+    }
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FileFormatError) as caught:
+            modelfile.read_model_file(tmp_path / name)
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {},
+        [],
+        {"kind": "magic"},
+        {"kind": "pose"},
+        {"kind": "pose", "joints": []},
+        {"kind": "pose", "joints": ["a"], "sigma": float("nan")},
+        {"kind": "pose", "joints": ["a"], "input_wh": [10**9, 1]},
+        {"kind": "pose", "joints": ["a"], "input_wh": "256"},
+    ],
+)
+def test_metadata_that_are_nonsense(tmp_path, meta):
+    header = json.dumps({"__metadata__": {"heightpose": json.dumps(meta)}}).encode()
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(FileFormatError, match=r"m\.safetensors"):
+        modelfile.read_model_file(path)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_graph_the_runtime_refuses(pose, tmp_path, name):
+    # Valid metadata in front of a graph that is not one.
+    data = pose.read_bytes()
+    broken = data.replace(b"Conv", b"Vnoc")
+    assert broken != data
+    (tmp_path / "b.onnx").write_bytes(broken)
+    with pytest.raises(FileFormatError, match=f"{name} cannot load this model"):
+        load_backend(tmp_path / "b.onnx", name)
+
+
+def test_weights_that_are_not_numbers(tmp_path):
+    path = makers.tiny_detector(tmp_path / "d.onnx", bad=True)
+    backend, _ = load_backend(path, "openvino")
+    with pytest.raises(FileFormatError, match="not numbers"):
+        backend.run(crops(1))

@@ -1,0 +1,220 @@
+"""Result files: whole or not at all, the right times, the right numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import av
+import cv2
+import makers
+import numpy as np
+import pytest
+
+from heightpose.errors import HeightposeError
+from heightpose.runtime import output
+from heightpose.runtime.atomic import atomic_path, make_folder, write_json
+from heightpose.runtime.clip import Frame
+from heightpose.runtime.poselog import PoseLog, Thinned
+from heightpose.skeleton import INFANT
+from heightpose.types import Detection, FrameResult, Measurement, Pose, Reason
+
+
+def a_pose(seed=0, angle=0.0):
+    rng = np.random.default_rng(seed)
+    kpts = rng.uniform(0, 1900, (21, 2))
+    return Pose(kpts, rng.uniform(0, 1, 21), Detection(np.array([1.5, 2.5, 300.25, 400.0]), angle, 0.9))
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "height.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"new": float("nan")})
+    with pytest.raises(RuntimeError), atomic_path(path) as tmp:
+        tmp.write_text("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert os.listdir(tmp_path) == ["height.json"]
+
+
+def test_the_temporary_file_lies_in_the_same_folder(tmp_path):
+    with atomic_path(tmp_path / "a.mp4") as tmp:
+        assert tmp.parent == tmp_path
+        assert tmp.suffix == ".mp4"
+        assert not (tmp_path / "a.mp4").exists()
+    assert (tmp_path / "a.mp4").stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(HeightposeError, match="cannot be written.*--out"):
+        make_folder(tmp_path / "file" / "sub")
+    with pytest.raises(HeightposeError, match="cannot be written"):
+        write_json(tmp_path / "absent" / "x.json", {})
+
+
+def test_a_full_disk_is_one_clear_line():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    from pathlib import Path
+
+    with pytest.raises(HeightposeError, match="No space left"), atomic_path(Path("/tmp/x.json")):
+        with open("/dev/full", "w") as file:
+            file.write("x")
+
+
+def test_measured_document():
+    m = Measurement(68.4049, (67.602, 69.198), 120, 41, details={"n": np.float64(1.5), "bad": np.nan})
+    document = output.height_document(m, decoded=240, z_score=0.123456, percentile=54.9)
+    json.dumps(document, allow_nan=False)
+    assert document["status"] == "measured"
+    assert document["reasons"] == []
+    assert document["length_cm"] == 68.4
+    assert document["interval_cm"] == [67.6, 69.2]
+    assert document["interval_level"] == 0.9
+    assert document["frames"] == {"total": 120, "used": 41, "decoded": 240}
+    assert (document["z_score"], document["percentile"]) == (0.12, 54.9)
+    assert document["details"] == {"n": 1.5, "bad": None}
+    assert "interrupted" not in document
+
+
+def test_rejected_document():
+    m = Measurement.rejected([Reason("no_scale", "Words.")], frames_total=3)
+    document = output.height_document(m, decoded=3, interrupted=True)
+    assert document["status"] == "rejected"
+    assert document["length_cm"] is None
+    assert document["interval_cm"] is None
+    assert document["reasons"] == [{"code": "no_scale", "text": "Words."}]
+    assert document["interrupted"] is True
+
+
+def test_rounding_keeps_the_length_in_its_interval():
+    document = output.height_document(Measurement(68.4051, (68.4049, 68.4052), 9, 9), decoded=9)
+    low, high = document["interval_cm"]
+    assert low <= document["length_cm"] <= high
+
+
+def noted(log, count):
+    rgb = np.zeros((2, 2, 3), np.uint8)
+    for _ in log.note(Frame(i, 0.1 * i, rgb) for i in range(count)):
+        pass
+
+
+def test_poses_document(tmp_path):
+    log, pose = PoseLog(21), a_pose()
+    noted(log, 3)
+    log.add(FrameResult(0, 0.0, pose, 1))
+    log.add(FrameResult(1, 0.1, None, 0))
+    output.write_poses(tmp_path / "poses.json", log, INFANT)
+    document = json.loads((tmp_path / "poses.json").read_text())
+    assert document["joints"] == list(INFANT.names)
+    first, empty, skipped = document["frames"]
+    assert first["bbox_xyxy"] == [1.5, 2.5, 300.25, 400.0]
+    np.testing.assert_allclose(np.array(first["keypoints"])[:, :2], pose.kpts_frame, atol=1e-3)
+    np.testing.assert_allclose(np.array(first["keypoints"])[:, 2], pose.scores, atol=1e-3)
+    assert empty["keypoints"] is None
+    assert empty["t_s"] == 0.1
+    assert "skipped" not in empty
+    assert skipped["skipped"] is True
+
+
+def test_no_frames_is_still_json(tmp_path):
+    output.write_poses(tmp_path / "poses.json", PoseLog(21), INFANT)
+    assert json.loads((tmp_path / "poses.json").read_text())["frames"] == []
+
+
+@pytest.mark.parametrize(
+    ("crown", "degrees"), [((0, -5), 0), ((5, 0), 90), ((0, 5), 180), ((-5, 0), -90), ((3, -3), 45)]
+)
+def test_head_angle_is_from_pelvis_to_crown_clockwise(crown, degrees):
+    pose = a_pose()
+    kpts = pose.kpts_frame.copy()
+    kpts[INFANT.index("pelvis")] = (100, 100)
+    kpts[INFANT.index("crown")] = np.add((100, 100), crown)
+    result = FrameResult(0, 0.0, Pose(kpts, pose.scores, pose.detection), 1)
+    assert output.head_angle_deg(result, INFANT) == pytest.approx(degrees)
+
+
+def test_pose_log_gives_back_what_it_was_given():
+    log = PoseLog(21)
+    noted(log, 2500)
+    for i in (0, 1023, 1024, 2499):
+        log.add(FrameResult(i, 0.1 * i, a_pose(i, angle=-90.0), 2))
+    assert len(log) == 2500
+    for i in (0, 1023, 1024, 2499):
+        back, pose = log[i], a_pose(i)
+        assert (back.index, back.infants) == (i, 2)
+        assert back.t_s == 0.1 * i
+        np.testing.assert_allclose(back.pose.kpts_frame, pose.kpts_frame, atol=1e-3)
+        assert back.pose.detection.head_angle_deg == -90.0
+    assert [r.index for r in log.results()] == [0, 1023, 1024, 2499]
+    assert [r.index for r in log.results(before=1024)] == [0, 1023]
+    assert [r.index for r in log.results(capacity=2)] == [0, 1024]
+    assert log[7].pose is None
+
+
+@pytest.mark.parametrize("count", [1, 5, 12, 13, 100, 1000])
+def test_thinned_spreads_over_any_length(count):
+    sample, made = Thinned(12), 0
+    for i in range(count):
+        made += sample.wants_next
+        sample.add(i if sample.wants_next else None)
+    kept = sample.items
+    assert len(kept) <= 12
+    assert len(kept) >= min(count, 6)
+    assert kept[0] == 0
+    assert len(set(np.diff(kept))) <= 1  # even
+    assert kept[-1] >= count - 1 - (kept[1] if len(kept) > 1 else 0)
+    assert made <= 12 + 7 * max(0, np.log2(max(count / 12, 1)) + 1)
+
+
+def test_overlay_video_keeps_times_and_pads_odd_sizes(tmp_path):
+    times = [0.0, 0.04, 0.3, 1.2, 1.25]
+    frames = [makers.scene((97, 65), (20 + 5 * i, 30)) for i in range(5)]
+    with output.open_video_writer(tmp_path / "o.mp4", (97, 65), None) as writer:
+        for rgb, t_s in zip(frames, times, strict=True):
+            writer.write(rgb, t_s)
+        assert not (tmp_path / "o.mp4").exists()
+    with av.open(str(tmp_path / "o.mp4")) as video:
+        stream = video.streams.video[0]
+        decoded = list(video.decode(stream))
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+    np.testing.assert_allclose([f.time for f in decoded], times, atol=2e-4)
+    assert (decoded[0].width, decoded[0].height) == (98, 66)
+    assert abs(decoded[0].to_ndarray(format="rgb24")[:65, :97].astype(int) - frames[0]).mean() < 6
+
+
+def test_a_video_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), output.open_video_writer(tmp_path / "o.mp4", (64, 64), None) as writer:
+        writer.write(makers.scene((64, 64)), 0.0)
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_times_that_do_not_increase_are_written_in_order(tmp_path):
+    with output.open_video_writer(tmp_path / "o.mp4", (64, 64), None) as writer:
+        for _ in range(3):
+            writer.write(makers.scene((64, 64)), 0.5)
+    with av.open(str(tmp_path / "o.mp4")) as video:
+        assert len(list(video.decode(video=0))) == 3
+
+
+def test_png_has_the_right_colours(tmp_path):
+    rgb = np.zeros((8, 9, 3), np.uint8)
+    rgb[..., 0] = 200
+    output.write_png(tmp_path / "p.png", rgb)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "p.png"))[..., ::-1], rgb)
+
+
+def test_hashes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "b").write_bytes(b"d")
+    assert output.sha256([tmp_path / "a"]).startswith("ba7816bf8f01cfea")
+    assert output.sha256([tmp_path / "a", tmp_path / "b"]) != output.sha256([tmp_path / "b", tmp_path / "a"])

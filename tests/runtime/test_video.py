@@ -1,0 +1,273 @@
+"""Decoding: order, times, turning, and every kind of input that is not what it should be."""
+
+from __future__ import annotations
+
+import logging
+import os
+from fractions import Fraction
+
+import av
+import cv2
+import makers
+import numpy as np
+import pytest
+
+from heightpose.errors import InputError
+from heightpose.runtime.video import is_address, open_clip, without_login
+
+
+def moving(count, size_wh=(96, 64)):
+    return [makers.scene(size_wh, (10 + 3 * i, 20)) for i in range(count)]
+
+
+def blob_centre(rgb):
+    ys, xs = np.nonzero(rgb.mean(axis=2) > 140)
+    return xs.mean(), ys.mean()
+
+
+def test_frames_come_in_order_with_size_rate_and_times(tmp_path):
+    path = makers.write_video(tmp_path / "a.mp4", moving(12), fps=Fraction(30000, 1001))
+    with open_clip(path) as clip:
+        frames = list(clip.frames())
+    assert clip.size_wh == (96, 64)
+    assert clip.rotation_deg == 0
+    assert clip.fps == Fraction(30000, 1001)  # not 29, not 30
+    assert clip.length_hint == 12
+    assert [f.index for f in frames] == list(range(12))
+    np.testing.assert_allclose([f.t_s for f in frames], np.arange(12) * 1001 / 30000, atol=1e-4)
+    for i, frame in enumerate(frames):
+        assert frame.rgb.shape == (64, 96, 3)
+        np.testing.assert_allclose(blob_centre(frame.rgb), (10 + 3 * i, 20), atol=0.6)
+
+
+def test_a_clip_can_be_read_twice(tmp_path):
+    path = makers.write_video(tmp_path / "a.mp4", moving(7))
+    with open_clip(path) as clip:
+        first, second = list(clip.frames()), list(clip.frames())
+    assert len(first) == len(second) == 7
+    assert all(np.array_equal(a.rgb, b.rgb) and a.t_s == b.t_s for a, b in zip(first, second, strict=True))
+
+
+def test_variable_frame_rate_is_kept(tmp_path):
+    times = [0.0, 0.04, 0.3, 0.35, 1.2, 1.25, 1.9]
+    path = makers.write_video(tmp_path / "vfr.mp4", moving(7), times_s=times)
+    with open_clip(path) as clip:
+        np.testing.assert_allclose([f.t_s for f in clip.frames()], times, atol=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_metadata_turns_the_picture_clockwise(tmp_path, degrees):
+    stored = makers.scene((96, 64), (20, 12))
+    path = makers.write_video(tmp_path / "r.mp4", [stored] * 4, matrix=makers.CLOCKWISE[degrees])
+    with open_clip(path) as clip:
+        frame = next(clip.frames())
+    expected = np.rot90(stored, -degrees // 90)
+    assert clip.rotation_deg == degrees
+    assert clip.size_wh == (expected.shape[1], expected.shape[0]) == (frame.rgb.shape[1], frame.rgb.shape[0])
+    np.testing.assert_allclose(blob_centre(frame.rgb), blob_centre(expected), atol=0.5)
+
+
+def test_mirrored_metadata_is_left_out_with_a_warning(tmp_path, caplog):
+    mirror = (-makers.ONE, 0, 0, 0, makers.ONE, 0, 0, 0, 1 << 30)
+    path = makers.write_video(tmp_path / "m.mp4", [makers.scene()] * 3, matrix=mirror)
+    with open_clip(path) as clip:
+        frame = next(clip.frames())
+    assert "mirrored" in caplog.text
+    # x mirrored = turned by 180 and mirrored in y: only the turn is a matter of how the camera was held.
+    assert clip.rotation_deg in (0, 180)
+    assert frame.rgb.shape == (64, 96, 3)
+
+
+def test_odd_sizes(tmp_path):
+    path = makers.write_video(tmp_path / "odd.mp4", moving(3, (97, 65)))
+    with open_clip(path) as clip:
+        frame = next(clip.frames())
+    assert clip.size_wh == (97, 65)
+    np.testing.assert_allclose(blob_centre(frame.rgb), (10, 20), atol=0.6)
+
+
+@pytest.mark.parametrize("pix_fmt", ["gray", "yuv420p10le", "yuv444p10le", "yuvj420p"])
+def test_grey_and_ten_bit(tmp_path, pix_fmt):
+    path = makers.write_video(tmp_path / "v.mp4", moving(3), pix_fmt=pix_fmt)
+    with open_clip(path) as clip:
+        frame = next(clip.frames())
+    assert frame.rgb.dtype == np.uint8
+    assert frame.rgb.shape == (64, 96, 3)
+    np.testing.assert_allclose(blob_centre(frame.rgb), (10, 20), atol=0.8)
+    assert frame.rgb[20, 10].min() > 240
+    assert frame.rgb[50, 80].max() < 45
+
+
+def test_colours_are_rgb(tmp_path):
+    red = np.zeros((64, 96, 3), np.uint8)
+    red[..., 0] = 220
+    path = makers.write_video(tmp_path / "red.mp4", [red] * 2)
+    cv2.imwrite(str(tmp_path / "red.png"), red[..., ::-1])
+    for source in (path, tmp_path / "red.png"):
+        with open_clip(source) as clip:
+            r, g, b = next(clip.frames()).rgb.reshape(-1, 3).mean(axis=0)
+        assert r > 180
+        assert max(g, b) < 40
+
+
+def cut(path, share, name="cut.mp4"):
+    data = path.read_bytes()
+    target = path.with_name(name)
+    target.write_bytes(data[: int(len(data) * share)])
+    return target
+
+
+def noisy(count):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(count)]
+
+
+def test_a_cut_off_file_is_used_up_to_the_damage(tmp_path, caplog):
+    whole = makers.write_video(tmp_path / "w.mp4", noisy(40), container={"movflags": "faststart"})
+    with open_clip(whole) as clip:
+        truth = [f.rgb for f in clip.frames()]
+    caplog.set_level(logging.WARNING)
+    with open_clip(cut(whole, 0.6)) as clip:
+        seen = [f.rgb for f in clip.frames()]
+    assert 10 < len(seen) < 40
+    assert all(np.array_equal(a, b) for a, b in zip(seen, truth, strict=False))  # nothing invented
+    assert "cut.mp4" in caplog.text
+    assert str(len(seen)) in caplog.text
+
+
+def test_cut_off_transport_streams_and_matroska(tmp_path):
+    for suffix in (".mkv", ".ts"):
+        whole = makers.write_video(tmp_path / f"w{suffix}", noisy(40), pix_fmt="yuv420p")
+        with open_clip(cut(whole, 0.5, f"cut{suffix}")) as clip:
+            assert 5 < len(list(clip.frames())) < 40
+
+
+def test_damage_in_the_middle_stops_there(tmp_path, caplog):
+    whole = makers.write_video(tmp_path / "w.mkv", noisy(40), pix_fmt="yuv420p")
+    data = bytearray(whole.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = bytes(3000)
+    (tmp_path / "d.mkv").write_bytes(data)
+    with open_clip(tmp_path / "d.mkv") as clip:
+        frames = list(clip.frames())
+    assert 5 < len(frames) < 40
+
+
+def unusable_inputs(tmp_path):
+    """name -> (path, words the message must hold)."""
+    whole = makers.write_video(tmp_path / "w.mp4", noisy(20))
+    index_last = cut(whole, 0.7, "noindex.mp4")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "noise.mp4").write_bytes(os.urandom(20000))
+    (tmp_path / "words.txt").write_text("this is no video\n" * 50)
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "noise.jpg").write_bytes(os.urandom(2000))
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (tmp_path / "nothing").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with av.open(str(tmp_path / "zero.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        out.start_encoding()
+    return {
+        "missing": (tmp_path / "absent.mp4", "no such file"),
+        "empty": (tmp_path / "empty.mp4", "empty"),
+        "noise": (tmp_path / "noise.mp4", "not a video"),
+        "text": (tmp_path / "words.txt", "text|not a video"),
+        "sound": (makers.write_audio(tmp_path / "sound.m4a"), "sound but no picture"),
+        "no index": (index_last, "not a video"),
+        "no frames": (tmp_path / "zero.mp4", "no picture|not a video"),
+        "empty picture": (tmp_path / "empty.png", "empty"),
+        "noise picture": (tmp_path / "noise.jpg", "not a picture"),
+        "heic": (tmp_path / "photo.heic", "JPEG"),
+        "empty folder": (tmp_path / "nothing", "no pictures"),
+        "pipe": (tmp_path / "pipe.mp4", "ordinary file"),
+        "name": (tmp_path / "a\0b.mp4", "cannot be read"),
+    }
+
+
+def test_unusable_inputs_are_one_clear_line(tmp_path):
+    for name, (path, words) in unusable_inputs(tmp_path).items():
+        with pytest.raises(InputError, match=words) as caught, open_clip(path) as clip:
+            list(clip.frames())
+        message = str(caught.value)
+        assert "\n" not in message, name
+        assert path.name in message, name
+        assert caught.value.hint is not None, name
+
+
+def test_a_folder_is_one_clip_in_natural_order(tmp_path):
+    for i in (10, 9, 2, 1):
+        cv2.imwrite(str(tmp_path / f"frame{i}.png"), makers.scene(blob_xy=(5 * i + 10, 20)))
+    (tmp_path / "camera.json").write_text("{}")
+    (tmp_path / ".hidden.png").write_bytes(b"x")
+    with open_clip(tmp_path) as clip:
+        frames = list(clip.frames())
+    assert clip.kind == "folder"
+    assert clip.length_hint == 4
+    np.testing.assert_allclose([blob_centre(f.rgb)[0] for f in frames], [15, 20, 55, 60], atol=0.01)
+    assert np.all(np.diff([f.t_s for f in frames]) > 0)
+
+
+def test_pictures_of_two_sizes_are_an_error_naming_the_file(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), makers.scene((96, 64)))
+    cv2.imwrite(str(tmp_path / "b.png"), makers.scene((64, 96)))
+    with open_clip(tmp_path) as clip, pytest.raises(InputError, match=r"b\.png.*expected 96x64.*got 64x96"):
+        list(clip.frames())
+
+
+def exif_block(orientation, order):
+    words = (
+        (b"II*\0" if order == "<" else b"MM\0*")
+        + (8).to_bytes(4, "little" if order == "<" else "big")
+        + b"".join(
+            value.to_bytes(size, "little" if order == "<" else "big")
+            for value, size in ((1, 2), (0x0112, 2), (3, 2), (1, 4), (orientation, 2), (0, 2), (0, 4))
+        )
+    )
+    return words
+
+
+@pytest.mark.parametrize(("orientation", "degrees"), [(1, 0), (3, 180), (6, 90), (8, 270)])
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+def test_exif_orientation_is_applied_and_reported(tmp_path, orientation, degrees, kind):
+    stored = makers.scene((96, 64), (20, 12))
+    data = cv2.imencode(kind, stored)[1].tobytes()
+    if kind == ".jpg":
+        block = b"Exif\0\0" + exif_block(orientation, ">")
+        data = data[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[2:]
+    else:
+        block = exif_block(orientation, "<")
+        chunk = len(block).to_bytes(4, "big") + b"eXIf" + block
+        import zlib
+
+        data = data[:33] + chunk + zlib.crc32(chunk[4:]).to_bytes(4, "big") + data[33:]
+    (tmp_path / f"p{kind}").write_bytes(data)
+    with open_clip(tmp_path / f"p{kind}") as clip:
+        frame = next(clip.frames())
+    expected = np.rot90(stored, -degrees // 90)
+    assert clip.rotation_deg == degrees
+    assert frame.rgb.shape == expected.shape
+    np.testing.assert_allclose(blob_centre(frame.rgb), blob_centre(expected), atol=0.1)
+
+
+def test_sixteen_bit_grey_picture(tmp_path):
+    cv2.imwrite(str(tmp_path / "g.png"), makers.scene()[..., 0].astype(np.uint16) * 257)
+    with open_clip(tmp_path / "g.png") as clip:
+        rgb = next(clip.frames()).rgb
+    assert rgb.dtype == np.uint8
+    np.testing.assert_array_equal(rgb, makers.scene())
+
+
+def test_addresses():
+    assert is_address("rtsp://camera/1")
+    assert is_address("https://host/clip.mp4")
+    assert not is_address("C:/clip.mp4")
+    assert not is_address("file:///clip.mp4")
+    assert without_login("rtsp://me:secret@camera:554/live?token=1") == "rtsp://camera:554/live"
+
+
+def test_a_stream_that_does_not_answer(tmp_path):
+    with pytest.raises(InputError, match="does not answer") as caught:
+        open_clip("tcp://me:secret@127.0.0.1:9/x")
+    assert "secret" not in str(caught.value)
