@@ -14,7 +14,6 @@ import numpy as np
 
 from heightpose import __version__
 from heightpose.errors import ConfigError
-from heightpose.metrics import who
 from heightpose.report.overlay import Caption, answer_text, draw_overlay
 from heightpose.runtime import output
 from heightpose.runtime.atomic import write_json
@@ -39,6 +38,8 @@ def growth(
     """(WHO z-score, percentile) of a length; Nones when rejected, not asked for, or outside the table."""
     if measurement.length_cm is None or sex is None or age_months is None:
         return None, None
+    from heightpose.metrics import who  # scipy.stats takes half a second to import
+
     try:
         z = who.z_score(sex, age_months, measurement.length_cm)
     except ConfigError as error:

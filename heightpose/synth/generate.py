@@ -67,10 +67,8 @@ class Nursery:
         rest = self.model.pose(child).joints_cm
         empty = bool(rng.random() < options.empty)
         lying = options.posture or str(rng.choice(posture.POSTURES, p=[0.76, 0.14, 0.10]))
-        legs = options.legs or str(rng.choice(LEG_CLASSES, p=[0.45, 0.2, 0.35]))
-        motion = posture.draw_motion(
-            rng, recipe.frames, recipe.fps, posture=lying, leg_kinds=_leg_kinds(legs, rng)
-        )
+        kinds = draw_leg_kinds(options.legs, rng)
+        motion = posture.draw_motion(rng, recipe.frames, recipe.fps, posture=lying, leg_kinds=kinds)
         heading, at = self._settle(child, rest, motion, wardrobe, rng)
         covered = not empty and lying == "back" and bool(rng.random() < options.blanket)
         top = str(rng.choice(["pelvis", "left_knee", "thorax"]))
@@ -148,7 +146,10 @@ class Nursery:
         }
 
 
-def _leg_kinds(legs: str, rng: np.random.Generator) -> tuple[str, str]:
+def draw_leg_kinds(legs: str | None, rng: np.random.Generator) -> tuple[str, str]:
+    """What the left and the right leg do, for one of :data:`LEG_CLASSES` (drawn when None)."""
+    if legs is None:
+        legs = str(rng.choice(LEG_CLASSES, p=[0.45, 0.2, 0.35]))
     bent = ("bent", "frog", "raised")
     if legs == "tucked":
         return str(rng.choice(bent)), str(rng.choice(bent))

@@ -29,7 +29,7 @@ class Options:
     """
 
     size_wh: tuple[int, int] | None = None
-    samples: int = 6
+    samples: int = 4
     posture: str | None = None
     legs: str | None = None
     blanket: float = 0.15
@@ -172,7 +172,10 @@ def place(
     heading = heading_deg + float(motion.angles["heading"][t])
     turn = Rotation.from_euler("z", heading, degrees=True).as_matrix() @ root
     vertices, joints = body.vertices_cm @ turn.T, body.joints_cm @ turn.T
-    core = np.array([b.startswith(("root", "pelvis", "spine", "head", "neck")) for b in model.bones])[model.vertex_bone]
+    bearing: tuple[str, ...] = ("root", "pelvis", "spine", "head", "neck")
+    if motion.posture != "back":  # on the side or the front the legs carry too, else they would sink in
+        bearing += ("upperleg", "lowerleg", "foot")
+    core = np.array([b.startswith(bearing) for b in model.bones])[model.vertex_bone]
     pelvis = joints[INFANT.index("pelvis")]
     middle = (pelvis + joints[INFANT.index("thorax")]) / 2
     shift = np.array([at_xy_cm[0] - middle[0], at_xy_cm[1] - middle[1], 0.1 - np.quantile(vertices[core, 2], 0.004)])

@@ -14,6 +14,8 @@ def develop(linear: np.ndarray, rng: np.random.Generator, *, infrared: bool, exp
         blur_px: length of a straight motion blur.
     """
     image = np.maximum(np.nan_to_num(linear.astype(np.float32)), 0.0)
+    if rng.random() < 0.6:  # cameras denoise too; what is left of the tracer's speckle passes for sensor noise
+        image = cv2.medianBlur(image, 3)
     luminance = image @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     if infrared:
         image = np.repeat((image @ np.array([0.6, 0.3, 0.1], np.float32))[..., None], 3, axis=2)

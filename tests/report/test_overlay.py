@@ -21,8 +21,23 @@ NAMES = INFANT.names
 
 def lying(width, height):
     """A stick figure, head up, its left at the picture's right (seen from above, on its back)."""
-    at = {"crown": (0, 0.2), "head_top": (0, 0.21), "upper_neck": (0, 0.35), "thorax": (0, 0.4), "pelvis": (0, 0.6)}
-    rows = {"shoulder": 0.4, "elbow": 0.5, "wrist": 0.58, "hip": 0.6, "knee": 0.7, "ankle": 0.8, "heel": 0.82, "toe": 0.84}
+    at = {
+        "crown": (0, 0.2),
+        "head_top": (0, 0.21),
+        "upper_neck": (0, 0.35),
+        "thorax": (0, 0.4),
+        "pelvis": (0, 0.6),
+    }
+    rows = {
+        "shoulder": 0.4,
+        "elbow": 0.5,
+        "wrist": 0.58,
+        "hip": 0.6,
+        "knee": 0.7,
+        "ankle": 0.8,
+        "heel": 0.82,
+        "toe": 0.84,
+    }
     for part, row in rows.items():
         at[f"left_{part}"], at[f"right_{part}"] = (0.08, row), (-0.08, row)
     kpts = np.array([(width / 2 + at[n][0] * height, at[n][1] * height) for n in NAMES])
@@ -47,7 +62,13 @@ def test_states_look_different():
     rgb, pose = np.full((480, 640, 3), 120, np.uint8), lying(640, 480)
     seen = [
         draw_overlay(rgb, FrameResult(0, 0.0, p, n), Caption(used))[:40].tobytes()
-        for p, n, used in [(None, 0, None), (pose, 1, None), (pose, 1, True), (pose, 1, False), (pose, 2, None)]
+        for p, n, used in [
+            (None, 0, None),
+            (pose, 1, None),
+            (pose, 1, True),
+            (pose, 1, False),
+            (pose, 2, None),
+        ]
     ]
     assert len(set(seen)) == 5
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from heightpose.skeleton import INFANT
 
-#: ISO/IEC 14496-12 display matrices (16.16 fixed point): x' = a x + c y, y' = b x + d y. A phone held upright writes
-#: the first: the stored picture's top left corner belongs at the top right.
+#: ISO/IEC 14496-12 display matrices (16.16 fixed point): x' = a x + c y, y' = b x + d y. A phone held
+#: upright writes the first: the stored picture's top left corner belongs at the top right.
 ONE = 1 << 16
 CLOCKWISE = {
     90: (0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30),
@@ -22,12 +22,13 @@ CLOCKWISE = {
 }
 
 
-def scene(size_wh: tuple[int, int] = (96, 64), blob_xy: tuple[float, float] = (30, 20), side: int = 13) -> np.ndarray:
-    """A dark picture ``(H, W, 3)`` with one white square centred on ``blob_xy``."""
-    rgb = np.full((size_wh[1], size_wh[0], 3), 30, np.uint8)
-    x, y = (round(v) for v in blob_xy)
-    rgb[max(0, y - side // 2) : y + side // 2 + 1, max(0, x - side // 2) : x + side // 2 + 1] = 255
-    return rgb
+def scene(
+    size_wh: tuple[int, int] = (96, 64), blob_xy: tuple[float, float] = (30, 20), sigma: float = 5.0
+) -> np.ndarray:
+    """A dark picture ``(H, W, 3)`` with one soft white spot centred on ``blob_xy``."""
+    x, y = np.arange(size_wh[0]) - blob_xy[0], np.arange(size_wh[1])[:, None] - blob_xy[1]
+    grey = 30 + 225 * np.exp(-0.5 * (x * x + y * y) / sigma**2)
+    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def write_video(
@@ -72,7 +73,9 @@ def write_audio(path: Path) -> Path:
     return path
 
 
-def _save(path: Path, nodes: list, constants: dict[str, np.ndarray], output: tuple[str, list], meta: dict) -> Path:
+def _save(
+    path: Path, nodes: list, constants: dict[str, np.ndarray], output: tuple[str, list], meta: dict
+) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -91,7 +94,7 @@ def _save(path: Path, nodes: list, constants: dict[str, np.ndarray], output: tup
 
 
 def tiny_detector(path: Path, *, angle_deg: float = 0.0, reach: float = 0.5, bad: bool = False) -> Path:
-    """Finds white: the score of a cell is its brightness; every box reaches 64 * ``reach`` input px each way."""
+    """Finds white: a cell's score is its brightness; every box reaches 64 * ``reach`` input px each way."""
     from onnx import helper
 
     scale = np.zeros((7, 3, 8, 8))
@@ -104,7 +107,7 @@ def tiny_detector(path: Path, *, angle_deg: float = 0.0, reach: float = 0.5, bad
 
 
 def tiny_pose(path: Path, joints: Sequence[str] = INFANT.names) -> Path:
-    """Puts every joint on the white square: each heatmap is the picture's brightness."""
+    """Puts every joint on the white spot: each heatmap is the picture's brightness."""
     from onnx import helper
 
     scale = np.full((len(joints), 3, 4, 4), 1.0 / (255.0 * 3 * 16))

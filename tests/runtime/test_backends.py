@@ -32,7 +32,12 @@ def test_metadata_is_read_without_a_runtime(pose):
 
 
 def test_safetensors_metadata(tmp_path):
-    meta = {"kind": "pose", "joints": ["left_hip", "right_hip"], "input_wh": [384, 384], "heatmap_wh": [96, 96]}
+    meta = {
+        "kind": "pose",
+        "joints": ["left_hip", "right_hip"],
+        "input_wh": [384, 384],
+        "heatmap_wh": [96, 96],
+    }
     header = json.dumps({"__metadata__": {"heightpose": json.dumps(meta)}}).encode()
     path = tmp_path / "m.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
@@ -83,7 +88,7 @@ def test_auto_takes_the_first_installed(pose, monkeypatch):
 
 
 def test_torch_takes_the_file_beside_the_onnx_one(pose, tmp_path):
-    with pytest.raises(ConfigError, match="torch needs a .safetensors file"):
+    with pytest.raises(ConfigError, match=r"torch needs a \.safetensors file"):
         resolve("torch", pose)
     for suffix in (".onnx", ".safetensors"):
         (tmp_path / f"m{suffix}").touch()

@@ -1,0 +1,154 @@
+"""One child, many frames: bone lengths shared by the whole clip, and crown-heel length with its interval.
+
+Every frame gives each bone group a length and a standard deviation (heightpose.geometry.lift). A bone has one length:
+the frames are combined with weights 1 / sd^2, robustly (Huber), left and right together. Frames of one clip share
+their mistakes (the same posture, the same pixels), so their errors are taken as correlated and many frames never make
+the interval vanish. Legs bent in most frames do not shorten the child: bent frames weigh little, and when no frame
+shows the bones well enough the clip is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.lift import BONE_GROUPS, LiftedFrames, LiftNet, default_lift, lift_frames
+from heightpose.geometry.plane import Plane
+from heightpose.skeleton import INFANT
+from heightpose.types import FrameResult, Measurement, Reason
+
+INTERVAL_LEVEL = 0.9
+_Z = 1.6449  # two-sided 90 %
+#: Correlation of the errors of two frames of one clip.
+_SHARED_ERROR = 0.5
+#: What neither joints nor plane explain: the chain's map to crown-heel length, relative to the length.
+_MODEL_SD = 0.006
+#: A clip is refused when its length is known worse than this, relative (1 sd).
+_MAX_RELATIVE_SD = 0.035
+_MIN_FRAMES = 1
+_MIN_SCORE = 0.15
+_PLAUSIBLE_CM = (38.0, 105.0)
+
+_REASONS = {
+    "no_infant": "No baby was found in the video. Please point the camera straight down at the cot and record again.",
+    "several_infants": "More than one baby seems to be in view. Please record one baby at a time.",
+    "not_on_back": "The baby is not lying on its back. Please lay the baby on its back and record again.",
+    "legs_not_seen": "The legs were never seen straight enough to measure. Please gently extend one leg, or record "
+    "a little longer.",
+    "out_of_view": "Part of the baby is outside the picture. Please move the camera so that head and feet are in view.",
+    "implausible": "The result is not a plausible length for a baby up to two years. Please check that the sheet and "
+    "camera files belong to this recording.",
+    "uncertain": "The baby could not be measured precisely enough. Please record again with better light and the whole "
+    "body uncovered.",
+}
+
+
+def reason(code: str) -> Reason:
+    """The reason with the words that belong to its code."""
+    return Reason(code, _REASONS[code])
+
+
+def _in_view(result: FrameResult, size_wh: tuple[int, int]) -> bool:
+    assert result.pose is not None
+    kpts = result.pose.kpts_frame[INFANT.height_joints]
+    return bool((kpts >= -0.5).all() and (kpts <= np.array(size_wh) - 0.5).all())
+
+
+def _robust_mean(values: np.ndarray, sd: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """Huber-weighted mean of ``values`` ``(N,)`` with standard deviations ``sd``.
+
+    Returns:
+        (mean, sd_of_mean, weights): the weights are normalised; the sd assumes errors correlated by _SHARED_ERROR.
+    """
+    weights = 1.0 / sd**2
+    mean = float(np.median(values))
+    for _ in range(10):
+        pull = np.abs(values - mean) / sd
+        robust = weights * np.where(pull <= 1.5, 1.0, 1.5 / np.maximum(pull, 1e-9))
+        mean = float((robust * values).sum() / robust.sum())
+    share = robust / robust.sum()
+    independent = (share**2 * sd**2).sum()
+    together = (share * sd).sum() ** 2
+    return mean, float(np.sqrt((1 - _SHARED_ERROR) * independent + _SHARED_ERROR * together)), share
+
+
+def _combine(lifted: LiftedFrames) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(upper body, thigh, shank): log lengths, their sds, and each frame's share of the leg evidence."""
+    logs, sds = [], []
+    shares = np.zeros(len(lifted.lengths_cm))
+    for columns in ((0,), (1, 3), (2, 4)):  # left and right bones have one length
+        values = np.log(np.maximum(lifted.lengths_cm[:, columns], 0.1)).ravel()
+        sd = lifted.relative_sd[:, columns].ravel()
+        mean, mean_sd, share = _robust_mean(values, sd)
+        logs.append(mean)
+        sds.append(mean_sd)
+        if len(columns) == 2:
+            shares += share.reshape(-1, 2).sum(1) / 2
+    return np.array(logs), np.array(sds), shares
+
+
+def measure(
+    frames: Sequence[FrameResult], camera: Camera, plane: Plane, lift: LiftNet | None = None
+) -> Measurement:
+    """Crown-heel length of the one infant in a clip.
+
+    Args:
+        frames: every decoded frame, those without an infant included.
+        camera: valid for the frames' size (:meth:`Camera.for_frames`).
+        plane: the mattress.
+
+    Returns:
+        A measurement, or a rejection with its reasons; nothing is raised for what the clip shows.
+    """
+    lift = default_lift() if lift is None else lift
+    total = len(frames)
+    seen = [f for f in frames if f.pose is not None and float(np.median(f.pose.scores)) >= _MIN_SCORE]
+    if len(seen) < max(_MIN_FRAMES, round(0.1 * total)):
+        return Measurement.rejected([reason("no_infant")], frames_total=total)
+    if np.mean([f.infants > 1 for f in seen]) > 0.5:
+        return Measurement.rejected([reason("several_infants")], frames_total=total)
+    whole = [f for f in seen if _in_view(f, camera.size_wh)]
+    if len(whole) < max(_MIN_FRAMES, round(0.2 * len(seen))):
+        return Measurement.rejected([reason("out_of_view")], frames_total=total)
+
+    kpts = np.stack([f.pose.kpts_frame for f in whole if f.pose is not None])
+    lifted = lift_frames(kpts, camera, plane, lift)
+    lying = lifted.on_back > 0.5
+    if lying.mean() < 0.5:
+        return Measurement.rejected(
+            [reason("not_on_back")], frames_total=total, on_back=round(float(lying.mean()), 2)
+        )
+    lifted = LiftedFrames(*(getattr(lifted, n)[lying] for n in ("joints_cm", "lengths_cm", "relative_sd", "on_back")))
+
+    logs, sds, shares = _combine(lifted)
+    parts = lift.length_weights * np.exp(logs)
+    length = float(parts.sum())
+    relative = parts / length
+    sd = float(np.sqrt(((relative * sds) ** 2).sum() + _MODEL_SD**2))
+    informed = int((shares > 0.25 / len(shares)).sum())
+    details = {
+        "bones_cm": {
+            name: {"length_cm": round(float(np.exp(log)), 2), "sd_cm": round(float(np.exp(log) * s), 2)}
+            for name, log, s in zip(("upper body", "thigh", "shank"), logs, sds, strict=True)
+        },
+        "relative_sd": round(sd, 4),
+        "on_back": round(float(lying.mean()), 2),
+        "frames": {
+            "infant_seen": len(seen), "wholly_in_view": len(whole), "on_back": int(lying.sum()), "informed_legs": informed,
+        },
+        "bone_groups": [name for name, _ in BONE_GROUPS],
+    }  # fmt: skip
+    if sd > _MAX_RELATIVE_SD:
+        legs_to_blame = float(np.hypot(*(relative * sds)[1:])) > float((relative * sds)[0])
+        code = "legs_not_seen" if legs_to_blame else "uncertain"
+        return Measurement.rejected([reason(code)], frames_total=total, frames_used=informed, **details)
+    if not _PLAUSIBLE_CM[0] <= length <= _PLAUSIBLE_CM[1]:
+        return Measurement.rejected(
+            [reason("implausible")], frames_total=total, frames_used=informed, unreported_cm=round(length, 1), **details
+        )
+    half = _Z * sd * length
+    return Measurement(
+        length, (length - half, length + half), total, informed, interval_level=INTERVAL_LEVEL, details=details
+    )

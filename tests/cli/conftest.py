@@ -1,0 +1,64 @@
+"""Shared by the command-line tests: a tiny installation of models, and the command as a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests" / "runtime"))
+
+import makers  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Options that choose two tiny networks, which find a white square and put every joint on it."""
+    folder = tmp_path_factory.mktemp("models")
+    pose = makers.tiny_pose(folder / "pose.onnx")
+    detector = makers.tiny_detector(folder / "detector.onnx")
+    return ["--model", str(pose), "--detector", str(detector)]
+
+
+def environment():
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+@pytest.fixture
+def heightpose(tmp_path):
+    """Run ``heightpose ARGS`` as a process in the test's own folder."""
+
+    def run(*args):
+        return subprocess.run(
+            [sys.executable, "-m", "heightpose.cli.main", *map(str, args)],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start ``heightpose ARGS`` and leave it running."""
+
+    def popen(*args):
+        return subprocess.Popen(
+            [sys.executable, "-m", "heightpose.cli.main", *map(str, args)],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return popen
