@@ -39,7 +39,9 @@ with several inputs the worst of them.
     "--plane", type=click.Path(path_type=Path), help="Stored mattress plane of a fixed camera (JSON)."
 )
 @click.option(
-    "--camera-height-cm", type=click.FloatRange(min=10, max=1000), help="Camera's distance from the mattress."
+    "--camera-height-cm",
+    type=click.FloatRange(min=15, max=1000),
+    help="Distance of a camera that looks straight down, where there is neither sheet nor plane; coarse.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("heightpose-results"), show_default=True,
@@ -59,7 +61,7 @@ with several inputs the worst of them.
 )
 @click.option(
     "--json", "as_json", is_flag=True,
-    help="Print height.json on stdout and nothing else; for several inputs a JSON list, one line per input.",
+    help="Print height.json on stdout and nothing else; for several inputs a JSON list of them.",
 )  # fmt: skip
 @click.option("--blur-faces", is_flag=True, help="Make faces unrecognisable in overlay and preview.")
 @click.option("--no-overlay", is_flag=True, help="Write no overlay.mp4.")
@@ -76,25 +78,16 @@ def infer(inputs: tuple[str, ...], as_json: bool, **options: Any) -> int:
 
     settings = Settings(**options)
     named, is_batch = expand_inputs(inputs)
-    codes: list[int] = []
-    first = True
-    if as_json and is_batch:
-        click.echo("[", nl=False)
+    items = []
     for item in run_all(named, settings):
-        codes.append(item.code)
         if item.error is not None and not is_batch:
             raise item.error
         if item.error is not None:
             click.echo(f"error: {item.error}", err=True)
-        if as_json and is_batch:
-            click.echo(("" if first else ",") + "\n" + json.dumps(item.document, allow_nan=False), nl=False)
-        elif as_json:
-            click.echo(json.dumps(item.document, indent=2, allow_nan=False))
-        elif is_batch:
-            click.echo(f"{item.name}: {item.answer}")
-        else:
-            click.echo(item.answer)
-        first = False
-    if as_json and is_batch:
-        click.echo("\n]")
-    return worst(codes)
+        if not as_json:
+            click.echo(f"{item.name}: {item.answer}" if is_batch else item.answer)
+        items.append(item)
+    if as_json:  # at the end, so that stdout holds whole JSON or nothing
+        documents = [item.document for item in items]
+        click.echo(json.dumps(documents if is_batch else documents[0], indent=2, allow_nan=False))
+    return worst(item.code for item in items)

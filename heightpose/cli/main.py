@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,6 +31,9 @@ VERBS = {
     "bench": "Measure speed and memory.",
     "doctor": "Look for what is wrong with a run or an installation.",
 }
+
+#: Raised by a group without a verb, since click 8.2; its text is the help. Before, click prints it itself.
+_NoVerb: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -92,6 +96,8 @@ def main(argv: list[str] | None = None) -> None:
     logging.addLevelName(logging.INFO, "")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s%(message)s")
     logging.getLogger("heightpose").setLevel(logging.DEBUG if debug else logging.INFO)
+    # A few bytes of a damaged picture can claim a billion pixels; read by OpenCV when it is first imported.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
     code = _run(args, debug)
     _flush()
     sys.exit(code)
@@ -103,7 +109,7 @@ def _run(args: list[str], debug: bool) -> int:
         return result if isinstance(result, int) and not isinstance(result, bool) else 0
     except HeightposeError as error:
         return _fail(error, str(error), error.exit_code, debug)
-    except click.exceptions.NoArgsIsHelpError as error:
+    except _NoVerb as error:
         click.echo(error.format_message(), err=True)
         return EXIT_USAGE
     except click.UsageError as error:
@@ -118,7 +124,7 @@ def _run(args: list[str], debug: bool) -> int:
         _silence_stdout()
         return EXIT_USAGE
     except MemoryError as error:
-        return _fail(error, "not enough memory. Try a smaller video or --every 5", EXIT_USAGE, debug)
+        return _fail(error, "not enough memory for this input", EXIT_USAGE, debug)
     except Exception as error:
         text = " ".join(f"unexpected {type(error).__name__}: {error}".split())
         return _fail(error, f"{text}. Run again with --debug and report the traceback", 1, debug)

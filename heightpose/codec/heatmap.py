@@ -1,18 +1,19 @@
 """Joint coordinates <-> heatmaps, encode and decode in one object that training and inference share.
 
-Encoding is unbiased: the Gaussian sits on the joint's exact sub-pixel position. Decoding is DARK (Zhang et al.,
-"Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020): smooth the map with a
-Gaussian of the encoding's own width, take its logarithm, and step from the highest pixel to the maximum of the
-second-order Taylor expansion there, ``mu = x - H^-1 g``. On a Gaussian that step is exact.
+Encoding is unbiased: the Gaussian sits on the joint's exact sub-pixel position. Decoding is DARK (Zhang et
+al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020): smooth the map
+with a Gaussian of the encoding's own width, take its logarithm, and step from the highest pixel to the
+maximum of the second-order Taylor expansion there, ``mu = x - H^-1 g``. On a Gaussian that step is exact.
 
 Where this differs from the published code:
 
-- Smoothing near the border averages a truncated peak with the nothing outside, which pulls it inwards by up to
-  a pixel. Within three sigma of the border the peak is instead fitted on the unsmoothed map: a weighted least
-  squares parabola through ``log h`` with weights ``h^2`` (Guo, IEEE Signal Processing Magazine 28(5), 2011),
-  which uses only pixels that exist and is exact on a truncated Gaussian too.
-- Where the Hessian is not negative definite (flat, ridge-like or saddle-like maps) its place is taken by that of
-  the encoding's own Gaussian, ``-I / sigma^2``, and the step is limited to a pixel, instead of no step at all.
+- Smoothing near the border averages a truncated peak with the nothing outside, which pulls it inwards by up
+  to a pixel. Within three sigma of the border the peak is instead fitted on the unsmoothed map: a weighted
+  least squares parabola through ``log h`` with weights ``h^2`` (Guo, IEEE Signal Processing Magazine 28(5),
+  2011), which uses only pixels that exist and is exact on a truncated Gaussian too.
+- Where the Hessian is not negative definite (flat, ridge-like or saddle-like maps) its place is taken by
+  that of the encoding's own Gaussian, ``-I / sigma^2``, and the step is limited to a pixel, instead of no
+  step at all.
 - The start is the highest pixel of the smoothed map, not of the raw one: one noisy pixel does not move it.
 
 Spaces: ``kpts_crop`` network-input px, ``kpts_hm`` heatmap px, an integer coordinate is a pixel's centre.
@@ -29,9 +30,11 @@ import numpy as np
 from heightpose.geometry.crop import crop_from_hm, hm_from_crop
 from heightpose.types import require_finite, require_shape
 
-#: Pixels below this share of the peak belong to the background: they carry no shape, and log h is noise there.
+#: Pixels below this share of the peak belong to the background: they carry no shape, and log h is noise
+#: there.
 _FLOOR = 0.02
-#: A joint this many sigmas outside the map leaves no usable trace in it; the border fit covers the same reach.
+#: A joint this many sigmas outside the map leaves no usable trace in it; the border fit covers the same
+#: reach.
 _REACH_SIGMAS = 3.0
 #: Share of the peak below which :meth:`HeatmapCodec.covariance` ignores a pixel.
 _SPREAD_FLOOR = 0.1
@@ -58,7 +61,9 @@ class HeatmapCodec:
         for name in ("input_wh", "heatmap_wh"):
             wh = tuple(int(v) for v in getattr(self, name))
             if len(wh) != 2 or min(wh) < 1:
-                raise ValueError(f"{name}: expected (width, height) of at least 1 px, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name}: expected (width, height) of at least 1 px, got {getattr(self, name)}"
+                )
             object.__setattr__(self, name, wh)
         if not (np.isfinite(self.sigma) and self.sigma > 0):
             raise ValueError(f"sigma: expected a positive number of heatmap px, got {self.sigma}")
@@ -71,8 +76,9 @@ class HeatmapCodec:
             labelled: ``(N, K)`` bool.
 
         Returns:
-            heatmaps ``(N, K, h, w)`` float32, value 1 at the joint's exact position; weights ``(N, K)`` float32,
-            0 where a joint is not labelled or lies so far outside that its map would be empty, else 1.
+            heatmaps ``(N, K, h, w)`` float32, value 1 at the joint's exact position; weights ``(N, K)``
+            float32, 0 where a joint is not labelled or lies so far outside that its map would be empty,
+            else 1.
         """
         kpts_crop = np.asarray(kpts_crop, dtype=np.float64)
         labelled = np.asarray(labelled, dtype=bool)
@@ -96,8 +102,8 @@ class HeatmapCodec:
             heatmaps: ``(N, K, h, w)`` float, finite.
 
         Returns:
-            kpts_crop ``(N, K, 2)`` float64 px, always finite; scores ``(N, K)`` float64, the map's value at its
-            peak clipped to 0..1: a ranking, not a probability. A map without a positive value scores 0.
+            kpts_crop ``(N, K, 2)`` float64 px, always finite; scores ``(N, K)`` float64, the map's value at
+            its peak clipped to 0..1: a ranking, not a probability. A map without a positive value scores 0.
         """
         maps = self._maps(heatmaps)
         smooth = self._smooth(maps)
@@ -124,9 +130,10 @@ class HeatmapCodec:
     def covariance(self, heatmaps: np.ndarray, kpts_crop: np.ndarray | None = None) -> np.ndarray:
         """How far each map spreads around its joint.
 
-        Second moments of the pixels above 10 % of the peak, about the decoded position, scaled so that a perfect
-        map gives sigma^2 (in crop px) on the diagonal, at the border as well. A second peak, say the other leg,
-        makes it large. It ranks joints by certainty; it is not a calibrated error covariance.
+        Second moments of the pixels above 10 % of the peak, about the decoded position, scaled so that a
+        perfect map gives sigma^2 (in crop px) on the diagonal, at the border as well. A second peak, say
+        the other leg, makes it large. It ranks joints by certainty; it is not a calibrated error
+        covariance.
 
         Args:
             heatmaps: ``(N, K, h, w)`` float, finite.
@@ -150,7 +157,8 @@ class HeatmapCodec:
         xx = np.einsum("mhw,mw,mw->m", mass, dx, dx, optimize=True)
         yy = np.einsum("mhw,mh,mh->m", mass, dy, dy, optimize=True)
         xy = np.einsum("mhw,mh,mw->m", mass, dy, dx, optimize=True)
-        # Variance of a 2D Gaussian cut at a share t of its peak: sigma^2 (1 - (1 + U) t) / (1 - t), U = -log t.
+        # Variance of a 2D Gaussian cut at a share t of its peak: sigma^2 (1 - (1 + U) t) / (1 - t), U =
+        # -log t.
         cut = (1 - (1 - np.log(_SPREAD_FLOOR)) * _SPREAD_FLOOR) / (1 - _SPREAD_FLOOR)
         sx, sy = (i / o for i, o in zip(self.input_wh, self.heatmap_wh, strict=True))
         cov = np.stack([xx * sx * sx, xy * sx * sy, yy * sy * sy], axis=-1) / cut
@@ -158,7 +166,8 @@ class HeatmapCodec:
 
     def _maps(self, heatmaps: np.ndarray) -> np.ndarray:
         """``(N, K, h, w)`` -> ``(N * K, h, w)`` float32, checked."""
-        heatmaps = np.asarray(heatmaps, dtype=np.float32)
+        # Contiguous: what torch returns may be channels-last, which OpenCV does not write into.
+        heatmaps = np.ascontiguousarray(heatmaps, dtype=np.float32)
         w, h = self.heatmap_wh
         require_shape("heatmaps", heatmaps, (None, None, h, w))
         require_finite("heatmaps", heatmaps)
@@ -180,7 +189,7 @@ class HeatmapCodec:
         return out / inside
 
     def _taylor(self, smooth: np.ndarray, peak: np.ndarray) -> np.ndarray:
-        """DARK's step on smoothed maps ``(M, h, w)`` from their highest pixels ``(M, 2)``, away from the border."""
+        """DARK's step on smoothed maps ``(M, h, w)`` from their highest pixels ``(M, 2)``, off the border."""
         rows = np.arange(len(smooth))[:, None, None]
         span = np.arange(-2, 3)
         patch = smooth[rows, peak[:, 1, None, None] + span[:, None], peak[:, 0, None, None] + span]
@@ -194,7 +203,7 @@ class HeatmapCodec:
         return peak + _newton_step(grad, xx, xy, yy, 2 * self.sigma**2, limit=1.0)
 
     def _fit(self, maps: np.ndarray, peak: np.ndarray) -> np.ndarray:
-        """Weighted parabola through log h on raw maps ``(M, h, w)``, twice: the second time around the result."""
+        """Weighted parabola through log h on raw maps ``(M, h, w)``, twice: then around the result."""
         w, h = self.heatmap_wh
         radius = max(2, int(np.ceil(1.5 * self.sigma)))
         last = np.array([w - 1, h - 1])
@@ -212,7 +221,9 @@ class HeatmapCodec:
         dy, dx = (d.ravel() for d in np.meshgrid(span, span, indexing="ij"))
         x, y = centre[:, :1] + dx, centre[:, 1:] + dy
         exists = (x >= 0) & (x < w) & (y >= 0) & (y < h)
-        values = maps[np.arange(len(maps))[:, None], np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)].astype(np.float64)
+        values = maps[np.arange(len(maps))[:, None], np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)].astype(
+            np.float64
+        )
         values = np.where(exists, values, 0.0)
         values /= np.maximum(values.max(axis=1, keepdims=True), 1e-12)
         good = values > _FLOOR
@@ -262,5 +273,5 @@ def flip_back(heatmaps_of_mirrored: np.ndarray, flip_map: np.ndarray) -> np.ndar
 
 
 def merge_flip(heatmaps: np.ndarray, heatmaps_of_mirrored: np.ndarray, flip_map: np.ndarray) -> np.ndarray:
-    """Mean of a crop's heatmaps and those of its mirror image (flip test-time augmentation), ``(N, K, h, w)``."""
+    """Flip test-time augmentation: mean of a crop's heatmaps and its mirror image's, ``(N, K, h, w)``."""
     return (np.asarray(heatmaps) + flip_back(heatmaps_of_mirrored, flip_map)) * 0.5

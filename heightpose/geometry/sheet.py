@@ -260,3 +260,8 @@ def _is_clockwise_quad(corners: np.ndarray) -> bool:
 
 def _dictionary(family: str) -> cv2.aruco.Dictionary:
     return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, family))
+
+
+def shipped_sheet() -> Path:
+    """The 70x132 cm sheet that comes with the package (also under calibration/ for printing and editing)."""
+    return Path(__file__).with_name("crib-sheet-70x132.yaml")

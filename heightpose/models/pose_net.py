@@ -7,6 +7,8 @@ parameter of a :class:`PoseNet` takes part in the heatmaps.
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torch
 from torch import nn
@@ -55,18 +57,19 @@ class ConcatHead(nn.Module):
     """All branches upsampled to the highest resolution, concatenated, 1x1 conv + BN + ReLU, 1x1 conv.
 
     Computed in the cheaper order: a 1x1 convolution of a concatenation is the sum of one 1x1 convolution per
-    part, and it commutes with bilinear upsampling (both are linear, and the interpolation's weights are the same
-    for all channels). So each branch is projected at its own resolution and the upsampled results are added,
-    which gives the same numbers and the same parameters for a fraction of the work.
+    part, and it commutes with bilinear upsampling (both are linear, and the interpolation's weights are the
+    same for all channels). So each branch is projected at its own resolution and the upsampled results are
+    added, which gives the same numbers and the same parameters for a fraction of the work.
     """
 
     def __init__(self, channels: list[int], joints: int) -> None:
         super().__init__()
         width = 4 * channels[0]
-        self.project = nn.ModuleList(nn.Conv2d(c, width, 1, bias=False) for c in channels)
+        convs = [nn.Conv2d(c, width, 1, bias=False) for c in channels]
         fan_in = sum(channels)  # of the one convolution that the projections stand for
-        for conv in self.project:
+        for conv in convs:
             nn.init.normal_(conv.weight, std=(2.0 / fan_in) ** 0.5)
+        self.project = nn.ModuleList(convs)
         self.norm = nn.BatchNorm2d(width)
         self.out = nn.Conv2d(width, joints, 1)
 
@@ -103,7 +106,9 @@ class PoseNet(nn.Module):
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
-            raise ConfigError("unknown backbone", where="model.backbone", expected=BACKBONES, got=repr(backbone))
+            raise ConfigError(
+                "unknown backbone", where="model.backbone", expected=BACKBONES, got=repr(backbone)
+            )
         if head not in HEADS:
             raise ConfigError("unknown head", where="model.head", expected=HEADS, got=repr(head))
         if joints < 1:
@@ -111,15 +116,16 @@ class PoseNet(nn.Module):
         #: What it takes to build this network again; written into weights files.
         self.arch: dict[str, object] = {"backbone": backbone, "joints": joints, "head": head}
         self.normalise = Normalise()
-        trunk = timm.create_model(backbone, pretrained=pretrained)
+        trunk: Any = timm.create_model(backbone, pretrained=pretrained)
         channels = _strip_classifier(trunk)
         if head == "single":
             _keep_first_output(trunk)
         self.trunk = trunk
-        self.head = (SingleHead if head == "single" else ConcatHead)(channels, joints)
+        self.head = SingleHead(channels, joints) if head == "single" else ConcatHead(channels, joints)
+        out = self.head.out
         # The published initialisation: start from nearly empty heatmaps, the background they mostly are.
-        nn.init.normal_(self.head.out.weight, std=0.001)
-        nn.init.zeros_(self.head.out.bias)
+        nn.init.normal_(out.weight, std=0.001)
+        out.bias = nn.Parameter(torch.zeros(joints))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Heatmaps of a batch of crops.
@@ -134,13 +140,13 @@ class PoseNet(nn.Module):
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The trunk's branches for normalised input, highest resolution (1/4) first."""
-        t = self.trunk
+        t: Any = self.trunk
         x = t.act1(t.bn1(t.conv1(x)))
         x = t.act2(t.bn2(t.conv2(x)))
         return t.stages(x)
 
 
-def _strip_classifier(trunk: nn.Module) -> list[int]:
+def _strip_classifier(trunk: Any) -> list[int]:
     """Remove what only classification uses; returns the channels of the four branches."""
     channels = [int(c) for c in trunk.stage4[-1].get_num_in_chs()]
     for name in ("incre_modules", "downsamp_modules", "final_layer"):
@@ -150,7 +156,7 @@ def _strip_classifier(trunk: nn.Module) -> list[int]:
     return channels
 
 
-def _keep_first_output(trunk: nn.Module) -> None:
+def _keep_first_output(trunk: Any) -> None:
     """Drop the last exchange unit's three low-resolution outputs, which the single head never reads."""
     last = trunk.stage4[-1]
     last.fuse_layers = nn.ModuleList([last.fuse_layers[0]])

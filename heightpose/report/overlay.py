@@ -97,8 +97,27 @@ def side_rgb(joint: str) -> tuple[int, int, int]:
 
 
 def _draw_skeleton(picture: np.ndarray, pose: Pose, scale: float, skeleton: Skeleton) -> None:
+    draw_joints(picture, pose.kpts_frame, hidden=pose.scores < UNSURE_SCORE, scale=scale, skeleton=skeleton)
+
+
+def draw_joints(
+    picture: np.ndarray,
+    kpts_frame: np.ndarray,
+    *,
+    hidden: np.ndarray,
+    scale: float = 1.0,
+    skeleton: Skeleton = INFANT,
+) -> None:
+    """Draw a skeleton into ``picture``.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8, changed in place.
+        kpts_frame: ``(K, 2)`` px.
+        hidden: ``(K,)`` bool, joints to draw as rings.
+        scale: line width and dot size, 1 for a picture 480 px high.
+    """
     line, radius = max(1, round(2 * scale)), max(2, round(3.5 * scale))
-    points = [_pixel(point) for point in pose.kpts_frame]
+    points = [_pixel(point) for point in kpts_frame]
     edges = [(a, b) for a, b in skeleton.edges if max(a, b) < len(points)]
     for width, shadow in ((line + 2, True), (line, False)):  # a dark rim keeps it readable on any sheet
         for child, parent in edges:
@@ -106,7 +125,7 @@ def _draw_skeleton(picture: np.ndarray, pose: Pose, scale: float, skeleton: Skel
             cv2.line(picture, points[child], points[parent], colour, width, cv2.LINE_AA)
     for k, point in enumerate(points):
         colour = side_rgb(skeleton.names[k])
-        if pose.scores[k] < UNSURE_SCORE:
+        if hidden[k]:
             cv2.circle(picture, point, radius, colour, line, cv2.LINE_AA)
             continue
         cv2.circle(picture, point, radius + 1, _SHADOW_RGB, -1, cv2.LINE_AA)
@@ -167,10 +186,10 @@ def blur_faces_in(
 def _head(pose: Pose, skeleton: Skeleton) -> tuple[np.ndarray, float]:
     """Centre (x, y) and radius of a circle that holds the head, frame pixels."""
     crown, neck = (pose.kpts_frame[k] for k in skeleton.indices("crown", "upper_neck"))
-    # A tenth of the box is the least a head can be; a collapsed prediction must not shrink the circle to
+    # An eighth of the box is the least a head can be; a collapsed prediction must not shrink the circle to
     # nothing.
     box = pose.detection.bbox_xyxy
-    least = 0.1 * float(max(box[2] - box[0], box[3] - box[1]))
+    least = 0.125 * float(max(box[2] - box[0], box[3] - box[1]))
     return (crown + neck) / 2, max(0.8 * float(np.linalg.norm(crown - neck)), least)
 
 

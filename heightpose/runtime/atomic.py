@@ -39,8 +39,8 @@ def atomic_path(final: Path) -> Iterator[Path]:
                 prefix=f".{final.stem}.", suffix=f".tmp{final.suffix}", dir=final.parent
             )
             tmp = Path(name)
-            os.fchmod(handle, 0o666 & ~_umask())  # mkstemp makes files private; results are ordinary files
             os.close(handle)
+            tmp.chmod(0o666 & ~_umask())  # mkstemp makes files private; results are ordinary files
             yield tmp
             _sync(tmp)
             os.replace(tmp, final)
@@ -60,7 +60,7 @@ def write_text(final: Path, text: str) -> None:
 
 def write_json(final: Path, value: Any) -> None:
     """Write a JSON value atomically. ValueError if it holds NaN or infinity, which JSON cannot."""
-    write_text(final, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(final, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def make_folder(folder: Path) -> None:
@@ -76,7 +76,7 @@ def make_folder(folder: Path) -> None:
 
 def _sync(path: Path) -> None:
     """Flush to disk, so that a crash after the rename cannot leave an empty file under the final name."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

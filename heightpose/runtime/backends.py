@@ -57,9 +57,20 @@ class Backend(ABC):
             The network's output, ``(N, ...)`` float32.
 
         Raises:
-            FileFormatError: the weights are broken (the output is not finite).
+            FileFormatError: the model does not take this input, or gives values that are not finite.
         """
-        out = np.asarray(self._run(np.ascontiguousarray(batch, dtype=np.float32)), dtype=np.float32)
+        try:
+            raw = self._run(np.ascontiguousarray(batch, dtype=np.float32))
+        except MemoryError:
+            raise
+        except Exception as error:  # the runtimes' exceptions share no base class
+            raise FileFormatError(
+                f"{self.active.name} cannot run this model",
+                where=self._path,
+                got=" ".join(str(error).split())[:200],
+                hint="Export it again",
+            ) from error
+        out = np.asarray(raw, dtype=np.float32)
         # One sum is enough to notice: NaN and infinity survive it.
         if len(out) and not np.isfinite(out.sum(dtype=np.float64)):
             raise FileFormatError(
@@ -124,7 +135,7 @@ def load_backend(
         raise ConfigError("unknown precision", expected="auto, f32 or bf16", got=precision)
     name, file = resolve(name, path)
     model_file = read_model_file(file)
-    count = threads if threads is not None else len(os.sched_getaffinity(0))
+    count = threads if threads is not None else _usable_cores()
     try:
         if name == "openvino":
             return OpenVinoBackend(file, precision, count), model_file
@@ -136,6 +147,11 @@ def load_backend(
         raise FileFormatError(
             f"{name} cannot load this model", where=file, got=text[:200], hint="Export it again"
         ) from error
+
+
+def _usable_cores() -> int:
+    """Cores this process may use; not every system can say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 class OpenVinoBackend(Backend):
@@ -202,7 +218,7 @@ class TorchBackend(Backend):
         self._torch, self._path = torch, path
         torch.set_num_threads(threads)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        model, _ = load_weights(path)
+        model: Any = load_weights(path)[0]
         model = model.float().eval().to(self._device, memory_format=torch.channels_last)
         self._forward = getattr(model, "forward_export", model)
         label = torch.cuda.get_device_name() if self._device == "cuda" else "CPU"

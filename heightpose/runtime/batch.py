@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -20,14 +21,15 @@ from heightpose.errors import (
     EXIT_REJECTED,
     EXIT_USAGE,
     ConfigError,
+    FileFormatError,
     HeightposeError,
 )
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane
+from heightpose.geometry.plane import Plane, plane_from_height
 from heightpose.geometry.sheet import SheetLayout
 from heightpose.report.overlay import answer_text
 from heightpose.runtime import results
-from heightpose.runtime.atomic import make_folder
+from heightpose.runtime.atomic import make_folder, write_json
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.interrupt import Interrupt
 from heightpose.runtime.output import open_video_writer
@@ -38,6 +40,12 @@ from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, open_clip, with
 from heightpose.types import FrameResult
 
 log = logging.getLogger("heightpose")
+
+#: A camera, sheet or plane file has a few kilobytes.
+_LARGEST_FILE = 1 << 20
+
+T = TypeVar("T")
+Models = tuple[Detector, PoseModel]
 
 
 @dataclass(frozen=True)
@@ -64,16 +72,33 @@ class Settings:
             raise ConfigError(
                 "a z-score needs both sex and age", hint="Give --sex and --age-months, or neither"
             )
-        if self.sheet is not None and self.plane is not None:
+        camera = None if self.camera is None else _load_file(Camera.load, self.camera)
+        sheet = None if self.sheet is None else _load_file(SheetLayout.load, self.sheet)
+        plane = None if self.plane is None else _load_file(Plane.load, self.plane)
+        if sheet is not None and plane is not None:
             log.warning(
-                "both --plane and --sheet are given: the stored plane is used, the sheet is not looked for"
+                "--plane and --sheet are given: the stored plane is used, the sheet is not looked for"
             )
-        return Scale(
-            None if self.camera is None else Camera.load(self.camera),
-            None if self.sheet is None else SheetLayout.load(self.sheet),
-            None if self.plane is None else Plane.load(self.plane),
-            self.camera_height_cm,
+        if self.camera_height_cm is not None:
+            if sheet is not None or plane is not None:
+                log.warning("--camera-height-cm is not used: the sheet or plane says it better")
+            else:
+                log.warning("only the camera's height is known: it is taken to look straight down")
+                plane = plane_from_height(self.camera_height_cm)
+        return Scale(camera, sheet, plane)
+
+
+def _load_file(load: Callable[[Path], T], path: Path) -> T:
+    """Read a settings file that may be anything: a device, a video given by mistake, brackets without end."""
+    if path.exists() and not path.is_dir() and not (path.is_file() and path.stat().st_size <= _LARGEST_FILE):
+        raise FileFormatError(
+            "not a settings file", where=path, expected="a text file of less than 1 MB", hint="Check the path"
         )
+    try:
+        return load(path)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # What the parsers themselves raise for an impossible date, a number of a thousand digits, ...
+        raise FileFormatError("cannot be understood", where=path, got=f"{type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -122,7 +147,7 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
         videos = [p for p in list_folder(path) if p.suffix.lower() in VIDEO_SUFFIXES]
         several = several or bool(videos)
         found.extend([str(p) for p in videos] or [source])
-    names: dict[str, str] = {}
+    names: set[str] = set()
     pairs: list[tuple[str, str]] = []
     for source in found:
         stem = name = _stem(source)
@@ -132,7 +157,7 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
             name = f"{stem}-{number}"
         if name != stem:
             log.warning("two inputs are called %s: results of %s go to %s", stem, source, name)
-        names[name] = source
+        names.add(name)
         pairs.append((source, name))
     return pairs, several or len(pairs) > 1
 
@@ -142,72 +167,73 @@ def _stem(source: str) -> str:
         text = re.sub(r"^\w+://", "", without_login(source))
         return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "stream"
     path = Path(source)
-    return (path.resolve().name if path.is_dir() else path.stem) or "clip"
+    name = path.resolve().name if path.is_dir() else path.stem
+    name = os.fsencode(name).decode("utf-8", "replace")  # a name in an old encoding must still be printable
+    return name if name.strip(".") else "clip"
 
 
 def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Iterator[Item]:
     """Measure each (source, name). Yields one item per input, also for those that cannot be used.
 
+    After Ctrl-C the item at work is finished with what was seen, and none follows.
+
     Raises:
         HeightposeError: a setting, a camera, sheet or plane file, or a model cannot be used.
     """
     scale = settings.load_scale()
-    models = _Models(settings)
+    models: Models | None = None
     with Interrupt() as interrupt:
         for source, name in inputs:
             try:
-                with open_clip(source) as clip:
-                    models.load()
-                    yield _run_one(clip, name, scale, settings, models, interrupt)
+                clip = open_clip(source)
             except HeightposeError as error:
-                if models.broken:
-                    raise
-                yield _unusable(name, error)
+                yield _unusable(name, error, interrupt)
+            else:
+                with clip:
+                    # Only now: an unreadable input is answered at once, without waiting for the networks.
+                    models = _load_models(settings) if models is None else models
+                    try:
+                        item = _run_one(clip, name, scale, settings, models, interrupt)
+                    except HeightposeError as error:
+                        item = _unusable(name, error, interrupt)
+                yield item
             if interrupt.requested:
                 return
 
 
-class _Models:
-    """The two networks, loaded when the first input turns out to be readable."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._loaded: tuple[Detector, PoseModel] | None = None
-        self.broken = False
-
-    def load(self) -> tuple[Detector, PoseModel]:
-        if self._loaded is None:
-            self.broken = True  # until proven otherwise: no further input can do better
-            s = self._settings
-            pose_model = PoseModel.load(s.model, s.backend)
-            self._loaded = (Detector.load(s.detector, s.backend), pose_model)
-            self.broken = False
-            for part in self._loaded:
-                log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
-        return self._loaded
+def _load_models(settings: Settings) -> Models:
+    pose_model = PoseModel.load(settings.model, settings.backend)
+    detector = Detector.load(settings.detector, settings.backend)
+    for part in (detector, pose_model):
+        log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
+    return detector, pose_model
 
 
 def _run_one(
-    clip: Clip, name: str, scale: Scale, settings: Settings, models: _Models, interrupt: Interrupt
+    clip: Clip, name: str, scale: Scale, settings: Settings, models: Models, interrupt: Interrupt
 ) -> Item:
-    detector, pose_model = models.load()
+    detector, pose_model = models
     folder = settings.out / name
     make_folder(folder)
     overlay = folder / "overlay.mp4"
-    watchers: list[Callable[[FrameResult, np.ndarray], None]]
+    live: results.LiveOverlay | None = None
+    frames = None if clip.length_hint is None else -(-clip.length_hint // settings.every)
     with ExitStack() as stack:
-        watchers = [stack.enter_context(_Progress(clip, settings.every)).show]
+        # disable=None: a progress bar only where a person can see it
+        bar = stack.enter_context(
+            tqdm(total=frames, unit="frame", desc=clip.name, leave=False, disable=None, file=sys.stderr)
+        )
         if clip.live and not settings.no_overlay:
             writer = stack.enter_context(open_video_writer(overlay, clip.size_wh, clip.fps))
-            watchers.append(results.LiveOverlay(writer, blur_faces=settings.blur_faces).show)
+            live = results.LiveOverlay(writer, blur_faces=settings.blur_faces)
+
+        def watch(result: FrameResult, rgb: np.ndarray) -> None:
+            bar.update()
+            if live is not None:
+                live.show(result, rgb)
+
         outcome = measure_clip(
-            clip,
-            detector,
-            pose_model,
-            scale,
-            every=settings.every,
-            interrupt=interrupt,
-            watch=lambda result, rgb: _each(watchers, result, rgb),
+            clip, detector, pose_model, scale, every=settings.every, interrupt=interrupt, watch=watch
         )
     document = results.height_of(clip, outcome, settings.sex, settings.age_months)
     files = {"camera": settings.camera, "sheet": settings.sheet, "plane": settings.plane}
@@ -220,28 +246,28 @@ def _run_one(
     provenance = results.provenance_of(clip, outcome, detector, pose_model, files, chosen)
     results.write_numbers(folder, document, outcome.log, provenance)
     results.write_preview(folder / "preview.png", outcome, blur_faces=settings.blur_faces)
-    if settings.no_overlay or (outcome.interrupted and not clip.live):
-        overlay.unlink(missing_ok=True)  # one of an earlier run would not belong to this answer
-    elif not clip.live:
+    drawn = live is not None
+    if not clip.live and not settings.no_overlay and not outcome.interrupted:
         with outcome.times.stage("overlay"):
-            results.write_overlay(overlay, clip, outcome, blur_faces=settings.blur_faces, interrupt=interrupt)
+            drawn = results.write_overlay(
+                overlay, clip, outcome, blur_faces=settings.blur_faces, interrupt=interrupt
+            )
+    if not drawn:
+        overlay.unlink(missing_ok=True)  # one of an earlier run would not belong to this answer
     _summary(name, outcome, folder)
     code = EXIT_MEASURED if outcome.measurement.status == "measured" else EXIT_REJECTED
     if interrupt.requested:
         code = EXIT_INTERRUPTED
+        if not outcome.interrupted:  # it came after the frames: the answer is whole, the overlay may not be
+            document["interrupted"] = True
+            write_json(folder / "height.json", document)
     return Item(name, code, document, answer_text(outcome.measurement))
 
 
-def _each(
-    watchers: list[Callable[[FrameResult, np.ndarray], None]], result: FrameResult, rgb: np.ndarray
-) -> None:
-    for watcher in watchers:
-        watcher(result, rgb)
-
-
-def _unusable(name: str, error: HeightposeError) -> Item:
+def _unusable(name: str, error: HeightposeError, interrupt: Interrupt) -> Item:
     document = {"status": "error", "input": name, "error": str(error)}
-    return Item(name, error.exit_code, document, f"error: {error}", error)
+    code = EXIT_INTERRUPTED if interrupt.requested else error.exit_code
+    return Item(name, code, document, f"error: {error}", error)
 
 
 def _summary(name: str, outcome: Outcome, folder: Path) -> None:
@@ -254,27 +280,3 @@ def _summary(name: str, outcome: Outcome, folder: Path) -> None:
         *(name, outcome.times.frames, rate, parts, 1000 * outcome.measure_s),
     )
     log.info("results saved to %s", folder)
-
-
-class _Progress:
-    """A progress bar on stderr, only where a person can see it."""
-
-    def __init__(self, clip: Clip, every: int) -> None:
-        total = None if clip.length_hint is None else -(-clip.length_hint // every)
-        self._bar: Any = tqdm(
-            total=total,
-            unit="frame",
-            desc=clip.name,
-            file=sys.stderr,
-            leave=False,
-            disable=not sys.stderr.isatty(),
-        )
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def show(self, result: FrameResult, rgb: np.ndarray) -> None:
-        self._bar.update()

@@ -67,6 +67,35 @@ class Clip(ABC):
         self.close()
 
 
+#: No recording is longer; also keeps times within what containers can hold.
+_LONGEST_S = 1e8
+
+
+class Clock:
+    """Presentation times in seconds, strictly in the order of the frames.
+
+    A file's times are the file's own. A live address has no zero of its own, so its first frame gets 0.
+    """
+
+    def __init__(self, fps: Fraction | None, *, from_zero: bool) -> None:
+        self._step = float(1 / fps) if fps is not None else 0.04
+        self._zero: float | None = None if from_zero else 0.0
+        self._last: float | None = None
+
+    def seconds(self, ticks: int | None, base: Fraction | None) -> float:
+        """Time of the next frame from its timestamp and the seconds per tick, None where there is none."""
+        t_s = None if ticks is None or base is None or base <= 0 else float(ticks * base)
+        if t_s is not None:
+            self._zero = t_s if self._zero is None else self._zero
+            t_s -= self._zero
+        # A raw stream has no times, a reconnected one starts again, a damaged one may claim centuries: carry
+        # on at the stated rate.
+        if t_s is None or abs(t_s) > _LONGEST_S or (self._last is not None and t_s <= self._last):
+            t_s = 0.0 if self._last is None else self._last + self._step
+        self._last = t_s
+        return t_s
+
+
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 

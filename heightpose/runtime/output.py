@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -15,6 +16,7 @@ import av
 import cv2
 import numpy as np
 
+from heightpose.errors import InputError
 from heightpose.runtime.atomic import atomic_path, cannot_write
 from heightpose.runtime.poselog import PoseLog
 from heightpose.skeleton import Skeleton
@@ -174,15 +176,22 @@ def open_video_writer(path: Path, size_wh: tuple[int, int], fps: Fraction | None
 
 
 def sha256(paths: Iterable[Path]) -> str:
-    """SHA-256 over the files' contents, in order; with several, over their names too."""
+    """SHA-256 over the files' contents, in order; with several, over their names too.
+
+    Raises:
+        InputError: a file is gone or cannot be read any more.
+    """
     files = list(paths)
     digest = hashlib.sha256()
     for path in files:
         if len(files) > 1:
-            digest.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+            digest.update(os.fsencode(path.name) + b"\0")
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except OSError as error:
+            raise InputError(f"cannot be read any more: {error.strerror}", where=path) from error
     return digest.hexdigest()
 
 

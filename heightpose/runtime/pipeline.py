@@ -84,11 +84,12 @@ class Detector:
     def detect(self, rgbs: Sequence[np.ndarray]) -> list[list[Detection]]:
         """The infants in each frame ``(H, W, 3)`` uint8, best first."""
         boxes = [letterbox_transform((rgb.shape[1], rgb.shape[0]), self.file.input_wh) for rgb in rgbs]
-        batch = _to_batch([box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)])
-        maps = self.backend.run(batch)
+        maps = self.backend.run(_to_batch([box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)]))
+        expected = (len(rgbs), detection_codec.CHANNELS, *detection_codec.MAP_WH[::-1])
+        _require_output(self.file, maps, expected)
         return [
-            [_to_frame(found, box) for found in detection_codec.decode(one, self.threshold)]
-            for one, box in zip(maps, boxes, strict=True)
+            _to_frame(detection_codec.decode(one, self.threshold), box, (rgb.shape[1], rgb.shape[0]))
+            for one, box, rgb in zip(maps, boxes, rgbs, strict=True)
         ]
 
 
@@ -148,22 +149,15 @@ class PoseModel:
 
     def heatmaps(self, batch: np.ndarray, *, flip: bool = True) -> np.ndarray:
         """Crops ``(N, 3, H, W)`` float32 RGB 0..255 -> heatmaps ``(N, K, h, w)``, mirror averaged in."""
+        count = len(batch)
+        if flip:
+            batch = np.concatenate([batch, batch[..., ::-1]])
+        heatmaps = self.backend.run(batch)
+        expected = (len(batch), len(self.skeleton), *self.file.heatmap_wh[::-1])
+        _require_output(self.file, heatmaps, expected)
         if not flip:
-            return self._checked(self.backend.run(batch))
-        both = self._checked(self.backend.run(np.concatenate([batch, batch[..., ::-1]])))
-        return merge_flip(both[: len(batch)], both[len(batch) :], self.skeleton.flip_map)
-
-    def _checked(self, heatmaps: np.ndarray) -> np.ndarray:
-        w, h = self.file.heatmap_wh
-        if heatmaps.shape[1:] != (len(self.skeleton), h, w):
-            raise FileFormatError(
-                "the network's output is not what its metadata say",
-                where=self.file.path,
-                expected=f"(N, {len(self.skeleton)}, {h}, {w})",
-                got=heatmaps.shape,
-                hint="Export the model again",
-            )
-        return heatmaps
+            return heatmaps
+        return merge_flip(heatmaps[:count], heatmaps[count:], self.skeleton.flip_map)
 
 
 def estimate_poses(
@@ -224,11 +218,33 @@ def _to_batch(pictures: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def _to_frame(found: tuple[np.ndarray, float, float], box: CropTransform) -> Detection:
-    """A detection in the letterbox -> frame pixels. The letterbox does not turn, so the angle stays."""
-    bbox_in, head_angle_deg, score = found
-    corners = box.to_frame(np.asarray(bbox_in, dtype=np.float64).reshape(2, 2))
-    return Detection(corners.reshape(4), wrap_degrees(head_angle_deg), float(np.clip(score, 0.0, 1.0)))
+def _to_frame(
+    found: list[tuple[np.ndarray, float, float]], letterbox: CropTransform, frame_wh: tuple[int, int]
+) -> list[Detection]:
+    """Detections in the letterbox -> frame pixels. The letterbox does not turn, so the angles stay.
+
+    What lies in the letterbox's bars is nobody, and a box reaches at most one frame size out of the frame: a
+    crop of it is always of a sane size.
+    """
+    size = np.array(frame_wh, dtype=np.float64)
+    detections = []
+    for bbox_in, head_angle_deg, score in found:
+        low, high = letterbox.to_frame(np.asarray(bbox_in, dtype=np.float64).reshape(2, 2))
+        if (high > 0).all() and (low < size - 1).all():
+            bbox = np.concatenate([np.maximum(low, -size), np.minimum(high, 2 * size)])
+            detections.append(Detection(bbox, wrap_degrees(head_angle_deg), float(np.clip(score, 0.0, 1.0))))
+    return detections
+
+
+def _require_output(file: ModelFile, output: np.ndarray, expected: tuple[int, ...]) -> None:
+    if output.shape != expected:
+        raise FileFormatError(
+            "the network's output is not what its metadata say",
+            where=file.path,
+            expected=expected,
+            got=output.shape,
+            hint="Export the model again",
+        )
 
 
 def _require_kind(file: ModelFile, kind: str) -> None:

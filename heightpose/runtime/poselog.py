@@ -98,17 +98,10 @@ class PoseLog:
             pose = Pose(r["kpts"][:, :2], np.clip(r["kpts"][:, 2], 0.0, 1.0), detection)
         return FrameResult(index, float(r["t_s"]), pose, int(r["infants"]))
 
-    def results(self, *, before: int | None = None, capacity: int | None = None) -> list[FrameResult]:
-        """The frames that were looked at, in order.
-
-        Args:
-            before: only frames with a smaller index.
-            capacity: an even sample of at most that many.
-        """
+    def looked_at(self, before: int | None = None) -> list[int]:
+        """Indices of the frames that the networks saw, in order; only those smaller than ``before``."""
         end = self._length if before is None else min(before, self._length)
-        indices = [i for i in range(end) if self.looked(i)]
-        step = 1 if capacity is None else -(-max(len(indices), 1) // capacity)
-        return [self[i] for i in indices[::step]]
+        return [i for i in range(end) if self.looked(i)]
 
     def _row(self, index: int) -> np.ndarray:
         if not 0 <= index < self._length:

@@ -120,7 +120,7 @@ def write_overlay(
     """Read the clip a second time and write it with everything drawn in.
 
     Returns:
-        False when the user stopped it; no file is left then.
+        False when the user stopped it or it could not be encoded; no new file is left then.
     """
     running = _RunningLength(outcome)
     last_pose: Pose | None = None
@@ -140,6 +140,9 @@ def write_overlay(
                 last_pose = result.pose if result.pose is not None else last_pose
                 writer.write(picture, frame.t_s)
     except _StoppedError:
+        return False
+    except av.FFmpegError as error:  # the answer is written already and does not depend on it
+        log.warning("no overlay was written: %s", error)
         return False
     return True
 
@@ -163,7 +166,8 @@ def write_preview(path: Path, outcome: Outcome, *, blur_faces: bool) -> None:
         path.unlink(missing_ok=True)
         return
     result, rgb = outcome.best
-    caption = Caption(_RunningLength.used(outcome.measurement, result), _final_text(outcome.measurement))
+    used = used_frames(outcome.measurement)
+    caption = Caption(None if used is None else result.index in used, _final_text(outcome.measurement))
     output.write_png(path, draw_overlay(rgb, result, caption, blur_faces=blur_faces))
 
 
@@ -179,6 +183,7 @@ class _RunningLength:
 
     def __init__(self, outcome: Outcome) -> None:
         self._outcome = outcome
+        self._used = used_frames(outcome.measurement)
         self._final = _final_text(outcome.measurement)
         self._so_far = ""
         cost = max(outcome.measure_s, 1e-3)
@@ -192,13 +197,14 @@ class _RunningLength:
             self._next += self._stride
             measured = measure_log(o.log, o.camera, o.plane, before=result.index + 1)
             self._so_far = "" if measured.length_cm is None else f"so far {measured.length_cm:.1f} cm   "
-        return Caption(self.used(o.measurement, result), self._so_far + self._final)
+        used = None if self._used is None else result.index in self._used
+        return Caption(used, self._so_far + self._final)
 
-    @staticmethod
-    def used(measurement: Measurement, result: FrameResult) -> bool | None:
-        """Whether a frame informed the length, where the measurement says which did."""
-        indices = measurement.details.get("used_frames")
-        return None if indices is None else result.index in indices
+
+def used_frames(measurement: Measurement) -> frozenset[int] | None:
+    """Indices of the frames that informed the length, where the measurement says which did."""
+    indices = measurement.details.get("used_frames")
+    return None if indices is None else frozenset(indices)
 
 
 def _final_text(measurement: Measurement) -> str:

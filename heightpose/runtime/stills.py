@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,12 +45,13 @@ def read_picture(path: Path) -> tuple[np.ndarray, int]:
         raise InputError(f"cannot be read: {error.strerror}", where=path, hint="Check the path") from error
     if not data:
         raise InputError("the file is empty", where=path, hint="Copy or record it again")
-    try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:  # e.g. larger than the library's limit
-        raise InputError("the picture cannot be decoded", where=path, got=error.err, hint=_CONVERT) from error
+    bgr, complaint = _decode(data)
     if bgr is None:
         raise InputError("this is not a picture that can be decoded", where=path, hint=_CONVERT)
+    if "premature end" in complaint or "incomplete" in complaint:  # the rest would be invented
+        raise InputError("the picture is cut off", where=path, hint="Copy it again")
+    if complaint:
+        log.warning("%s: the picture may be damaged: %s", path.name, complaint)
     rotation_deg, mirrored = exif.orientation(data)
     if mirrored:
         log.warning("%s: marked as mirrored; the mirroring is left out so that left stays left", path.name)
@@ -56,6 +59,32 @@ def read_picture(path: Path) -> tuple[np.ndarray, int]:
 
 
 _CONVERT = "Save it again as JPEG or PNG"
+
+
+def _decode(data: bytes) -> tuple[np.ndarray | None, str]:
+    """``(H, W, 3)`` BGR or None, and what the picture libraries had to say about the file.
+
+    They write to the process's stderr, past Python, so that is caught here: a bad file gets one line, ours.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        kept = os.dup(2)
+    except OSError:  # no stderr at all: nothing to catch
+        kept = None
+    with tempfile.TemporaryFile() as caught:
+        if kept is not None:
+            os.dup2(caught.fileno(), 2)
+        try:
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:  # e.g. larger than the library's limit
+            bgr = None
+        finally:
+            if kept is not None:
+                os.dup2(kept, 2)
+                os.close(kept)
+        caught.seek(0)
+        lines = caught.read(10_000).decode("utf-8", "replace").splitlines()
+    return bgr, " ".join(lines[0].split()) if lines else ""
 
 
 class StillsClip(Clip):

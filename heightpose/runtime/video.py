@@ -7,7 +7,6 @@ same frames every time. Never an integer rate: phones record at a varying one.
 from __future__ import annotations
 
 import logging
-import math
 import re
 import stat
 import time
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 import av
 
 from heightpose.errors import InputError
-from heightpose.runtime.clip import Clip, Frame, turn
+from heightpose.runtime.clip import Clip, Clock, Frame, turn
 from heightpose.runtime.stills import PICTURE_SUFFIXES, StillsClip, list_folder
 
 __all__ = ["VIDEO_SUFFIXES", "Clip", "Frame", "VideoClip", "is_address", "open_clip", "without_login"]
@@ -39,6 +38,7 @@ VIDEO_SUFFIXES = frozenset(
 #: Seconds to wait for an address to answer or to send the next packet.
 _TIMEOUT_S = 10.0
 _RETRIES = 3
+_RETRY_WAIT_S = 1.0
 
 _ERRORS = (av.FFmpegError, OSError, ValueError)
 
@@ -107,13 +107,16 @@ class VideoClip(Clip):
         self._where: object = paths[0] if paths else name
         self._target, self.name, self.live = target, name, live
         self.kind = "stream" if live else "video"
+        self._returns = live and not target.startswith("http")  # a camera may come back, a web file not
         self._stated_frames = 0
         self._pass: Iterator[av.VideoFrame] | None = self._decode()
         try:
             first = next(self._pass)
         except StopIteration:
             raise InputError(
-                "the video holds no picture that can be decoded", where=self._where, hint="Copy or record it again"
+                "the video holds no picture that can be decoded",
+                where=self._where,
+                hint="Copy or record it again",
             ) from None
         self._first: av.VideoFrame | None = first
         self._stored_wh = (first.width, first.height)
@@ -123,13 +126,17 @@ class VideoClip(Clip):
         self.length_hint = self._stated_frames or None
 
     def frames(self) -> Iterator[Frame]:
-        clock = _Clock(self.fps, from_zero=self.live)
+        clock = Clock(self.fps, from_zero=self.live)
         index = 0
         for frame in self._av_frames():
             if (frame.width, frame.height) != self._stored_wh:
                 self._warn_damage(index, f"the picture size changes to {frame.width}x{frame.height}")
                 return
-            yield Frame(index, clock.seconds(frame), turn(_rgb(frame), self.rotation_deg))
+            yield Frame(
+                index,
+                clock.seconds(frame.pts if frame.pts is not None else frame.dts, frame.time_base),
+                turn(_rgb(frame), self.rotation_deg),
+            )
             index += 1
         if not self.live and index < 0.95 * self._stated_frames - 2:
             log.warning("%s: cut short, %d of %d frames are there", self.name, index, self._stated_frames)
@@ -162,25 +169,23 @@ class VideoClip(Clip):
                     yield frame
             except _ERRORS as error:
                 trouble = error
-            if trouble is None:
-                return
-            if given == 0:
+            if given == 0 and trouble is not None:
                 raise self._unreadable(trouble) from trouble
-            if not self.live:
-                self._warn_damage(given, _why(trouble))
+            if given == 0 or not self._returns:
+                if trouble is not None:
+                    self._warn_damage(given, _why(trouble))
                 return
             tries += 1
+            why = "it ended" if trouble is None else _why(trouble)
             if tries > _RETRIES:
-                log.warning("%s: lost after %d frames: %s", self.name, given, _why(trouble))
+                log.warning("%s: gone after %d frames (%s)", self.name, given, why)
                 return
-            log.warning("%s: dropped (%s); trying again, %d of %d", self.name, _why(trouble), tries, _RETRIES)
-            time.sleep(tries)
+            log.warning("%s: dropped (%s); trying again, %d of %d", self.name, why, tries, _RETRIES)
+            time.sleep(tries * _RETRY_WAIT_S)
 
     def _decode_once(self, given: int) -> Iterator[av.VideoFrame]:
-        options = (
-            {} if self.live else {"protocol_whitelist": "file"}
-        )  # a file may not pull in others or the network
-        container = av.open(self._target, "r", options=options, timeout=_TIMEOUT_S if self.live else None)
+        timeout = _TIMEOUT_S if self.live else None
+        container = av.open(self._target, "r", options=self._options(), timeout=timeout)
         with container:
             stream = self._picture_stream(container)
             for packet in container.demux(stream):
@@ -196,6 +201,13 @@ class VideoClip(Clip):
                     given += 1
                     yield frame
 
+    def _options(self) -> dict[str, str]:
+        if not self.live:
+            return {"protocol_whitelist": "file"}  # a file may not pull in the network
+        if self._target.startswith("http"):  # continues where it was cut, which opening again would not
+            return {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "5"}
+        return {"rtsp_transport": "tcp"} if self._target.startswith("rtsp") else {}
+
     def _picture_stream(self, container: Any) -> Any:
         """The first stream of moving pictures; a cover picture in a sound file is not one."""
         streams = [s for s in container.streams.video if not s.disposition & _ATTACHED]
@@ -203,8 +215,10 @@ class VideoClip(Clip):
             what = "sound but no picture" if container.streams.audio else "no picture"
             raise InputError(f"the file holds {what}", where=self._where, hint="Give the video file itself")
         stream = streams[0]
+        if stream.codec_context is None:
+            raise InputError("the video's codec is not known", where=self._where, hint="Save it as H.264")
         if stream.codec_context.name in _TEXT_CODECS:
-            raise InputError("this is text, not a video", where=self._where, hint="Give the video file itself")
+            raise InputError("this is text, not a video", where=self._where, hint="Give the video itself")
         stream.thread_type = "AUTO"
         self._stated_frames = int(stream.frames or 0)
         rate = stream.average_rate or stream.guessed_rate
@@ -232,33 +246,6 @@ _ATTACHED = av.stream.Disposition.attached_pic
 
 #: FFmpeg renders text files as pictures of text, which nobody means here.
 _TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
-
-
-class _Clock:
-    """Presentation times in seconds, strictly in the order of the frames.
-
-    A file's times are the file's own. A live address has no zero of its own, so its first frame gets 0.
-    """
-
-    def __init__(self, fps: Fraction | None, *, from_zero: bool) -> None:
-        self._step = float(1 / fps) if fps is not None else 0.04
-        self._zero: float | None = None if from_zero else 0.0
-        self._last: float | None = None
-
-    def seconds(self, frame: av.VideoFrame) -> float:
-        ticks = frame.pts if frame.pts is not None else frame.dts
-        base = frame.time_base
-        known = ticks is not None and base is not None and base > 0
-        t_s = float(ticks * base) if known else None  # type: ignore[operator]
-        if t_s is not None and self._zero is None:
-            self._zero = t_s
-        if t_s is not None:
-            t_s -= self._zero  # type: ignore[operator]
-        # A raw stream has no times and a reconnected one starts again: carry on at the stated rate.
-        if t_s is None or not math.isfinite(t_s) or (self._last is not None and t_s <= self._last):
-            t_s = 0.0 if self._last is None else self._last + self._step
-        self._last = t_s
-        return t_s
 
 
 def _rgb(frame: av.VideoFrame) -> Any:

@@ -217,6 +217,7 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
     """
     from tqdm import tqdm
 
+    from heightpose.synth.contact import write_contact_sheet
     from heightpose.synth.index import write_index
 
     make_folder(out)
@@ -241,5 +242,6 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
             for _ in tqdm(work, total=count, initial=count - len(todo), unit=unit, desc="rendering", smoothing=0.05):
                 pass
     write_index(out, recipe, count)
+    write_contact_sheet(out, recipe.kind, count, seed=recipe.seed)
 
 

@@ -104,11 +104,14 @@ def _lifted(output: torch.Tensor, flat: torch.Tensor, camera: torch.Tensor, size
 class _Bodies:
     def __init__(self, path: Path, seed: int) -> None:
         with np.load(path, allow_pickle=False) as data:
-            self.joints = torch.from_numpy(data["joints_cm"])
-            self.rest = torch.from_numpy(data["rest_cm"])
+            data_joints, data_rest = data["joints_cm"], data["rest_cm"]
+            self.joints, self.rest = torch.from_numpy(data_joints), torch.from_numpy(data_rest)
             self.length = torch.from_numpy(data["length_cm"])
             self.on_back = torch.from_numpy((data["posture"] == 0).astype(np.float32))
             child = data["child"]
+        # where a limb was flattened against the mattress its bones have no length to learn from
+        posed, true = group_lengths(data_joints), group_lengths(data_rest)
+        self.intact = torch.from_numpy((np.abs(np.log(posed / true)) < 0.02).all(-1))
         held_out = np.random.default_rng(seed).permutation(np.unique(child))[: max(1, len(np.unique(child)) // 8)]
         self.val = torch.from_numpy(np.isin(child, held_out))
 
@@ -138,6 +141,7 @@ def length_weights(rest_cm: np.ndarray, length_cm: np.ndarray) -> np.ndarray:
 def train(bodies: Path, out: Path, *, steps: int, seed: int, width: int = 160) -> dict[str, float]:
     """Train and write ``out`` (.npz). Returns validation figures in percent of each bone group's length."""
     torch.manual_seed(seed)
+    torch.set_num_threads(1)  # the tensors are small: more threads only wait for each other
     data = _Bodies(bodies, seed)
     net = nn.Sequential(
         nn.Linear(INPUTS, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, OUTPUTS)
@@ -154,14 +158,14 @@ def train(bodies: Path, out: Path, *, steps: int, seed: int, width: int = 160) -
         index = pool[torch.randint(len(pool), (512,))]
         joints, truth, on_back = data.batch(index, vary=True)
         flat, camera = draw_views(joints, noise=True)
-        loss = _loss(net, flat, camera, joints, truth, on_back)
+        loss = _loss(net, flat, camera, joints, truth, on_back, data.intact[index])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         if step % max(1, steps // 20) == 0:
-            print(f"step {step}/{steps} loss {float(loss):.3f}", flush=True)
+            print(f"step {step}/{steps} loss {loss.item():.3f}", flush=True)
     figures = _validate(net, data)
     with np.load(bodies, allow_pickle=False) as stored:
         weights = length_weights(stored["rest_cm"], stored["length_cm"])
@@ -173,7 +177,7 @@ def train(bodies: Path, out: Path, *, steps: int, seed: int, width: int = 160) -
     return figures
 
 
-def _loss(net, flat, camera, joints, truth, on_back) -> torch.Tensor:
+def _loss(net, flat, camera, joints, truth, on_back, intact) -> torch.Tensor:
     features, size = features_of(flat, camera)
     output = net(features)
     lifted = _lifted(output, flat, camera, size)
@@ -181,7 +185,7 @@ def _loss(net, flat, camera, joints, truth, on_back) -> torch.Tensor:
     log_sd = output[:, _K + _G : _K + 2 * _G].clamp(-6.0, 1.0)
     relative = (lengths(lifted).clamp_min(1e-3) / truth).log() + correction
     # Laplace likelihood: heavy-tailed, so that a few misread legs do not widen every interval
-    nll = (relative.abs() * torch.exp(-log_sd) * math.sqrt(2) + log_sd).mean()
+    nll = (relative.abs() * torch.exp(-log_sd) * math.sqrt(2) + log_sd)[intact].mean()
     height = nn.functional.smooth_l1_loss(output[:, :_K], joints[..., 2] / size[:, None], beta=0.02)
     back = nn.functional.binary_cross_entropy_with_logits(output[:, -1], on_back)
     return nll + 10.0 * height + 0.3 * back + 0.2 * (correction**2).mean()
@@ -189,7 +193,7 @@ def _loss(net, flat, camera, joints, truth, on_back) -> torch.Tensor:
 
 @torch.no_grad()
 def _validate(net: nn.Module, data: _Bodies) -> dict[str, float]:
-    index = torch.nonzero(data.val)[:, 0].repeat(4)
+    index = torch.nonzero(data.val & data.intact)[:, 0].repeat(4)
     figures = {}
     for name, noise in (("clean", False), ("noisy", True)):
         joints, truth, on_back = data.batch(index, vary=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
+import socket
+import threading
 import time
-from types import SimpleNamespace
 
 import av
 import cv2
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from heightpose.cli import main as cli_main
+from heightpose.geometry import body
 from heightpose.skeleton import INFANT
 from heightpose.types import Measurement
 
@@ -49,7 +50,7 @@ def plane(tmp_path):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Replace the estimator: the 'length' is 60 cm plus the joints' mean x on the mattress, from every pose."""
+    """Replace the estimator: the 'length' is 60 cm plus the joints' mean x on the mattress."""
 
     def measure(frames, camera, plane, skeleton=INFANT):
         used = [f for f in frames if f.pose is not None]
@@ -58,7 +59,7 @@ def measured(monkeypatch):
         details = {"used_frames": [f.index for f in used], "xyz_cm": xyz}
         return Measurement(length, (length - 0.8, length + 0.8), len(frames), len(used), details=details)
 
-    monkeypatch.setitem(sys.modules, "heightpose.geometry.body", SimpleNamespace(measure=measure))
+    monkeypatch.setattr(body, "measure", measure)
 
 
 def infer(capsys, *args):
@@ -174,7 +175,6 @@ def test_no_infant(capsys, measured, models, camera, plane, tmp_path):
         (["--sheet"], "no_camera"),
         (["--camera-height-cm"], "no_camera"),
         (["--sheet", "--camera-height-cm"], "no_camera"),
-        (["--camera", "--camera-height-cm"], "no_plane"),
         (["--camera", "--sheet"], "sheet_not_found"),
     ],
 )
@@ -191,6 +191,20 @@ def test_missing_parts_are_rejections_that_say_which_file(
     exit_code, out, _ = infer(capsys, clip, *models, *args, "--json", "--no-overlay", "--out", tmp_path / "r")
     assert exit_code == 3
     assert [r["code"] for r in json.loads(out)["reasons"]] == [code]
+
+
+def test_a_camera_height_alone_measures_with_a_wider_interval(
+    capsys, caplog, measured, models, clip, camera, plane, tmp_path
+):
+    args = [clip, *models, "--camera", camera, "--json", "--no-overlay", "--out", tmp_path / "r"]
+    by_plane = json.loads(infer(capsys, *args, "--plane", plane)[1])
+    code, out, _ = infer(capsys, *args, "--camera-height-cm", 150)
+    by_height = json.loads(out)
+    assert code == 0
+    assert "straight down" in caplog.text
+    assert by_height["plane"]["source"] == "height"
+    assert by_height["length_cm"] == pytest.approx(by_plane["length_cm"], abs=0.1)
+    assert np.ptp(by_height["interval_cm"]) > 2 * np.ptp(by_plane["interval_cm"])
 
 
 def test_unusable_inputs_each_a_line_and_the_worst_code(heightpose, models, clip, tmp_path):
@@ -300,10 +314,39 @@ def test_a_model_with_other_joints(capsys, models, clip, tmp_path):
 
 
 def test_blurred_faces(capsys, models, clip, tmp_path):
+    models = [*models, "--detector", makers.tiny_detector(tmp_path / "wide.onnx", reach=1.5)]
     infer(capsys, clip, *models, "--out", tmp_path / "a")
     infer(capsys, clip, *models, "--out", tmp_path / "b", "--blur-faces")
     plain, blurred = (cv2.imread(str(tmp_path / d / "clip" / "preview.png")).astype(int) for d in "ab")
-    assert np.abs(plain - blurred).max() > 60
+    assert np.abs(plain - blurred).max() > 40
+
+
+def test_a_stream_is_drawn_as_it_is_read(capsys, measured, monkeypatch, models, camera, plane, tmp_path):
+    from heightpose.runtime import video
+
+    monkeypatch.setattr(video, "_RETRY_WAIT_S", 0.01)
+    data = makers.write_video(tmp_path / "s.ts", blobs(9), pix_fmt="yuv420p").read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            listener.close()
+            with connection:
+                connection.sendall(data)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        address = f"tcp://user:secret@127.0.0.1:{listener.getsockname()[1]}"
+        args = [address, *models, "--camera", camera, "--plane", plane, "--out", tmp_path / "r"]
+        code, out, err = infer(capsys, *args)
+        thread.join(timeout=10)
+    assert code == 0
+    assert out.endswith("9 of 9 frames\n")
+    (folder,) = (tmp_path / "r").iterdir()
+    assert set(os.listdir(folder)) == FILES
+    assert "secret" not in err + "".join(p.read_text() for p in folder.glob("*.json"))
+    with av.open(str(folder / "overlay.mp4")) as drawn:
+        np.testing.assert_allclose([f.time for f in drawn.decode(video=0)], 0.1 * np.arange(9), atol=1e-3)
 
 
 def test_interrupt_writes_what_was_seen(start, models, tmp_path):

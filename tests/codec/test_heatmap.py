@@ -55,7 +55,7 @@ def test_joint_just_outside_the_picture_is_still_found():
 
 
 def test_encoding_is_unbiased_and_symmetric():
-    """The map's centroid is the joint, not the nearest pixel; a rounded encoder would miss by up to 0.5 px."""
+    """The map's centroid is the joint, not the nearest pixel; rounding would miss by up to 0.5 px."""
     kpts_crop = np.array([[[131.3, 118.9]]])
     heatmaps, _ = CODEC.encode(kpts_crop, np.ones((1, 1), bool))
     y, x = np.mgrid[:64, :64]
@@ -120,6 +120,14 @@ def test_decoding_survives_noise():
     assert np.sqrt(np.mean(np.sum((found - kpts_crop) ** 2, -1))) / 4 < 0.06
 
 
+def test_memory_layout_does_not_matter():
+    """Channels-last output, as torch returns it, decodes to the same joints."""
+    heatmaps, _ = CODEC.encode(np.array([[[100.2, 90.1], [3.0, 250.0]]]), np.ones((1, 2), bool))
+    last = np.ascontiguousarray(heatmaps.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(CODEC.decode(last)[0], CODEC.decode(heatmaps)[0])
+    np.testing.assert_array_equal(CODEC.covariance(last), CODEC.covariance(heatmaps))
+
+
 def test_one_hot_pixel_does_not_win():
     heatmaps, _ = CODEC.encode(np.array([[[100.0, 100.0]]]), np.ones((1, 1), bool))
     heatmaps[0, 0, 50, 50] = 1.2
@@ -134,7 +142,7 @@ def test_covariance_is_sigma_squared_on_perfect_maps_and_grows_with_a_second_pea
     want = (2.0 * 4) ** 2
     np.testing.assert_allclose(cov[0], [want, 0.0, want], atol=0.05 * want)
     np.testing.assert_allclose(cov[1:, [0, 2]], want, rtol=0.25)  # truncated by the border
-    second, _ = CODEC.encode(kpts_crop + [60.0, 0.0], np.ones((1, 3), bool))
+    second, _ = CODEC.encode(kpts_crop + np.array([60.0, 0.0]), np.ones((1, 3), bool))
     both = CODEC.covariance(np.maximum(heatmaps, 0.8 * second))[0]
     assert both[0, 0] > 5 * both[0, 2]
     assert both[0, 0] > 5 * want

@@ -78,6 +78,44 @@ def test_what_is_active_is_asked_of_the_runtime(pose):
     assert load_backend(pose, "onnxruntime")[0].active.device == "CPU"
 
 
+@pytest.fixture(scope="module")
+def real_networks(tmp_path_factory):
+    """The shipped architectures with random weights: kind -> .onnx with the .safetensors beside it."""
+    torch = pytest.importorskip("torch")
+    from heightpose.codec.heatmap import HeatmapCodec
+    from heightpose.models import checkpoint
+    from heightpose.models.detector_net import DetectorNet
+    from heightpose.models.pose_net import PoseNet
+
+    folder = tmp_path_factory.mktemp("real")
+    torch.manual_seed(0)
+    for kind, model in (("pose", PoseNet()), ("detector", DetectorNet())):
+        meta = (
+            checkpoint.pose_meta(model, INFANT.names, HeatmapCodec())
+            if kind == "pose"
+            else checkpoint.detector_meta(model)
+        )
+        checkpoint.save_weights(folder / f"{kind}.safetensors", model.state_dict(), meta)
+        loaded, _ = checkpoint.load_weights(folder / f"{kind}.safetensors")
+        checkpoint.export_onnx(loaded, folder / f"{kind}.onnx", meta)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["pose", "detector"])
+def test_the_real_networks_agree_over_all_backends(real_networks, kind):
+    batch = crops(2)
+    outputs = {}
+    for name in backends.NAMES:
+        backend, file = load_backend(real_networks / f"{kind}.onnx", name, precision="f32")
+        assert file.kind == kind
+        assert file.path.suffix == (".safetensors" if name == "torch" else ".onnx")
+        outputs[name] = backend.run(batch)
+    scale = np.abs(outputs["torch"]).max()
+    assert scale > 0
+    for name in ("openvino", "onnxruntime"):
+        np.testing.assert_allclose(outputs[name], outputs["torch"], atol=1e-3 * scale, err_msg=name)
+
+
 def test_auto_takes_the_first_installed(pose, monkeypatch):
     assert resolve("auto", pose) == ("openvino", pose)
     find = backends.importlib.util.find_spec

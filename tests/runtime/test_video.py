@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from heightpose.errors import InputError
+from heightpose.runtime.clip import Clock
 from heightpose.runtime.video import is_address, open_clip, without_login
 
 
@@ -251,6 +252,16 @@ def test_exif_orientation_is_applied_and_reported(tmp_path, orientation, degrees
     np.testing.assert_allclose(blob_centre(frame.rgb), blob_centre(expected), atol=0.1)
 
 
+def test_a_cut_off_picture_is_refused_and_libraries_keep_quiet(tmp_path, capfd):
+    for suffix in (".jpg", ".png"):
+        data = cv2.imencode(suffix, noisy(1)[0])[1].tobytes()
+        path = tmp_path / f"cut{suffix}"
+        path.write_bytes(data[: len(data) * 2 // 3])
+        with pytest.raises(InputError, match=f"cut{suffix}: (the picture is cut off|this is not a picture)"):
+            open_clip(path)
+    assert capfd.readouterr().err == ""
+
+
 def test_sixteen_bit_grey_picture(tmp_path):
     cv2.imwrite(str(tmp_path / "g.png"), makers.scene()[..., 0].astype(np.uint16) * 257)
     with open_clip(tmp_path / "g.png") as clip:
@@ -271,3 +282,12 @@ def test_a_stream_that_does_not_answer(tmp_path):
     with pytest.raises(InputError, match="does not answer") as caught:
         open_clip("tcp://me:secret@127.0.0.1:9/x")
     assert "secret" not in str(caught.value)
+
+
+def test_the_clock_carries_on_where_timestamps_fail():
+    clock = Clock(Fraction(10), from_zero=False)
+    base = Fraction(1, 1000)
+    ticks = [500, 600, None, 650, 10**18, 850, 850]
+    np.testing.assert_allclose([clock.seconds(t, base) for t in ticks], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1])
+    live = Clock(None, from_zero=True)
+    np.testing.assert_allclose([live.seconds(t, base) for t in (7000, 7040, 7500)], [0, 0.04, 0.5])

@@ -1,0 +1,101 @@
+"""``heightpose synth``: options in, a rendered data set out. The work is in heightpose.synth."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from heightpose.errors import ConfigError, MissingExtraError
+
+EPILOG = """\b
+Writes:
+  OUT/
+    annotations.json          COCO keypoints with child, strata and split
+    images/NNNNNN.jpg         stills, or
+    clips/NNNNNN.mp4          clips (--clips), each with NNNNNN.camera.json, and one sheet.yaml
+    clips.json, testset.yaml  lengths, strata and file hashes of the clips
+    items/NNNNNN.json         every item's full truth: joints in 3D, camera, plane, child
+    contact_sheet.png         random samples with their joints drawn: look at it
+
+\b
+Examples:
+  heightpose synth --out nursery --count 2000 --seed 1
+  heightpose synth --out testclips --count 10 --seed 7 --clips --easy --frames 10
+  heightpose synth --out big --count 4 --seed 2 --clips --size 1280x720 --samples 16
+
+\b
+The same seed gives the same items. Run it again to go on after an interruption. Give every test set a seed that
+no training set has: a child is drawn from its seed.
+"""
+
+
+def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    parts = value.lower().split("x")
+    if len(parts) != 2 or not all(p.isdigit() and 64 <= int(p) <= 4096 for p in parts):
+        raise click.BadParameter("expected WIDTHxHEIGHT between 64 and 4096, such as 1280x720")
+    return int(parts[0]), int(parts[1])
+
+
+@click.command("synth", epilog=EPILOG)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill.")
+@click.option("--count", type=click.IntRange(min=1), required=True, help="How many stills or clips.")
+@click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the children and scenes.")
+@click.option("--clips", is_flag=True, help="Short H.264 clips with moving limbs instead of stills.")
+@click.option("--frames", type=click.IntRange(1, 2000), default=10, show_default=True, help="Frames per clip.")
+@click.option("--fps", type=click.FloatRange(1, 60), default=5.0, show_default=True, help="Frame rate of clips.")
+@click.option("--size", callback=_size, help="Picture size, WIDTHxHEIGHT; by default small and varied for stills, 960x540 for clips.")
+@click.option("--samples", type=click.IntRange(1, 1024), help="Light paths per pixel; 4 for stills, 12 for clips by default.")
+@click.option("--easy", is_flag=True, help="On the back, legs mostly extended, uncovered, whole cot in view.")
+@click.option("--posture", type=click.Choice(["back", "side", "front"]), help="Only this posture.")
+@click.option("--legs", type=click.Choice(["extended", "mixed", "tucked"]), help="Only these legs.")
+@click.option("--empty", type=click.FloatRange(0, 1), help="Share of empty cots (stills: 0.07 by default).")
+@click.option("--sheet", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Sheet layout; the shipped 70x132 one by default.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Put all items in one split; by default 7 % of the children are val.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
+def synth(
+    out: Path, count: int, seed: int, clips: bool, frames: int, fps: float, size: tuple[int, int] | None,
+    samples: int | None, easy: bool, posture: str | None, legs: str | None, empty: float | None,
+    sheet: Path | None, split: str | None, jobs: int | None,
+) -> None:  # fmt: skip
+    """Render a synthetic nursery with exact joints, camera and crown-heel length.
+
+    Infants (Anny bodies) lie on a tagged sheet in a cot and are path-traced by Mitsuba.
+    """
+    for package in ("torch", "anny", "mitsuba"):
+        if not _installed(package):
+            raise MissingExtraError(package, "synth", "heightpose synth")
+    from heightpose.geometry.sheet import shipped_sheet
+    from heightpose.synth.generate import Recipe, generate
+    from heightpose.synth.scenario import Options
+
+    if easy and (posture or legs):
+        raise ConfigError("--easy already sets posture and legs", hint="Give either --easy or --posture/--legs")
+    options = Options().easy() if easy else Options()
+    changes: dict = {
+        "size_wh": size if size is not None else ((960, 540) if clips else None),
+        "samples": samples if samples is not None else (12 if clips else 4),
+        "empty": empty if empty is not None else (0.0 if clips else 0.07),
+    }
+    changes |= {k: v for k, v in (("posture", posture), ("legs", legs)) if v is not None}
+    recipe = Recipe(
+        seed=seed,
+        kind="clips" if clips else "stills",
+        options=replace(options, **changes),
+        frames=frames if clips else 1,
+        fps=fps,
+        split=split if split is not None else ("test" if clips else None),
+        sheet=str(sheet if sheet is not None else shipped_sheet()),
+    )
+    generate(recipe, out, count, jobs if jobs is not None else (os.cpu_count() or 1))
+    click.echo(f"{count} {'clips' if clips else 'stills'} in {out}. Look at {out / 'contact_sheet.png'}")
+
+
+def _installed(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None

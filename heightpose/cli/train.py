@@ -1,0 +1,85 @@
+"""``heightpose train``: a configuration and data in, weights out. The work is in heightpose.train."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from heightpose.errors import MissingExtraError
+
+EPILOG = """\b
+Writes:
+  RUN/
+    pose.safetensors, pose.onnx   the best weights (detector.* for a detector)
+    metrics.json                  validation of the best and the last epoch, data, time
+    progress.txt, log.csv         one line per epoch: watch with tail -f
+    best.safetensors, last.ckpt   the best so far; where --resume goes on
+    config.yaml                   the settings as they were used
+
+\b
+Examples:
+  heightpose train configs/pose-fast.yaml --data nursery --out runs/pose
+  heightpose train configs/detector.yaml --data nursery --max-minutes 30
+  heightpose train configs/pose-fast.yaml --data nursery --out runs/pose --resume
+  heightpose train configs/pose-fast.yaml --data nursery --overfit-one-batch --out runs/check
+
+\b
+The numbers it prints are on true boxes of the split 'val'. For those of the whole pipeline: heightpose eval.
+"""
+
+
+@click.command("train", epilog=EPILOG)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--data", "data", type=click.Path(path_type=Path), multiple=True, help="Data set folder; repeat for several. Replaces data.dirs.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The run's folder; runs/NAME-OF-CONFIG by default.")
+@click.option("--resume", is_flag=True, help="Go on from RUN/last.ckpt.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Replaces optim.epochs.")
+@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Time limit, resumed time included; the learning rate ends with it.")
+@click.option("--start-from", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Weights to start from; joints are matched by name.")
+@click.option("--overfit-one-batch", is_flag=True, help="Health check: learn one batch by heart (--epochs is its number of steps, 300 by default).")
+def train(
+    config: Path, data: tuple[Path, ...], out: Path | None, resume: bool, epochs: int | None,
+    max_minutes: float | None, start_from: Path | None, overfit_one_batch: bool,
+) -> None:  # fmt: skip
+    """Train a pose net or a detector as CONFIG says."""
+    for package in ("torch", "timm", "lightning", "safetensors", "onnx"):
+        if not _installed(package):
+            raise MissingExtraError(package, "train", "heightpose train")
+    # Before torch loads: its threads otherwise spin while they wait for each other, which on cores shared with any
+    # other work made training ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from heightpose.config import TrainConfig
+
+    settings = TrainConfig.load(config)
+    if data:
+        settings = replace(settings, data=replace(settings.data, dirs=tuple(str(d) for d in data)))
+    if overfit_one_batch and epochs is None:
+        epochs = 300
+    if epochs is not None:
+        settings = replace(settings, optim=replace(settings.optim, epochs=epochs))
+    if max_minutes is not None:
+        settings = replace(settings, optim=replace(settings.optim, max_minutes=max_minutes))
+    if start_from is not None:
+        settings = replace(settings, start_from=str(start_from))
+
+    from heightpose.train.loop import train as run_training
+
+    folder = out if out is not None else Path("runs") / config.stem
+    run = run_training(settings, folder, resume=resume, overfit_one_batch=overfit_one_batch)
+    click.echo(f"{headline(run.metrics)}. Weights in {run.weights}")
+
+
+def headline(metrics: dict) -> str:
+    """The run's result in a few words."""
+    best = metrics["best"]
+    names = ("MeanSmS@0.1", "Mean@0.1") if metrics["kind"] == "pose" else ("recall@0.5", "false alarms", "head median deg")
+    return ", ".join(f"{n} {best[n]:.3g}" for n in names if best.get(n) is not None) + f" at epoch {best['epoch']}"
+
+
+def _installed(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None

@@ -1,0 +1,145 @@
+"""Infant boxes with a head direction <-> the detector's map, encode and decode beside each other.
+
+The map is ``(7, 32, 32)`` for a 256x256 letterboxed picture, one cell per 8x8 px:
+
+    0     presence of an infant whose box is centred in this cell, 0..1
+    1..4  distances from the cell's centre to the box's left, top, right and bottom side, in units of 64 px
+    5, 6  sine and cosine of head_angle_deg, of any length
+
+It follows CenterNet (Zhou et al., "Objects as Points", 2019) and FCOS (Tian et al., ICCV 2019).
+Spaces: ``*_in`` network-input px of the letterboxed picture; an integer coordinate is a pixel's centre.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from heightpose.types import require_finite, require_shape
+
+INPUT_WH = (256, 256)
+STRIDE = 8
+MAP_WH = (INPUT_WH[0] // STRIDE, INPUT_WH[1] // STRIDE)
+CHANNELS = 7
+#: Unit of the side distances, px: keeps the targets near 1.
+DISTANCE_PX = 64.0
+
+#: Spread of the centre's Gaussian as a share of the box's side, and its lower bound in cells.
+_SPREAD, _MIN_SIGMA = 0.06, 0.8
+#: Cells whose Gaussian exceeds this also learn box and direction, so that a peak one cell off still knows
+#: both.
+_REGRESSION_FLOOR = 0.3
+#: Two boxes that overlap more than this are one infant.
+_NMS_IOU = 0.5
+
+
+def cell_centres() -> tuple[np.ndarray, np.ndarray]:
+    """x ``(32,)`` and y ``(32,)`` of the cells' centres, input px: ``(i + 0.5) * 8 - 0.5``."""
+    return tuple((np.arange(n) + 0.5) * STRIDE - 0.5 for n in MAP_WH)  # type: ignore[return-value]
+
+
+def encode_targets(boxes_xyxy_in: np.ndarray, angles_deg: np.ndarray) -> dict[str, np.ndarray]:
+    """What the detector should answer for one picture.
+
+    Args:
+        boxes_xyxy_in: ``(M, 4)`` input px; M = 0 for an empty cot.
+        angles_deg: ``(M,)`` head directions: 0 up, positive clockwise.
+
+    Returns:
+        centre ``(32, 32)``: 1 in the cell that holds a box's centre, a Gaussian around it (for the
+        penalty-reduced focal loss); regression ``(6, 32, 32)``: channels 1..6 of the map; weight ``(32,
+        32)``: 0 where the regression is not supervised, up to 1 at a centre. All float32.
+
+    Raises:
+        ValueError: boxes that are empty, not finite or not ``(M, 4)``, or an angle per box missing.
+    """
+    boxes = np.asarray(boxes_xyxy_in, dtype=np.float64).reshape(-1, 4)
+    angles = np.deg2rad(np.asarray(angles_deg, dtype=np.float64).reshape(-1))
+    require_shape("angles_deg", angles, (len(boxes),))
+    require_finite("boxes_xyxy_in", boxes)
+    require_finite("angles_deg", angles)
+    if not (boxes[:, :2] < boxes[:, 2:]).all():
+        raise ValueError("boxes_xyxy_in: expected x0 < x1 and y0 < y1 in every box")
+    x, y = cell_centres()
+    centre = np.zeros(MAP_WH[::-1], dtype=np.float32)
+    regression = np.zeros((6, *MAP_WH[::-1]), dtype=np.float32)
+    for box, angle in zip(boxes, angles, strict=True):
+        middle, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+        if not ((middle > -0.5) & (middle < np.array(INPUT_WH) - 0.5)).all():
+            continue  # no cell holds its centre
+        cell = np.floor((middle + 0.5) / STRIDE)
+        sigma = np.maximum(_SPREAD * size / STRIDE, _MIN_SIGMA)
+        gx, gy = (
+            np.exp(-0.5 * ((np.arange(n) - c) / s) ** 2) for n, c, s in zip(MAP_WH, cell, sigma, strict=True)
+        )
+        blob = (gy[:, None] * gx[None, :]).astype(np.float32)
+        # Where infants lie close together a cell belongs to the one whose centre it is nearer.
+        mine = blob > centre
+        values = [
+            x[None, :] - box[0], y[:, None] - box[1], box[2] - x[None, :], box[3] - y[:, None],
+        ]  # fmt: skip
+        for channel, value in enumerate(values):
+            regression[channel][mine] = np.broadcast_to(value / DISTANCE_PX, mine.shape)[mine]
+        regression[4][mine], regression[5][mine] = np.sin(angle), np.cos(angle)
+        centre = np.maximum(centre, blob)
+    # A cell outside its box has a negative distance, which the network cannot say.
+    weight = np.where((centre > _REGRESSION_FLOOR) & (regression[:4] > 0).all(axis=0), centre, 0.0)
+    regression[:, weight == 0] = 0.0
+    return {"centre": centre, "regression": regression, "weight": weight.astype(np.float32)}
+
+
+def decode(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray, float, float]]:
+    """The infants in one picture, best first.
+
+    Peaks are cells that are the highest of their 3x3 neighbourhood and at least ``threshold``. Box and
+    direction are the mean over that neighbourhood, weighted by the scores; of boxes that overlap by more
+    than half (intersection over union) the best one stays.
+
+    Args:
+        detection_map: ``(7, 32, 32)`` float, finite; the module's docstring gives the channels.
+        threshold: lowest score to report, 0..1.
+
+    Returns:
+        (bbox_xyxy_in ``(4,)`` float64 px, head_angle_deg in (-180, 180], score 0..1) per infant.
+    """
+    m = np.asarray(detection_map, dtype=np.float32)
+    require_shape("detection_map", m, (CHANNELS, *MAP_WH[::-1]))
+    require_finite("detection_map", m)
+    score = np.ascontiguousarray(m[0])
+    highest = cv2.dilate(score, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    rows, cols = np.nonzero((score >= highest) & (score >= threshold) & (score > 0.0))
+    order = np.argsort(-score[rows, cols], kind="stable")
+    found: list[tuple[np.ndarray, float, float]] = []
+    for row, col in zip(rows[order], cols[order], strict=True):
+        box, angle = _read_cells(m, int(row), int(col))
+        if not (box[0] < box[2] and box[1] < box[3]):
+            continue
+        if all(iou(box, other) <= _NMS_IOU for other, _, _ in found):
+            found.append((box, angle, min(float(score[row, col]), 1.0)))
+    return found
+
+
+def _read_cells(m: np.ndarray, row: int, col: int) -> tuple[np.ndarray, float]:
+    """Box and head direction of the peak in (row, col), from its 3x3 neighbourhood."""
+    x, y = cell_centres()
+    rows = slice(max(0, row - 1), row + 2)
+    cols = slice(max(0, col - 1), col + 2)
+    part = m[:, rows, cols].astype(np.float64)
+    cx, cy = np.meshgrid(x[cols], y[rows])
+    # Neighbours well below the peak were never trained to know the box.
+    weight = np.where(part[0] >= 0.5 * m[0, row, col], part[0], 0.0)
+    left, top, right, bottom = part[1:5] * DISTANCE_PX
+    sides = np.stack([cx - left, cy - top, cx + right, cy + bottom])
+    box = (sides * weight).sum(axis=(1, 2)) / weight.sum()
+    # Unit vectors first: a cell is no better informed for answering with a longer one.
+    length = np.maximum(np.hypot(part[5], part[6]), 1e-6)
+    sine, cosine = ((part[c] / length * weight).sum() for c in (5, 6))
+    angle = float(np.rad2deg(np.arctan2(sine, cosine)))
+    return box, 180.0 if angle == -180.0 else angle
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes ``(4,)`` xyxy."""
+    overlap = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0).prod()
+    union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - overlap
+    return float(overlap / union) if union > 0 else 0.0

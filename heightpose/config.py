@@ -1,0 +1,230 @@
+"""Training configuration: one YAML file, checked strictly, into frozen dataclasses.
+
+A setting that does not exist is an error with a suggestion, never silently ignored. Every default is here and
+nowhere else; ``configs/*.yaml`` explain them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from heightpose.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def _number(default: float | int | None, low: float, high: float) -> Any:
+    """A field with a range, ends included."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+def _choice(default: str, *choices: str) -> Any:
+    return field(default=default, metadata={"choices": choices})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data. ``limit`` uses only the first so many training pictures (None: all)."""
+
+    dirs: tuple[str, ...] = ()
+    skip_bad: bool = False
+    memory_mb: float = _number(4000.0, 0, 1e7)
+    limit: int | None = _number(None, 1, 1e9)
+    workers: int = _number(1, 1, 64)
+
+
+@dataclass(frozen=True)
+class PoseConfig:
+    """The pose net and its codec."""
+
+    backbone: str = "hrnet_w18_small"
+    head: str = _choice("concat", "single", "concat")
+    pretrained: bool = False
+    input_wh: tuple[int, int] = (256, 256)
+    sigma: float = _number(2.0, 0.5, 10)
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """The detector net."""
+
+    backbone: str = "mobilenetv3_small_100"
+    width: int = _number(96, 8, 512)
+    pretrained: bool = False
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training samples are varied. Shares are probabilities 0..1."""
+
+    # geometry of pose samples, around the true box
+    shift: float = _number(0.06, 0, 0.5)
+    scale: tuple[float, float] = (0.85, 1.25)
+    turn_deg: float = _number(20.0, 0, 180)
+    far_turn: float = _number(0.08, 0, 1)
+    far_turn_deg: float = _number(60.0, 0, 180)
+    flip: float = _number(0.5, 0, 1)
+    # geometry of detector samples, around the whole frame
+    frame_shift: float = _number(0.15, 0, 0.5)
+    frame_scale: tuple[float, float] = (0.6, 1.3)
+    upright: float = _number(0.25, 0, 1)
+    negatives: float = _number(0.08, 0, 1)
+    # pixels
+    brightness: float = _number(0.12, 0, 1)
+    contrast: float = _number(0.25, 0, 0.95)
+    gamma: float = _number(0.5, 0, 3)
+    colour_cast: float = _number(0.15, 0, 0.9)
+    grayscale: float = _number(0.2, 0, 1)
+    blur: float = _number(0.15, 0, 1)
+    noise: float = _number(0.25, 0, 1)
+    noise_level: float = _number(12.0, 2, 100)
+    downscale: float = _number(0.15, 0, 1)
+    occluder: float = _number(0.2, 0, 1)
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms; the first two concern pose, the others the detector."""
+
+    hidden_weight: float = _number(0.5, 0, 1)
+    visible_only: bool = False
+    box: float = _number(2.0, 0, 100)
+    angle: float = _number(1.0, 0, 100)
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with linear warm-up and cosine decay over ``epochs`` or ``max_minutes``, whichever ends first."""
+
+    epochs: int = _number(60, 1, 1_000_000)
+    max_minutes: float | None = _number(None, 0.001, 1e6)
+    batch_size: int = _number(16, 1, 4096)
+    lr: float = _number(1.5e-3, 1e-8, 1)
+    final_lr: float = _number(0.005, 0, 1)
+    weight_decay: float = _number(0.02, 0, 1)
+    warmup_steps: int = _number(100, 0, 1_000_000)
+    clip_norm: float = _number(2.0, 0, 1e6)
+    ema_decay: float = _number(0.998, 0, 0.99999)
+    val_every_epochs: int = _number(1, 1, 10_000)
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """Where to compute. ``threads`` counts torch's; ``devices`` is "auto" or a number."""
+
+    precision: str = _choice("auto", "auto", "32-true", "bf16-mixed", "16-mixed")
+    accelerator: str = _choice("auto", "auto", "cpu", "gpu")
+    devices: str = "auto"
+    threads: int = _number(2, 1, 1024)
+    channels_last: bool = True
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything one training run depends on, apart from the data's content."""
+
+    task: str = _choice("pose", "pose", "detector")
+    seed: int = _number(1, 0, 2**31 - 1)
+    start_from: str | None = None
+    data: DataConfig = DataConfig()
+    pose: PoseConfig = PoseConfig()
+    detector: DetectorConfig = DetectorConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    hardware: HardwareConfig = HardwareConfig()
+
+    @classmethod
+    def load(cls, path: Path | str) -> TrainConfig:
+        """Read and check a YAML file.
+
+        Raises:
+            ConfigError: no such file, not YAML, an unknown setting, or one of the wrong type or out of range.
+        """
+        import yaml
+
+        path = Path(path)
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be read: {error.strerror}", where=path, hint="Name a file such as configs/pose-fast.yaml"
+            ) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError("not a YAML file", where=path, got=error) from error
+        return from_dict(cls, {} if document is None else document, str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as YAML and JSON can hold them; :func:`from_dict` reads them back."""
+        return _plain(dataclasses.asdict(self))
+
+
+def from_dict(cls: type[T], values: Any, where: str) -> T:
+    """Build a configuration dataclass from plain values.
+
+    Raises:
+        ConfigError: an unknown key (with a suggestion), a wrong type or a value out of range.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError("not a set of settings", where=where, expected="name: value", got=repr(values))
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    made = {}
+    for key, value in values.items():
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, 1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Settings here are {', '.join(fields)}"
+            raise ConfigError(f"unknown setting '{key}'", where=where, hint=hint)
+        made[key] = _value(hints[key], fields[key].metadata, value, f"{where}: {key}")
+    return cls(**made)
+
+
+def _value(kind: Any, limits: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return from_dict(typing.cast(type, kind), value, where)
+    options = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        kind = next(option for option in options if option is not type(None))
+    if typing.get_origin(kind) is tuple:
+        return _tuple(options, value, where)
+    # bool is an int in Python, but `batch_size: true` is a mistake.
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is str and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        # YAML 1.1 reads 1e-3 as text: the dot is required there.
+        hint = "Write 1.0e-3, not 1e-3" if kind is float and isinstance(value, str) else None
+        raise ConfigError("wrong type", where=where, expected=kind.__name__, got=repr(value), hint=hint)
+    if "range" in limits and not limits["range"][0] <= value <= limits["range"][1]:
+        low, high = limits["range"]
+        raise ConfigError("out of range", where=where, expected=f"{low} to {high}", got=value)
+    if "choices" in limits and value not in limits["choices"]:
+        close = difflib.get_close_matches(str(value), limits["choices"], 1)
+        hint = f"Did you mean '{close[0]}'?" if close else None
+        raise ConfigError("unknown value", where=where, expected=limits["choices"], got=repr(value), hint=hint)
+    return value
+
+
+def _tuple(options: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError("wrong type", where=where, expected="a list", got=repr(value))
+    kinds = [options[0]] * len(value) if options[-1] is Ellipsis else list(options)
+    if len(value) != len(kinds):
+        raise ConfigError("wrong length", where=where, expected=f"{len(kinds)} values", got=repr(value))
+    return tuple(_value(k, {}, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,87 @@
+"""Batches made ahead in background threads, reproducible whatever the number of threads.
+
+cv2 and numpy release the interpreter's lock for the work that counts, so threads do, and pictures stay in memory
+once. Every batch has its own random generator, seeded by run, epoch and place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+
+#: Batches made ahead per worker.
+_AHEAD = 2
+
+
+class Samples(Protocol):
+    """Anything with a length that makes a sample by index."""
+
+    def __len__(self) -> int: ...
+    def sample(self, index: int, rng: np.random.Generator) -> Any: ...
+
+
+class Batches:
+    """An endless-by-epoch loader: each iteration is one epoch.
+
+    Args:
+        samples: what to draw from.
+        collate: list of samples -> batch.
+        batch_size: samples per batch and device.
+        shuffle: a new order every epoch, the last incomplete batch left out; else in order and complete.
+        seed: of the order and of every sample's variation.
+        workers: background threads.
+        shard: returns (rank, number of processes); each process takes its share of every epoch.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        collate: Callable[[list[Any]], Any],
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        workers: int = 1,
+        shard: Callable[[], tuple[int, int]] = lambda: (0, 1),
+    ) -> None:
+        self.samples, self.collate, self.batch_size = samples, collate, batch_size
+        self.shuffle, self.seed, self.workers, self.shard = shuffle, seed, workers, shard
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        count = self._share()
+        return max(1, count // self.batch_size) if self.shuffle else -(-count // self.batch_size)
+
+    def _share(self) -> int:
+        # Every process gets equally many, so that none waits for the others' gradients at the end.
+        total, (_, world) = len(self.samples), self.shard()
+        return total // world if self.shuffle else -(-total // world)
+
+    def __iter__(self) -> Iterator[Any]:
+        rank, world = self.shard()
+        order = np.arange(len(self.samples))
+        if self.shuffle:
+            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        mine = order[rank::world][: self._share()]
+        chunks = [mine[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
+        epoch, self.epoch = self.epoch, self.epoch + 1
+
+        def make(number: int) -> Any:
+            rng = np.random.default_rng([self.seed, epoch, rank, number])
+            return self.collate([self.samples.sample(int(i), rng) for i in chunks[number]])
+
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
+        waiting: deque[Future] = deque()
+        try:
+            for number in range(len(chunks)):
+                waiting.append(pool.submit(make, number))
+                if len(waiting) > _AHEAD * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # also when the run stops in the middle of an epoch
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,119 @@
+"""A data set's pictures, read once: decoded in memory as far as a budget allows, as their file's bytes beyond it."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from heightpose.data.coco import Item
+from heightpose.errors import FileFormatError, HeightposeError, InputError
+
+log = logging.getLogger(__name__)
+
+
+class Pictures:
+    """Random access to the pictures of some items; safe to read from several threads.
+
+    Args:
+        items: whose pictures; video frames are read in sequence, never by seeking, and always kept decoded.
+        memory_mb: budget for decoded pictures. Later ones keep their compressed bytes and are decoded at each use.
+        skip_bad: leave out pictures that cannot be decoded, with a warning; see :attr:`items`.
+
+    Attributes:
+        items: the items whose pictures are there, in order; ``picture(i)`` belongs to ``items[i]``.
+
+    Raises:
+        FileFormatError: (without ``skip_bad``) a damaged, truncated or wrongly sized picture, by name.
+    """
+
+    def __init__(self, items: Sequence[Item], memory_mb: float = 4000.0, skip_bad: bool = False) -> None:
+        frames = _video_frames(items)
+        kept: list[Item] = []
+        self._store: list[np.ndarray | bytes] = []
+        used = 0
+        for item in items:
+            try:
+                if item.frame is not None:
+                    rgb, data = frames[item.path, item.frame], None
+                else:
+                    data = _bytes(item.path)
+                    rgb = decode(data, item.path)
+                _check_size(rgb, item)
+            except HeightposeError as error:
+                if not skip_bad:
+                    raise
+                log.warning("skipped: %s", error)
+                continue
+            within = data is None or used + rgb.nbytes <= memory_mb * 1e6
+            used += rgb.nbytes if within else 0
+            kept.append(item)
+            self._store.append(rgb if within or data is None else data)
+        self.items: tuple[Item, ...] = tuple(kept)
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def picture(self, index: int) -> np.ndarray:
+        """``(H, W, 3)`` uint8 RGB; do not write into it."""
+        stored = self._store[index]
+        return decode(stored, self.items[index].path) if isinstance(stored, bytes) else stored
+
+
+def decode(data: bytes, path: Path) -> np.ndarray:
+    """Compressed picture to ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        FileFormatError: cannot be decoded, or ends too early (which decoders fill with grey without a word).
+    """
+    # In a JPEG's scan 0xFF is always escaped, so the end marker after the last scan's start is the real one.
+    short = data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    short |= data[:4] == b"\x89PNG" and b"IEND" not in data[-16:]
+    bgr = None if short or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        what = "the picture is truncated" if short or not data else "the picture cannot be decoded"
+        raise FileFormatError(what, where=path, got=f"{len(data)} bytes", hint="Copy it again, or train with skip_bad")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+
+
+def _check_size(rgb: np.ndarray, item: Item) -> None:
+    size_wh = (rgb.shape[1], rgb.shape[0])
+    if size_wh != item.size_wh:
+        raise FileFormatError(
+            "the picture's size is not the one its labels are for",
+            where=item.path,
+            expected=f"{item.size_wh[0]}x{item.size_wh[1]}",
+            got=f"{size_wh[0]}x{size_wh[1]}",
+            hint="Label the picture as stored",
+        )
+
+
+def _video_frames(items: Sequence[Item]) -> dict[tuple[Path, int | None], np.ndarray]:
+    wanted: dict[Path, set[int]] = defaultdict(set)
+    for item in items:
+        if item.frame is not None:
+            wanted[item.path].add(item.frame)
+    found: dict[tuple[Path, int | None], np.ndarray] = {}
+    for path, indices in wanted.items():
+        from heightpose.runtime.video import open_clip
+
+        for frame in open_clip(path).frames():
+            if frame.index in indices:
+                found[path, frame.index] = frame.rgb
+            if frame.index >= max(indices):
+                break
+        missing = sorted(i for i in indices if (path, i) not in found)
+        if missing:
+            raise FileFormatError("the video ends before a labelled frame", where=path, got=f"no frame {missing[0]}")
+    return found

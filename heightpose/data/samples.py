@@ -1,0 +1,246 @@
+"""Training and validation samples: one crop transform moves the pixels and the labels together.
+
+Spaces: ``*_frame`` the picture's px, ``*_crop`` (pose) and ``*_in`` (detector) the network input's px.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from heightpose.codec import detection as detection_codec
+from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.config import AugmentConfig
+from heightpose.data.augment import augment_pixels, paste_occluder
+from heightpose.data.coco import Item, Person, head_angle_deg
+from heightpose.data.pictures import Pictures
+from heightpose.geometry.crop import CropTransform, crop_from_box, flip_matrix, letterbox_transform
+from heightpose.skeleton import INFANT, Skeleton
+
+#: Margin around the box: the crop that inference makes.
+CROP_SCALE = 1.25
+
+
+@dataclass(frozen=True, eq=False)
+class PoseSample:
+    """One head-up crop: ``image`` (h, w, 3) uint8 RGB, ``kpts_crop`` (K, 2), ``visibility`` (K,) 0..2 and the transform."""
+
+    image: np.ndarray
+    kpts_crop: np.ndarray
+    visibility: np.ndarray
+    transform: CropTransform
+
+
+class PoseSamples:
+    """Head-up crops of every labelled infant.
+
+    Args:
+        pictures: the decoded pictures.
+        codec: gives the crop's size.
+        augment: how to vary them; None for validation, where the crop is exactly inference's on the true box.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        codec: HeatmapCodec,
+        augment: AugmentConfig | None,
+        skeleton: Skeleton = INFANT,
+    ) -> None:
+        self.pictures, self.codec, self.augment, self.skeleton = pictures, codec, augment, skeleton
+        #: (picture index, person, head direction) of each sample.
+        self.entries: list[tuple[int, Person, float]] = []
+        for i, item in enumerate(pictures.items):
+            for person in item.people:
+                # The direction may rest on joints out of the frame: their place is known all the same.
+                angle = head_angle_deg(person.kpts_frame, person.visibility > 0, skeleton)
+                if angle is not None and person.usable.any():
+                    self.entries.append((i, person, angle))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def sample(self, index: int, rng: np.random.Generator) -> PoseSample:
+        """One crop; ``rng`` decides how it is varied."""
+        i, person, angle = self.entries[index]
+        how = self.augment
+        transform, flip = self._transform(person, angle, rng)
+        # The colour outside the frame tells nothing; inference fills it with black.
+        border = 0 if how is None or rng.random() < 0.7 else int(rng.integers(0, 256))
+        image = transform.warp(self.pictures.picture(i), border)
+        kpts = transform.to_crop(person.kpts_frame)
+        seen = np.where(person.out_of_frame, 0, person.visibility)
+        if flip:
+            kpts, seen = kpts[self.skeleton.flip_map], seen[self.skeleton.flip_map]
+        if how is not None and how.enabled:
+            if rng.random() < how.occluder and (seen > 0).any():
+                image, seen = self._occlude(image, kpts, seen, rng)
+            image = augment_pixels(image, rng, how)
+        return PoseSample(image, kpts, seen, transform)
+
+    def _transform(self, person: Person, angle: float, rng: np.random.Generator) -> tuple[CropTransform, bool]:
+        how, size = self.augment, self.codec.input_wh
+        if how is None or not how.enabled:
+            return crop_from_box(person.bbox_xyxy, angle, size, scale=CROP_SCALE), False
+        box = person.bbox_xyxy
+        side = max(box[2] - box[0], box[3] - box[1])
+        shift = np.tile(rng.uniform(-1, 1, 2) * how.shift * side, 2)
+        reach = how.far_turn_deg if rng.random() < how.far_turn else how.turn_deg
+        turned = angle + rng.uniform(-reach, reach)
+        flip = bool(rng.random() < how.flip)
+        zoom = CROP_SCALE * rng.uniform(*how.scale)
+        return crop_from_box(box + shift, turned, size, scale=zoom, flip=flip), flip
+
+    def _occlude(
+        self, image: np.ndarray, kpts: np.ndarray, seen: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        joint = rng.choice(np.flatnonzero(seen > 0))
+        other = self.pictures.picture(int(rng.integers(len(self.pictures))))
+        image, (x0, y0, x1, y1) = paste_occluder(image, other, kpts[joint], rng)
+        covered = (kpts[:, 0] >= x0) & (kpts[:, 0] < x1) & (kpts[:, 1] >= y0) & (kpts[:, 1] < y1)
+        return image, np.where(covered & (seen == 2), 1, seen)
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorSample:
+    """One whole frame: ``image`` (256, 256, 3) uint8 RGB, ``boxes_xyxy_in`` (M, 4), ``angles_deg`` (M,)."""
+
+    image: np.ndarray
+    boxes_xyxy_in: np.ndarray
+    angles_deg: np.ndarray
+    transform: CropTransform
+
+
+class DetectorSamples:
+    """Whole frames, empty cots included. ``augment`` None is validation: the letterbox inference makes."""
+
+    def __init__(
+        self, pictures: Pictures, augment: AugmentConfig | None, skeleton: Skeleton = INFANT
+    ) -> None:
+        self.pictures, self.augment, self.skeleton = pictures, augment, skeleton
+        #: Picture index of each sample. A picture of an infant that cannot be labelled must not teach "empty".
+        self.entries = [i for i, item in enumerate(pictures.items) if self._can_teach(item)]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def _can_teach(self, item: Item) -> bool:
+        known = all(
+            p.usable.any() and head_angle_deg(p.kpts_frame, p.visibility > 0, self.skeleton) is not None
+            for p in item.people
+        )
+        return known and item.infants_in_view in (None, len(item.people))
+
+    def sample(self, index: int, rng: np.random.Generator) -> DetectorSample:
+        """One letterboxed or varied frame; ``rng`` decides how it is varied."""
+        index = self.entries[index]
+        item, how = self.pictures.items[index], self.augment
+        transform = self._transform(item, rng)
+        border = 0 if how is None or rng.random() < 0.5 else int(rng.integers(0, 256))
+        image = transform.warp(self.pictures.picture(index), border)
+        boxes, angles = self.labels(item, transform)
+        if how is not None and how.enabled:
+            if rng.random() < how.occluder:
+                # Too small to hide an infant: a label without one would teach nonsense.
+                other = self.pictures.picture(int(rng.integers(len(self.pictures))))
+                image, _ = paste_occluder(image, other, rng.uniform(0, detection_codec.INPUT_WH), rng)
+            image = augment_pixels(image, rng, how)
+        return DetectorSample(image, boxes, angles, transform)
+
+    def labels(self, item: Item, transform: CropTransform) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes ``(M, 4)`` and head directions ``(M,)`` of the infants of which enough is in view."""
+        boxes, angles = [], []
+        for person in item.people:
+            kpts_in = transform.to_crop(person.kpts_frame)
+            angle = head_angle_deg(kpts_in, person.visibility > 0, self.skeleton)
+            if angle is None or not person.usable.any():
+                continue
+            box = _box_in(person, transform)
+            clipped = _clip(box)
+            # Less than a quarter in view is nobody's infant; so small a rest has no direction.
+            if _area(clipped) >= 0.25 * _area(box) and (clipped[2:] - clipped[:2]).min() >= 8:
+                boxes.append(clipped)
+                angles.append(angle)
+        return np.array(boxes).reshape(-1, 4), np.array(angles)
+
+    def _transform(self, item: Item, rng: np.random.Generator) -> CropTransform:
+        letterbox = letterbox_transform(item.size_wh, detection_codec.INPUT_WH)
+        how = self.augment
+        if how is None or not how.enabled:
+            return letterbox
+        if rng.random() < how.negatives:
+            empty = _view_without_infant(item, rng)
+            if empty is not None:
+                return empty
+        for _ in range(6):
+            transform = _draw_view(letterbox, rng, how)
+            if all(_share_in_view(person, transform) >= 0.7 for person in item.people):
+                return transform
+        return letterbox
+
+
+def _draw_view(
+    letterbox: CropTransform, rng: np.random.Generator, how: AugmentConfig
+) -> CropTransform:
+    """The letterboxed frame turned, scaled and shifted about the input's middle, mirrored half the time."""
+    # Cameras are mostly mounted square to the cot: a share of nearly quarter turns beside the arbitrary ones.
+    quarter = 90.0 * rng.integers(0, 4)
+    turn_deg = quarter + rng.uniform(-8, 8) if rng.random() < how.upright else rng.uniform(-180, 180)
+    width, height = letterbox.size_wh
+    middle = np.array([width - 1, height - 1]) / 2.0
+    angle, zoom = np.deg2rad(turn_deg), rng.uniform(*how.frame_scale)
+    shift = rng.uniform(-1, 1, 2) * how.frame_shift * np.array([width, height])
+    move = np.eye(3)
+    move[:2, :2] = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    move[:2, 2] = middle + shift - move[:2, :2] @ middle
+    matrix = move @ letterbox.matrix
+    if rng.random() < how.flip:
+        matrix = flip_matrix(letterbox.size_wh) @ matrix
+    return CropTransform(matrix, letterbox.size_wh)
+
+
+def _view_without_infant(item: Item, rng: np.random.Generator) -> CropTransform | None:
+    """A square part of the frame that no infant's box reaches, or None where there is hardly any."""
+    width, height = item.size_wh
+    for _ in range(8):
+        side = rng.uniform(0.25, 0.6) * min(width, height)
+        x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
+        part = np.array([x, y, x + side, y + side])
+        if all(not detection_codec.iou(part, person.bbox_xyxy) for person in item.people):
+            return crop_from_box(part, 90.0 * rng.integers(0, 4), detection_codec.INPUT_WH, scale=1.0)
+    return None
+
+
+def _box_in(person: Person, transform: CropTransform) -> np.ndarray:
+    """The infant's upright box after any turn, not clipped to the picture.
+
+    The turned box's own bounding box would be too large. Instead the joints are turned, and the margins that the
+    labelled box leaves around them go with them: a side of the new box that faces the frame's direction (x, y) is
+    ``m_x x^2 + m_y y^2`` away from the outermost joint, m being the labelled box's margins on the two sides it
+    faces. At every quarter turn that is the labelled box itself, and in between it changes smoothly.
+    """
+    points, box = person.kpts_frame[person.usable], person.bbox_xyxy
+    # The box may leave out a joint at the picture's edge by a rounding error: no margin is negative.
+    before = np.maximum(points.min(axis=0) - box[:2], 0.0)
+    after = np.maximum(box[2:] - points.max(axis=0), 0.0)
+    points_in = transform.to_crop(points)
+    outermost = np.concatenate([points_in.min(axis=0), points_in.max(axis=0)])
+    facing = np.array([[-1.0, 0.0], [0.0, -1.0], [1.0, 0.0], [0.0, 1.0]])
+    in_frame = facing @ transform.matrix[:2, :2] / transform.scale  # a similarity: its transpose turns back
+    margins = (in_frame**2 * np.where(in_frame > 0, after, before)).sum(axis=1) * transform.scale
+    return outermost + facing.sum(axis=1) * margins
+
+
+def _share_in_view(person: Person, transform: CropTransform) -> float:
+    points = transform.to_crop(person.kpts_frame[person.usable])
+    size = np.array(transform.size_wh)
+    return float(((points > -0.5) & (points < size - 0.5)).all(axis=1).mean()) if len(points) else 1.0
+
+
+def _clip(box: np.ndarray) -> np.ndarray:
+    return np.clip(box, -0.5, np.tile(np.array(detection_codec.INPUT_WH), 2) - 0.5)
+
+
+def _area(box: np.ndarray) -> float:
+    return float(np.maximum(box[2:] - box[:2], 0.0).prod())

@@ -1,0 +1,196 @@
+"""PCKh, its means Mean@a and MeanSmS@a, and PCK by torso: pure functions of arrays.
+
+PCKh@a is the share of labelled joints with ``||pred - truth|| <= a * head_size``, inclusive, per joint; the mean is the
+plain mean over joints. ``a`` is always an explicit number: the reference HRNet and DARK code reads index 11 of
+``arange(0, .51, .01)`` for "@0.1", which is 0.11. That variant is here under its own name only.
+
+Arrays: N people, K joints; ``pred`` and ``truth`` ``(N, K, 2)`` px of the original frame, ``counted`` ``(N, K)`` bool. A
+person whom the detector missed has NaN in ``pred`` and counts all its joints wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heightpose.skeleton import INFANT, Skeleton
+from heightpose.types import require_shape
+
+#: What published tables call "@0.1".
+REFERENCE_01 = 0.11
+
+
+@dataclass(frozen=True, eq=False)
+class JointHits:
+    """Which joints were found.
+
+    Attributes:
+        hit: ``(N, K)`` bool, False wherever ``counted`` is.
+        counted: ``(N, K)`` bool, joints that take part.
+    """
+
+    hit: np.ndarray
+    counted: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """``(K,)`` int: how many people each joint's share rests on."""
+        return self.counted.sum(axis=0)
+
+    @property
+    def per_joint(self) -> list[float | None]:
+        """Per cent per joint; None for a joint that nobody has."""
+        hits, counts = self.hit.sum(axis=0), self.counts
+        return [100.0 * float(h) / int(c) if c else None for h, c in zip(hits, counts, strict=True)]
+
+    def mean(self, joints: np.ndarray | None = None) -> float | None:
+        """Plain mean over joints, per cent, of those that anybody has; None when there is none."""
+        shares = self.per_joint
+        chosen = [shares[int(k)] for k in (range(len(shares)) if joints is None else joints)]
+        present = [s for s in chosen if s is not None]
+        return float(np.mean(present)) if present else None
+
+    def interval(
+        self,
+        children: Sequence[object],
+        joints: np.ndarray | None = None,
+        *,
+        level: float = 0.9,
+        rounds: int = 1000,
+        seed: int = 0,
+    ) -> tuple[float, float] | None:
+        """Bootstrap interval of :meth:`mean`, resampling children (frames of one child are not independent).
+
+        Args:
+            children: ``(N,)`` whom each row shows.
+        """
+        _, row_child = np.unique([str(c) for c in children], return_inverse=True)
+        if len(row_child) != len(self.hit):
+            raise ValueError(f"children: expected {len(self.hit)}, got {len(row_child)}")
+        number = int(row_child.max()) + 1 if len(row_child) else 0
+        if self.mean(joints) is None:
+            return None
+        columns = np.arange(self.hit.shape[1]) if joints is None else np.asarray(joints)
+        hits = np.zeros((number, len(columns)))
+        counts = np.zeros_like(hits)
+        np.add.at(hits, row_child, self.hit[:, columns])
+        np.add.at(counts, row_child, self.counted[:, columns])
+        drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1.0 / number), size=rounds)
+        h, c = drawn @ hits, drawn @ counts
+        present = (c > 0).sum(axis=1)
+        shares = np.divide(h, c, out=np.zeros_like(h), where=c > 0).sum(axis=1)
+        means = 100.0 * shares[present > 0] / present[present > 0]
+        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+
+def head_sizes(
+    truth: np.ndarray, labelled: np.ndarray, skeleton: Skeleton = INFANT
+) -> tuple[np.ndarray, np.ndarray]:
+    """``||crown - upper_neck||`` in the image.
+
+    Returns:
+        size ``(N,)`` px, and known ``(N,)`` bool: both joints labelled and apart. An unknown size is 0.
+    """
+    crown, neck = skeleton.index("crown"), skeleton.index("upper_neck")
+    size = np.linalg.norm(np.asarray(truth, float)[:, crown] - np.asarray(truth, float)[:, neck], axis=-1)
+    known = np.asarray(labelled, bool)[:, crown] & np.asarray(labelled, bool)[:, neck] & (size > 0)
+    return np.where(known, size, 0.0), known
+
+
+def head_size_mpii(head_box_xyxy: np.ndarray) -> np.ndarray:
+    """MPII's head size: 0.6 x the diagonal of the annotated head box ``(N, 4)``; for MPII data only."""
+    box = np.asarray(head_box_xyxy, dtype=np.float64)
+    return 0.6 * np.hypot(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
+
+
+def pckh(
+    pred: np.ndarray, truth: np.ndarray, counted: np.ndarray, head_size: np.ndarray, a: float
+) -> JointHits:
+    """PCKh@a.
+
+    Args:
+        pred: ``(N, K, 2)`` px; NaN counts as wrong.
+        truth: ``(N, K, 2)`` px.
+        counted: ``(N, K)`` bool, which joints take part.
+        head_size: ``(N,)`` px, positive wherever a joint of that person is counted.
+        a: threshold in head sizes, inclusive.
+
+    Raises:
+        ValueError: shapes that do not fit, a threshold that is not positive, or a counted person without head size.
+    """
+    pred, truth = np.asarray(pred, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    counted, head_size = np.asarray(counted, dtype=bool), np.asarray(head_size, dtype=np.float64)
+    require_shape("truth", truth, (None, None, 2))
+    require_shape("pred", pred, truth.shape)
+    require_shape("counted", counted, truth.shape[:2])
+    require_shape("head_size", head_size, (len(truth),))
+    if not (np.isfinite(a) and a > 0):
+        raise ValueError(f"a: expected a positive number, got {a}")
+    if not (head_size[counted.any(axis=1)] > 0).all():
+        raise ValueError("head_size: expected a positive size for every person with counted joints")
+    error = np.linalg.norm(pred - truth, axis=-1)
+    with np.errstate(invalid="ignore"):
+        # Inclusive up to rounding: an error of exactly a * head_size is a hit however it was computed.
+        hit = error <= a * head_size[:, None] * (1 + 1e-9)
+    return JointHits(hit & counted, counted)
+
+
+def pckh_reference_01(
+    pred: np.ndarray, truth: np.ndarray, counted: np.ndarray, head_size: np.ndarray
+) -> JointHits:
+    """What the reference HRNet and DARK code prints as "@0.1" (it is 0.11); for published tables only."""
+    return pckh(pred, truth, counted, head_size, REFERENCE_01)
+
+
+def pck_torso(
+    pred: np.ndarray, truth: np.ndarray, labelled: np.ndarray, a: float = 0.2, skeleton: Skeleton = INFANT
+) -> JointHits:
+    """PCK@a of the torso, for LSP-style data: within ``a * ||left_shoulder - right_hip||``.
+
+    Over labelled joints of people whose torso joints (shoulders and hips) are all labelled.
+    """
+    truth, labelled = np.asarray(truth, dtype=np.float64), np.asarray(labelled, dtype=bool)
+    torso = skeleton.indices("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    size = np.linalg.norm(
+        truth[:, skeleton.index("left_shoulder")] - truth[:, skeleton.index("right_hip")], axis=-1
+    )
+    complete = labelled[:, torso].all(axis=1) & (size > 0)
+    return pckh(pred, truth, labelled & complete[:, None], np.where(complete, size, 1.0), a)
+
+
+def summary(
+    pred: np.ndarray,
+    truth: np.ndarray,
+    visibility: np.ndarray,
+    a: float,
+    *,
+    children: Sequence[object] | None = None,
+    skeleton: Skeleton = INFANT,
+) -> dict[str, Any]:
+    """Mean@a and MeanSmS@a with all that belongs to them, as plain JSON values.
+
+    Args:
+        visibility: ``(N, K)``: 2 seen, 1 hidden, 0 leave out (not labelled or out of the frame).
+        children: ``(N,)``; adds 90 % intervals resampled by child.
+
+    Returns:
+        "mean", "mean_sms" (seen joints, the headline), "hidden_mean", "hidden_mean_sms", "per_joint" and "counts" by
+        name, "hidden_per_joint" and "hidden_counts", "people" and "without_head_size"; None where nothing is there.
+    """
+    visibility = np.asarray(visibility)
+    size, known = head_sizes(truth, visibility > 0, skeleton)
+    result: dict[str, Any] = {"a": a, "people": int(known.sum()), "without_head_size": int((~known).sum())}
+    for prefix, level in (("", 2), ("hidden_", 1)):
+        hits = pckh(pred, truth, (visibility == level) & known[:, None], size, a)
+        result[f"{prefix}mean"] = hits.mean()
+        result[f"{prefix}mean_sms"] = hits.mean(skeleton.height_joints)
+        result[f"{prefix}per_joint"] = dict(zip(skeleton.names, hits.per_joint, strict=True))
+        result[f"{prefix}counts"] = dict(zip(skeleton.names, hits.counts.tolist(), strict=True))
+        if children is not None:
+            result[f"{prefix}mean_interval"] = hits.interval(children)
+            result[f"{prefix}mean_sms_interval"] = hits.interval(children, skeleton.height_joints)
+    return result

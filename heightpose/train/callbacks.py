@@ -1,0 +1,134 @@
+"""What a run leaves behind while it goes: checkpoints, a CSV log and one line per epoch."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from heightpose.models.checkpoint import save_weights
+from heightpose.runtime.atomic import atomic_path
+from heightpose.train.module import TrainingModule
+
+LAST, BEST = "last.ckpt", "best.safetensors"
+PROGRESS, LOG = "progress.txt", "log.csv"
+
+log = logging.getLogger(__name__)
+
+
+class Keeper(Callback):
+    """``last.ckpt`` after every epoch and when a run is interrupted; ``best.safetensors`` at every best validation.
+
+    Args:
+        folder: the run's.
+        about: plain JSON values to describe the weights with.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self.folder, self.about = folder, about
+        self.best_score: float | None = None
+        self.best: dict[str, Any] | None = None
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        module = cast(TrainingModule, pl_module)
+        if trainer.sanity_checking or module.score is None:
+            return
+        if self.best_score is not None and module.score < self.best_score:  # of equals the later, better trained one
+            return
+        self.best_score = module.score
+        assert module.val_metrics is not None
+        self.best = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step} | module.val_metrics
+        if trainer.is_global_zero:
+            state = {k: v.float() if v.is_floating_point() else v for k, v in module.ema.state_dict().items()}
+            meta = module.task.meta(module.ema, **self.about, validation=self.best)
+            save_weights(self.folder / BEST, state, meta)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        save_last(trainer, self.folder)
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        # An interrupt is resumed from here; after a failure the last good epoch is the better start. With
+        # several processes saving would wait for the others, which may be gone.
+        stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
+        if stopped and trainer.world_size == 1 and trainer.global_step > 0:
+            save_last(trainer, self.folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self.best = state_dict["best_score"], state_dict["best"]
+
+
+def save_last(trainer: lightning.Trainer, folder: Path) -> None:
+    """Write ``last.ckpt`` whole or not at all; every process calls it, the first one writes."""
+    if trainer.world_size > 1:
+        trainer.save_checkpoint(folder / LAST)
+        return
+    with atomic_path(folder / LAST) as tmp:
+        trainer.save_checkpoint(tmp)
+
+
+class Journal(Callback):
+    """One line per epoch to ``progress.txt`` and one row to ``log.csv``, from the first process."""
+
+    def __init__(self, folder: Path, quiet: bool = False) -> None:
+        self.folder, self.quiet = folder, quiet
+        self._clock = self._trained = 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        module = cast(TrainingModule, pl_module)
+        module.epoch_loss, module.images_seen, self._clock = [], 0, module.elapsed_s
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
+        self._trained = cast(TrainingModule, pl_module).elapsed_s  # validation does not count as training speed
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        module = cast(TrainingModule, pl_module)
+        if not trainer.is_global_zero or not module.epoch_loss:
+            return
+        seconds = max(self._trained - self._clock, 1e-6)
+        # The clock may end a run before its first validation.
+        metrics = module.val_metrics if module.val_metrics is not None else {}
+        row: dict[str, Any] = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "loss": float(torch.stack(module.epoch_loss).mean()),
+            **{k: v for k, v in metrics.items() if not isinstance(v, dict)},
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "images/s": module.images_seen * trainer.world_size / seconds,
+            "elapsed min": module.elapsed_s / 60.0,
+        }
+        limit = module.config.optim.max_minutes
+        line = "  ".join(f"{k} {_short(v)}" for k, v in row.items() if v is not None)
+        line += "" if limit is None else f" of {limit:g}"
+        with (self.folder / PROGRESS).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if not self.quiet:
+            log.info("%s", line)
+        self._append(row)
+
+    def _append(self, row: dict[str, Any]) -> None:
+        """Add a row; columns that come later, as validation's do, get their place in the rows before too."""
+        path, rows = self.folder / LOG, []
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        rows.append(row)
+        columns = list(dict.fromkeys(key for r in rows for key in r))
+        with atomic_path(path) as tmp, tmp.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,216 @@
+"""One training run from configuration to weights; ``heightpose train`` calls :func:`train`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning
+import torch
+import yaml
+
+from heightpose import __version__
+from heightpose.config import TrainConfig
+from heightpose.data.batches import Batches
+from heightpose.data.coco import Dataset, Item
+from heightpose.data.pictures import Pictures
+from heightpose.errors import ConfigError
+from heightpose.models.checkpoint import export_onnx, load_weights, save_weights
+from heightpose.runtime.atomic import make_folder, write_json, write_text
+from heightpose.train.callbacks import BEST, LAST, LOG, PROGRESS, Journal, Keeper
+from heightpose.train.module import TrainingModule
+from heightpose.train.tasks import Task, make_task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run wrote. ``metrics`` is the content of ``metrics.json``."""
+
+    folder: Path
+    weights: Path
+    onnx: Path
+    metrics: dict[str, Any]
+
+
+def train(config: TrainConfig, out: Path, *, resume: bool = False, overfit_one_batch: bool = False) -> Run:
+    """Train and write ``out/{pose|detector}.{safetensors,onnx}`` and ``metrics.json``.
+
+    Args:
+        config: everything; ``config.data.dirs`` names at least one data set.
+        out: the run's folder, made if needed.
+        resume: go on from ``out/last.ckpt``.
+        overfit_one_batch: the health check: learn one unvaried batch by heart and validate on it.
+
+    Raises:
+        ConfigError: no data, nothing to resume, or a folder that already holds a run.
+        HeightposeError: data that cannot be read, or a training that diverged.
+        KeyboardInterrupt: interrupted; ``last.ckpt`` is written.
+    """
+    last = out / LAST
+    if resume and not last.is_file():
+        raise ConfigError("there is no run to resume", where=last, hint="Leave --resume out to start one")
+    if not resume and last.is_file():
+        raise ConfigError("the folder already holds a run", where=out, hint="Add --resume or choose another --out")
+    make_folder(out)
+    if not resume:
+        for name in (PROGRESS, LOG):  # of a run that died before its first checkpoint
+            (out / name).unlink(missing_ok=True)
+    if overfit_one_batch:
+        config = for_one_batch(config)
+    _prepare_process(config)
+    task = make_task(config)
+    training, validation, about = load_data(config, task, overfit_one_batch)
+    trainer_keeper = Keeper(out, about)
+    write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+
+    precision = resolve_precision(config.hardware.precision, config.hardware.accelerator)
+    trainer = _trainer(config, out, precision, trainer_keeper)
+    shard = lambda: (trainer.global_rank, trainer.world_size)  # noqa: E731
+    training.shard = validation.shard = shard
+    module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
+    log.info(
+        "training %s on %s, %s, %d samples, validating on %d", task.kind, _device(trainer), precision,
+        len(training.samples), len(validation.samples),
+    )  # fmt: skip
+    _fit(trainer, module, training, validation, last if resume else None)
+    return _finish(out, task, module, trainer, trainer_keeper, about | {"precision": precision})
+
+
+def for_one_batch(config: TrainConfig) -> TrainConfig:
+    """The configuration that learns one batch by heart: nothing varied, nothing decayed, a quick average."""
+    optim = replace(config.optim, weight_decay=0.0, warmup_steps=min(10, config.optim.warmup_steps), ema_decay=0.9)
+    optim = replace(optim, val_every_epochs=max(1, min(25, optim.epochs)))
+    return replace(
+        config,
+        augment=replace(config.augment, enabled=False),
+        optim=optim,
+        data=replace(config.data, limit=optim.batch_size),
+    )
+
+
+def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batches, Batches, dict[str, Any]]:
+    """Training and validation batches (``same``: both of the training samples), and a description of the data.
+
+    Raises:
+        ConfigError: no data set is named, or a split is empty.
+    """
+    if not config.data.dirs:
+        raise ConfigError("no data set is named", where="data.dirs", hint="Add --data DIR")
+    datasets = [Dataset.load(d, config.data.skip_bad) for d in config.data.dirs]
+    items: dict[str, list[Item]] = {
+        split: [i for d in datasets for i in d.subset(split).items] for split in ("train", "val")
+    }
+    items["train"] = items["train"][: config.data.limit]
+    seed, optim, workers = config.seed, config.optim, config.data.workers
+    batches, about = [], {}
+    cache: Pictures | None = None
+    for split in ("train", "val"):
+        if not (same and cache is not None):
+            cache = Pictures(items[split], config.data.memory_mb, config.data.skip_bad)
+        training = split == "train"
+        samples = task.samples(cache, config.augment if training else None)
+        if not len(samples):
+            raise ConfigError(
+                f"no labelled picture in the split '{split}'", where=", ".join(config.data.dirs),
+                hint="Give every image of annotations.json a split: train, val or test",
+            )  # fmt: skip
+        batches.append(
+            Batches(samples, task.collate, min(optim.batch_size, len(samples)), shuffle=training, seed=seed, workers=workers)
+        )
+        about[split] = {"pictures": len(cache), "samples": len(samples)}
+    return batches[0], batches[1], {"data": about, "version": __version__}
+
+
+def resolve_precision(precision: str, accelerator: str = "auto") -> str:
+    """"auto" becomes bf16-mixed only where it is fast: a GPU that has it, or a processor with AMX or AVX512-BF16."""
+    if precision != "auto":
+        return precision
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    # Elsewhere bf16 is emulated and several times slower than plain single precision.
+    checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16"))
+    return "bf16-mixed" if any(check is not None and check() for check in checks) else "32-true"
+
+
+def _prepare_process(config: TrainConfig) -> None:
+    lightning.seed_everything(config.seed, verbose=False)
+    torch.set_num_threads(config.hardware.threads)
+    torch.set_flush_denormal(True)  # fading weights would otherwise slow the processor manyfold
+    torch.set_float32_matmul_precision("high")
+    cv2.setNumThreads(1)  # the batches' own threads do the work
+
+
+def _trainer(config: TrainConfig, out: Path, precision: str, keeper: Keeper) -> lightning.Trainer:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    devices = config.hardware.devices
+    return lightning.Trainer(
+        default_root_dir=out,
+        accelerator=config.hardware.accelerator,
+        devices=int(devices) if devices.isdigit() else devices,
+        precision=precision,  # type: ignore[arg-type]
+        max_epochs=config.optim.epochs,
+        min_epochs=0,  # so that the clock may stop in the first epoch
+        gradient_clip_val=config.optim.clip_norm if config.optim.clip_norm > 0 else None,
+        check_val_every_n_epoch=config.optim.val_every_epochs,
+        num_sanity_val_steps=0,
+        logger=False,
+        callbacks=[keeper, Journal(out)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # Batches shard themselves
+    )
+
+
+def _fit(
+    trainer: lightning.Trainer, module: TrainingModule, training: Batches, validation: Batches, last: Path | None
+) -> None:
+    with warnings.catch_warnings():
+        # Advice on Lightning's own loaders and on resuming inside an epoch, neither of which applies here.
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            trainer.fit(
+                module, training, validation, ckpt_path=None if last is None else str(last), weights_only=True
+            )
+        except SystemExit as error:  # Lightning turns Ctrl-C into an exit code of its own
+            if trainer.interrupted:
+                raise KeyboardInterrupt from error
+            raise
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _finish(
+    out: Path, task: Task, module: TrainingModule, trainer: lightning.Trainer, keeper: Keeper, about: dict[str, Any]
+) -> Run:
+    """The best weights under their final name, in both forms, and the run's numbers."""
+    weights, onnx = out / f"{task.kind}.safetensors", out / f"{task.kind}.onnx"
+    metrics = {
+        "kind": task.kind,
+        "best": keeper.best,
+        "last": module.val_metrics,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "minutes": round(module.elapsed_s / 60.0, 2),
+        "device": _device(trainer),
+        **about,
+    }
+    if trainer.is_global_zero:
+        model, meta = load_weights(out / BEST)
+        save_weights(weights, model.state_dict(), meta)
+        export_onnx(model, onnx, meta)
+        write_json(out / "metrics.json", json.loads(json.dumps(metrics)))
+    return Run(out, weights, onnx, metrics)
+
+
+def _device(trainer: lightning.Trainer) -> str:
+    name = type(trainer.accelerator).__name__.removesuffix("Accelerator")
+    return f"{trainer.num_devices} x {name}"

@@ -1,0 +1,175 @@
+"""The training module: one network, its moving average, and a learning rate that knows the clock."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from heightpose.config import OptimConfig, TrainConfig
+from heightpose.errors import HeightposeError
+from heightpose.train.tasks import Batch, Task
+
+
+def learning_rate(optim: OptimConfig, step: int, progress: float) -> float:
+    """Linear warm-up over steps, then a half cosine over ``progress`` 0..1 down to ``final_lr * lr``."""
+    warm = min(1.0, (step + 1) / max(optim.warmup_steps, 1))
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+    return optim.lr * warm * (optim.final_lr + (1.0 - optim.final_lr) * cosine)
+
+
+class TrainingModule(lightning.LightningModule):
+    """Trains ``net``, keeps ``ema``, its exponential moving average, and validates the latter.
+
+    Args:
+        net: what to train.
+        task: makes loss and metrics of its answers.
+        total_steps: optimizer steps at which the learning rate ends.
+
+    Attributes:
+        elapsed_before_s: training time of the runs this one resumes.
+        val_metrics: of the latest validation, with "val loss"; None before the first.
+        score: of the latest validation, higher is better.
+    """
+
+    def __init__(self, net: nn.Module, task: Task, config: TrainConfig, total_steps: int) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last) if config.hardware.channels_last else net  # type: ignore[call-overload]
+        self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
+        self.task, self.config, self.total_steps = task, config, max(1, total_steps)
+        self.elapsed_before_s = 0.0
+        self._started: float | None = None
+        self.val_metrics: dict[str, Any] | None = None
+        self.score: float | None = None
+        self.epoch_loss: list[Tensor] = []
+        self.images_seen = 0
+        self._results: list[Any] = []
+        self._val_losses: list[tuple[float, int]] = []
+
+    # --- progress -------------------------------------------------------------------------------------------
+
+    @property
+    def elapsed_s(self) -> float:
+        """Training time so far, resumed runs included."""
+        return self.elapsed_before_s + (0.0 if self._started is None else time.monotonic() - self._started)
+
+    @property
+    def progress(self) -> float:
+        """0..1: whichever of steps and time is further."""
+        steps = self.global_step / self.total_steps
+        limit = self.config.optim.max_minutes
+        return max(steps, 0.0 if limit is None else self.elapsed_s / (60.0 * limit))
+
+    def on_train_start(self) -> None:
+        self._started = time.monotonic()
+
+    def train(self, mode: bool = True) -> TrainingModule:
+        super().train(mode)
+        self.ema.eval()  # its normalisation statistics are averages, never its own
+        return self
+
+    # --- training -------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
+        if self._clock_says_stop():  # a finished run was resumed: nothing is left to do
+            return -1
+        rate = learning_rate(self.config.optim, self.global_step, self.progress)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+        return None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.task.loss(self.net(batch["image"].float()), batch)
+        self.epoch_loss.append(loss.detach())
+        self.images_seen += len(batch["image"])
+        # Looking at the value waits for the device, so not at every step.
+        if self.global_step % 20 == 0 and not bool(torch.isfinite(loss)):
+            raise HeightposeError(
+                f"training diverged at step {self.global_step}", got=f"a loss of {float(loss)}",
+                hint="Lower optim.lr or optim.clip_norm, or use 32-true precision",
+            )  # fmt: skip
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self._update_ema()
+        self._clock_says_stop()
+
+    def _clock_says_stop(self) -> bool:
+        limit = self.config.optim.max_minutes
+        over = limit is not None and self.elapsed_s >= 60.0 * limit
+        # Every process must stop at the same step, or the others wait for its gradients for ever.
+        if self.trainer.world_size > 1 and limit is not None:
+            over = self.trainer.strategy.reduce_boolean_decision(over, all=False)
+        if over:
+            self.trainer.should_stop = True
+        return over
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        # A young average follows quickly: it would otherwise remember the random start for hundreds of steps.
+        decay = min(self.config.optim.ema_decay, (1.0 + self.global_step) / (10.0 + self.global_step))
+        averages, values = [], []
+        for average, value in zip(self.ema.state_dict().values(), self.net.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
+            else:
+                average.copy_(value)
+        torch._foreach_lerp_(averages, values, 1.0 - decay)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        optim = self.config.optim
+        decayed = [p for p in self.net.parameters() if p.ndim >= 2]
+        plain = [p for p in self.net.parameters() if p.ndim < 2]  # biases and normalisation: no weight decay
+        groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        # Gradient scaling cannot clip in front of a fused step.
+        fused = self.trainer.precision != "16-mixed"
+        return torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=fused)
+
+    # --- validation -----------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self._results, self._val_losses = [], []
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        raw = self.ema(batch["image"].float())
+        self._val_losses.append((float(self.task.loss(raw, batch)), len(batch["image"])))
+        self._results += self.task.validate(raw, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        results, losses = self._results, self._val_losses
+        if self.trainer.world_size > 1:
+            results = _gathered(results)
+            losses = _gathered(losses)
+        if not results:
+            return
+        loss = sum(value * n for value, n in losses) / sum(n for _, n in losses)
+        self.val_metrics = self.task.metrics(results) | {"val loss": loss}
+        score = self.task.score(self.val_metrics)
+        self.score = -loss if score is None else score
+
+    # --- checkpoints ----------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["heightpose"] = {"elapsed_s": self.elapsed_s, "kind": self.task.kind}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        own = checkpoint.get("heightpose", {})
+        if own.get("kind") != self.task.kind:
+            raise HeightposeError(
+                "the run to resume trained something else", expected=self.task.kind, got=own.get("kind"),
+                hint="Resume with the configuration the run was started with",
+            )  # fmt: skip
+        self.elapsed_before_s = float(own["elapsed_s"])
+
+
+def _gathered(values: list[Any]) -> list[Any]:
+    """The lists of all processes, joined."""
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, values)
+    return [value for part in parts for value in part]

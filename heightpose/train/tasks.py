@@ -1,0 +1,232 @@
+"""The two things that are trained, pose and detector: their network, batches, loss and validation.
+
+Both offer the same methods, so the training module does not know which one it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from heightpose.codec import detection as detection_codec
+from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.config import AugmentConfig, TrainConfig
+from heightpose.data.pictures import Pictures
+from heightpose.data.samples import DetectorSample, DetectorSamples, PoseSample, PoseSamples
+from heightpose.errors import ConfigError
+from heightpose.geometry.crop import CropTransform
+from heightpose.metrics.pckh import head_sizes, summary
+from heightpose.models.checkpoint import detector_meta, pose_meta, read_state
+from heightpose.models.detector_net import DetectorNet
+from heightpose.models.pose_net import SIZE_MULTIPLE, PoseNet
+from heightpose.models.transfer import start_from
+from heightpose.skeleton import INFANT
+from heightpose.train.losses import detection_loss, heatmap_loss
+from heightpose.types import wrap_degrees
+
+#: The threshold, in head sizes, of the headline numbers.
+PCKH_AT = 0.1
+
+#: The score from which validation counts a detection; infer's own.
+DETECT_AT = 0.4
+
+Batch = dict[str, Any]
+
+
+class PoseTask:
+    """Joints from head-up crops. Validation crops the true boxes: the detector plays no part in these numbers."""
+
+    kind = "pose"
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        width, height = config.pose.input_wh
+        if width % SIZE_MULTIPLE or height % SIZE_MULTIPLE or min(width, height) < SIZE_MULTIPLE:
+            raise ConfigError(
+                "impossible input size", where="pose.input_wh", expected=f"multiples of {SIZE_MULTIPLE}",
+                got=[width, height],
+            )  # fmt: skip
+        self.codec = HeatmapCodec((width, height), (width // 4, height // 4), config.pose.sigma)
+        self.joint_weights = np.array(INFANT.loss_weights, dtype=np.float32)
+        self._seen: list[tuple[np.ndarray, ...]] = []
+
+    def net(self) -> nn.Module:
+        pose = self.config.pose
+        net = PoseNet(pose.backbone, len(INFANT), pose.head, pretrained=pose.pretrained)
+        if self.config.start_from is not None:
+            state, meta = read_state(Path(self.config.start_from))
+            source = INFANT.names if meta is None else meta["joints"]
+            start_from(net, state, source)
+        return net
+
+    def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> PoseSamples:
+        return PoseSamples(pictures, self.codec, augment)
+
+    def loss_weight(self, visibility: np.ndarray) -> np.ndarray:
+        """``(..., K)`` visibility to the weight each joint has in the loss."""
+        hidden = 0.0 if self.config.loss.visible_only else self.config.loss.hidden_weight
+        return np.choose(visibility, [0.0, hidden, 1.0]).astype(np.float32) * self.joint_weights
+
+    def collate(self, samples: list[PoseSample]) -> Batch:
+        visibility = np.stack([s.visibility for s in samples])
+        kpts_crop = np.stack([s.kpts_crop for s in samples])
+        heatmaps, inside = self.codec.encode(kpts_crop, visibility > 0)
+        return {
+            "image": to_tensor([s.image for s in samples]),
+            "heatmaps": torch.from_numpy(heatmaps),
+            "weights": torch.from_numpy(inside * self.loss_weight(visibility)),
+            # numpy: stays on this side when the batch moves to another device
+            "kpts_crop": kpts_crop,
+            "visibility": visibility,
+            "matrices": np.stack([s.transform.matrix for s in samples]),
+        }
+
+    def loss(self, raw: Tensor, batch: Batch) -> Tensor:
+        return heatmap_loss(raw, batch["heatmaps"], batch["weights"], self.codec.sigma)
+
+    def validate(self, raw: Tensor, batch: Batch) -> list[Any]:
+        """Per person: prediction and truth in frame px, visibility."""
+        kpts_crop, _ = self.codec.decode(raw.float().cpu().numpy())
+        return [
+            (crop.to_frame(pred), crop.to_frame(truth), seen)
+            for crop, pred, truth, seen in zip(
+                (CropTransform(m, self.codec.input_wh) for m in batch["matrices"]),
+                kpts_crop, batch["kpts_crop"], batch["visibility"], strict=True,
+            )
+        ]
+
+    def metrics(self, results: list[Any]) -> dict[str, Any]:
+        """Mean@0.1 and MeanSmS@0.1 on true boxes, pixel error, by joint."""
+        pred, truth, seen = (np.stack(column) for column in zip(*results, strict=True))
+        scores = summary(pred, truth, seen, PCKH_AT)
+        error = np.linalg.norm(pred - truth, axis=-1)
+        size, known = head_sizes(truth, seen > 0)
+        relative = (error / np.where(known, size, 1.0)[:, None])[(seen == 2) & known[:, None]]
+        return {
+            "Mean@0.1": scores["mean"],
+            "MeanSmS@0.1": scores["mean_sms"],
+            "hidden Mean@0.1": scores["hidden_mean"],
+            "hidden MeanSmS@0.1": scores["hidden_mean_sms"],
+            "error px": _mean(error[seen == 2]),
+            "median error heads": float(np.median(relative)) if relative.size else None,
+            "people": len(results),
+            "per joint": scores["per_joint"],
+            "counts": scores["counts"],
+        }
+
+    def score(self, metrics: dict[str, Any]) -> float | None:
+        """What the best weights are chosen by, higher is better."""
+        return metrics["MeanSmS@0.1"]
+
+    def meta(self, net: nn.Module, **extra: Any) -> dict[str, Any]:
+        assert isinstance(net, PoseNet)
+        return pose_meta(net, INFANT.names, self.codec, **extra)
+
+
+class DetectorTask:
+    """Infants in whole frames, with their head direction."""
+
+    kind = "detector"
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    def net(self) -> nn.Module:
+        detector = self.config.detector
+        net = DetectorNet(detector.backbone, detector.width, pretrained=detector.pretrained)
+        if self.config.start_from is not None:
+            state, _ = read_state(Path(self.config.start_from))
+            own = net.state_dict()
+            fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+            if not fits:
+                raise ConfigError("the weights fit no layer of the detector", where="start_from")
+            net.load_state_dict(fits, strict=False)
+        return net
+
+    def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> DetectorSamples:
+        return DetectorSamples(pictures, augment)
+
+    def collate(self, samples: list[DetectorSample]) -> Batch:
+        targets = [detection_codec.encode_targets(s.boxes_xyxy_in, s.angles_deg) for s in samples]
+        batch: Batch = {k: torch.from_numpy(np.stack([t[k] for t in targets])) for k in targets[0]}
+        batch["image"] = to_tensor([s.image for s in samples])
+        batch["boxes"] = [s.boxes_xyxy_in for s in samples]
+        batch["angles"] = [s.angles_deg for s in samples]
+        return batch
+
+    def loss(self, raw: Tensor, batch: Batch) -> Tensor:
+        weights = self.config.loss
+        total, _ = detection_loss(
+            raw, batch["centre"], batch["regression"], batch["weight"], weights.box, weights.angle
+        )
+        return total
+
+    def validate(self, raw: Tensor, batch: Batch) -> list[Any]:
+        """Per picture: IoU and head-direction error of the best detection of each infant, and how many too many."""
+        maps = DetectorNet.activate(raw.float()).cpu().numpy()
+        results = []
+        for one, boxes, angles in zip(maps, batch["boxes"], batch["angles"], strict=True):
+            found = detection_codec.decode(one, DETECT_AT)
+            matched = []
+            for box, angle in zip(boxes, angles, strict=True):
+                best = max(found, key=lambda f, b=box: detection_codec.iou(f[0], b), default=None)  # type: ignore[misc]
+                overlap = detection_codec.iou(best[0], box) if best is not None else 0.0
+                turn = abs(wrap_degrees(best[1] - angle)) if best is not None and overlap >= 0.5 else None
+                matched.append((overlap, turn))
+            results.append((matched, len(found)))
+        return results
+
+    def metrics(self, results: list[Any]) -> dict[str, Any]:
+        """Recall at IoU 0.5, false alarms on empty cots, box overlap, head-direction error."""
+        matched = [m for infants, _ in results for m in infants]
+        empties = [count > 0 for infants, count in results if not infants]
+        turns = np.array([turn for _, turn in matched if turn is not None])
+        overlaps = np.array([overlap for overlap, _ in matched])
+        return {
+            "recall@0.5": _mean(overlaps >= 0.5),
+            "recall@0.75": _mean(overlaps >= 0.75),
+            "mean IoU": _mean(overlaps),
+            "false alarms": _mean(np.array(empties)),
+            "head median deg": float(np.median(turns)) if turns.size else None,
+            "head >20 deg": _mean(turns > 20.0),
+            "head >90 deg": _mean(turns > 90.0),
+            "infants": len(matched),
+            "empties": len(empties),
+        }
+
+    def score(self, metrics: dict[str, Any]) -> float | None:
+        """Finding every infant comes first, then raising no false alarm, then box and direction."""
+        if metrics["recall@0.5"] is None:
+            return None
+        alarms, turned = metrics["false alarms"], metrics["head >20 deg"]
+        return 100.0 * (
+            metrics["recall@0.5"]
+            + 0.5 * metrics["mean IoU"]
+            - 0.5 * (0.0 if alarms is None else alarms)
+            - 0.5 * (1.0 if turned is None else turned)
+        )
+
+    def meta(self, net: nn.Module, **extra: Any) -> dict[str, Any]:
+        assert isinstance(net, DetectorNet)
+        return detector_meta(net, **extra)
+
+
+Task = PoseTask | DetectorTask
+
+
+def make_task(config: TrainConfig) -> Task:
+    """The task that the configuration names."""
+    return PoseTask(config) if config.task == "pose" else DetectorTask(config)
+
+
+def to_tensor(images: list[np.ndarray]) -> Tensor:
+    """``(h, w, 3)`` uint8 pictures to ``(N, 3, h, w)`` uint8, already in channels_last order."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(np.mean(values)) if len(values) else None

@@ -1,0 +1,107 @@
+"""The detection codec: boxes and head directions come back, empty cots stay empty, twins stay two."""
+
+import numpy as np
+import pytest
+
+from heightpose.codec.detection import CHANNELS, MAP_WH, decode, encode_targets, iou
+
+
+def perfect_map(boxes, angles) -> np.ndarray:
+    target = encode_targets(np.asarray(boxes, float), np.asarray(angles, float))
+    return np.concatenate([target["centre"][None], target["regression"]])
+
+
+@pytest.mark.parametrize("angle", [0.0, 90.0, -90.0, 179.5, -179.5, 180.0, 37.2])
+def test_round_trip(angle):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        size = rng.uniform(30, 200, 2)
+        middle = rng.uniform(size / 2 - 20, 276 - size / 2)  # may hang out of the picture by a little
+        box = np.concatenate([middle - size / 2, middle + size / 2])
+        [(found, found_angle, score)] = decode(perfect_map([box], [angle]), 0.3)
+        np.testing.assert_allclose(found, box, atol=1e-3)
+        assert (found_angle - angle + 180) % 360 - 180 == pytest.approx(0, abs=1e-3)
+        assert -180 < found_angle <= 180
+        assert score == 1.0
+
+
+def test_averaging_angles_across_the_seam():
+    """Neighbouring cells that say 179 and -179 mean 180, not 0."""
+    m = perfect_map([[60, 60, 190, 200]], [180.0])
+    row, col = np.unravel_index(m[0].argmax(), m[0].shape)
+    for dc, angle in ((-1, 179.0), (1, -179.0)):
+        m[5:, row, col + dc] = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
+    [(_, angle, _)] = decode(m, 0.3)
+    assert abs(angle) > 179.5
+
+
+def test_empty_cot_has_targets_and_no_detection():
+    target = encode_targets(np.zeros((0, 4)), np.zeros(0))
+    assert not target["centre"].any()
+    assert not target["weight"].any()
+    assert target["regression"].shape == (6, *MAP_WH[::-1])
+    assert decode(np.zeros((CHANNELS, *MAP_WH[::-1])), 0.0) == []
+
+
+def test_twins_are_two_and_best_comes_first():
+    boxes = np.array([[20.0, 40, 110, 220], [130, 30, 230, 225]])
+    m = perfect_map(boxes, [0.0, 170.0])
+    m[0, :, :16] *= 0.7
+    found = decode(m, 0.3)
+    assert [round(s, 2) for _, _, s in found] == [1.0, 0.7]
+    np.testing.assert_allclose(found[0][0], boxes[1], atol=1e-3)
+    np.testing.assert_allclose(found[1][0], boxes[0], atol=1e-3)
+    assert found[0][1] == pytest.approx(170)
+
+
+def test_two_peaks_on_one_infant_are_one_detection():
+    m = perfect_map([[40, 40, 200, 220]], [0.0])
+    target = encode_targets(np.array([[44.0, 44, 204, 232]]), np.array([5.0]))
+    second = target["centre"] > 0.9
+    m[0][second], m[1:, second] = 0.8, target["regression"][:, second]
+    m[0, 16, 20] = 0.8  # a further peak whose box is the same infant's
+    m[1:5, 16, 20] = (np.array([163.5 - 40, 131.5 - 40, 200 - 163.5, 220 - 131.5])) / 64
+    m[6, 16, 20] = 1
+    assert len(decode(m, 0.3)) == 1
+
+
+def test_threshold_is_inclusive_and_zero_is_a_threshold():
+    m = perfect_map([[40, 40, 200, 220]], [0.0])
+    m[0] *= np.float32(0.5)
+    assert len(decode(m, 0.5)) == 1
+    assert decode(m, 0.51) == []
+    assert len(decode(m, 0.0)) == 1
+
+
+def test_a_peak_one_cell_off_still_gives_the_box():
+    box = [33.0, 41, 187, 222]
+    m = perfect_map([box], [25.0])
+    row, col = np.unravel_index(m[0].argmax(), m[0].shape)
+    m[0] = 0
+    m[0, row + 1, col] = 0.9
+    [(found, angle, _)] = decode(m, 0.3)
+    np.testing.assert_allclose(found, box, atol=1e-3)
+    assert angle == pytest.approx(25, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "angles", "message"),
+    [
+        ([[10, 10, 5, 20]], [0], "x0 < x1"),
+        ([[10, 10, np.nan, 20]], [0], "finite"),
+        ([[10, 10, 50, 20]], [0, 1], "angles_deg"),
+    ],
+)
+def test_bad_boxes_are_refused(boxes, angles, message):
+    with pytest.raises(ValueError, match=message):
+        encode_targets(np.array(boxes, float), np.array(angles, float))
+
+
+def test_nan_maps_are_refused():
+    with pytest.raises(ValueError, match="finite"):
+        decode(np.full((CHANNELS, *MAP_WH[::-1]), np.nan), 0.3)
+
+
+def test_iou():
+    assert iou(np.array([0.0, 0, 2, 2]), np.array([1.0, 0, 3, 2])) == pytest.approx(1 / 3)
+    assert iou(np.array([0.0, 0, 1, 1]), np.array([1.0, 1, 2, 2])) == 0.0

@@ -1,0 +1,187 @@
+"""Data sets: what is read, what is refused and how, and that writing gives back what was read."""
+
+from __future__ import annotations
+
+import math
+
+import makers
+import numpy as np
+import pytest
+
+from heightpose.data.coco import Dataset, head_angle_deg
+from heightpose.data.pictures import Pictures
+from heightpose.errors import FileFormatError, HeightposeError
+from heightpose.skeleton import INFANT
+
+
+@pytest.fixture
+def folder(tmp_path):
+    makers.nursery(tmp_path / "set")
+    return tmp_path / "set"
+
+
+def test_reads_pictures_infants_and_empty_cots(folder):
+    data = Dataset.load(folder)
+    assert [len(data.subset(s).items) for s in ("train", "val", "test")] == [7, 3, 0]
+    assert [len(i.people) for i in data.items] == [1] * 8 + [0, 0]
+    person = data.items[0].people[0]
+    assert person.child == "child-0"
+    assert person.strata == {"legs": "extended"}
+    assert (person.visibility == 2).all()
+    inside = (person.kpts_frame >= person.bbox_xyxy[:2]) & (person.kpts_frame <= person.bbox_xyxy[2:])
+    assert inside.all()
+
+
+def test_joints_are_matched_by_name_and_missing_ones_are_not_labelled(folder):
+    names = [n for n in reversed(INFANT.names) if n != "left_toe"]
+
+    def change(doc):
+        doc["categories"][0]["keypoints"] = names
+        for a in doc["annotations"]:
+            table = dict(zip(INFANT.names, np.array(a["keypoints"]).reshape(-1, 3).tolist(), strict=True))
+            a["keypoints"] = [v for n in names for v in table[n]]
+            a["out_of_frame"] = [n == "crown" for n in names]
+
+    before = Dataset.load(folder).items[0].people[0]
+    makers.rewrite(folder, change)
+    person = Dataset.load(folder).items[0].people[0]
+    toe = INFANT.index("left_toe")
+    assert person.visibility[toe] == 0
+    assert person.out_of_frame.nonzero()[0].tolist() == [INFANT.index("crown")]
+    others = np.arange(len(INFANT)) != toe
+    np.testing.assert_allclose(person.kpts_frame[others], before.kpts_frame[others])
+
+
+def test_written_and_read_again_it_is_the_same(folder, tmp_path):
+    data = Dataset.load(folder)
+    (tmp_path / "copy").mkdir()
+    data.save(tmp_path / "copy")
+    again = Dataset.load(tmp_path / "copy")
+    for a, b in zip(data.items, again.items, strict=True):
+        assert (a.id, a.path.resolve(), a.size_wh, a.split) == (b.id, b.path.resolve(), b.size_wh, b.split)
+        for p, q in zip(a.people, b.people, strict=True):
+            np.testing.assert_allclose(p.kpts_frame, q.kpts_frame, atol=1e-3)
+            np.testing.assert_array_equal(p.visibility, q.visibility)
+            np.testing.assert_allclose(p.bbox_xyxy, q.bbox_xyxy, atol=1e-2)
+            assert (p.child, p.strata) == (q.child, q.strata)
+
+
+def _nan(doc):
+    doc["annotations"][2]["keypoints"][3 * INFANT.index("crown")] = math.nan
+
+
+def _short(doc):
+    doc["annotations"][2]["keypoints"].pop()
+
+
+def _visibility(doc):
+    doc["annotations"][2]["keypoints"][2] = 3
+
+
+def _box(doc):
+    doc["annotations"][2]["bbox"][2] = 0
+
+
+def _missing(doc):
+    doc["images"][2]["file_name"] = "images/gone.png"
+
+
+def _split(doc):
+    doc["images"][2]["split"] = "training"
+
+
+BAD_ENTRIES = [
+    (_nan, ["crown", "keypoints"]),
+    (_short, ["keypoints", "63"]),
+    (_visibility, ["keypoints", "0, 1 or 2"]),
+    (_box, ["bbox"]),
+    (_missing, ["images/gone.png", "missing"]),
+    (_split, ["split", "training"]),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), BAD_ENTRIES, ids=lambda v: getattr(v, "__name__", ""))
+def test_a_bad_entry_is_named(folder, spoil, words):
+    makers.rewrite(folder, spoil)
+    with pytest.raises(FileFormatError) as raised:
+        Dataset.load(folder)
+    message = str(raised.value)
+    assert "annotations.json" in message
+    assert " 2" in message  # which image or annotation
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("spoil", [s for s, _ in BAD_ENTRIES], ids=lambda s: s.__name__)
+def test_skip_bad_drops_the_whole_picture_so_that_it_never_passes_for_an_empty_cot(folder, spoil, caplog):
+    makers.rewrite(folder, spoil)
+    data = Dataset.load(folder, skip_bad=True)
+    assert [i.id for i in data.items] == [0, 1, 3, 4, 5, 6, 7, 8, 9]
+    assert len(data.skipped) == 1
+    assert "skipped" in caplog.text
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (lambda d: d["heightpose"].update(schema=2), "heightpose.schema"),
+        (lambda d: d.pop("annotations"), "annotations"),
+        (lambda d: d["categories"][0]["keypoints"].__setitem__(0, "right_ancle"), "right_ankle"),
+        (lambda d: d["images"][1].update(id=0), "ids"),
+        (lambda d: d["annotations"][7].update(child="child-0"), "child-0.*two splits.*train and val"),
+    ],
+    ids=["schema", "list", "joint", "ids", "child"],
+)
+def test_what_is_wrong_with_the_file_as_a_whole_is_never_skipped(folder, spoil, word, skip_bad):
+    makers.rewrite(folder, spoil)
+    with pytest.raises(FileFormatError, match=word):
+        Dataset.load(folder, skip_bad=skip_bad)
+
+
+def test_no_data_set_and_no_json(tmp_path):
+    with pytest.raises(HeightposeError, match="no such data set"):
+        Dataset.load(tmp_path)
+    (tmp_path / "annotations.json").write_text("{")
+    with pytest.raises(FileFormatError, match="JSON"):
+        Dataset.load(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_truncated_picture_is_named_or_skipped(folder, suffix):
+    import cv2
+
+    path = folder / f"images/000001.{suffix}"
+    image = cv2.imread(str(folder / "images/000001.png"))
+    cv2.imwrite(str(path), image)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    makers.rewrite(folder, lambda d: d["images"][1].update(file_name=f"images/000001.{suffix}"))
+    data = Dataset.load(folder)  # not decoded yet
+    with pytest.raises(FileFormatError, match=rf"000001\.{suffix}.*truncated"):
+        Pictures(data.items)
+    kept = Pictures(data.items, skip_bad=True)
+    assert [i.id for i in kept.items] == [0, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_picture_of_another_size_than_its_labels_is_refused(folder):
+    makers.rewrite(folder, lambda d: d["images"][0].update(width=161))
+    with pytest.raises(FileFormatError, match=r"000000\.png.*161x120.*160x120"):
+        Pictures(Dataset.load(folder).items)
+
+
+def test_pictures_beyond_the_memory_budget_are_the_same_pictures(folder):
+    items = Dataset.load(folder).items
+    all_in, none_in = Pictures(items, memory_mb=100), Pictures(items, memory_mb=0)
+    for i in range(len(items)):
+        np.testing.assert_array_equal(all_in.picture(i), none_in.picture(i))
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 180.0, -135.0])
+def test_head_direction_from_pelvis_to_crown_or_its_stand_ins(angle):
+    kpts = makers.infant_kpts((80, 60), 90, angle)
+    labelled = np.ones(len(INFANT), dtype=bool)
+    for drop in ([], ["crown"], ["crown", "head_top", "upper_neck"], ["pelvis"]):
+        labelled[INFANT.indices(*drop)] = False
+        error = (head_angle_deg(kpts, labelled) - angle + 180) % 360 - 180
+        assert abs(error) < 1e-6
+    assert head_angle_deg(kpts, np.zeros(len(INFANT), dtype=bool)) is None

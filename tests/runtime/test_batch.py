@@ -1,0 +1,225 @@
+"""Several inputs, the settings files, a run that is stopped, and networks that are not what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import makers
+import numpy as np
+import pytest
+
+from heightpose.errors import ConfigError, FileFormatError, HeightposeError
+from heightpose.geometry import body
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import plane_from_height
+from heightpose.runtime import batch, results, session
+from heightpose.runtime.batch import Settings, expand_inputs, run_all, worst
+from heightpose.runtime.clip import Clip, Frame
+from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.types import Measurement
+
+
+def clips(folder, *counts):
+    """Videos c0.mp4, c1.mp4, ... with that many frames; returns (path, name) pairs."""
+    pairs = []
+    for i, count in enumerate(counts):
+        frames = [makers.scene((160, 120), (60 + 2 * k, 50)) for k in range(count)]
+        pairs.append((str(makers.write_video(folder / f"c{i}.mp4", frames)), f"c{i}"))
+    return pairs
+
+
+@pytest.fixture
+def settings(tmp_path):
+    pose, detector = makers.tiny_pose(tmp_path / "p.onnx"), makers.tiny_detector(tmp_path / "d.onnx")
+    return Settings(out=tmp_path / "res", model=str(pose), detector=str(detector))
+
+
+def test_names_of_result_folders(tmp_path):
+    for name in ("a.mp4", "a.mov", "b.v2.mkv", "..mp4"):
+        (tmp_path / name).touch()
+    os.makedirs(tmp_path / "videos")
+    (tmp_path / "videos" / "a.webm").touch()
+    sources = [str(tmp_path / n) for n in ("a.mp4", "a.mov", "b.v2.mkv", "..mp4", "videos", "absent.mp4")]
+    pairs, several = expand_inputs([*sources, "rtsp://me:secret@camera:554/live?key=1"])
+    assert [name for _, name in pairs] == ["a", "a-2", "b.v2", "clip", "a-3", "absent", "camera-554-live"]
+    assert several
+    assert expand_inputs([str(tmp_path / "videos")]) == ([(str(tmp_path / "videos" / "a.webm"), "a")], True)
+    assert expand_inputs([str(tmp_path / "a.mp4")])[1] is False
+
+
+def test_a_name_that_is_not_utf8_gives_printable_results(tmp_path, settings):
+    (source, _), *_ = clips(tmp_path, 2)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    os.rename(source, odd)
+    pairs, _ = expand_inputs([odd])
+    (item,) = run_all(pairs, settings)
+    assert item.code == 3
+    item.name.encode()  # can be printed
+    json.loads((settings.out / item.name / "height.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"), [([], 0), ([0, 3, 0], 3), ([3, 2, 3], 2), ([0, 2, 130], 130), ([3], 3)]
+)
+def test_the_worst_code(codes, code):
+    assert worst(codes) == code
+
+
+def test_the_scale_from_files_and_height(tmp_path, caplog):
+    assert Settings().load_scale().missing().code == "no_scale"
+    scale = Settings(camera_height_cm=150.0).load_scale()
+    assert scale.plane.source == "height"
+    assert scale.missing().code == "no_camera"
+    assert "straight down" in caplog.text
+    with pytest.raises(ConfigError, match="both sex and age"):
+        Settings(sex="male").load_scale()
+    (tmp_path / "big.json").write_bytes(b" " * (2 << 20))
+    with pytest.raises(FileFormatError, match=r"big\.json.*less than 1 MB"):
+        Settings(camera=tmp_path / "big.json").load_scale()
+
+
+def test_an_input_that_fails_does_not_stop_the_next(tmp_path, settings):
+    (tmp_path / "empty.mp4").touch()
+    inputs = [(str(tmp_path / "empty.mp4"), "empty"), *clips(tmp_path, 2)]
+    items = list(run_all(inputs, settings))
+    assert [item.code for item in items] == [2, 3]
+    assert items[0].document["status"] == "error"
+    assert items[1].document["frames"]["total"] == 2
+
+
+def test_a_network_that_cannot_be_loaded_stops_the_run(tmp_path, settings):
+    (tmp_path / "p.onnx").write_bytes(b"nonsense")
+    with pytest.raises(HeightposeError, match=r"p\.onnx"):
+        list(run_all(clips(tmp_path, 2, 2), settings))
+
+
+def test_stopped_while_drawing(tmp_path, settings, monkeypatch):
+    """The answer is whole then; it is kept, marked, and nothing after it is begun."""
+    write = results.write_overlay
+
+    def slow(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        return write(*args, **kwargs)
+
+    monkeypatch.setattr(results, "write_overlay", slow)
+    (item,) = run_all(clips(tmp_path, 4, 4), settings)
+    assert item.code == 130
+    height = json.loads((settings.out / "c0" / "height.json").read_text())
+    assert height == item.document
+    assert height["interrupted"] is True
+    assert height["frames"]["total"] == 4
+    assert set(os.listdir(settings.out / "c0")) == {
+        "height.json",
+        "poses.json",
+        "preview.png",
+        "provenance.json",
+    }
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_stopped_while_reading(tmp_path, settings, monkeypatch):
+    measure = batch.measure_clip
+
+    def stopped(*args, watch, **kwargs):
+        def then_stop(result, rgb):
+            watch(result, rgb)
+            if result.index == 10:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return measure(*args, watch=then_stop, **kwargs)
+
+    monkeypatch.setattr(batch, "measure_clip", stopped)
+    (item,) = run_all(clips(tmp_path, 40, 2), settings)
+    assert item.code == 130
+    assert item.document["interrupted"] is True
+    assert item.document["frames"]["total"] == 11
+    frames = json.loads((settings.out / "c0" / "poses.json").read_text())["frames"]
+    assert len(frames) == item.document["frames"]["decoded"] < 40
+
+
+class Grown(Clip):
+    """Has one frame more, or fewer, each time it is read."""
+
+    def __init__(self, count, change):
+        self.name, self.kind, self.size_wh = "grown", "video", (160, 120)
+        self._count, self._change = count, change
+
+    def frames(self):
+        for i in range(self._count):
+            yield Frame(i, 0.1 * i, makers.scene((160, 120), (60, 50)))
+        self._count += self._change
+
+
+@pytest.mark.parametrize(("change", "drawn"), [(3, 5), (0, 5), (-2, 3)])
+def test_a_file_that_changes_between_reading_and_drawing(tmp_path, settings, change, drawn):
+    import av
+
+    networks = Detector.load(settings.detector), PoseModel.load(settings.model)
+    clip = Grown(5, change)
+    outcome = session.measure_clip(clip, *networks, session.Scale())
+    assert results.write_overlay(tmp_path / "o.mp4", clip, outcome, blur_faces=False)
+    with av.open(str(tmp_path / "o.mp4")) as video:
+        assert len(list(video.decode(video=0))) == drawn
+
+
+def measured(monkeypatch):
+    def measure(frames, camera, plane):
+        return Measurement(60.0, (59.0, 61.0), len(frames), len(frames), details={"a": 1})
+
+    monkeypatch.setattr(body, "measure", measure)
+
+
+@pytest.fixture
+def outcome(settings, monkeypatch):
+    """A clip of 12 frames, measured from at most 5 of them, with only the camera's height known."""
+    measured(monkeypatch)
+    monkeypatch.setattr(session, "MEASURE_FRAMES", 5)
+    networks = Detector.load(settings.detector), PoseModel.load(settings.model)
+    camera = Camera("pinhole", (160, 120), np.diag([200.0, 200.0, 1.0]), np.zeros(5))
+    scale = session.Scale(camera=camera, plane=plane_from_height(150.0))
+    return session.measure_clip(Grown(12, 0), *networks, scale)
+
+
+def test_a_sample_is_not_mistaken_for_the_clip(outcome):
+    assert (outcome.measurement.frames_total, outcome.measurement.frames_used) == (12, 4)
+    assert outcome.measurement.details == {"a": 1, "frames_sampled": 4}
+
+
+def test_a_height_alone_widens_the_interval_around_the_same_length(outcome):
+    low, high = outcome.measurement.interval_cm
+    assert outcome.measurement.length_cm == 60.0
+    # 1 cm of its own and 1.645 * 3 % of 60 cm, added in quadrature
+    assert (60.0 - low, high - 60.0) == pytest.approx((np.hypot(1, 2.961), np.hypot(1, 2.961)), abs=1e-3)
+
+
+def test_a_detector_with_another_output(tmp_path):
+    from onnx import helper
+
+    node = helper.make_node("Conv", ["image", "w"], ["out"], strides=[8, 8], kernel_shape=[8, 8])
+    constants = {"w": np.zeros((6, 3, 8, 8))}
+    meta = {"kind": "detector", "input_wh": [256, 256]}
+    path = makers._save(tmp_path / "six.onnx", [node], constants, ("out", ["n", 6, 32, 32]), meta)
+    with pytest.raises(FileFormatError, match=r"expected \(1, 7, 32, 32\), got \(1, 6, 32, 32\)"):
+        Detector.load(str(path)).detect([np.zeros((120, 160, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_network_that_takes_another_input_size(tmp_path, backend):
+    path = makers.tiny_detector(tmp_path / "d.onnx")
+    lying = path.read_bytes().replace(b"[256, 256]", b"[128, 128]")
+    path.write_bytes(lying)
+    with pytest.raises(FileFormatError, match=r"d\.onnx"):
+        Detector.load(str(path), backend).detect([np.zeros((120, 160, 3), np.uint8)])
+
+
+def test_boxes_stay_near_the_frame_and_bars_hold_nobody(tmp_path):
+    wide = Detector.load(str(makers.tiny_detector(tmp_path / "d.onnx", reach=1e4)))
+    ((found,),) = wide.detect([makers.scene((160, 120), (60, 50))])
+    np.testing.assert_array_equal(found.bbox_xyxy, [-160, -120, 320, 240])
+    # White everywhere: cells in the bars above and below a wide frame answer as well.
+    narrow = Detector.load(str(makers.tiny_detector(tmp_path / "e.onnx", reach=0.02)))
+    for found in narrow.detect([np.full((40, 400, 3), 255, np.uint8)])[0]:
+        assert found.bbox_xyxy[3] > 0
+        assert found.bbox_xyxy[1] < 39
