@@ -155,7 +155,9 @@ class TrainConfig:
             document = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(
-                f"cannot be read: {error.strerror}", where=path, hint="Name a file such as configs/pose-fast.yaml"
+                f"cannot be read: {error.strerror}",
+                where=path,
+                hint="Name a file such as configs/pose-fast.yaml",
             ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError("not a YAML file", where=path, got=error) from error
@@ -181,6 +183,8 @@ def from_dict(cls: type[T], values: Any, where: str) -> T:
         if key not in fields:
             close = difflib.get_close_matches(str(key), fields, 1)
             hint = f"Did you mean '{close[0]}'?" if close else f"Settings here are {', '.join(fields)}"
+            if isinstance(key, bool):
+                hint = "YAML reads on, off, yes and no as true and false: quote the name"
             raise ConfigError(f"unknown setting '{key}'", where=where, hint=hint)
         made[key] = _value(hints[key], fields[key].metadata, value, f"{where}: {key}")
     return cls(**made)
@@ -211,7 +215,9 @@ def _value(kind: Any, limits: Any, value: Any, where: str) -> Any:
     if "choices" in limits and value not in limits["choices"]:
         close = difflib.get_close_matches(str(value), limits["choices"], 1)
         hint = f"Did you mean '{close[0]}'?" if close else None
-        raise ConfigError("unknown value", where=where, expected=limits["choices"], got=repr(value), hint=hint)
+        raise ConfigError(
+            "unknown value", where=where, expected=limits["choices"], got=repr(value), hint=hint
+        )
     return value
 
 

@@ -24,7 +24,9 @@ def require_shape(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -
 def require_finite(name: str, array: np.ndarray) -> None:
     """Raise ValueError if any value is NaN or infinite."""
     if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite values, got {int((~np.isfinite(array)).sum())} that are not")
+        raise ValueError(
+            f"{name}: expected finite values, got {int((~np.isfinite(array)).sum())} that are not"
+        )
 
 
 def wrap_degrees(angle: float) -> float:

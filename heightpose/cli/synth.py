@@ -42,20 +42,42 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 
 
 @click.command("synth", epilog=EPILOG)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
+)
 @click.option("--count", type=click.IntRange(min=1), required=True, help="How many stills or clips.")
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the children and scenes.")
 @click.option("--clips", is_flag=True, help="Short H.264 clips with moving limbs instead of stills.")
-@click.option("--frames", type=click.IntRange(1, 2000), default=10, show_default=True, help="Frames per clip.")
-@click.option("--fps", type=click.FloatRange(1, 60), default=5.0, show_default=True, help="Frame rate of clips.")
-@click.option("--size", callback=_size, help="Picture size, WIDTHxHEIGHT; by default small and varied for stills, 960x540 for clips.")
-@click.option("--samples", type=click.IntRange(1, 1024), help="Light paths per pixel; 4 for stills, 12 for clips by default.")
+@click.option(
+    "--frames", type=click.IntRange(1, 2000), default=10, show_default=True, help="Frames per clip."
+)
+@click.option(
+    "--fps", type=click.FloatRange(1, 60), default=5.0, show_default=True, help="Frame rate of clips."
+)
+@click.option(
+    "--size",
+    callback=_size,
+    help="Picture size, WIDTHxHEIGHT; by default small and varied for stills, 960x540 for clips.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 1024),
+    help="Light paths per pixel; 4 for stills, 12 for clips by default.",
+)
 @click.option("--easy", is_flag=True, help="On the back, legs mostly extended, uncovered, whole cot in view.")
 @click.option("--posture", type=click.Choice(["back", "side", "front"]), help="Only this posture.")
 @click.option("--legs", type=click.Choice(["extended", "mixed", "tucked"]), help="Only these legs.")
 @click.option("--empty", type=click.FloatRange(0, 1), help="Share of empty cots (stills: 0.07 by default).")
-@click.option("--sheet", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Sheet layout; the shipped 70x132 one by default.")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Put all items in one split; by default 7 % of the children are val.")
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Sheet layout; the shipped 70x132 one by default.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    help="Put all items in one split; by default 7 % of the children are val.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
 def synth(
     out: Path, count: int, seed: int, clips: bool, frames: int, fps: float, size: tuple[int, int] | None,
@@ -74,7 +96,9 @@ def synth(
     from heightpose.synth.scenario import Options
 
     if easy and (posture or legs):
-        raise ConfigError("--easy already sets posture and legs", hint="Give either --easy or --posture/--legs")
+        raise ConfigError(
+            "--easy already sets posture and legs", hint="Give either --easy or --posture/--legs"
+        )
     options = Options().easy() if easy else Options()
     changes: dict = {
         "size_wh": size if size is not None else ((960, 540) if clips else None),

@@ -33,13 +33,35 @@ The numbers it prints are on true boxes of the split 'val'. For those of the who
 
 @click.command("train", epilog=EPILOG)
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--data", "data", type=click.Path(path_type=Path), multiple=True, help="Data set folder; repeat for several. Replaces data.dirs.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The run's folder; runs/NAME-OF-CONFIG by default.")
+@click.option(
+    "--data",
+    "data",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Data set folder; repeat for several. Replaces data.dirs.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The run's folder; runs/NAME-OF-CONFIG by default.",
+)
 @click.option("--resume", is_flag=True, help="Go on from RUN/last.ckpt.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Replaces optim.epochs.")
-@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Time limit, resumed time included; the learning rate ends with it.")
-@click.option("--start-from", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Weights to start from; joints are matched by name.")
-@click.option("--overfit-one-batch", is_flag=True, help="Health check: learn one batch by heart (--epochs is its number of steps, 300 by default).")
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Time limit, resumed time included; the learning rate ends with it.",
+)
+@click.option(
+    "--start-from",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Weights to start from; joints are matched by name.",
+)
+@click.option(
+    "--overfit-one-batch",
+    is_flag=True,
+    help="Health check: learn one batch by heart (--epochs is its number of steps, 300 by default).",
+)
 def train(
     config: Path, data: tuple[Path, ...], out: Path | None, resume: bool, epochs: int | None,
     max_minutes: float | None, start_from: Path | None, overfit_one_batch: bool,
@@ -48,8 +70,8 @@ def train(
     for package in ("torch", "timm", "lightning", "safetensors", "onnx"):
         if not _installed(package):
             raise MissingExtraError(package, "train", "heightpose train")
-    # Before torch loads: its threads otherwise spin while they wait for each other, which on cores shared with any
-    # other work made training ten times slower.
+    # Before torch loads: its threads otherwise spin while they wait for each other, which on cores shared
+    # with any other work made training ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from heightpose.config import TrainConfig
 
@@ -75,8 +97,15 @@ def train(
 def headline(metrics: dict) -> str:
     """The run's result in a few words."""
     best = metrics["best"]
-    names = ("MeanSmS@0.1", "Mean@0.1") if metrics["kind"] == "pose" else ("recall@0.5", "false alarms", "head median deg")
-    return ", ".join(f"{n} {best[n]:.3g}" for n in names if best.get(n) is not None) + f" at epoch {best['epoch']}"
+    names = (
+        ("MeanSmS@0.1", "Mean@0.1")
+        if metrics["kind"] == "pose"
+        else ("recall@0.5", "false alarms", "head median deg")
+    )
+    return (
+        ", ".join(f"{n} {best[n]:.3g}" for n in names if best.get(n) is not None)
+        + f" at epoch {best['epoch']}"
+    )
 
 
 def _installed(package: str) -> bool:

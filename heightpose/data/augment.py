@@ -1,7 +1,7 @@
 """Pixel augmentation on the finished crop: cheap enough for one thread to feed a training run on processors.
 
-Geometry is not here: shift, scale, turn and mirror are part of the one crop transform (:mod:`heightpose.data.samples`),
-so that labels and pixels cannot disagree.
+Geometry is not here: shift, scale, turn and mirror are part of the one crop transform
+(:mod:`heightpose.data.samples`), so that labels and pixels cannot disagree.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def paste_occluder(
         target_xy: ``(2,)`` crop px, covered somewhere inside the rectangle.
 
     Returns:
-        the crop with the rectangle; its ``(4,)`` x0, y0, x1, y1 in crop px, edges between pixels (so a point is
-        covered when ``x0 <= x < x1`` and ``y0 <= y < y1``), empty when it missed the crop.
+        the crop with the rectangle; its ``(4,)`` x0, y0, x1, y1 in crop px, edges between pixels (so a point
+        is covered when ``x0 <= x < x1`` and ``y0 <= y < y1``), empty when it missed the crop.
     """
     height, width = crop.shape[:2]
     size = (rng.uniform(0.08, 0.3, 2) * min(width, height)).astype(int) + 1

@@ -1,7 +1,7 @@
 """Batches made ahead in background threads, reproducible whatever the number of threads.
 
-cv2 and numpy release the interpreter's lock for the work that counts, so threads do, and pictures stay in memory
-once. Every batch has its own random generator, seeded by run, epoch and place.
+cv2 and numpy release the interpreter's lock for the work that counts, so threads do, and pictures stay in
+memory once. Every batch has its own random generator, seeded by run, epoch and place.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Batches:
         seed: of the order and of every sample's variation.
         workers: background threads.
         shard: returns (rank, number of processes); each process takes its share of every epoch.
+        epoch_of: returns the epoch's number, so that a resumed run goes on with new variations and does not
+            repeat the first ones; counted from 0 by itself when left out.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class Batches:
         seed: int = 0,
         workers: int = 1,
         shard: Callable[[], tuple[int, int]] = lambda: (0, 1),
+        epoch_of: Callable[[], int] | None = None,
     ) -> None:
         self.samples, self.collate, self.batch_size = samples, collate, batch_size
-        self.shuffle, self.seed, self.workers, self.shard = shuffle, seed, workers, shard
+        self.shuffle, self.seed, self.workers = shuffle, seed, workers
+        self.shard, self.epoch_of = shard, epoch_of
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -63,6 +67,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[Any]:
         rank, world = self.shard()
+        if self.epoch_of is not None:
+            self.epoch = self.epoch_of()
         order = np.arange(len(self.samples))
         if self.shuffle:
             np.random.default_rng([self.seed, self.epoch]).shuffle(order)

@@ -1,4 +1,4 @@
-"""A data set's pictures, read once: decoded in memory as far as a budget allows, as their file's bytes beyond it."""
+"""A data set's pictures, read once: decoded in memory as far as a budget allows, then as compressed bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from heightpose.data.coco import Item
+from heightpose.data.items import Item
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class Pictures:
 
     Args:
         items: whose pictures; video frames are read in sequence, never by seeking, and always kept decoded.
-        memory_mb: budget for decoded pictures. Later ones keep their compressed bytes and are decoded at each use.
+        memory_mb: budget for decoded pictures. Later ones keep their compressed bytes, decoded at each use.
         skip_bad: leave out pictures that cannot be decoded, with a warning; see :attr:`items`.
 
     Attributes:
@@ -76,7 +76,9 @@ def decode(data: bytes, path: Path) -> np.ndarray:
     bgr = None if short or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:
         what = "the picture is truncated" if short or not data else "the picture cannot be decoded"
-        raise FileFormatError(what, where=path, got=f"{len(data)} bytes", hint="Copy it again, or train with skip_bad")
+        raise FileFormatError(
+            what, where=path, got=f"{len(data)} bytes", hint="Copy it again, or train with skip_bad"
+        )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -115,5 +117,7 @@ def _video_frames(items: Sequence[Item]) -> dict[tuple[Path, int | None], np.nda
                 break
         missing = sorted(i for i in indices if (path, i) not in found)
         if missing:
-            raise FileFormatError("the video ends before a labelled frame", where=path, got=f"no frame {missing[0]}")
+            raise FileFormatError(
+                "the video ends before a labelled frame", where=path, got=f"no frame {missing[0]}"
+            )
     return found

@@ -13,7 +13,7 @@ from heightpose.codec import detection as detection_codec
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.config import AugmentConfig
 from heightpose.data.augment import augment_pixels, paste_occluder
-from heightpose.data.coco import Item, Person, head_angle_deg
+from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.pictures import Pictures
 from heightpose.geometry.crop import CropTransform, crop_from_box, flip_matrix, letterbox_transform
 from heightpose.skeleton import INFANT, Skeleton
@@ -24,7 +24,14 @@ CROP_SCALE = 1.25
 
 @dataclass(frozen=True, eq=False)
 class PoseSample:
-    """One head-up crop: ``image`` (h, w, 3) uint8 RGB, ``kpts_crop`` (K, 2), ``visibility`` (K,) 0..2 and the transform."""
+    """One head-up crop.
+
+    Attributes:
+        image: ``(h, w, 3)`` uint8 RGB.
+        kpts_crop: ``(K, 2)`` px.
+        visibility: ``(K,)`` 2 seen, 1 hidden, 0 not labelled or out of the frame.
+        transform: frame px to crop px.
+    """
 
     image: np.ndarray
     kpts_crop: np.ndarray
@@ -79,7 +86,9 @@ class PoseSamples:
             image = augment_pixels(image, rng, how)
         return PoseSample(image, kpts, seen, transform)
 
-    def _transform(self, person: Person, angle: float, rng: np.random.Generator) -> tuple[CropTransform, bool]:
+    def _transform(
+        self, person: Person, angle: float, rng: np.random.Generator
+    ) -> tuple[CropTransform, bool]:
         how, size = self.augment, self.codec.input_wh
         if how is None or not how.enabled:
             return crop_from_box(person.bbox_xyxy, angle, size, scale=CROP_SCALE), False
@@ -104,7 +113,14 @@ class PoseSamples:
 
 @dataclass(frozen=True, eq=False)
 class DetectorSample:
-    """One whole frame: ``image`` (256, 256, 3) uint8 RGB, ``boxes_xyxy_in`` (M, 4), ``angles_deg`` (M,)."""
+    """One whole frame.
+
+    Attributes:
+        image: ``(256, 256, 3)`` uint8 RGB.
+        boxes_xyxy_in: ``(M, 4)`` px of the input, clipped to it.
+        angles_deg: ``(M,)`` head directions, 0 up, positive clockwise.
+        transform: frame px to input px.
+    """
 
     image: np.ndarray
     boxes_xyxy_in: np.ndarray
@@ -119,7 +135,8 @@ class DetectorSamples:
         self, pictures: Pictures, augment: AugmentConfig | None, skeleton: Skeleton = INFANT
     ) -> None:
         self.pictures, self.augment, self.skeleton = pictures, augment, skeleton
-        #: Picture index of each sample. A picture of an infant that cannot be labelled must not teach "empty".
+        #: Picture index of each sample. A picture of an infant that cannot be labelled must not teach
+        #: that the cot is empty.
         self.entries = [i for i, item in enumerate(pictures.items) if self._can_teach(item)]
 
     def __len__(self) -> int:
@@ -180,9 +197,7 @@ class DetectorSamples:
         return letterbox
 
 
-def _draw_view(
-    letterbox: CropTransform, rng: np.random.Generator, how: AugmentConfig
-) -> CropTransform:
+def _draw_view(letterbox: CropTransform, rng: np.random.Generator, how: AugmentConfig) -> CropTransform:
     """The letterboxed frame turned, scaled and shifted about the input's middle, mirrored half the time."""
     # Cameras are mostly mounted square to the cot: a share of nearly quarter turns beside the arbitrary ones.
     quarter = 90.0 * rng.integers(0, 4)
@@ -215,10 +230,10 @@ def _view_without_infant(item: Item, rng: np.random.Generator) -> CropTransform 
 def _box_in(person: Person, transform: CropTransform) -> np.ndarray:
     """The infant's upright box after any turn, not clipped to the picture.
 
-    The turned box's own bounding box would be too large. Instead the joints are turned, and the margins that the
-    labelled box leaves around them go with them: a side of the new box that faces the frame's direction (x, y) is
-    ``m_x x^2 + m_y y^2`` away from the outermost joint, m being the labelled box's margins on the two sides it
-    faces. At every quarter turn that is the labelled box itself, and in between it changes smoothly.
+    The turned box's own bounding box would be too large. Instead the joints are turned, and the margins that
+    the labelled box leaves around them go with them: a side of the new box that faces the frame's direction
+    (x, y) is ``m_x x^2 + m_y y^2`` away from the outermost joint, m being the labelled box's margins on the
+    two sides it faces. At every quarter turn that is the labelled box itself; in between it changes smoothly.
     """
     points, box = person.kpts_frame[person.usable], person.bbox_xyxy
     # The box may leave out a joint at the picture's edge by a rounding error: no margin is negative.

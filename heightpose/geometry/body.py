@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.lift import BONE_GROUPS, LiftedFrames, LiftNet, default_lift, lift_frames
+from heightpose.geometry.lift import LiftedFrames, LiftNet, default_lift, lift_frames
 from heightpose.geometry.plane import Plane
 from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement, Reason
@@ -120,25 +120,30 @@ def measure(
         return Measurement.rejected(
             [reason("not_on_back")], frames_total=total, on_back=round(float(lying.mean()), 2)
         )
-    lifted = LiftedFrames(*(getattr(lifted, n)[lying] for n in ("joints_cm", "lengths_cm", "relative_sd", "on_back")))
+    lying_frames = [f.index for f, back in zip(whole, lying, strict=True) if back]
+    lifted = LiftedFrames(
+        *(getattr(lifted, n)[lying] for n in ("joints_cm", "lengths_cm", "relative_sd", "on_back"))
+    )
 
     logs, sds, shares = _combine(lifted)
     parts = lift.length_weights * np.exp(logs)
     length = float(parts.sum())
     relative = parts / length
     sd = float(np.sqrt(((relative * sds) ** 2).sum() + _MODEL_SD**2))
-    informed = int((shares > 0.25 / len(shares)).sum())
+    used = [index for index, share in zip(lying_frames, shares, strict=True) if share > 0.25 / len(shares)]
+    informed = len(used)
     details = {
         "bones_cm": {
             name: {"length_cm": round(float(np.exp(log)), 2), "sd_cm": round(float(np.exp(log) * s), 2)}
             for name, log, s in zip(("upper body", "thigh", "shank"), logs, sds, strict=True)
         },
+        "used_frames": used,
         "relative_sd": round(sd, 4),
         "on_back": round(float(lying.mean()), 2),
         "frames": {
-            "infant_seen": len(seen), "wholly_in_view": len(whole), "on_back": int(lying.sum()), "informed_legs": informed,
+            "infant_seen": len(seen), "wholly_in_view": len(whole), "on_back": int(lying.sum()), 
+            "informed_legs": informed,
         },
-        "bone_groups": [name for name, _ in BONE_GROUPS],
     }  # fmt: skip
     if sd > _MAX_RELATIVE_SD:
         legs_to_blame = float(np.hypot(*(relative * sds)[1:])) > float((relative * sds)[0])
@@ -146,9 +151,18 @@ def measure(
         return Measurement.rejected([reason(code)], frames_total=total, frames_used=informed, **details)
     if not _PLAUSIBLE_CM[0] <= length <= _PLAUSIBLE_CM[1]:
         return Measurement.rejected(
-            [reason("implausible")], frames_total=total, frames_used=informed, unreported_cm=round(length, 1), **details
+            [reason("implausible")],
+            frames_total=total,
+            frames_used=informed,
+            unreported_cm=round(length, 1),
+            **details,
         )
     half = _Z * sd * length
     return Measurement(
-        length, (length - half, length + half), total, informed, interval_level=INTERVAL_LEVEL, details=details
+        length,
+        (length - half, length + half),
+        total,
+        informed,
+        interval_level=INTERVAL_LEVEL,
+        details=details,
     )

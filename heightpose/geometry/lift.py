@@ -78,13 +78,18 @@ class LiftNet:
         try:
             with np.load(path, allow_pickle=False) as data:
                 count = sum(1 for name in data.files if name.startswith("weight"))
-                layers = tuple((data[f"weight{i}"].astype(np.float64), data[f"bias{i}"].astype(np.float64)) for i in range(count))
+                layers = tuple(
+                    (data[f"weight{i}"].astype(np.float64), data[f"bias{i}"].astype(np.float64))
+                    for i in range(count)
+                )
                 weights = data["length_weights"].astype(np.float64)
         except (OSError, ValueError, KeyError) as error:
             raise FileFormatError("not an elevation model", where=path, got=str(error)) from None
         finite = all(np.isfinite(a).all() for pair in layers for a in pair) and np.isfinite(weights).all()
         if not layers or layers[0][0].shape[0] != INPUTS or layers[-1][0].shape[1] != OUTPUTS or not finite:
-            raise FileFormatError("not an elevation model", where=path, expected=f"{INPUTS} inputs, {OUTPUTS} outputs")
+            raise FileFormatError(
+                "not an elevation model", where=path, expected=f"{INPUTS} inputs, {OUTPUTS} outputs"
+            )
         return cls(layers, weights)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
@@ -117,15 +122,21 @@ def canonical(flat_cm: np.ndarray, camera_cm: np.ndarray) -> tuple[np.ndarray, n
     size = np.maximum(size, 1e-6)
     axis = flat_cm[:, _THORAX] - flat_cm[:, _PELVIS]
     axis = axis / np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-9)
-    turn = np.stack([np.stack([axis[:, 1], -axis[:, 0]], -1), axis], axis=-2)  # rows: to the right, towards the head
+    turn = np.stack(
+        [np.stack([axis[:, 1], -axis[:, 0]], -1), axis], axis=-2
+    )  # rows: to the right, towards the head
     local = np.einsum("tij,tkj->tki", turn, flat_cm - flat_cm[:, _PELVIS : _PELVIS + 1]) / size[:, None, None]
     aside = np.einsum("tij,tj->ti", turn, camera_cm[:, :2] - flat_cm[:, _PELVIS])
     above = camera_cm[:, 2:]
-    features = np.concatenate([local[:, _INPUT_JOINTS].reshape(len(size), -1), aside / above, size[:, None] / above], axis=1)
+    features = np.concatenate(
+        [local[:, _INPUT_JOINTS].reshape(len(size), -1), aside / above, size[:, None] / above], axis=1
+    )
     return features, size
 
 
-def lift_frames(kpts_frame: np.ndarray, camera: Camera, plane: Plane, net: LiftNet | None = None) -> LiftedFrames:
+def lift_frames(
+    kpts_frame: np.ndarray, camera: Camera, plane: Plane, net: LiftNet | None = None
+) -> LiftedFrames:
     """Elevations, 3D joints and bone lengths for every frame.
 
     Args:

@@ -1,11 +1,12 @@
 """PCKh, its means Mean@a and MeanSmS@a, and PCK by torso: pure functions of arrays.
 
-PCKh@a is the share of labelled joints with ``||pred - truth|| <= a * head_size``, inclusive, per joint; the mean is the
-plain mean over joints. ``a`` is always an explicit number: the reference HRNet and DARK code reads index 11 of
-``arange(0, .51, .01)`` for "@0.1", which is 0.11. That variant is here under its own name only.
+PCKh@a is the share of labelled joints with ``||pred - truth|| <= a * head_size``, inclusive, per joint; the
+mean is the plain mean over joints. ``a`` is always an explicit number: the reference HRNet and DARK code
+reads index 11 of ``arange(0, .51, .01)`` for "@0.1", which is 0.11. That variant is here under its own name
+only.
 
-Arrays: N people, K joints; ``pred`` and ``truth`` ``(N, K, 2)`` px of the original frame, ``counted`` ``(N, K)`` bool. A
-person whom the detector missed has NaN in ``pred`` and counts all its joints wrong.
+Arrays: N people, K joints; ``pred`` and ``truth`` ``(N, K, 2)`` px of the original frame, ``counted``
+``(N, K)`` bool. A person whom the detector missed has NaN in ``pred`` and counts all its joints wrong.
 """
 
 from __future__ import annotations
@@ -120,7 +121,8 @@ def pckh(
         a: threshold in head sizes, inclusive.
 
     Raises:
-        ValueError: shapes that do not fit, a threshold that is not positive, or a counted person without head size.
+        ValueError: shapes that do not fit, a threshold that is not positive, or a counted person without head
+            size.
     """
     pred, truth = np.asarray(pred, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     counted, head_size = np.asarray(counted, dtype=bool), np.asarray(head_size, dtype=np.float64)
@@ -178,8 +180,9 @@ def summary(
         children: ``(N,)``; adds 90 % intervals resampled by child.
 
     Returns:
-        "mean", "mean_sms" (seen joints, the headline), "hidden_mean", "hidden_mean_sms", "per_joint" and "counts" by
-        name, "hidden_per_joint" and "hidden_counts", "people" and "without_head_size"; None where nothing is there.
+        "mean", "mean_sms" (seen joints, the headline), "hidden_mean", "hidden_mean_sms", "per_joint" and
+        "counts" by name, "hidden_per_joint" and "hidden_counts", "people" and "without_head_size"; None where
+        nothing is there.
     """
     visibility = np.asarray(visibility)
     size, known = head_sizes(truth, visibility > 0, skeleton)

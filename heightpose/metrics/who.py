@@ -1,17 +1,17 @@
 """WHO length-for-age, 0 to 24 months (WHO Child Growth Standards, 2006), by the LMS method with L = 1.
 
-z = (length / M - 1) / S. M and S are interpolated linearly between the table's months. These numbers describe a
-measured length; they never take part in measuring it.
+z = (length / M - 1) / S. M and S are interpolated linearly between the table's months. These numbers describe
+a measured length; they never take part in measuring it.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from functools import cache
 from importlib import resources
 
 import numpy as np
-from scipy.stats import norm
 
 from heightpose.errors import ConfigError
 
@@ -50,7 +50,7 @@ def z_score(sex: str, age_months: float, length_cm: float) -> float:
 
 def percentile(z: float) -> float:
     """Percentile (0-100) of a z-score."""
-    return float(100.0 * norm.cdf(z))
+    return 50.0 * (1.0 + math.erf(z / math.sqrt(2.0)))
 
 
 def length_for_z(sex: str, age_months: float, z: float) -> float:

@@ -35,6 +35,7 @@ from heightpose.runtime.modelfile import read_model_file
 SCHEMA = 1
 META_KEY = "heightpose"
 OPSET = 17
+_TORCH = (".pt", ".pth", ".ckpt", ".tar")
 
 #: Names of the ONNX graph's output by kind; its input is always "image".
 OUTPUTS = {"pose": "heatmaps", "detector": "detections"}
@@ -100,9 +101,8 @@ def save_weights(path: str | Path, state_dict: Mapping[str, torch.Tensor], meta:
         value = value.detach().cpu().contiguous()
         half = value.half() if value.is_floating_point() and value.ndim >= 2 else value
         # Beyond half precision's range: keep the digits rather than store infinity.
-        tensors[name] = (half if torch.isfinite(half).all() else value).clone(
-            memory_format=torch.contiguous_format
-        )
+        kept = half if torch.isfinite(half).all() else value
+        tensors[name] = kept.clone(memory_format=torch.contiguous_format)
     with atomic_path(path) as tmp:
         save_file(tensors, str(tmp), {META_KEY: json.dumps(meta, allow_nan=False), "format": "pt"})
 
@@ -120,9 +120,7 @@ def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any
     path = Path(path)
     state, meta = read_state(path)
     if path.suffix.lower() != ".safetensors" or meta is None:
-        raise FileFormatError(
-            "not a weights file", where=path, expected="a .safetensors file of this project"
-        )
+        raise FileFormatError("not a weights file", where=path, expected="a .safetensors of this project")
     model = _build(path, meta)
     try:
         model.load_state_dict(state)
@@ -155,12 +153,10 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
     meta = None
     if path.suffix.lower() == ".safetensors":
         state, meta = _read_safetensors(path)
-    elif path.suffix.lower() in (".pt", ".pth", ".ckpt", ".tar"):
+    elif path.suffix.lower() in _TORCH:
         state = _read_torch(path)
     else:
-        raise FileFormatError(
-            "not a weights file", where=path, expected="a .safetensors, .pt, .pth, .ckpt or .tar file"
-        )
+        raise FileFormatError("not a weights file", where=path, expected=f".safetensors, {', '.join(_TORCH)}")
     _require_finite(state, path)
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, meta
 
@@ -174,10 +170,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
         raise FileFormatError(
-            "the weights file is damaged or not safetensors",
-            where=path,
-            got=str(error)[:200],
-            hint="Copy it again",
+            "damaged, or not safetensors", where=path, got=str(error)[:200], hint="Copy it again"
         ) from error
     return state, read_model_file(path).meta if described else None
 
@@ -207,16 +200,14 @@ def _build(path: Path, meta: dict[str, Any]) -> PoseNet | DetectorNet:
         raise FileFormatError(
             "written by another version", where=path, expected=f"schema {SCHEMA}", got=meta.get("schema")
         )
-    known = _ARCH[kind]
+    known, foreign = _ARCH[kind], "the described architecture is not one of ours"
     if (
         not isinstance(arch, dict)
         or set(arch) != set(known)
         or any(type(arch[name]) is not want for name, want in known.items())
         or any(type(value) is int and not 1 <= value <= _LARGEST for value in arch.values())
     ):
-        raise FileFormatError(
-            "the described architecture is not one of ours", where=path, expected=known, got=arch
-        )
+        raise FileFormatError(foreign, where=path, expected=", ".join(known), got=arch)
     if kind == "pose" and len(meta["joints"]) != arch["joints"]:
         raise FileFormatError(
             "joint names do not fit the network", where=path, expected=arch["joints"], got=len(meta["joints"])
@@ -224,9 +215,7 @@ def _build(path: Path, meta: dict[str, Any]) -> PoseNet | DetectorNet:
     try:
         return PoseNet(**arch) if kind == "pose" else DetectorNet(**arch)
     except ConfigError as error:
-        raise FileFormatError(
-            "the described architecture is not one of ours", where=path, got=error
-        ) from error
+        raise FileFormatError(foreign, where=path, got=error) from error
 
 
 def _require_finite(state: Mapping[str, torch.Tensor], where: Path) -> None:

@@ -98,7 +98,9 @@ def _load_file(load: Callable[[Path], T], path: Path) -> T:
         return load(path)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         # What the parsers themselves raise for an impossible date, a number of a thousand digits, ...
-        raise FileFormatError("cannot be understood", where=path, got=f"{type(error).__name__}: {error}") from error
+        raise FileFormatError(
+            "cannot be understood", where=path, got=f"{type(error).__name__}: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)

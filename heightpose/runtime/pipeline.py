@@ -22,6 +22,7 @@ from heightpose.geometry.crop import CropTransform, crop_from_box, letterbox_tra
 from heightpose.runtime.backends import Backend, load_backend
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.modelfile import ModelFile, find_model
+from heightpose.runtime.refine import second_look
 from heightpose.skeleton import Skeleton
 from heightpose.types import Detection, FrameResult, Pose, wrap_degrees
 
@@ -166,6 +167,7 @@ def estimate_poses(
     pose_model: PoseModel,
     *,
     flip: bool = True,
+    refine: bool = True,
     batch: int = BATCH,
     times: StageTimes | None = None,
 ) -> Iterator[tuple[FrameResult, np.ndarray]]:
@@ -176,6 +178,7 @@ def estimate_poses(
     Args:
         frames: (index, t_s, rgb) in order; consumed a few at a time.
         flip: mirror test-time augmentation.
+        refine: look again with the crop that the first skeleton asks for (:mod:`heightpose.runtime.refine`).
         batch: frames per call of the networks.
         times: where to count the stages' time.
 
@@ -191,6 +194,8 @@ def estimate_poses(
         posed = pose_model.estimate(
             [rgbs[i] for i in seen], [found[i][0] for i in seen], flip=flip, times=times
         )
+        if refine and posed:
+            posed = second_look(pose_model, [rgbs[i] for i in seen], posed, flip=flip, times=times)
         poses = dict(zip(seen, posed, strict=True))
         times.frames += len(group)
         for i, frame in enumerate(group):

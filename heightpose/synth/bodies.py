@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,4 +66,5 @@ def simulate(out: Path, *, seed: int, children: int, frames: int, jobs: int) -> 
     with context.Pool(jobs, _start) as pool:
         done = list(tqdm(pool.imap(_child, work), total=children, unit="child", desc="posing"))
     with atomic_path(out) as tmp:
-        np.savez_compressed(tmp, **{key: np.concatenate([d[key] for d in done]) for key in done[0]})
+        arrays: dict[str, Any] = {key: np.concatenate([d[key] for d in done]) for key in done[0]}
+        np.savez_compressed(tmp, **arrays)

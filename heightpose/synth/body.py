@@ -137,7 +137,9 @@ class BodyModel:
         scale = length / self.crown_heel_length_cm(unscaled)
         return Child(seed, sex, age_months, length, phenotype, local, scale)
 
-    def _forward(self, child: Child, rotations: dict[str, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
+    def _forward(
+        self, child: Child, rotations: dict[str, np.ndarray] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         torch = self._torch
         pose = torch.eye(4, dtype=torch.float64).repeat(1, len(self.bones), 1, 1)
         for bone, matrix in (rotations or {}).items():
@@ -145,7 +147,9 @@ class BodyModel:
         with torch.no_grad():
             out = self._model(
                 pose_parameters=pose,
-                phenotype_kwargs={k: torch.tensor([v], dtype=torch.float64) for k, v in child.phenotype.items()},
+                phenotype_kwargs={
+                    k: torch.tensor([v], dtype=torch.float64) for k, v in child.phenotype.items()
+                },
                 local_changes_kwargs={
                     k: torch.tensor([v], dtype=torch.float64) for k, v in child.local_changes.items()
                 },

@@ -45,7 +45,9 @@ def _tile(picture: np.ndarray, record: dict) -> np.ndarray:
     return tile
 
 
-def write_contact_sheet(out: Path, kind: str, count: int, *, seed: int, tiles: int = 24, columns: int = 6) -> Path:
+def write_contact_sheet(
+    out: Path, kind: str, count: int, *, seed: int, tiles: int = 24, columns: int = 6
+) -> Path:
     """Write ``out/contact_sheet.png`` with up to ``tiles`` random samples; hidden joints are hollow."""
     rng = np.random.default_rng(seed)
     chosen = sorted(rng.permutation(count)[:tiles].tolist())

@@ -123,11 +123,20 @@ def dress(model: BodyModel, child: Child, rng: np.random.Generator) -> Wardrobe:
     head = rng.random()
     if head < 0.12:
         shells.append(
-            _shell(model, rest, _scalp(model, rest, 0.5), "hat", float(rng.uniform(0.3, 0.7)), textures.cloth(rng))
+            _shell(
+                model,
+                rest,
+                _scalp(model, rest, 0.5),
+                "hat",
+                float(rng.uniform(0.3, 0.7)),
+                textures.cloth(rng),
+            )
         )
     elif head < 0.85:
         colour = np.ones((4, 4, 3)) * textures.hair_colour(rng)
         colour = (colour * rng.uniform(0.8, 1.2, (4, 4, 1))).astype(np.float32)
         mask = _scalp(model, rest, float(rng.uniform(0.5, 0.75)))
-        shells.append(_shell(model, rest, mask, "hair", float(rng.uniform(0.05, 0.4)), np.clip(colour, 0.01, 0.9)))
+        shells.append(
+            _shell(model, rest, mask, "hair", float(rng.uniform(0.05, 0.4)), np.clip(colour, 0.01, 0.9))
+        )
     return Wardrobe(outfit, skin, tuple(shells))

@@ -73,7 +73,8 @@ class Nursery:
         covered = not empty and lying == "back" and bool(rng.random() < options.blanket)
         top = str(rng.choice(["pelvis", "left_knee", "thorax"]))
         exposure = rng.uniform(0.2, 0.65)
-        blur = rng.uniform(1.5, 5.0) if rng.random() < 0.15 else 0.0
+        blur = rng.uniform(1.5, 5.0) if recipe.kind == "stills" and rng.random() < 0.15 else 0.0
+        denoise = recipe.kind == "stills" and bool(rng.random() < 0.6)
         blanket_seed = int(rng.integers(2**31))
         strata = {
             "posture": "none" if empty else lying,
@@ -96,7 +97,12 @@ class Nursery:
                 samples=options.samples, seed=child_seed % 2**31 + t, blanket=blanket,
             )  # fmt: skip
             image = sensor.develop(
-                linear, rng, infrared=room.light == "infrared", exposure=exposure, blur_px=blur
+                linear,
+                rng,
+                infrared=room.light == "infrared",
+                exposure=exposure,
+                blur_px=blur,
+                denoise=denoise,
             )
             record: dict = {
                 "index": index,
@@ -115,7 +121,9 @@ class Nursery:
                 record["infants"].append(self._truth(child, infant, visibility[0], camera, plane, extended))
             yield image, record
 
-    def _settle(self, child: Child, rest, motion, wardrobe, rng: np.random.Generator) -> tuple[float, np.ndarray]:
+    def _settle(
+        self, child: Child, rest, motion, wardrobe, rng: np.random.Generator
+    ) -> tuple[float, np.ndarray]:
         """A heading and a place on the mattress where the whole infant fits in every frame looked at."""
         frames = sorted({0, len(motion) // 2, len(motion) - 1})
         for attempt in range(40):
@@ -123,7 +131,9 @@ class Nursery:
             spread = 25.0 if attempt < 20 else 6.0
             heading = (180.0 if turned else 0.0) + rng.normal(0, spread)
             at = np.array([rng.normal(0, 5), rng.normal(4 if not turned else -4, 9)])
-            bodies = [scenario.place(self.model, child, rest, motion, t, wardrobe, heading, at) for t in frames]
+            bodies = [
+                scenario.place(self.model, child, rest, motion, t, wardrobe, heading, at) for t in frames
+            ]
             if all(scenario.inside_mattress(b.vertices_cm, 1.5) for b in bodies):
                 return heading, at
         return 0.0, np.array([0.0, 4.0])
@@ -225,7 +235,9 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
     wanted = json.loads(json.dumps(asdict(recipe) | {"sheet": None}))
     if stored.exists() and json.loads(stored.read_text()) != wanted:
         raise ConfigError(
-            "this folder holds items of another recipe", where=out, hint="Choose an empty folder, or the same options"
+            "this folder holds items of another recipe",
+            where=out,
+            hint="Choose an empty folder, or the same options",
         )
     for folder in ("items", "clips" if recipe.kind == "clips" else "images"):
         (out / folder).mkdir(exist_ok=True)
@@ -239,9 +251,9 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
         with context.Pool(min(jobs, len(todo)), _start_worker, (recipe,)) as pool:
             work = pool.imap_unordered(_run_item, [(i, str(out)) for i in todo])
             unit = "clip" if recipe.kind == "clips" else "picture"
-            for _ in tqdm(work, total=count, initial=count - len(todo), unit=unit, desc="rendering", smoothing=0.05):
+            for _ in tqdm(
+                work, total=count, initial=count - len(todo), unit=unit, desc="rendering", smoothing=0.05
+            ):
                 pass
     write_index(out, recipe, count)
     write_contact_sheet(out, recipe.kind, count, seed=recipe.seed)
-
-

@@ -25,11 +25,17 @@ def leg_stratum(extended: list[bool]) -> str:
 
 
 def _coco(records: list[list[dict]], kind: str) -> dict:
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for frames in records:
         for record in frames:
             camera = record["camera"]
-            image = {"id": len(images), "width": camera["width"], "height": camera["height"], "split": record["split"]}
+            image = {
+                "id": len(images),
+                "width": camera["width"],
+                "height": camera["height"],
+                "split": record["split"],
+            }
             if kind == "clips":
                 image |= {"video": f"clips/{record['index']:06d}.mp4", "frame": record["frame"]}
             else:
@@ -47,7 +53,9 @@ def _coco(records: list[list[dict]], kind: str) -> dict:
                         "iscrowd": 0,
                         "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
                         "area": round((x1 - x0) * (y1 - y0), 1),
-                        "keypoints": [v for kpt in infant["keypoints"] for v in (kpt[0], kpt[1], int(kpt[2]))],
+                        "keypoints": [
+                            v for kpt in infant["keypoints"] for v in (kpt[0], kpt[1], int(kpt[2]))
+                        ],
                         "num_keypoints": len(infant["keypoints"]),
                         "out_of_frame": infant["out_of_frame"],
                         "child": infant["child"],
@@ -102,7 +110,11 @@ def write_index(out: Path, recipe: Recipe, count: int) -> None:
     if recipe.kind != "clips":
         return
     write_json(out / "clips.json", _clips(records, recipe.sheet is not None))
-    files = ["annotations.json", "clips.json", *sorted(f"clips/{p.name}" for p in (out / "clips").iterdir() if p.name[0] != ".")]
+    files = [
+        "annotations.json",
+        "clips.json",
+        *sorted(f"clips/{p.name}" for p in (out / "clips").iterdir() if p.name[0] != "."),
+    ]
     hashes = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files}
     document = {
         "name": f"nursery-{recipe.seed}",

@@ -83,7 +83,11 @@ def draw_motion(
     base["yaw"] = float(np.clip(rng.normal(0, 32), -75, 75))
     base["tilt"] = rng.normal(0, 6)
     base["bend"] = rng.normal(0, 6)
-    roll = {"back": rng.normal(0, 7), "side": rng.choice([-1, 1]) * rng.normal(88, 12), "front": rng.normal(180, 8)}
+    roll = {
+        "back": rng.normal(0, 7),
+        "side": rng.choice([-1, 1]) * rng.normal(88, 12),
+        "front": rng.normal(180, 8),
+    }
     base["roll"] = float(roll[posture])
     base["heading"] = 0.0
     if posture == "front":  # a face is never pressed into the mattress
@@ -125,7 +129,9 @@ def _solve_rest(height_of: object, low: float, high: float, target: float) -> fl
     return float(grid[np.argmin(np.abs(heights - target))])
 
 
-def bone_rotations(motion: Motion, t: int, rest_joints_cm: np.ndarray, root: np.ndarray) -> dict[str, np.ndarray]:
+def bone_rotations(
+    motion: Motion, t: int, rest_joints_cm: np.ndarray, root: np.ndarray
+) -> dict[str, np.ndarray]:
     """Rotations about rest-pose axes for :meth:`heightpose.synth.body.BodyModel.pose`.
 
     Args:
@@ -148,7 +154,9 @@ def bone_rotations(motion: Motion, t: int, rest_joints_cm: np.ndarray, root: np.
         def hip_rotation(flex: float, spin: np.ndarray = spin, outward: np.ndarray = outward) -> np.ndarray:
             return _turn(_X, -flex) @ spin @ outward
 
-        def heel_height(flex: float, r=hip_rotation, k=knee_r, f=ankle_r, p=(hip, knee, ankle, heel)) -> float:
+        def heel_height(
+            flex: float, r=hip_rotation, k=knee_r, f=ankle_r, p=(hip, knee, ankle, heel)
+        ) -> float:
             turn = r(flex)
             offset = turn @ (p[1] - p[0]) + turn @ k @ (p[2] - p[1]) + turn @ k @ f @ (p[3] - p[2])
             return float(up @ offset)

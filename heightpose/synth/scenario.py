@@ -58,7 +58,11 @@ def draw_camera(rng: np.random.Generator, options: Options) -> tuple[Camera, Pla
     tilt = np.deg2rad(options.max_tilt_deg) * np.sqrt(rng.random())
     azimuth = rng.uniform(0, 2 * np.pi)
     # the long side of the cot mostly along the long side of the picture, but any turn happens
-    turn = np.deg2rad(rng.choice([0, 90, 180, 270]) + rng.normal(0, 8)) if rng.random() < 0.6 else rng.uniform(0, 2 * np.pi)
+    turn = (
+        np.deg2rad(rng.choice([0, 90, 180, 270]) + rng.normal(0, 8))
+        if rng.random() < 0.6
+        else rng.uniform(0, 2 * np.pi)
+    )
     centre = np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
     target = np.array([rng.normal(0, 3), rng.normal(0, 5), 0.0])
     centre = target + centre * (above / np.cos(tilt))
@@ -75,11 +79,15 @@ def draw_camera(rng: np.random.Generator, options: Options) -> tuple[Camera, Pla
     extent = np.abs(in_camera[:, :2] / in_camera[:, 2:]).max(axis=0)
     fill = rng.uniform(0.80, 0.97) if options.keep_cot_in_view else rng.uniform(0.85, 1.40)
     focal = fill * min(width / 2 / extent[0], height / 2 / extent[1])
-    if not options.keep_cot_in_view and rng.random() < 0.3:  # landscape picture of a cot standing upright in it
+    if (
+        not options.keep_cot_in_view and rng.random() < 0.3
+    ):  # landscape picture of a cot standing upright in it
         focal = min(focal * 1.3, fill * max(width / 2 / extent[0], height / 2 / extent[1]))
     strength = rng.uniform(-0.25, 0.08) if rng.random() < 0.7 else 0.0
     reach = np.hypot(width, height) / 2 / focal
-    dist = np.array([strength / max(reach, 0.5) ** 2 * 0.6, 0.0, rng.normal(0, 4e-4), rng.normal(0, 4e-4), 0.0])
+    dist = np.array(
+        [strength / max(reach, 0.5) ** 2 * 0.6, 0.0, rng.normal(0, 4e-4), rng.normal(0, 4e-4), 0.0]
+    )
     K = np.array(
         [
             [focal, 0, (width - 1) / 2 + rng.normal(0, 0.008 * width)],
@@ -99,7 +107,10 @@ def _light(rng: np.random.Generator, infrared: bool, plane: Plane) -> tuple[str,
     if infrared:
         at = plane.camera_centre_cm + rng.normal(0, 3, 3) + [0, 0, 4]
         lamp = {"type": "point", "position": [float(v) for v in at], "intensity": rgb(9.0 * at[2] ** 2 / 2e4)}
-        return "infrared", {"lamp": lamp, "sky": {"type": "constant", "radiance": rgb(rng.uniform(0.002, 0.03))}}
+        return "infrared", {
+            "lamp": lamp,
+            "sky": {"type": "constant", "radiance": rgb(rng.uniform(0.002, 0.03))},
+        }
     tint = np.array([1.0, rng.uniform(0.8, 1.0), rng.uniform(0.6, 1.05)])
     emitters: dict[str, dict] = {"sky": {"type": "constant", "radiance": rgb(tint * rng.uniform(0.15, 0.9))}}
     kind = "day"
@@ -107,11 +118,12 @@ def _light(rng: np.random.Generator, infrared: bool, plane: Plane) -> tuple[str,
         kind = "lamp"
         away = rng.uniform(0, 2 * np.pi)
         reach, above = rng.uniform(60, 260), rng.uniform(120, 260)
-        at = [reach * np.cos(away), reach * np.sin(away), above]
+        place = [reach * np.cos(away), reach * np.sin(away), above]
         size = rng.uniform(10, 70)
         emitters["lamp"] = {
             "type": "rectangle",
-            "to_world": transform().look_at(origin=at, target=[0, 0, 0], up=[0, 0.1, 1]) @ transform().scale([size, size, 1]),
+            "to_world": transform().look_at(origin=place, target=[0, 0, 0], up=[0, 0.1, 1])
+            @ transform().scale([size, size, 1]),
             "emitter": {"type": "area", "radiance": rgb(tint[::-1] * rng.uniform(2, 14) * (40 / size) ** 2)},
         }
     return kind, emitters
@@ -127,8 +139,14 @@ def _things(rng: np.random.Generator, clutter: float) -> dict[str, dict]:
         bsdf = {"type": "diffuse", "reflectance": {"type": "rgb", "value": [float(c) for c in colour]}}
         top, radius = rng.uniform(15, 40), rng.uniform(0.8, 1.4)
 
-        def bar(a: list[float], b: list[float], r: float) -> dict:
-            return {"type": "cylinder", "p0": [float(v) for v in a], "p1": [float(v) for v in b], "radius": r, "bsdf": bsdf}
+        def bar(a: np.ndarray, b: np.ndarray, r: float) -> dict:
+            return {
+                "type": "cylinder",
+                "p0": [float(v) for v in a],
+                "p1": [float(v) for v in b],
+                "radius": r,
+                "bsdf": bsdf,
+            }
 
         for axis in (0, 1):
             for sign in (-1, 1):
@@ -140,12 +158,14 @@ def _things(rng: np.random.Generator, clutter: float) -> dict[str, dict]:
                 shapes[f"rail{axis}{sign}"] = bar(ends[0], ends[1], radius * 1.4)
                 for k, w in enumerate(np.linspace(0.03, 0.97, 7 if axis == 1 else 13)):
                     p = ends[0] * (1 - w) + ends[1] * w
-                    shapes[f"bar{axis}{sign}{k}"] = bar([p[0], p[1], -8], p, radius * 0.7)
+                    shapes[f"bar{axis}{sign}{k}"] = bar(np.array([p[0], p[1], -8.0]), p, radius * 0.7)
     for n in range(int(rng.integers(1, 4)) if rng.random() < clutter else 0):
         size = rng.uniform(1.5, 5)
         side = rng.choice([-1, 1])
         at = [side * rng.uniform(20, 33 - size / 2), rng.uniform(-60, 60), size]
-        turn = transform().translate([float(v) for v in at]) @ transform().rotate([0, 0, 1], float(rng.uniform(0, 360)))
+        turn = transform().translate([float(v) for v in at]) @ transform().rotate(
+            [0, 0, 1], float(rng.uniform(0, 360))
+        )
         shapes[f"toy{n}"] = {
             "type": str(rng.choice(["sphere", "cube"])),
             "to_world": turn @ transform().scale([float(size)] * 3),
@@ -159,7 +179,9 @@ def draw_room(rng: np.random.Generator, layout: SheetLayout | None, options: Opt
     tagged = layout is not None and rng.random() >= options.tagless
     kind, emitters = _light(rng, bool(rng.random() < options.infrared), plane)
     picture = textures.sheet_picture(layout if tagged else None, rng, MATTRESS_CM)
-    return Room(picture, MATTRESS_CM, textures.floor(rng), kind, tagged, _things(rng, options.clutter), emitters)
+    return Room(
+        picture, MATTRESS_CM, textures.floor(rng), kind, tagged, _things(rng, options.clutter), emitters
+    )
 
 
 def place(
@@ -178,7 +200,9 @@ def place(
     core = np.array([b.startswith(bearing) for b in model.bones])[model.vertex_bone]
     pelvis = joints[INFANT.index("pelvis")]
     middle = (pelvis + joints[INFANT.index("thorax")]) / 2
-    shift = np.array([at_xy_cm[0] - middle[0], at_xy_cm[1] - middle[1], 0.1 - np.quantile(vertices[core, 2], 0.004)])
+    shift = np.array(
+        [at_xy_cm[0] - middle[0], at_xy_cm[1] - middle[1], 0.1 - np.quantile(vertices[core, 2], 0.004)]
+    )
     vertices, joints = vertices + shift, joints + shift
     vertices[:, 2] = np.maximum(vertices[:, 2], 0.05)
     joints[:, 2] = np.maximum(joints[:, 2], 0.1)
@@ -200,7 +224,9 @@ def cover(infant: Infant, rng: np.random.Generator, top_joint: str) -> dict:
     u = np.arange(0, reach, step)
     v = np.arange(-half_width, half_width, step)
     grid_xy = (start + u)[:, None, None] * along + (middle + v)[None, :, None] * across
-    local = np.column_stack([infant.vertices_cm[:, :2] @ along - start, infant.vertices_cm[:, :2] @ across - middle])
+    local = np.column_stack(
+        [infant.vertices_cm[:, :2] @ along - start, infant.vertices_cm[:, :2] @ across - middle]
+    )
     index = np.round((local - [0, -half_width]) / step).astype(int)
     inside = ((index >= 0) & (index < [len(u), len(v)])).all(axis=1)
     height = np.zeros((len(u), len(v)))
@@ -234,5 +260,3 @@ def frame_box(camera: Camera, plane: Plane, vertices_cm: np.ndarray) -> np.ndarr
     low = np.clip(pixels.min(axis=0), [-0.5, -0.5], [width - 0.5, height - 0.5])
     high = np.clip(pixels.max(axis=0), [-0.5, -0.5], [width - 0.5, height - 0.5])
     return np.concatenate([low, high]) if (high - low).min() > 8 else None
-
-

@@ -39,8 +39,12 @@ def seen_through(bones: list[str]) -> np.ndarray:
     """``(K, B)`` bool: which bones' surface belongs to the body part of each joint."""
     from fnmatch import fnmatchcase
 
-    head_bones = {b for b in bones if not b.startswith(("root", "pelvis", "upper", "lower", "foot", "toe", "spine"))}
-    head_bones -= {b for b in bones if b.startswith(("clavicle", "shoulder", "wrist", "finger", "metacarpal", "breast"))}
+    head_bones = {
+        b for b in bones if not b.startswith(("root", "pelvis", "upper", "lower", "foot", "toe", "spine"))
+    }
+    head_bones -= {
+        b for b in bones if b.startswith(("clavicle", "shoulder", "wrist", "finger", "metacarpal", "breast"))
+    }
     table = np.zeros((len(INFANT), len(bones)), dtype=bool)
     for k, name in enumerate(INFANT.names):
         side, _, part = name.partition("_")
@@ -108,7 +112,11 @@ def use_threads(count: int) -> None:
 
 def bitmap(picture: np.ndarray, filter_type: str = "bilinear") -> dict:
     mi = mitsuba()
-    return {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(picture, dtype=np.float32)), "raw": True}
+    return {
+        "type": "bitmap",
+        "bitmap": mi.Bitmap(np.ascontiguousarray(picture, dtype=np.float32)),
+        "raw": True,
+    }
 
 
 def cloth_bsdf(picture: np.ndarray) -> dict:
@@ -128,7 +136,14 @@ def mesh(
     mi = mitsuba()
     props = mi.Properties()
     props["mesh_bsdf"] = mi.load_dict(bsdf)
-    shape = mi.Mesh(name, len(vertices), len(faces), has_vertex_normals=True, has_vertex_texcoords=uv is not None, props=props)
+    shape = mi.Mesh(
+        name,
+        len(vertices),
+        len(faces),
+        has_vertex_normals=True,
+        has_vertex_texcoords=uv is not None,
+        props=props,
+    )
     params = mi.traverse(shape)
     params["vertex_positions"] = np.ascontiguousarray(vertices, dtype=np.float32).ravel()
     params["faces"] = np.ascontiguousarray(faces, dtype=np.uint32).ravel()
@@ -147,7 +162,9 @@ def shell_vertices(infant_vertices: np.ndarray, normals: np.ndarray, shell: Shel
     return pushed
 
 
-def _sensor(camera: Camera, plane: Plane, size_wh: tuple[int, int], focal_px: float, samples: int, seed: int) -> dict:
+def _sensor(
+    camera: Camera, plane: Plane, size_wh: tuple[int, int], focal_px: float, samples: int, seed: int
+) -> dict:
     mi = mitsuba()
     width, height = size_wh
     to_world = np.eye(4)
@@ -160,7 +177,13 @@ def _sensor(camera: Camera, plane: Plane, size_wh: tuple[int, int], focal_px: fl
         "near_clip": 1.0,
         "far_clip": 5000.0,
         "to_world": mi.ScalarTransform4f(to_world),
-        "film": {"type": "hdrfilm", "width": width, "height": height, "rfilter": {"type": "gaussian"}, "pixel_format": "rgb"},
+        "film": {
+            "type": "hdrfilm",
+            "width": width,
+            "height": height,
+            "rfilter": {"type": "gaussian"},
+            "pixel_format": "rgb",
+        },
         "sampler": {"type": "multijitter", "sample_count": samples, "seed": seed},
     }
 
@@ -173,7 +196,9 @@ def lens_map(camera: Camera) -> tuple[tuple[int, int], float, np.ndarray]:
         picture its position in the ideal one, ``(H, W, 2)`` float32.
     """
     width, height = camera.size_wh
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2).astype(np.float64)
+    grid = (
+        np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2).astype(np.float64)
+    )
     focal = float(camera.K[0, 0])
     normalised = camera.undistort(grid) * focal
     half = np.abs(normalised).max(axis=0) + 2.0
@@ -191,11 +216,13 @@ def build_shapes(model: BodyModel, room: Room, infants: list[Infant], blanket: d
         "sheet": {
             "type": "rectangle",
             "to_world": transform().scale([width / 2, length / 2, 1.0]),
-            "bsdf": {"type": "diffuse", "reflectance": bitmap(room.sheet_picture)},
+            # Mitsuba counts v upwards from the bitmap's first row; unflipped, every tag would be printed mirrored
+            "bsdf": {"type": "diffuse", "reflectance": bitmap(room.sheet_picture[::-1])},
         },
         "mattress": {
             "type": "cube",
-            "to_world": transform().translate([0, 0, -5.05]) @ transform().scale([width / 2, length / 2, 5.0]),
+            "to_world": transform().translate([0, 0, -5.05])
+            @ transform().scale([width / 2, length / 2, 5.0]),
             "bsdf": {"type": "diffuse", "reflectance": {"type": "rgb", "value": [0.75, 0.75, 0.72]}},
         },
         "floor": {
@@ -222,7 +249,9 @@ def build_shapes(model: BodyModel, room: Room, infants: list[Infant], blanket: d
             vertices = shell_vertices(infant.vertices_cm, normals, shell)
             shapes[name] = mesh(name, vertices, shell.faces, cloth_bsdf(shell.picture), uv=shell.uv)
     if blanket is not None:
-        shapes["blanket"] = mesh("blanket", blanket["vertices"], blanket["faces"], cloth_bsdf(blanket["picture"]), uv=blanket["uv"])
+        shapes["blanket"] = mesh(
+            "blanket", blanket["vertices"], blanket["faces"], cloth_bsdf(blanket["picture"]), uv=blanket["uv"]
+        )
     return shapes
 
 
@@ -251,7 +280,9 @@ def render(
     scene_dict |= build_shapes(model, room, infants, blanket)
     scene = mi.load_dict(scene_dict, parallel=False)
     ideal = np.array(mi.render(scene, spp=samples, seed=seed))
-    picture = cv2.remap(ideal, to_ideal, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    picture = cv2.remap(
+        ideal, to_ideal[..., 0], to_ideal[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     visibility = [_visibility(scene, model, infant, n, plane) for n, infant in enumerate(infants)]
     return picture, visibility
 

@@ -12,7 +12,9 @@ from heightpose.geometry.sheet import SheetLayout
 _SIZE = 256
 
 
-def _colour(rng: np.random.Generator, value: tuple[float, float] = (0.35, 0.95), saturation: float = 0.7) -> np.ndarray:
+def _colour(
+    rng: np.random.Generator, value: tuple[float, float] = (0.35, 0.95), saturation: float = 0.7
+) -> np.ndarray:
     return np.array(colorsys.hsv_to_rgb(rng.random(), rng.random() * saturation, rng.uniform(*value)))
 
 
@@ -41,14 +43,23 @@ def cloth(rng: np.random.Generator, *, plain: bool = False, pale: bool = False) 
     else:
         mask = np.zeros((_SIZE, _SIZE), dtype=bool)
     image = np.where(mask[..., None], other, base)
-    weave = 1.0 + 0.06 * (rng.random((_SIZE, _SIZE, 1)) - 0.5) + 0.12 * (_noise(rng, (_SIZE, _SIZE), 9)[..., None] - 0.5)
+    weave = (
+        1.0
+        + 0.06 * (rng.random((_SIZE, _SIZE, 1)) - 0.5)
+        + 0.12 * (_noise(rng, (_SIZE, _SIZE), 9)[..., None] - 0.5)
+    )
     return np.clip(image * weave, 0.01, 0.98).astype(np.float32)
 
 
 def floor(rng: np.random.Generator) -> np.ndarray:
     """Wood boards or carpet, ``(256, 256, 3)`` float32."""
-    base = np.array(colorsys.hsv_to_rgb(rng.uniform(0.04, 0.13), rng.uniform(0.1, 0.6), rng.uniform(0.15, 0.7)))
-    grain = _noise(rng, (_SIZE, _SIZE), 60) * 0.3 + cv2.resize(rng.random((_SIZE, 6)).astype(np.float32), (_SIZE, _SIZE)) * 0.5
+    base = np.array(
+        colorsys.hsv_to_rgb(rng.uniform(0.04, 0.13), rng.uniform(0.1, 0.6), rng.uniform(0.15, 0.7))
+    )
+    grain = (
+        _noise(rng, (_SIZE, _SIZE), 60) * 0.3
+        + cv2.resize(rng.random((_SIZE, 6)).astype(np.float32), (_SIZE, _SIZE)) * 0.5
+    )
     image = base * (0.6 + grain[..., None])
     if rng.random() < 0.6:
         for k in range(0, _SIZE, _SIZE // int(rng.integers(4, 9))):
@@ -56,7 +67,12 @@ def floor(rng: np.random.Generator) -> np.ndarray:
     return np.clip(image, 0.01, 0.95).astype(np.float32)
 
 
-def sheet_picture(layout: SheetLayout | None, rng: np.random.Generator, size_cm: tuple[float, float], px_per_cm: float = 12.0) -> np.ndarray:
+def sheet_picture(
+    layout: SheetLayout | None,
+    rng: np.random.Generator,
+    size_cm: tuple[float, float],
+    px_per_cm: float = 12.0,
+) -> np.ndarray:
     """The mattress seen from above, x to the right and y up, ``(H, W, 3)`` float32 in 0..1.
 
     With a layout its tags are printed on a pale sheet, each on a white quiet zone; without one the sheet is any
@@ -76,21 +92,33 @@ def sheet_picture(layout: SheetLayout | None, rng: np.random.Generator, size_cm:
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, layout.family))
     white, black = rng.uniform(0.75, 0.92), rng.uniform(0.02, 0.08)
     for tag_id, corners_cm in layout.tags.items():
-        to_px = np.column_stack([corners_cm[:, 0] + size_cm[0] / 2, size_cm[1] / 2 - corners_cm[:, 1]]) * px_per_cm
+        to_px = (
+            np.column_stack([corners_cm[:, 0] + size_cm[0] / 2, size_cm[1] / 2 - corners_cm[:, 1]])
+            * px_per_cm
+        )
         side = 80
-        bitmap = cv2.aruco.generateImageMarker(dictionary, int(tag_id), side, borderBits=1).astype(np.float32) / 255
+        bitmap = (
+            cv2.aruco.generateImageMarker(dictionary, int(tag_id), side, borderBits=1).astype(np.float32)
+            / 255
+        )
         bitmap = np.pad(bitmap, 10, constant_values=1.0)  # one cell of quiet zone
         # to_px are continuous positions (0 = the picture's edge); pixel indices are half a pixel less
-        source = np.array([[10, 10], [10 + side, 10], [10 + side, 10 + side], [10, 10 + side]], np.float32) - 0.5
+        source = (
+            np.array([[10, 10], [10 + side, 10], [10 + side, 10 + side], [10, 10 + side]], np.float32) - 0.5
+        )
         matrix = cv2.getPerspectiveTransform(source, (to_px - 0.5).astype(np.float32))
         warped = cv2.warpPerspective(bitmap, matrix, (width, height), flags=cv2.INTER_AREA)
-        inside = cv2.warpPerspective(np.ones_like(bitmap), matrix, (width, height), flags=cv2.INTER_NEAREST) > 0.5
+        inside = (
+            cv2.warpPerspective(np.ones_like(bitmap), matrix, (width, height), flags=cv2.INTER_NEAREST) > 0.5
+        )
         image[inside] = (black + (white - black) * warped[inside])[:, None]
     return np.clip(image, 0.01, 0.98).astype(np.float32)
 
 
 #: Skin albedo, light to dark, linear RGB; a child's tone is drawn between neighbours.
-_SKIN = np.array([[0.82, 0.60, 0.50], [0.76, 0.52, 0.40], [0.62, 0.40, 0.28], [0.42, 0.25, 0.16], [0.20, 0.11, 0.07]])
+_SKIN = np.array(
+    [[0.82, 0.60, 0.50], [0.76, 0.52, 0.40], [0.62, 0.40, 0.28], [0.42, 0.25, 0.16], [0.20, 0.11, 0.07]]
+)
 _HAIR = np.array([[0.03, 0.02, 0.02], [0.10, 0.06, 0.04], [0.28, 0.17, 0.08], [0.55, 0.40, 0.20]])
 
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Keeper(Callback):
-    """``last.ckpt`` after every epoch and when a run is interrupted; ``best.safetensors`` at every best validation.
+    """``last.ckpt`` with every validation and at an interrupt; ``best.safetensors`` at every best validation.
 
     Args:
         folder: the run's.
@@ -39,7 +39,9 @@ class Keeper(Callback):
         module = cast(TrainingModule, pl_module)
         if trainer.sanity_checking or module.score is None:
             return
-        if self.best_score is not None and module.score < self.best_score:  # of equals the later, better trained one
+        if (
+            self.best_score is not None and module.score < self.best_score
+        ):  # of equals the later, better trained one
             return
         self.best_score = module.score
         assert module.val_metrics is not None
@@ -50,7 +52,11 @@ class Keeper(Callback):
             save_weights(self.folder / BEST, state, meta)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        save_last(trainer, self.folder)
+        # Not after every epoch where validations are rare: epochs may be as short as one step.
+        epoch = trainer.current_epoch + 1
+        due = epoch % max(1, trainer.check_val_every_n_epoch or 1) == 0
+        if due or trainer.should_stop or epoch == trainer.max_epochs:
+            save_last(trainer, self.folder)
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
@@ -88,8 +94,12 @@ class Journal(Callback):
         module = cast(TrainingModule, pl_module)
         module.epoch_loss, module.images_seen, self._clock = [], 0, module.elapsed_s
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
-        self._trained = cast(TrainingModule, pl_module).elapsed_s  # validation does not count as training speed
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any
+    ) -> None:
+        self._trained = cast(
+            TrainingModule, pl_module
+        ).elapsed_s  # validation does not count as training speed
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         module = cast(TrainingModule, pl_module)
@@ -122,7 +132,8 @@ class Journal(Callback):
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
-        rows.append(row)
+        # A run that was killed is resumed from before its last rows.
+        rows = [r for r in rows if int(r["epoch"]) < row["epoch"]] + [row]
         columns = list(dict.fromkeys(key for r in rows for key in r))
         with atomic_path(path) as tmp, tmp.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")

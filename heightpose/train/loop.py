@@ -11,13 +11,15 @@ from typing import Any
 
 import cv2
 import lightning
+import numpy as np
 import torch
 import yaml
 
 from heightpose import __version__
 from heightpose.config import TrainConfig
 from heightpose.data.batches import Batches
-from heightpose.data.coco import Dataset, Item
+from heightpose.data.coco import Dataset
+from heightpose.data.items import Item
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError
 from heightpose.models.checkpoint import export_onnx, load_weights, save_weights
@@ -27,6 +29,9 @@ from heightpose.train.module import TrainingModule
 from heightpose.train.tasks import Task, make_task
 
 log = logging.getLogger(__name__)
+
+#: Training samples that the best weights are judged on at the end.
+_OVERFIT_SAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,9 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, overfit_one_b
     if resume and not last.is_file():
         raise ConfigError("there is no run to resume", where=last, hint="Leave --resume out to start one")
     if not resume and last.is_file():
-        raise ConfigError("the folder already holds a run", where=out, hint="Add --resume or choose another --out")
+        raise ConfigError(
+            "the folder already holds a run", where=out, hint="Add --resume or choose another --out"
+        )
     make_folder(out)
     if not resume:
         for name in (PROGRESS, LOG):  # of a run that died before its first checkpoint
@@ -74,18 +81,22 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, overfit_one_b
     trainer = _trainer(config, out, precision, trainer_keeper)
     shard = lambda: (trainer.global_rank, trainer.world_size)  # noqa: E731
     training.shard = validation.shard = shard
+    training.epoch_of = lambda: trainer.current_epoch
     module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
     log.info(
         "training %s on %s, %s, %d samples, validating on %d", task.kind, _device(trainer), precision,
         len(training.samples), len(validation.samples),
     )  # fmt: skip
     _fit(trainer, module, training, validation, last if resume else None)
-    return _finish(out, task, module, trainer, trainer_keeper, about | {"precision": precision})
+    about |= {"precision": precision}
+    return _finish(out, task, module, trainer, trainer_keeper, about, training)
 
 
 def for_one_batch(config: TrainConfig) -> TrainConfig:
     """The configuration that learns one batch by heart: nothing varied, nothing decayed, a quick average."""
-    optim = replace(config.optim, weight_decay=0.0, warmup_steps=min(10, config.optim.warmup_steps), ema_decay=0.9)
+    optim = replace(
+        config.optim, weight_decay=0.0, warmup_steps=min(10, config.optim.warmup_steps), ema_decay=0.9
+    )
     optim = replace(optim, val_every_epochs=max(1, min(25, optim.epochs)))
     return replace(
         config,
@@ -96,7 +107,7 @@ def for_one_batch(config: TrainConfig) -> TrainConfig:
 
 
 def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batches, Batches, dict[str, Any]]:
-    """Training and validation batches (``same``: both of the training samples), and a description of the data.
+    """Training and validation batches (``same``: both of the training samples), and what data they are of.
 
     Raises:
         ConfigError: no data set is named, or a split is empty.
@@ -122,14 +133,21 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
                 hint="Give every image of annotations.json a split: train, val or test",
             )  # fmt: skip
         batches.append(
-            Batches(samples, task.collate, min(optim.batch_size, len(samples)), shuffle=training, seed=seed, workers=workers)
+            Batches(
+                samples,
+                task.collate,
+                min(optim.batch_size, len(samples)),
+                shuffle=training,
+                seed=seed,
+                workers=workers,
+            )
         )
         about[split] = {"pictures": len(cache), "samples": len(samples)}
     return batches[0], batches[1], {"data": about, "version": __version__}
 
 
 def resolve_precision(precision: str, accelerator: str = "auto") -> str:
-    """"auto" becomes bf16-mixed only where it is fast: a GPU that has it, or a processor with AMX or AVX512-BF16."""
+    """Turn "auto" into bf16-mixed where that is fast: GPUs that have it, AMX and AVX512-BF16 processors."""
     if precision != "auto":
         return precision
     if accelerator != "cpu" and torch.cuda.is_available():
@@ -171,7 +189,11 @@ def _trainer(config: TrainConfig, out: Path, precision: str, keeper: Keeper) -> 
 
 
 def _fit(
-    trainer: lightning.Trainer, module: TrainingModule, training: Batches, validation: Batches, last: Path | None
+    trainer: lightning.Trainer,
+    module: TrainingModule,
+    training: Batches,
+    validation: Batches,
+    last: Path | None,
 ) -> None:
     with warnings.catch_warnings():
         # Advice on Lightning's own loaders and on resuming inside an epoch, neither of which applies here.
@@ -189,7 +211,13 @@ def _fit(
 
 
 def _finish(
-    out: Path, task: Task, module: TrainingModule, trainer: lightning.Trainer, keeper: Keeper, about: dict[str, Any]
+    out: Path,
+    task: Task,
+    module: TrainingModule,
+    trainer: lightning.Trainer,
+    keeper: Keeper,
+    about: dict[str, Any],
+    training: Batches,
 ) -> Run:
     """The best weights under their final name, in both forms, and the run's numbers."""
     weights, onnx = out / f"{task.kind}.safetensors", out / f"{task.kind}.onnx"
@@ -205,10 +233,32 @@ def _finish(
     }
     if trainer.is_global_zero:
         model, meta = load_weights(out / BEST)
+        metrics["on train"] = on_train(model, task, training)
+        metrics["overfit"] = _difference(metrics["on train"], keeper.best, "Mean@0.1")
         save_weights(weights, model.state_dict(), meta)
         export_onnx(model, onnx, meta)
         write_json(out / "metrics.json", json.loads(json.dumps(metrics)))
     return Run(out, weights, onnx, metrics)
+
+
+@torch.no_grad()
+def on_train(model: torch.nn.Module, task: Task, training: Batches) -> dict[str, Any]:
+    """Validation's figures on what the weights learned from: evenly spread training samples, not varied."""
+    pictures = training.samples.pictures  # type: ignore[attr-defined]
+    samples = task.samples(pictures, None)
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(_OVERFIT_SAMPLES, len(samples))).astype(int))
+    rng, results = np.random.default_rng(0), []
+    for start in range(0, len(chosen), training.batch_size):
+        part = [samples.sample(int(i), rng) for i in chosen[start : start + training.batch_size]]
+        batch = task.collate(part)  # type: ignore[arg-type]
+        results += task.validate(model(batch["image"].float()), batch)
+    return task.metrics(results)
+
+
+def _difference(train: dict[str, Any], val: dict[str, Any] | None, name: str) -> float | None:
+    """Overfit: the figure on train minus that on validation; None where one of them is missing."""
+    a, b = train.get(name), (val or {}).get(name)
+    return None if a is None or b is None else a - b
 
 
 def _device(trainer: lightning.Trainer) -> str:

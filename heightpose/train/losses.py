@@ -12,8 +12,9 @@ from torch.nn import functional as F
 def heatmap_loss(pred: Tensor, target: Tensor, weights: Tensor, sigma: float) -> Tensor:
     """Weighted squared error of heatmaps, in units of an empty answer.
 
-    Per map the squared error is summed and divided by the energy of its Gaussian, ``pi * sigma^2``: 1 means "as good as
-    predicting nothing", whatever the resolution, so learning rates and loss weights carry over between sizes.
+    Per map the squared error is summed and divided by the energy of its Gaussian, ``pi * sigma^2``: 1 means
+    "as good as predicting nothing", whatever the resolution, so learning rates and loss weights carry over
+    between sizes.
 
     Args:
         pred, target: ``(N, K, h, w)``.
@@ -28,7 +29,7 @@ def heatmap_loss(pred: Tensor, target: Tensor, weights: Tensor, sigma: float) ->
 
 
 def centre_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Penalty-reduced focal loss of a centre map (Zhou et al., "Objects as Points", 2019, eq. 1; alpha 2, beta 4).
+    """Penalty-reduced focal loss (Zhou et al., "Objects as Points", 2019, eq. 1, alpha 2, beta 4).
 
     Args:
         logits: ``(N, h, w)`` before the sigmoid.
@@ -49,7 +50,7 @@ def centre_loss(logits: Tensor, target: Tensor) -> Tensor:
 def detection_loss(
     raw: Tensor, centre: Tensor, regression: Tensor, weight: Tensor, box: float, angle: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of the detector's raw map; targets as :func:`heightpose.codec.detection.encode_targets` makes them.
+    """Loss of the detector's raw map; :func:`heightpose.codec.detection.encode_targets` makes the targets.
 
     Args:
         raw: ``(N, 7, h, w)``, channel 0 logits, 1..4 before the softplus.
@@ -61,7 +62,9 @@ def detection_loss(
     """
     raw = raw.float()
     total_weight = weight.sum().clamp_min(1e-6)
-    sides = F.smooth_l1_loss(F.softplus(raw[:, 1:5]), regression[:, :4], beta=0.1, reduction="none").mean(dim=1)
+    sides = F.smooth_l1_loss(F.softplus(raw[:, 1:5]), regression[:, :4], beta=0.1, reduction="none").mean(
+        dim=1
+    )
     turn = (raw[:, 5:7] - regression[:, 4:6]).abs().mean(dim=1)
     parts = {
         "centre": centre_loss(raw[:, 0], centre),

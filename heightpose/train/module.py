@@ -114,7 +114,9 @@ class TrainingModule(lightning.LightningModule):
         # A young average follows quickly: it would otherwise remember the random start for hundreds of steps.
         decay = min(self.config.optim.ema_decay, (1.0 + self.global_step) / (10.0 + self.global_step))
         averages, values = [], []
-        for average, value in zip(self.ema.state_dict().values(), self.net.state_dict().values(), strict=True):
+        for average, value in zip(
+            self.ema.state_dict().values(), self.net.state_dict().values(), strict=True
+        ):
             if average.is_floating_point():
                 averages.append(average)
                 values.append(value)

@@ -38,7 +38,7 @@ Batch = dict[str, Any]
 
 
 class PoseTask:
-    """Joints from head-up crops. Validation crops the true boxes: the detector plays no part in these numbers."""
+    """Joints from head-up crops. Validation crops the true boxes: the detector plays no part in it."""
 
     kind = "pose"
 
@@ -95,7 +95,10 @@ class PoseTask:
             (crop.to_frame(pred), crop.to_frame(truth), seen)
             for crop, pred, truth, seen in zip(
                 (CropTransform(m, self.codec.input_wh) for m in batch["matrices"]),
-                kpts_crop, batch["kpts_crop"], batch["visibility"], strict=True,
+                kpts_crop,
+                batch["kpts_crop"],
+                batch["visibility"],
+                strict=True,
             )
         ]
 
@@ -166,7 +169,7 @@ class DetectorTask:
         return total
 
     def validate(self, raw: Tensor, batch: Batch) -> list[Any]:
-        """Per picture: IoU and head-direction error of the best detection of each infant, and how many too many."""
+        """Per picture: IoU and direction error of each infant's best detection, and how many were found."""
         maps = DetectorNet.activate(raw.float()).cpu().numpy()
         results = []
         for one, boxes, angles in zip(maps, batch["boxes"], batch["angles"], strict=True):

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
+import shutil
+from pathlib import Path
 
-import makers
+import drawn
 import numpy as np
 import pytest
 
-from heightpose.data.coco import Dataset, head_angle_deg
+from heightpose.data.coco import Dataset
+from heightpose.data.items import head_angle_deg
 from heightpose.data.pictures import Pictures
 from heightpose.errors import FileFormatError, HeightposeError
 from heightpose.skeleton import INFANT
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "set"
+    drawn.nursery(path)
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path):
-    makers.nursery(tmp_path / "set")
-    return tmp_path / "set"
+def folder(made, tmp_path):
+    """A copy to spoil."""
+    return Path(shutil.copytree(made, tmp_path / "set"))
 
 
 def test_reads_pictures_infants_and_empty_cots(folder):
@@ -43,7 +53,7 @@ def test_joints_are_matched_by_name_and_missing_ones_are_not_labelled(folder):
             a["out_of_frame"] = [n == "crown" for n in names]
 
     before = Dataset.load(folder).items[0].people[0]
-    makers.rewrite(folder, change)
+    drawn.rewrite(folder, change)
     person = Dataset.load(folder).items[0].people[0]
     toe = INFANT.index("left_toe")
     assert person.visibility[toe] == 0
@@ -86,35 +96,60 @@ def _missing(doc):
     doc["images"][2]["file_name"] = "images/gone.png"
 
 
+def _strata(doc):
+    doc["annotations"][2]["strata"] = "extended"
+
+
+def _number(doc):
+    doc["annotations"][2]["id"] = "two"
+
+
+def _out_of_frame(doc):
+    doc["annotations"][2]["out_of_frame"].pop()
+
+
+def _size(doc):
+    doc["images"][2]["height"] = 0
+
+
+def _count(doc):
+    doc["images"][2]["infants_in_view"] = "one"
+
+
 def _split(doc):
     doc["images"][2]["split"] = "training"
 
 
 BAD_ENTRIES = [
-    (_nan, ["crown", "keypoints"]),
-    (_short, ["keypoints", "63"]),
+    (_nan, ["field keypoints", "crown", "nan"]),
+    (_short, ["field keypoints", "expected 63 numbers, got 62"]),
     (_visibility, ["keypoints", "0, 1 or 2"]),
-    (_box, ["bbox"]),
+    (_box, ["field bbox"]),
+    (_strata, ["field strata", "extended"]),
+    (_number, ["field id", "two"]),
+    (_out_of_frame, ["field out_of_frame", "expected 21 numbers, got 20"]),
+    (_size, ["fields width, height", "got 160x0"]),
+    (_count, ["field infants_in_view", "one"]),
     (_missing, ["images/gone.png", "missing"]),
-    (_split, ["split", "training"]),
+    (_split, ["field split", "training"]),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "words"), BAD_ENTRIES, ids=lambda v: getattr(v, "__name__", ""))
 def test_a_bad_entry_is_named(folder, spoil, words):
-    makers.rewrite(folder, spoil)
+    drawn.rewrite(folder, spoil)
     with pytest.raises(FileFormatError) as raised:
         Dataset.load(folder)
     message = str(raised.value)
     assert "annotations.json" in message
-    assert " 2" in message  # which image or annotation
+    assert "image 2" in message  # annotations name theirs too
     for word in words:
         assert word in message
 
 
 @pytest.mark.parametrize("spoil", [s for s, _ in BAD_ENTRIES], ids=lambda s: s.__name__)
 def test_skip_bad_drops_the_whole_picture_so_that_it_never_passes_for_an_empty_cot(folder, spoil, caplog):
-    makers.rewrite(folder, spoil)
+    drawn.rewrite(folder, spoil)
     data = Dataset.load(folder, skip_bad=True)
     assert [i.id for i in data.items] == [0, 1, 3, 4, 5, 6, 7, 8, 9]
     assert len(data.skipped) == 1
@@ -128,15 +163,50 @@ def test_skip_bad_drops_the_whole_picture_so_that_it_never_passes_for_an_empty_c
         (lambda d: d["heightpose"].update(schema=2), "heightpose.schema"),
         (lambda d: d.pop("annotations"), "annotations"),
         (lambda d: d["categories"][0]["keypoints"].__setitem__(0, "right_ancle"), "right_ankle"),
-        (lambda d: d["images"][1].update(id=0), "ids"),
+        (lambda d: d["images"][1].update(id=0), "images, field id: ids repeat.*2 with the id 0"),
+        (lambda d: d["annotations"][1].update(id=3), "annotations, field id: ids repeat.*2 with the id 3"),
         (lambda d: d["annotations"][7].update(child="child-0"), "child-0.*two splits.*train and val"),
     ],
-    ids=["schema", "list", "joint", "ids", "child"],
+    ids=["schema", "list", "joint", "image ids", "annotation ids", "child"],
 )
 def test_what_is_wrong_with_the_file_as_a_whole_is_never_skipped(folder, spoil, word, skip_bad):
-    makers.rewrite(folder, spoil)
+    drawn.rewrite(folder, spoil)
     with pytest.raises(FileFormatError, match=word):
         Dataset.load(folder, skip_bad=skip_bad)
+
+
+def test_an_annotation_of_no_picture_is_named_or_skipped(folder):
+    drawn.rewrite(folder, lambda d: d["annotations"].append(d["annotations"][0] | {"id": 50, "image_id": 99}))
+    with pytest.raises(FileFormatError, match=r"annotations\.json: annotation 50, field image_id.*99"):
+        Dataset.load(folder)
+    data = Dataset.load(folder, skip_bad=True)
+    assert len(data.items) == 10
+    assert len(data.skipped) == 1
+
+
+@pytest.mark.parametrize("entry", [None, 7, "text", [], {}])
+def test_entries_that_are_no_objects_are_refused_not_stumbled_over(folder, entry):
+    for part in ("images", "annotations"):
+        before = (folder / "annotations.json").read_text()
+        drawn.rewrite(folder, lambda d, part=part: d[part].append(entry))
+        with pytest.raises(FileFormatError, match=r"annotations\.json: (image|annotation) "):
+            Dataset.load(folder)
+        assert len(Dataset.load(folder, skip_bad=True).items) == 10
+        (folder / "annotations.json").write_text(before)
+
+
+def test_an_interrupted_save_leaves_the_old_file(folder, monkeypatch):
+    data = Dataset.load(folder)
+    before = (folder / "annotations.json").read_bytes()
+
+    def broken(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", broken)
+    with pytest.raises(KeyboardInterrupt):
+        data.save(folder)
+    assert (folder / "annotations.json").read_bytes() == before
+    assert [p.name for p in folder.iterdir() if p.is_file()] == ["annotations.json"]
 
 
 def test_no_data_set_and_no_json(tmp_path):
@@ -155,7 +225,7 @@ def test_a_truncated_picture_is_named_or_skipped(folder, suffix):
     image = cv2.imread(str(folder / "images/000001.png"))
     cv2.imwrite(str(path), image)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    makers.rewrite(folder, lambda d: d["images"][1].update(file_name=f"images/000001.{suffix}"))
+    drawn.rewrite(folder, lambda d: d["images"][1].update(file_name=f"images/000001.{suffix}"))
     data = Dataset.load(folder)  # not decoded yet
     with pytest.raises(FileFormatError, match=rf"000001\.{suffix}.*truncated"):
         Pictures(data.items)
@@ -164,7 +234,7 @@ def test_a_truncated_picture_is_named_or_skipped(folder, suffix):
 
 
 def test_a_picture_of_another_size_than_its_labels_is_refused(folder):
-    makers.rewrite(folder, lambda d: d["images"][0].update(width=161))
+    drawn.rewrite(folder, lambda d: d["images"][0].update(width=161))
     with pytest.raises(FileFormatError, match=r"000000\.png.*161x120.*160x120"):
         Pictures(Dataset.load(folder).items)
 
@@ -178,7 +248,7 @@ def test_pictures_beyond_the_memory_budget_are_the_same_pictures(folder):
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 180.0, -135.0])
 def test_head_direction_from_pelvis_to_crown_or_its_stand_ins(angle):
-    kpts = makers.infant_kpts((80, 60), 90, angle)
+    kpts = drawn.infant_kpts((80, 60), 90, angle)
     labelled = np.ones(len(INFANT), dtype=bool)
     for drop in ([], ["crown"], ["crown", "head_top", "upper_neck"], ["pelvis"]):
         labelled[INFANT.indices(*drop)] = False

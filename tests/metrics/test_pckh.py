@@ -101,8 +101,8 @@ def test_torso_pck_judges_only_people_with_a_torso():
     truth, labelled = people(2), np.ones((2, K), dtype=bool)
     labelled[1, INFANT.index("right_hip")] = False
     torso = np.linalg.norm(truth[0, INFANT.index("left_shoulder")] - truth[0, INFANT.index("right_hip")])
-    assert pck_torso(truth + [0.199 * torso, 0], truth, labelled).mean() == 100.0
-    assert pck_torso(truth + [0.201 * torso, 0], truth, labelled).mean() == 0.0
+    assert pck_torso(truth + np.array([0.199 * torso, 0]), truth, labelled).mean() == 100.0
+    assert pck_torso(truth + np.array([0.201 * torso, 0]), truth, labelled).mean() == 0.0
     assert pck_torso(truth, truth, labelled).counts.max() == 1
 
 

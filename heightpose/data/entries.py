@@ -1,0 +1,139 @@
+"""Entries of a COCO file turned into checked values; every error names the file, the entry and the field."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heightpose.data.items import Item, Person
+from heightpose.errors import FileFormatError
+from heightpose.skeleton import Skeleton
+
+SPLITS = ("train", "val", "test")
+
+
+def joint_order(path: Path, document: dict[str, Any], skeleton: Skeleton) -> np.ndarray:
+    """``(K_file,)``: index in the skeleton of each of the file's joints."""
+    where = f"{path}: categories[0].keypoints"
+    try:
+        names = [str(name) for name in document["categories"][0]["keypoints"]]
+    except (IndexError, KeyError, TypeError) as error:
+        raise FileFormatError(
+            "the joints' names are missing", where=where, expected="a list of names"
+        ) from error
+    for name in names:
+        if name not in skeleton.names:
+            close = difflib.get_close_matches(name, skeleton.names, 1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Joints are {', '.join(skeleton.names)}"
+            raise FileFormatError("unknown joint", where=where, got=repr(name), hint=hint)
+    if len(set(names)) != len(names):
+        raise FileFormatError("joint names repeat", where=where, got=names)
+    return skeleton.indices(*names)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Turns entries into checked values; every error names the file, the entry and the field."""
+
+    path: Path
+    order: np.ndarray
+    skeleton: Skeleton
+
+    def person(self, entry: Any, images: set[int]) -> Person:
+        """An annotation; ``images`` are the ids there are."""
+        where = f"{self.path}: annotation {entry.get('id', '?') if isinstance(entry, dict) else entry!r}"
+        if not isinstance(entry, dict):
+            raise FileFormatError("not an annotation", where=where, expected="an object", got=repr(entry))
+        image_id, number = entry.get("image_id"), entry.get("id", 0)
+        if not isinstance(image_id, int) or image_id not in images:
+            raise FileFormatError("belongs to no image", where=f"{where}, field image_id", got=repr(image_id))
+        where += f" (image {image_id})"
+        if not isinstance(number, int):
+            raise FileFormatError(
+                "not an id", where=f"{where}, field id", expected="an integer", got=repr(number)
+            )
+        count = len(self.order)
+        flat = _numbers(entry.get("keypoints"), 3 * count, f"{where}, field keypoints", self._joint_name)
+        table = flat.reshape(count, 3)
+        if not np.isin(table[:, 2], (0, 1, 2)).all():
+            raise FileFormatError(
+                "impossible visibility", where=f"{where}, field keypoints", expected="0, 1 or 2",
+                got=table[~np.isin(table[:, 2], (0, 1, 2)), 2].tolist(),
+            )  # fmt: skip
+        size = len(self.skeleton)
+        kpts, seen, outside = np.zeros((size, 2)), np.zeros(size, dtype=np.int8), np.zeros(size, dtype=bool)
+        labelled = table[:, 2] > 0
+        kpts[self.order[labelled]] = table[labelled, :2]
+        seen[self.order] = table[:, 2].astype(np.int8)
+        if entry.get("out_of_frame") is not None:
+            flags = _numbers(entry["out_of_frame"], count, f"{where}, field out_of_frame", self._joint_name)
+            outside[self.order] = flags != 0
+        x, y, w, h = _numbers(entry.get("bbox"), 4, f"{where}, field bbox")
+        if w <= 0 or h <= 0:
+            raise FileFormatError("an empty box", where=f"{where}, field bbox", got=entry["bbox"])
+        child = entry.get("child")
+        strata = entry.get("strata", {})
+        if not isinstance(strata, dict):
+            raise FileFormatError(
+                "not strata", where=f"{where}, field strata", expected="name: value", got=repr(strata)
+            )
+        return Person(
+            kpts, seen, outside, np.array([x, y, x + w, y + h]),
+            None if child is None else str(child), dict(strata), number,
+        )  # fmt: skip
+
+    def _joint_name(self, index: int) -> str:
+        per_joint = index // 3
+        return self.skeleton.names[self.order[per_joint]] if per_joint < len(self.order) else ""
+
+    def item(self, entry: Any, people: dict[int, list[Person]]) -> Item:
+        """An image with the ``people`` annotated in it, by image id."""
+        where = f"{self.path}: image {entry.get('id', '?') if isinstance(entry, dict) else entry!r}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
+            raise FileFormatError("an image without an id", where=where, expected="an integer id")
+        name, video, frame = entry.get("file_name"), entry.get("video"), entry.get("frame")
+        if (name is None) == (video is None) or (video is not None and not isinstance(frame, int)):
+            raise FileFormatError("names no picture", where=where, expected="file_name, or video with frame")
+        picture = self.path.parent / str(name if video is None else video)
+        if not picture.is_file():
+            raise FileFormatError(
+                "the picture is missing", where=f"{where}, {picture}", hint="Copy the data set again"
+            )
+        width, height = _numbers(
+            [entry.get("width"), entry.get("height")], 2, f"{where}, fields width, height"
+        )
+        if width < 1 or height < 1:
+            raise FileFormatError(
+                "an empty picture", where=f"{where}, fields width, height", got=f"{width:g}x{height:g}"
+            )
+        infants = entry.get("infants_in_view")
+        if infants is not None and not (isinstance(infants, int) and infants >= 0):
+            raise FileFormatError("not a count", where=f"{where}, field infants_in_view", got=repr(infants))
+        split = entry.get("split")
+        if split is not None and split not in SPLITS:
+            raise FileFormatError(
+                "unknown split", where=f"{where}, field split", expected=SPLITS, got=repr(split)
+            )
+        return Item(
+            entry["id"], picture, None if video is None else frame, (int(width), int(height)), split,
+            tuple(people.get(entry["id"], ())), infants,
+        )  # fmt: skip
+
+
+def _numbers(
+    value: Any, count: int, where: str, name_of: Callable[[int], str] = lambda index: ""
+) -> np.ndarray:
+    """``count`` finite numbers, or an error that says which one is not."""
+    if not isinstance(value, list) or len(value) != count:
+        got = f"{len(value)} numbers" if isinstance(value, list) else type(value).__name__
+        raise FileFormatError("wrong number of values", where=where, expected=f"{count} numbers", got=got)
+    for i, number in enumerate(value):
+        if not isinstance(number, (int, float)) or not np.isfinite(number):
+            joint = f" ({name_of(i)})" if name_of(i) else ""
+            raise FileFormatError("not a finite number", where=f"{where}[{i}]{joint}", got=repr(number))
+    return np.array(value, dtype=np.float64)

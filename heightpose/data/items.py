@@ -1,0 +1,89 @@
+"""Labelled pictures as values: infants, the picture they lie in, and which way their heads point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from heightpose.skeleton import INFANT, Skeleton
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One labelled infant.
+
+    Attributes:
+        kpts_frame: ``(K, 2)`` px; 0 where a joint is not labelled.
+        visibility: ``(K,)`` int: 2 seen, 1 labelled but hidden, 0 not labelled.
+        out_of_frame: ``(K,)`` bool.
+        bbox_xyxy: ``(4,)`` px.
+        child: whom the picture shows; None where the set does not say.
+    """
+
+    kpts_frame: np.ndarray
+    visibility: np.ndarray
+    out_of_frame: np.ndarray
+    bbox_xyxy: np.ndarray
+    child: str | None = None
+    strata: dict[str, str] = field(default_factory=dict)
+    id: int = 0
+
+    @property
+    def usable(self) -> np.ndarray:
+        """``(K,)`` bool: labelled and inside the frame."""
+        return (self.visibility > 0) & ~self.out_of_frame
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One picture or video frame with the infants labelled in it; none of them means an empty cot.
+
+    Attributes:
+        path: the picture, or the video when ``frame`` is not None.
+        name: what the file calls it, for messages.
+        infants_in_view: how many infants there are, labelled or not; None where the set does not say.
+    """
+
+    id: int
+    path: Path
+    frame: int | None
+    size_wh: tuple[int, int]
+    split: str | None
+    people: tuple[Person, ...]
+    infants_in_view: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame}"
+
+
+def head_angle_deg(kpts: np.ndarray, labelled: np.ndarray, skeleton: Skeleton = INFANT) -> float | None:
+    """Image direction from pelvis to crown: 0 up, positive clockwise, in (-180, 180].
+
+    Where one of the two is not labelled its nearest stand-in is used (head top, neck, thorax, mid-shoulders;
+    mid-hips, thorax); None when not even those say which way the body lies.
+
+    Args:
+        kpts: ``(K, 2)`` px of any space.
+        labelled: ``(K,)`` bool.
+    """
+    kpts, labelled = np.asarray(kpts, dtype=np.float64), np.asarray(labelled, dtype=bool)
+
+    def first(choices: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], np.ndarray] | None:
+        for names in choices:
+            if all(n in skeleton.names for n in names) and labelled[skeleton.indices(*names)].all():
+                return names, kpts[skeleton.indices(*names)].mean(axis=0)
+        return None
+
+    shoulders, hips = ("left_shoulder", "right_shoulder"), ("left_hip", "right_hip")
+    top = first((("crown",), ("head_top",), ("upper_neck",), ("thorax",), shoulders))
+    bottom = first((("pelvis",), hips, ("thorax",), shoulders))
+    if top is None or bottom is None or top[0] == bottom[0]:
+        return None
+    dx, dy = top[1] - bottom[1]
+    if np.hypot(dx, dy) < 1e-6:
+        return None
+    angle = float(np.rad2deg(np.arctan2(dx, -dy)))
+    return 180.0 if angle == -180.0 else angle

@@ -1,0 +1,116 @@
+"""The nursery, really rendered at a tiny size: bodies, postures, truth and the sheet all agree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("anny")
+pytest.importorskip("mitsuba")
+
+from heightpose.errors import ConfigError
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.lift import group_lengths
+from heightpose.geometry.plane import Plane, plane_from_tags
+from heightpose.geometry.sheet import SheetLayout, detect_tags, shipped_sheet
+from heightpose.metrics.who import median_and_spread
+from heightpose.skeleton import INFANT
+from heightpose.synth import posture
+from heightpose.synth.generate import Nursery, Recipe, draw_leg_kinds, generate
+from heightpose.synth.scenario import MATTRESS_CM, Options
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Nursery:
+    options = replace(Options().easy(), size_wh=(640, 360), samples=2, infrared=0.0)
+    return Nursery(
+        Recipe(seed=3, kind="clips", options=options, frames=1, sheet=str(shipped_sheet())), threads=2
+    )
+
+
+def test_a_child_has_the_who_length_it_was_drawn_with(nursery: Nursery) -> None:
+    lengths = []
+    for seed in range(12):
+        child = nursery.model.sample_child(seed, sex="female", age_months=6.0)
+        assert nursery.model.crown_heel_length_cm(child) == pytest.approx(child.length_cm, abs=1e-6)
+        lengths.append(child.length_cm)
+    median, spread = median_and_spread("female", 6.0)
+    assert abs(np.mean(lengths) - median) < 3 * median * spread / np.sqrt(12)
+    assert len({round(v, 3) for v in lengths}) == 12
+
+
+def test_longer_shanks_make_a_longer_child_and_nothing_else(nursery: Nursery) -> None:
+    child = nursery.model.sample_child(1, age_months=8.0)
+    longer = replace(child, local_changes=child.local_changes | {"lowerlegs-height-incr": 0.6})
+    grown = nursery.model.crown_heel_length_cm(longer) - nursery.model.crown_heel_length_cm(child)
+    before, after = (group_lengths(nursery.model.pose(c).joints_cm) for c in (child, longer))
+    assert after[2] - before[2] == pytest.approx(grown, abs=0.05)
+    assert after[[0, 1, 3]] == pytest.approx(before[[0, 1, 3]], abs=0.05)
+
+
+@pytest.mark.parametrize("legs", ["extended", "tucked"])
+def test_legs_are_what_was_asked_for_and_heels_rest_on_the_mattress(nursery: Nursery, legs: str) -> None:
+    rng = np.random.default_rng(5)
+    child = nursery.model.sample_child(2)
+    rest = nursery.model.pose(child).joints_cm
+    extended = []
+    for _ in range(6):
+        motion = posture.draw_motion(rng, 1, 5.0, posture="back", leg_kinds=draw_leg_kinds(legs, rng))
+        root = posture.root_rotation(motion, 0)
+        body = nursery.model.pose(child, posture.bone_rotations(motion, 0, rest, root))
+        extended.append(posture.legs_extended(body.joints_cm))
+        # posing turns bones, it does not stretch them
+        assert group_lengths(body.joints_cm)[1:] == pytest.approx(group_lengths(rest)[1:], rel=1e-3)
+    assert np.mean(extended) > 0.6 if legs == "extended" else np.mean(extended) < 0.4
+
+
+def test_a_rendered_frame_agrees_with_its_truth(nursery: Nursery) -> None:
+    image, record = next(nursery.item(0))
+    camera = Camera.from_dict(record["camera"])
+    truth = Plane(R=np.array(record["plane"]["R"]), t_cm=np.array(record["plane"]["t_cm"]))
+    layout = SheetLayout.load(shipped_sheet())
+    seen = detect_tags(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), layout)
+    assert len(seen.ids) >= 8
+    plane = plane_from_tags([seen], camera, layout)
+    assert plane.height_cm == pytest.approx(truth.height_cm, rel=0.005)
+    infant = record["infants"][0]
+    joints = np.array(infant["joints_cm"])
+    kpts = np.array(infant["keypoints"])
+    assert np.abs(truth.to_frame(camera, joints) - kpts[:, :2]).max() < 0.02
+    assert np.abs(plane.to_mattress(camera, kpts[:, :2], joints[:, 2]) - joints).max() < 0.3
+    assert (np.abs(joints[:, :2]) < np.array(MATTRESS_CM) / 2).all()
+    assert (joints[:, 2] > 0).all()
+    crown = INFANT.index("crown")
+    assert kpts[crown, 2] == 2, "on the back, uncovered: the crown is seen"
+
+
+def test_a_blanket_hides_the_legs_and_the_renderer_says_so() -> None:
+    options = replace(Options().easy(), size_wh=(160, 120), samples=1, blanket=1.0)
+    covered = Nursery(Recipe(seed=4, kind="stills", options=options, sheet=str(shipped_sheet())), threads=2)
+    _, record = next(covered.item(1))
+    assert record["strata"]["occlusion"] == "blanket"
+    visible = np.array(record["infants"][0]["keypoints"])[:, 2]
+    assert (visible[INFANT.indices("left_ankle", "right_ankle", "left_heel", "right_heel")] == 1).all()
+    assert visible[INFANT.index("crown")] == 2
+
+
+def test_a_run_resumes_without_rendering_twice_and_refuses_another_recipe(tmp_path) -> None:
+    options = replace(Options(), size_wh=(96, 72), samples=1)
+    recipe = Recipe(seed=6, kind="clips", options=options, frames=2, split="test", sheet=str(shipped_sheet()))
+    generate(recipe, tmp_path, 1, jobs=1)
+    first = (tmp_path / "items" / "000000.json").stat().st_mtime_ns
+    generate(recipe, tmp_path, 2, jobs=1)
+    assert (tmp_path / "items" / "000000.json").stat().st_mtime_ns == first
+    clips = json.loads((tmp_path / "clips.json").read_text())
+    assert [c["id"] for c in clips] == ["000000", "000001"]
+    assert all(40 < c["length_cm"] < 100 and (tmp_path / c["video"]).stat().st_size > 0 for c in clips)
+    coco = json.loads((tmp_path / "annotations.json").read_text())
+    assert len(coco["images"]) == 4
+    assert (tmp_path / "testset.yaml").exists()
+    assert cv2.imread(str(tmp_path / "contact_sheet.png")) is not None
+    with pytest.raises(ConfigError, match="another recipe"):
+        generate(replace(recipe, seed=7), tmp_path, 2, jobs=1)

@@ -1,0 +1,88 @@
+"""The losses: their units, what they ignore, and that their minimum is the truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from heightpose.codec.detection import encode_targets
+from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.train.losses import centre_loss, detection_loss, heatmap_loss
+
+
+@pytest.mark.parametrize("codec", [HeatmapCodec(), HeatmapCodec((128, 128), (32, 32), 1.5)])
+def test_an_empty_answer_costs_one_whatever_the_resolution(codec):
+    middle = np.full((2, 3, 2), codec.input_wh[0] / 2.0)
+    target = torch.from_numpy(codec.encode(middle, np.ones((2, 3), bool))[0])
+    weights = torch.ones(2, 3)
+    assert heatmap_loss(torch.zeros_like(target), target, weights, codec.sigma).item() == pytest.approx(
+        1, abs=0.01
+    )
+    assert heatmap_loss(target, target, weights, codec.sigma).item() == 0
+
+
+def test_joints_without_weight_do_not_count_and_none_at_all_is_zero():
+    pred = torch.rand(2, 3, 8, 8, requires_grad=True)
+    target, weights = torch.rand(2, 3, 8, 8), torch.tensor([[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+    heatmap_loss(pred, target, weights, 2.0).backward()
+    used = pred.grad.abs().sum(dim=(2, 3)) > 0
+    assert used.tolist() == [[True, False, True], [False, False, False]]
+    nothing = heatmap_loss(pred, target, torch.zeros(2, 3), 2.0)
+    assert nothing.item() == 0
+    # A weight of a half counts half.
+    one = heatmap_loss(pred[:1, :1], target[:1, :1], torch.ones(1, 1), 2.0)
+    other = heatmap_loss(pred[:1, 2:], target[:1, 2:], torch.ones(1, 1), 2.0)
+    both = heatmap_loss(pred, target, weights, 2.0)
+    assert both.item() == pytest.approx((one.item() + 0.5 * other.item()) / 1.5, rel=1e-5)
+
+
+def test_focal_loss_by_hand_and_finite_for_any_logit():
+    target = torch.tensor([[[1.0, 0.5], [0.0, 0.0]]])
+    logits = torch.tensor([[[0.0, 0.0], [math.log(3), -100.0]]])
+    expected = 0.25 * math.log(2) * (1 + 0.5**4) + 0.75**2 * -math.log(0.25)
+    assert centre_loss(logits, target).item() == pytest.approx(expected, rel=1e-5)
+    extreme = torch.tensor([[[-1e4, 1e4], [1e4, -1e4]]], requires_grad=True)
+    loss = centre_loss(extreme, target)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(extreme.grad).all()
+
+
+def raw_of(targets):
+    """The raw map a perfect detector would give."""
+    centre, regression = (torch.from_numpy(targets[k])[None] for k in ("centre", "regression"))
+    sides = regression[:, :4].clamp_min(1e-3)
+    logits = torch.where(centre >= 1, 20.0, -20.0)[:, None]
+    return torch.cat([logits, sides.expm1().log(), regression[:, 4:]], dim=1)
+
+
+def test_the_perfect_detection_map_has_next_to_no_loss_and_each_error_its_own_part():
+    targets = encode_targets(np.array([[40.0, 50, 180, 230]]), np.array([30.0]))
+    given = {k: torch.from_numpy(v)[None] for k, v in targets.items()}
+
+    def loss(raw):
+        return detection_loss(raw, given["centre"], given["regression"], given["weight"], 1.0, 1.0)
+
+    perfect = raw_of(targets)
+    total, _ = loss(perfect)
+    assert total.item() < 1e-3
+    for channels, name in ((slice(0, 1), "centre"), (slice(1, 5), "box"), (slice(5, 7), "angle")):
+        wrong = perfect.clone()
+        wrong[:, channels] += 1.0 if name != "centre" else -25.0
+        total, parts = loss(wrong)
+        assert parts[name].item() > 0.3
+        assert total.item() == pytest.approx(parts[name].item(), abs=1e-3)
+
+
+def test_an_empty_cot_teaches_only_that_nobody_is_there():
+    targets = encode_targets(np.zeros((0, 4)), np.zeros(0))
+    raw = torch.zeros(1, 7, 32, 32, requires_grad=True)
+    total, _ = detection_loss(
+        raw, *(torch.from_numpy(targets[k])[None] for k in ("centre", "regression", "weight")), 2.0, 1.0
+    )
+    total.backward()
+    assert (raw.grad[:, 0] > 0).all()
+    assert raw.grad[:, 1:].abs().max() == 0

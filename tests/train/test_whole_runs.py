@@ -1,0 +1,110 @@
+"""Whole runs of the real networks: they learn a batch by heart, and their files work in the runtime."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import drawn
+import numpy as np
+import pytest
+import torch
+
+from heightpose.config import DataConfig, DetectorConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig
+from heightpose.data.coco import Dataset
+from heightpose.data.items import head_angle_deg
+from heightpose.data.pictures import Pictures
+from heightpose.models.checkpoint import load_weights
+from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.train import loop
+from heightpose.types import Detection
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three infants and an empty cot to train on."""
+    path = tmp_path_factory.mktemp("data") / "set"
+    drawn.nursery(path, train=3, val=1)
+    return path
+
+
+def settings(folder, task, **optim):
+    return TrainConfig(
+        task=task,
+        data=DataConfig(dirs=(str(folder),)),
+        pose=PoseConfig(input_wh=(64, 64), sigma=1.5),
+        detector=DetectorConfig(width=32),
+        optim=OptimConfig(batch_size=4, **optim),
+        hardware=HardwareConfig(threads=1, accelerator="cpu", precision="32-true"),
+    )
+
+
+def training_pictures(folder):
+    items = Dataset.load(folder).subset("train").items
+    pictures = Pictures(items)
+    return [(item, pictures.picture(i)) for i, item in enumerate(items)]
+
+
+def same_in_torch(run, backend):
+    """The exported graph gives what the saved weights give."""
+    model, meta = load_weights(run.weights)
+    width, height = meta["input_wh"]
+    image = torch.rand(2, 3, height, width) * 255
+    with torch.no_grad():
+        expected = getattr(model, "forward_export", model)(image).numpy()
+    np.testing.assert_allclose(backend.run(image.numpy()), expected, atol=2e-3)
+
+
+def test_the_pose_net_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, tmp_path):
+    config = settings(folder, "pose", epochs=200, lr=2e-3)
+    run = loop.train(config, tmp_path / "run", overfit_one_batch=True)
+    assert run.metrics["last"]["MeanSmS@0.1"] >= 99
+    assert run.metrics["last"]["people"] == 3
+    assert run.metrics["on train"]["MeanSmS@0.1"] >= 99
+    assert abs(run.metrics["overfit"]) < 1  # both figures are of the same pictures here
+
+    written = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert written["best"]["step"] <= written["steps"] == config.optim.epochs
+    assert written["data"]["train"]["samples"] == 3
+    assert TrainConfig.load(tmp_path / "run" / "config.yaml") == loop.for_one_batch(config)
+    assert load_weights(run.weights)[1]["validation"] == written["best"]
+
+    pose = PoseModel.load(str(run.onnx), backend="openvino", precision="f32")
+    same_in_torch(run, pose.backend)
+    for item, rgb in training_pictures(folder):
+        for person in item.people:
+            angle = head_angle_deg(person.kpts_frame, person.visibility > 0)
+            (found,) = pose.estimate([rgb], [Detection(person.bbox_xyxy, angle, 1.0)], flip=False)
+            errors = np.linalg.norm(found.kpts_frame - person.kpts_frame, axis=1)
+            assert np.median(errors) < 1.6  # px of the picture; a tenth of the head
+
+
+def test_the_detector_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, tmp_path):
+    run = loop.train(
+        settings(folder, "detector", epochs=120, lr=5e-3), tmp_path / "run", overfit_one_batch=True
+    )
+    learnt = run.metrics["last"]
+    assert (learnt["infants"], learnt["empties"]) == (3, 1)
+    assert learnt["recall@0.5"] == 1.0
+    assert learnt["false alarms"] == 0.0
+    assert learnt["head >20 deg"] == 0.0
+
+    detector = Detector.load(str(run.onnx), backend="onnxruntime")
+    same_in_torch(run, detector.backend)
+    for item, rgb in training_pictures(folder):
+        (found,) = detector.detect([rgb])
+        assert len(found) == len(item.people)
+
+
+@pytest.mark.parametrize("task", ["pose", "detector"])
+def test_a_time_limit_in_the_first_epoch_still_leaves_validated_weights(folder, tmp_path, task):
+    config = settings(folder, task, epochs=1000, max_minutes=0.001, val_every_epochs=500)
+    config = replace(config, optim=replace(config.optim, batch_size=1))
+    run = loop.train(config, tmp_path / "run")
+    written = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert written["steps"] < 10
+    assert written["best"]["step"] == written["steps"]
+    assert run.onnx.is_file()
+    assert load_weights(run.weights)[1]["kind"] == task
+    assert "of 0.001" in (tmp_path / "run" / "progress.txt").read_text()
+    assert (tmp_path / "run" / "last.ckpt").is_file()
