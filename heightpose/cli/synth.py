@@ -24,6 +24,7 @@ Writes:
 Examples:
   heightpose synth --out nursery --count 2000 --seed 1
   heightpose synth --out testclips --count 10 --seed 7 --clips --easy --frames 10
+  heightpose synth --out bodies --count 900 --seed 77 --bodies --frames 6
   heightpose synth --out big --count 4 --seed 2 --clips --size 1280x720 --samples 16
 
 \b
@@ -80,7 +81,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
 def synth(
-    out: Path, count: int, seed: int, clips: bool, frames: int, fps: float, size: tuple[int, int] | None,
+    out: Path, count: int, seed: int, clips: bool, bodies: bool, frames: int, fps: float, size: tuple[int, int] | None,
     samples: int | None, easy: bool, posture: str | None, legs: str | None, empty: float | None,
     sheet: Path | None, split: str | None, jobs: int | None,
 ) -> None:  # fmt: skip
@@ -95,6 +96,16 @@ def synth(
     from heightpose.synth.generate import Recipe, generate
     from heightpose.synth.scenario import Options
 
+    if bodies:
+        from heightpose.runtime.atomic import make_folder
+        from heightpose.synth.bodies import simulate
+
+        make_folder(out)
+        simulate(
+            out / "bodies.npz", seed=seed, children=count, frames=frames, jobs=jobs or os.cpu_count() or 1
+        )
+        click.echo(f"{count * frames} postures of {count} children in {out / 'bodies.npz'}")
+        return
     if easy and (posture or legs):
         raise ConfigError(
             "--easy already sets posture and legs", hint="Give either --easy or --posture/--legs"

@@ -10,6 +10,7 @@ shows the bones well enough the clip is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,7 +29,12 @@ _MODEL_SD = 0.006
 #: A clip is refused when its length is known worse than this, relative (1 sd).
 _MAX_RELATIVE_SD = 0.035
 _MIN_FRAMES = 1
-_MIN_SCORE = 0.15
+# Heatmap peaks rank how well a skeleton fits. On held-out nursery stills (one frame each) those whose median height
+# joint peaks above 0.9 were off by 1.3 cm in the mean, 0.6-0.9 by 3.2 cm, below 0.6 by up to 29 cm: the last are not
+# used, and the standard deviation of the others grows as the peak falls.
+_MIN_PEAK = 0.6
+_SURE_PEAK = 0.9
+_SD_PER_PEAK = 6.0
 _PLAUSIBLE_CM = (38.0, 105.0)
 
 _REASONS = {
@@ -54,6 +60,11 @@ def _in_view(result: FrameResult, size_wh: tuple[int, int]) -> bool:
     assert result.pose is not None
     kpts = result.pose.kpts_frame[INFANT.height_joints]
     return bool((kpts >= -0.5).all() and (kpts <= np.array(size_wh) - 0.5).all())
+
+
+def _peak(result: FrameResult) -> float:
+    assert result.pose is not None
+    return float(np.median(result.pose.scores[INFANT.height_joints]))
 
 
 def _robust_mean(values: np.ndarray, sd: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -104,7 +115,7 @@ def measure(
     """
     lift = default_lift() if lift is None else lift
     total = len(frames)
-    seen = [f for f in frames if f.pose is not None and float(np.median(f.pose.scores)) >= _MIN_SCORE]
+    seen = [f for f in frames if f.pose is not None]
     if len(seen) < max(_MIN_FRAMES, round(0.1 * total)):
         return Measurement.rejected([reason("no_infant")], frames_total=total)
     if np.mean([f.infants > 1 for f in seen]) > 0.5:
@@ -113,8 +124,17 @@ def measure(
     if len(whole) < max(_MIN_FRAMES, round(0.2 * len(seen))):
         return Measurement.rejected([reason("out_of_view")], frames_total=total)
 
+    peaks = np.array([_peak(f) for f in whole])
+    clear = peaks >= _MIN_PEAK
+    if not clear.any():
+        return Measurement.rejected(
+            [reason("uncertain")], frames_total=total, best_peak=round(float(peaks.max()), 2)
+        )
+    whole = [f for f, keep in zip(whole, clear, strict=True) if keep]
+    doubt = 1.0 + _SD_PER_PEAK * np.maximum(_SURE_PEAK - peaks[clear], 0.0)
     kpts = np.stack([f.pose.kpts_frame for f in whole if f.pose is not None])
     lifted = lift_frames(kpts, camera, plane, lift)
+    lifted = replace(lifted, relative_sd=lifted.relative_sd * doubt[:, None])
     lying = lifted.on_back > 0.5
     if lying.mean() < 0.5:
         return Measurement.rejected(

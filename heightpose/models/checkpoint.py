@@ -92,7 +92,7 @@ def save_weights(path: str | Path, state_dict: Mapping[str, torch.Tensor], meta:
     Raises:
         FileFormatError: weights that are not finite.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
     _require_finite(state_dict, path)
@@ -104,7 +104,8 @@ def save_weights(path: str | Path, state_dict: Mapping[str, torch.Tensor], meta:
         kept = half if torch.isfinite(half).all() else value
         tensors[name] = kept.clone(memory_format=torch.contiguous_format)
     with atomic_path(path) as tmp:
-        save_file(tensors, str(tmp), {META_KEY: json.dumps(meta, allow_nan=False), "format": "pt"})
+        # Not save_file: it leaves a file that only its owner can read, whatever the umask says.
+        tmp.write_bytes(save(tensors, {META_KEY: json.dumps(meta, allow_nan=False), "format": "pt"}))
 
 
 def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any]]:

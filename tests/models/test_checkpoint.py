@@ -85,6 +85,12 @@ def test_round_trip(pose, pose_files):
     assert [p.name for p in pose_files.iterdir() if p.name.startswith(".")] == []
 
 
+def test_files_are_readable_as_any_other(pose_files, tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    modes = {p.stat().st_mode for p in (*pose_files.iterdir(), tmp_path / "plain")}
+    assert len(modes) == 1
+
+
 def test_both_files_say_the_same(pose_files):
     files = [read_model_file(pose_files / f"pose.{s}") for s in ("onnx", "safetensors")]
     assert files[0].meta == files[1].meta

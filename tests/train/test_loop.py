@@ -74,19 +74,18 @@ def test_a_resumed_run_ends_with_the_same_weights_as_one_that_was_not_interrupte
     loop.train(config, tmp_path / "whole")
     whole = tiny["module"]
 
-    steps, loss = [], PoseTask.loss
+    start = TrainingModule.on_train_batch_start
 
-    def interrupted(self, raw, batch):
-        if raw.requires_grad:
-            steps.append(1)
-        if len(steps) == 5:  # the first step of the third epoch
+    def interrupted(self, batch, batch_idx):
+        if self.global_step == 4:  # before the first step of the third epoch
             raise KeyboardInterrupt
-        return loss(self, raw, batch)
+        return start(self, batch, batch_idx)
 
-    monkeypatch.setattr(PoseTask, "loss", interrupted)
+    # Before the network runs: its normalisation statistics move with every batch it sees.
+    monkeypatch.setattr(TrainingModule, "on_train_batch_start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         loop.train(config, tmp_path / "part")
-    monkeypatch.setattr(PoseTask, "loss", loss)
+    monkeypatch.setattr(TrainingModule, "on_train_batch_start", start)
     loop.train(config, tmp_path / "part", resume=True)
     resumed = tiny["module"]
     assert resumed.elapsed_before_s > 0
