@@ -6,6 +6,8 @@ with its ``exit_code``; a traceback appears only under ``--debug``.
 
 from __future__ import annotations
 
+import reprlib
+
 EXIT_MEASURED = 0
 EXIT_USAGE = 2
 EXIT_REJECTED = 3
@@ -44,11 +46,21 @@ class HeightposeError(Exception):
             if self.expected is not None:
                 parts.append(f"expected {self.expected}")
             if self.got is not None:
-                parts.append(f"got {self.got}")
+                parts.append(f"got {_short(self.got)}")
             text += f" ({', '.join(parts)})"
         if self.hint is not None:
             text += f". {self.hint}"
         return " ".join(text.split())  # always one line
+
+
+#: Bounded in depth and length: what a hostile file holds may unfold without end.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict, _BRIEF.maxstring, _BRIEF.maxother = 3, 6, 6, 300, 300
+
+
+def _short(value: object) -> str:
+    text = _BRIEF.repr(value) if isinstance(value, (list, tuple, dict, set)) else str(value)
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 class InputError(HeightposeError):

@@ -50,6 +50,12 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the children and scenes.")
 @click.option("--clips", is_flag=True, help="Short H.264 clips with moving limbs instead of stills.")
 @click.option(
+    "--bodies",
+    is_flag=True,
+    help="No pictures: OUT/bodies.npz with the 3D joints of COUNT children in --frames postures each, which "
+    "the elevation model learns from (python -m heightpose.train.lift).",
+)
+@click.option(
     "--frames", type=click.IntRange(1, 2000), default=10, show_default=True, help="Frames per clip."
 )
 @click.option(

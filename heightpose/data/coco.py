@@ -170,7 +170,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _document(dataset: Dataset, folder: Path) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for item in dataset.items:
         relative = Path(os.path.relpath(item.path.resolve(), folder.resolve())).as_posix()
         image: dict[str, Any] = {"id": item.id, "width": item.size_wh[0], "height": item.size_wh[1]}

@@ -261,11 +261,24 @@ def _is_uniform(own_wh: tuple[int, int], wh: tuple[int, int]) -> bool:
 
 def as_floats(value: object, shape: tuple[int, ...]) -> np.ndarray | None:
     """Finite numbers of that shape, or None: for checking what a file holds."""
+    if not _has_shape(value, shape):
+        return None
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except OverflowError:  # an integer of 400 digits
         return None
-    return array if array.shape == shape and np.isfinite(array).all() else None
+    return array if np.isfinite(array).all() else None
+
+
+def _has_shape(value: object, shape: tuple[int, ...]) -> bool:
+    """Looked at first and no further than it fits: numpy would unfold a YAML file's aliases of aliases."""
+    if not shape:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == shape[0]
+        and all(_has_shape(item, shape[1:]) for item in value)
+    )
 
 
 def read_json(path: str | Path, what: str) -> object:

@@ -202,6 +202,9 @@ def _fit(
             trainer.fit(
                 module, training, validation, ckpt_path=None if last is None else str(last), weights_only=True
             )
+            # The run may end between two validations, by the clock above all, and its last weights are its best.
+            if not trainer.interrupted and module.validated_step != trainer.global_step:
+                trainer.validate(module, validation, verbose=False)
         except SystemExit as error:  # Lightning turns Ctrl-C into an exit code of its own
             if trainer.interrupted:
                 raise KeyboardInterrupt from error

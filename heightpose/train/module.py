@@ -35,17 +35,19 @@ class TrainingModule(lightning.LightningModule):
         elapsed_before_s: training time of the runs this one resumes.
         val_metrics: of the latest validation, with "val loss"; None before the first.
         score: of the latest validation, higher is better.
+        validated_step: when that was.
     """
 
     def __init__(self, net: nn.Module, task: Task, config: TrainConfig, total_steps: int) -> None:
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last) if config.hardware.channels_last else net  # type: ignore[call-overload]
+        self.net = net.to(memory_format=torch.channels_last) if config.hardware.channels_last else net
         self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
         self.task, self.config, self.total_steps = task, config, max(1, total_steps)
         self.elapsed_before_s = 0.0
         self._started: float | None = None
         self.val_metrics: dict[str, Any] | None = None
         self.score: float | None = None
+        self.validated_step: int | None = None
         self.epoch_loss: list[Tensor] = []
         self.images_seen = 0
         self._results: list[Any] = []
@@ -128,7 +130,7 @@ class TrainingModule(lightning.LightningModule):
         optim = self.config.optim
         decayed = [p for p in self.net.parameters() if p.ndim >= 2]
         plain = [p for p in self.net.parameters() if p.ndim < 2]  # biases and normalisation: no weight decay
-        groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         # Gradient scaling cannot clip in front of a fused step.
         fused = self.trainer.precision != "16-mixed"
         return torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=fused)
@@ -154,6 +156,7 @@ class TrainingModule(lightning.LightningModule):
         self.val_metrics = self.task.metrics(results) | {"val loss": loss}
         score = self.task.score(self.val_metrics)
         self.score = -loss if score is None else score
+        self.validated_step = self.trainer.global_step
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 

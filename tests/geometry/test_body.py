@@ -91,8 +91,8 @@ def test_longer_shanks_are_seen() -> None:
 
 def test_bent_frames_do_not_shorten_the_child() -> None:
     bent = dict(STRAIGHT)
-    bent |= {"left_knee": (9.0, -9.0, 17.0), "left_ankle": (8.0, -14.0, 5.0)}
-    bent |= {"left_heel": (8.0, -14.5, 3.0), "left_toe": (9.0, -19.0, 3.0)}
+    bent |= {"left_knee": (9.2, -9.7, 18.0), "left_ankle": (8.0, -14.2, 5.7)}  # the same bone lengths
+    bent |= {"left_heel": (8.0, -14.7, 3.5), "left_toe": (9.0, -19.0, 3.5)}
     plane = above(160.0)
     straight = measure(clip([body()] * 6, plane), CAMERA, plane)
     mixed = measure(clip([body(bent)] * 4 + [body()] * 2, plane), CAMERA, plane)

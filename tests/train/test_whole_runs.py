@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from heightpose.codec.detection import iou
 from heightpose.config import DataConfig, DetectorConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig
 from heightpose.data.coco import Dataset
 from heightpose.data.items import head_angle_deg
@@ -17,7 +18,7 @@ from heightpose.data.pictures import Pictures
 from heightpose.models.checkpoint import load_weights
 from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.train import loop
-from heightpose.types import Detection
+from heightpose.types import Detection, wrap_degrees
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,8 @@ def same_in_torch(run, backend):
     image = torch.rand(2, 3, height, width) * 255
     with torch.no_grad():
         expected = getattr(model, "forward_export", model)(image).numpy()
-    np.testing.assert_allclose(backend.run(image.numpy()), expected, atol=2e-3)
+    # two runtimes sum in another order; a net that learned by heart has large weights (box sides: units of 64 px)
+    np.testing.assert_allclose(backend.run(image.numpy()), expected, rtol=0.01, atol=0.02)
 
 
 def test_the_pose_net_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, tmp_path):
@@ -94,6 +96,10 @@ def test_the_detector_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, t
     for item, rgb in training_pictures(folder):
         (found,) = detector.detect([rgb])
         assert len(found) == len(item.people)
+        for one, person in zip(found, item.people, strict=True):
+            angle = head_angle_deg(person.kpts_frame, person.visibility > 0)
+            assert iou(one.bbox_xyxy, person.bbox_xyxy) > 0.7
+            assert abs(wrap_degrees(one.head_angle_deg - angle)) < 15
 
 
 @pytest.mark.parametrize("task", ["pose", "detector"])
