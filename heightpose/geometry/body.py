@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from heightpose.geometry.camera import Camera
+from heightpose.geometry.legs import legs_extended
 from heightpose.geometry.lift import LiftedFrames, LiftNet, default_lift, lift_frames
 from heightpose.geometry.plane import Plane
 from heightpose.skeleton import INFANT
@@ -31,6 +32,10 @@ _MODEL_SD = 0.006
 _CALIBRATION = 1.45
 #: A clip is refused when its length is known worse than this, relative (1 sd).
 _MAX_RELATIVE_SD = 0.05
+#: ... and at this already when fewer than a fifth of the frames show a leg extended: lengths of legs that are always
+#: tucked rest on the elevation model, and a doubtful one comes out short.
+_MAX_RELATIVE_SD_TUCKED = 0.025
+_TUCKED_SHARE = 0.2
 _MIN_FRAMES = 1
 # Heatmap peaks rank how well a skeleton fits. On held-out nursery stills (one frame each) those whose median height
 # joint peaks above 0.9 were off by 1.3 cm in the mean, 0.6-0.9 by 3.2 cm, below 0.6 by up to 29 cm: the last are not
@@ -155,12 +160,14 @@ def measure(
     sd = _CALIBRATION * float(np.sqrt(((relative * sds) ** 2).sum() + _MODEL_SD**2))
     used = [index for index, share in zip(lying_frames, shares, strict=True) if share > 0.25 / len(shares)]
     informed = len(used)
+    extended = float(np.mean([legs_extended(joints) for joints in lifted.joints_cm]))
     details = {
         "bones_cm": {
             name: {"length_cm": round(float(np.exp(log)), 2), "sd_cm": round(float(np.exp(log) * s), 2)}
             for name, log, s in zip(("upper body", "thigh", "shank"), logs, sds, strict=True)
         },
         "used_frames": used,
+        "leg_extended_share": round(extended, 2),
         "relative_sd": round(sd, 4),
         "on_back": round(float(lying.mean()), 2),
         "frames": {
@@ -168,8 +175,9 @@ def measure(
             "informed_legs": informed,
         },
     }  # fmt: skip
-    if sd > _MAX_RELATIVE_SD:
-        legs_to_blame = float(np.hypot(*(relative * sds)[1:])) > float((relative * sds)[0])
+    tucked = extended < _TUCKED_SHARE
+    if sd > (_MAX_RELATIVE_SD_TUCKED if tucked else _MAX_RELATIVE_SD):
+        legs_to_blame = tucked or float(np.hypot(*(relative * sds)[1:])) > float((relative * sds)[0])
         code = "legs_not_seen" if legs_to_blame else "uncertain"
         return Measurement.rejected([reason(code)], frames_total=total, frames_used=informed, **details)
     if not _PLAUSIBLE_CM[0] <= length <= _PLAUSIBLE_CM[1]:

@@ -12,7 +12,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
+from heightpose.geometry.legs import leg_flexion_deg, legs_extended
 from heightpose.skeleton import INFANT
+
+__all__ = ["Motion", "bone_rotations", "draw_motion", "leg_flexion_deg", "legs_extended", "root_rotation"]
 
 POSTURES = ("back", "side", "front")
 LEG_KINDS = ("straight", "bent", "frog", "raised")
@@ -197,31 +200,3 @@ def bone_rotations(
     for bone in ("neck01", "neck02", "neck03", "head"):
         out[bone] = _turn(_Z, a["yaw"] / 4) @ _turn(_Y, a["tilt"] / 4)
     return out
-
-
-def leg_flexion_deg(joints_cm: np.ndarray, side: str) -> tuple[float, float]:
-    """(hip, knee) flexion in degrees from 3D joints ``(K, 3)`` in any frame.
-
-    Hip: the angle in the sagittal plane between the thigh and the straight-down direction (pelvis away from the
-    thorax); knee: the angle between thigh and shank. 0 is straight.
-    """
-
-    def joint(name: str) -> np.ndarray:
-        return joints_cm[INFANT.index(name)]
-
-    down = joint("pelvis") - joint("thorax")
-    down = down / np.linalg.norm(down)
-    left = joint("left_hip") - joint("right_hip")
-    left = left - (left @ down) * down
-    left = left / np.linalg.norm(left)
-    front = np.cross(left, -down)  # x left, z head: y = z cross x points back, so front = x cross z
-    thigh = joint(f"{side}_knee") - joint(f"{side}_hip")
-    shank = joint(f"{side}_ankle") - joint(f"{side}_knee")
-    hip = np.degrees(np.arctan2(thigh @ front, thigh @ down))
-    cos_knee = thigh @ shank / (np.linalg.norm(thigh) * np.linalg.norm(shank))
-    return float(abs(hip)), float(np.degrees(np.arccos(np.clip(cos_knee, -1, 1))))
-
-
-def legs_extended(joints_cm: np.ndarray) -> bool:
-    """True when a leg has hip and knee each flexed less than 30 degrees."""
-    return any(max(leg_flexion_deg(joints_cm, side)) < 30.0 for side in ("left", "right"))

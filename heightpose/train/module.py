@@ -92,7 +92,7 @@ class TrainingModule(lightning.LightningModule):
         # Looking at the value waits for the device, so not at every step.
         if self.global_step % 20 == 0 and not bool(torch.isfinite(loss)):
             raise HeightposeError(
-                f"training diverged at step {self.global_step}", got=f"a loss of {float(loss)}",
+                f"training diverged at step {self.global_step}", got=f"a loss of {float(loss.detach())}",
                 hint="Lower optim.lr or optim.clip_norm, or use 32-true precision",
             )  # fmt: skip
         return loss

@@ -142,13 +142,14 @@ def test_where_validations_are_rare_so_are_checkpoints(folder, tmp_path, tiny, m
 
 
 @pytest.mark.parametrize("epochs", [4, 5])
-def test_the_last_weights_are_validated_wherever_the_run_ends(folder, tmp_path, tiny, epochs):
+def test_the_last_weights_are_validated_wherever_the_run_ends(folder, tmp_path, tiny, monkeypatch, epochs):
+    validations = []
+    monkeypatch.setattr(
+        PoseTask, "score", lambda self, metrics: float(validations.append(1) or len(validations))
+    )
     run = loop.train(settings(folder, epochs=epochs, val_every_epochs=4), tmp_path / "run")
-    assert tiny["module"].validated_step == 2 * epochs
-    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
-    after_four = float(rows[3]["MeanSmS@0.1"])
-    assert run.metrics["last"]["MeanSmS@0.1"] == pytest.approx(after_four) or epochs == 5
-    assert run.metrics["best"]["step"] in (8, 2 * epochs)
+    assert len(validations) == epochs - 3
+    assert run.metrics["best"]["step"] == tiny["module"].validated_step == 2 * epochs
 
 
 def test_epochs_are_varied_differently_and_reproducibly(folder, tmp_path, tiny):
