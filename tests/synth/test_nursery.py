@@ -26,7 +26,7 @@ from heightpose.synth.scenario import MATTRESS_CM, Options
 
 @pytest.fixture(scope="module")
 def nursery() -> Nursery:
-    options = replace(Options().easy(), size_wh=(640, 360), samples=2, infrared=0.0)
+    options = replace(Options().easy(), size_wh=(800, 450), samples=6, infrared=0.0)
     return Nursery(
         Recipe(seed=3, kind="clips", options=options, frames=1, sheet=str(shipped_sheet())), threads=2
     )
@@ -74,7 +74,7 @@ def test_a_rendered_frame_agrees_with_its_truth(nursery: Nursery) -> None:
     truth = Plane(R=np.array(record["plane"]["R"]), t_cm=np.array(record["plane"]["t_cm"]))
     layout = SheetLayout.load(shipped_sheet())
     seen = detect_tags(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), layout)
-    assert len(seen.ids) >= 8
+    assert len(seen.ids) >= 6
     plane = plane_from_tags([seen], camera, layout)
     assert plane.height_cm == pytest.approx(truth.height_cm, rel=0.005)
     infant = record["infants"][0]
