@@ -60,7 +60,10 @@ def second_look(
     flip: bool,
     times: StageTimes | None = None,
 ) -> list[Pose]:
-    """Better skeletons of the same frames; one is only replaced by a surer one.
+    """Better skeletons of the same frames.
+
+    Another turn wins only when it is surer; the crop that the joints ask for also when it is as good as level (0.05 of
+    the peak), since it is the better centred one.
 
     Args:
         rgbs: frames ``(H, W, 3)`` uint8; poses: the first skeletons, one per frame.

@@ -6,11 +6,14 @@ import csv
 from dataclasses import replace
 
 import drawn
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from heightpose.config import DataConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig
+from heightpose.data.coco import Dataset
+from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError, HeightposeError
 from heightpose.train import loop, tasks
 from heightpose.train.module import TrainingModule, learning_rate
@@ -123,6 +126,27 @@ def test_a_run_interrupted_inside_an_epoch_goes_on_at_that_step(folder, tmp_path
     assert [(r["epoch"], r["step"]) for r in rows] == [("1", "3"), ("2", "6"), ("3", "9")]
 
 
+def test_a_run_that_was_killed_is_resumed_from_its_last_checkpoint_and_its_log_too(
+    folder, tmp_path, tiny, monkeypatch
+):
+    config = settings(folder, val_every_epochs=2)
+    steps, loss = [], PoseTask.loss
+
+    def killed(self, raw, batch):
+        steps.append(raw.requires_grad)
+        if sum(steps) == 7:  # the first step of the fourth epoch
+            raise RuntimeError("killed")
+        return loss(self, raw, batch)
+
+    monkeypatch.setattr(PoseTask, "loss", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        loop.train(config, tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 4
+    loop.train(config, tmp_path / "run", resume=True)
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert [(r["epoch"], r["step"]) for r in rows] == [("1", "2"), ("2", "4"), ("3", "6"), ("4", "8")]
+
+
 def test_a_finished_run_that_is_resumed_has_nothing_left_to_do(folder, tmp_path, tiny):
     loop.train(settings(folder, epochs=1), tmp_path / "run")
     before = weights_of(tiny["module"], "net")
@@ -217,6 +241,17 @@ def test_hidden_joints_weigh_less_or_nothing(folder):
     full = PoseTask(config).joint_weights
     assert half[0].tolist() == pytest.approx([w * [0, 0.5, 1][i % 3] for i, w in enumerate(full)])
     assert none[0].tolist() == pytest.approx([w * [0, 0, 1][i % 3] for i, w in enumerate(full)])
+
+
+def test_a_batch_weighs_hidden_joints_less_and_those_off_the_crop_not_at_all(folder):
+    task = PoseTask(settings(folder))
+    sample = task.samples(Pictures(Dataset.load(folder).items[:1]), None).sample(0, np.random.default_rng(0))
+    kpts, visibility = sample.kpts_crop.copy(), np.full(21, 2)
+    visibility[:2] = 1, 0
+    kpts[2] = -500
+    batch = task.collate([replace(sample, kpts_crop=kpts, visibility=visibility)])
+    shares = batch["weights"][0].numpy() / task.joint_weights
+    assert shares.tolist() == [0.5, 0.0, 0.0] + [1.0] * 18
 
 
 def test_a_training_that_diverges_says_so(folder, tmp_path, tiny, monkeypatch):
