@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from heightpose import __version__
+from heightpose.cli.lazy import LazyGroup
 from heightpose.errors import EXIT_INTERRUPTED, EXIT_USAGE, HeightposeError
 
 #: One line per verb, kept here so that ``--help`` imports none of them.
@@ -35,40 +33,13 @@ VERBS = {
 #: Raised by a group without a verb, since click 8.2; its text is the help. Before, click prints it itself.
 _NoVerb: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
-_FOLDER = Path(__file__).resolve().parent
 
-
-class LazyGroup(click.Group):
-    """Finds verbs as modules beside this file; an unknown verb gets a suggestion."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [verb for verb in VERBS if (_FOLDER / f"{verb}.py").is_file()]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        module = importlib.import_module(f"heightpose.cli.{cmd_name}")
-        commands = [c for c in vars(module).values() if isinstance(c, click.Command)]
-        named = [c for c in commands if c.name == cmd_name]
-        if not named:
-            raise click.ClickException(f"the verb '{cmd_name}' is not ready in this version")
-        return named[0]
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in (known := self.list_commands(ctx)):
-            close = difflib.get_close_matches(args[0], known, 1)
-            hint = f"Did you mean '{close[0]}'?" if close else "See heightpose --help."
-            raise click.UsageError(f"no such verb: '{args[0]}'. {hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    package="heightpose.cli",
+    verbs=VERBS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="heightpose")
 @click.option(
     "--debug", is_flag=True, help="Show tracebacks and more messages; accepted anywhere on the line."
