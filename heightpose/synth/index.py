@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heightpose.runtime.atomic import write_json, write_text
+from heightpose.data.testset import freeze
+from heightpose.runtime.atomic import write_json
 from heightpose.skeleton import INFANT
 
 if TYPE_CHECKING:
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-def leg_stratum(extended: list[bool]) -> str:
-    """A clip's legs: extended in at least 80 % of its frames, mixed in 20-80 %, tucked below."""
+def leg_stratum(extended: list[bool], covered: list[bool] | None = None) -> str:
+    """A clip's legs: extended in at least 80 % of its frames, mixed in 20-80 %, tucked below.
+
+    Covered when something hides them in most frames.
+    """
     share = float(np.mean(extended))
+    if covered and float(np.mean(covered)) > 0.5:
+        return "covered"
     return "extended" if share >= 0.8 else "mixed" if share >= 0.2 else "tucked"
 
 
@@ -35,6 +40,7 @@ def _coco(records: list[list[dict]], kind: str) -> dict:
                 "width": camera["width"],
                 "height": camera["height"],
                 "split": record["split"],
+                "strata": record["strata"],
             }
             if kind == "clips":
                 image |= {"video": f"clips/{record['index']:06d}.mp4", "frame": record["frame"]}
@@ -85,16 +91,20 @@ def _clips(records: list[list[dict]], tagged_sheet: bool) -> list[dict]:
             continue
         name = f"{frames[0]['index']:06d}"
         legs = [r["infants"][0]["leg_extended"] for r in frames if r["infants"]]
+        hidden = [r["infants"][0]["legs_covered"] for r in frames if r["infants"]]
+        alone = len(frames[0]["infants"]) == 1  # twins have no single length: `infer` is right to refuse them
         clip = {
             "id": name,
             "child": infant["child"],
             "video": f"clips/{name}.mp4",
             "camera": f"clips/{name}.camera.json",
-            "length_cm": infant["length_cm"],
+            "length_cm": infant["length_cm"] if alone else None,
             "sex": infant["sex"],
             "age_months": infant["age_months"],
-            "strata": frames[0]["strata"] | {"legs": leg_stratum(legs)},
+            "strata": frames[0]["strata"] | {"legs": leg_stratum(legs, hidden)},
         }
+        if not alone:
+            clip["infants"] = len(frames[0]["infants"])
         if tagged_sheet:
             clip["sheet"] = "clips/sheet.yaml"
         clips.append(clip)
@@ -103,24 +113,10 @@ def _clips(records: list[list[dict]], tagged_sheet: bool) -> list[dict]:
 
 def write_index(out: Path, recipe: Recipe, count: int) -> None:
     """Write ``annotations.json`` and, for clips, ``clips.json`` and ``testset.yaml`` with every file's SHA-256."""
-    import yaml
-
     records = [json.loads((out / "items" / f"{i:06d}.json").read_text()) for i in range(count)]
     write_json(out / "annotations.json", _coco(records, recipe.kind))
     if recipe.kind != "clips":
         return
     write_json(out / "clips.json", _clips(records, recipe.sheet is not None))
-    files = [
-        "annotations.json",
-        "clips.json",
-        *sorted(f"clips/{p.name}" for p in (out / "clips").iterdir() if p.name[0] != "."),
-    ]
-    hashes = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files}
-    document = {
-        "name": f"nursery-{recipe.seed}",
-        "version": 1,
-        "annotations": "annotations.json",
-        "clips": "clips.json",
-        "files": hashes,
-    }
-    write_text(out / "testset.yaml", yaml.safe_dump(document, sort_keys=False))
+    # The renderer goes on where it stopped and may add clips: its folder is not frozen before it is done.
+    freeze(out, f"nursery-{recipe.seed}", 1, replace=True)

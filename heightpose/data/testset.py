@@ -1,0 +1,243 @@
+"""Test sets, frozen by hash: what the figures are measured on must not change without anybody noticing.
+
+A test set is a folder: ``testset.yaml`` (name, version, SHA-256 of the files), ``annotations.json`` (COCO
+keypoints, for the joints) and ``clips.json`` (children of known length, for the centimetres). Either part may
+be absent; unknown keys are ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heightpose.data.clips import Clip, inside, read_clips
+from heightpose.data.coco import Dataset
+from heightpose.errors import FileFormatError, InputError
+from heightpose.runtime.atomic import write_text
+
+MANIFEST = "testset.yaml"
+#: Where names of test sets resolve, from the current folder and from a source checkout's root.
+SHELF = Path("eval/testsets")
+_PARTS = {"annotations": "annotations.json", "clips": "clips.json"}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, eq=False)
+class TestSet:
+    """A frozen test set.
+
+    Attributes:
+        folder: its folder, which every path of it lies in.
+        files: path relative to the folder (with forward slashes) -> SHA-256, lower-case hexadecimal.
+        annotations: labelled pictures or frames; None where the set has none.
+        clips: clips with measured lengths; empty where the set has none.
+    """
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    name: str
+    version: int | str
+    folder: Path
+    files: dict[str, str]
+    annotations: Dataset | None
+    clips: tuple[Clip, ...]
+
+    @classmethod
+    def load(cls, name_or_dir: Path | str, verify: bool = True) -> TestSet:
+        """Read a test set and check that nothing of it changed.
+
+        Args:
+            name_or_dir: a folder, its ``testset.yaml``, or a name under ``eval/testsets``.
+            verify: hash every file (False: only for looking, never for a figure that is reported).
+
+        Raises:
+            InputError: there is no such test set, or a file of it is missing or cannot be read.
+            FileFormatError: a file is not what the contract says, has changed, or is used but not listed.
+        """
+        folder = find(name_or_dir)
+        document = _manifest(folder / MANIFEST)
+        files = _listed(document.get("files"), f"{folder / MANIFEST}: files")
+        if verify:  # before anything is parsed: a changed file is named as such, not as malformed
+            _verify(folder, files)
+        parts = {part: _part(folder, document, part) for part in _PARTS}
+        if parts["annotations"] is None and parts["clips"] is None:
+            raise FileFormatError(
+                "an empty test set", where=folder / MANIFEST, expected="annotations, clips or both"
+            )
+        annotations, clips = _content(parts)
+        if verify:
+            for path in sorted(_used(folder, parts, annotations, clips) - files.keys()):
+                raise FileFormatError(
+                    "the test set uses a file that it does not list, so nobody would notice a change",
+                    where=folder / path, expected=f"its SHA-256 in {folder / MANIFEST}",
+                    hint="Freeze the set again, as a new version",
+                )  # fmt: skip
+        return cls(str(document["name"]), document["version"], folder, files, annotations, clips)
+
+    def children(self) -> frozenset[str]:
+        """Everybody who appears in the pictures or clips."""
+        items = () if self.annotations is None else self.annotations.items
+        labelled = {p.child for item in items for p in item.people if p.child is not None}
+        return frozenset(labelled | {clip.child for clip in self.clips})
+
+
+def freeze(folder: Path, name: str, version: int | str, *, replace: bool = False) -> TestSet:
+    """Check a test set against the contract and write ``testset.yaml`` with the SHA-256 of every file it uses.
+
+    Args:
+        folder: holds ``annotations.json``, ``clips.json`` or both.
+        replace: overwrite an earlier freeze of the same name and version although its content differs.
+
+    Raises:
+        InputError: neither part is there, or a file they name is missing.
+        FileFormatError: a part breaks the contract, or this version is already frozen with other content.
+    """
+    import yaml
+
+    folder = Path(folder)
+    parts = {part: folder / file if (folder / file).is_file() else None for part, file in _PARTS.items()}
+    if not any(parts.values()):
+        raise InputError("nothing to freeze", where=folder, expected="annotations.json, clips.json or both")
+    annotations, clips = _content(parts)
+    used = sorted(_used(folder, parts, annotations, clips))
+    files = {path: _hash(folder / path) for path in used}
+    manifest = folder / MANIFEST
+    if manifest.is_file() and not replace:
+        before = _manifest(manifest)
+        same = (str(before["name"]), str(before["version"])) == (name, str(version))
+        if same and before.get("files") != files:
+            raise FileFormatError(
+                "this version is already frozen with other content", where=manifest,
+                got=f"{name} version {version}", hint="Give the changed set a new --version",
+            )  # fmt: skip
+    document: dict[str, Any] = {"name": name, "version": version}
+    document |= {part: _PARTS[part] for part, path in parts.items() if path is not None}
+    write_text(manifest, yaml.safe_dump(document | {"files": files}, sort_keys=False))
+    return TestSet(name, version, folder, files, annotations, clips)
+
+
+def find(name_or_dir: Path | str) -> Path:
+    """The folder of a test set given by folder, manifest or name. Raises InputError with a suggestion."""
+    given = Path(name_or_dir)
+    if given.name == MANIFEST and given.is_file():
+        return given.parent
+    shelves = [SHELF, Path(__file__).resolve().parents[2] / SHELF]
+    for folder in (given, *(shelf / given for shelf in shelves)):
+        if (folder / MANIFEST).is_file():
+            return folder
+    if given.is_dir():
+        raise InputError(
+            "not a test set",
+            where=given,
+            expected=f"a {MANIFEST} in it",
+            hint="Is it a folder above or below?",
+        )
+    known = sorted({m.parent.name for shelf in shelves for m in shelf.glob(f"*/{MANIFEST}")})
+    close = difflib.get_close_matches(str(name_or_dir), known, 1)
+    hint = f"Did you mean '{close[0]}'?" if close else f"Known test sets: {', '.join(known) or 'none'}"
+    raise InputError(
+        "no such test set", where=name_or_dir, expected=f"a folder or a name in {SHELF}", hint=hint
+    )
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FileFormatError("not a YAML file", where=path, got=error) from error
+    if not isinstance(document, dict):
+        raise FileFormatError(
+            "not a test set", where=path, expected="name, version, files", got=type(document).__name__
+        )
+    for key in ("name", "version"):
+        if not isinstance(document.get(key), (str, int, float)) or isinstance(document[key], bool):
+            raise FileFormatError("a field is missing", where=f"{path}: {key}", got=repr(document.get(key)))
+    if not isinstance(document["version"], int):
+        document["version"] = str(document["version"])
+    return document
+
+
+def _listed(value: Any, where: str) -> dict[str, str]:
+    """Path -> hash, paths with forward slashes inside the folder."""
+    if not isinstance(value, dict) or not value:
+        raise FileFormatError("the files' hashes are missing", where=where, expected="path: SHA-256")
+    files = {}
+    for path, digest in value.items():
+        text = str(digest).lower().removeprefix("sha256:")
+        if not _SHA256.fullmatch(text):
+            raise FileFormatError(
+                "not a hash", where=f"{where}: {path}", expected="64 hexadecimal digits", got=digest
+            )
+        files[inside(str(path), where)] = text
+    return files
+
+
+def _verify(folder: Path, files: dict[str, str]) -> None:
+    from tqdm import tqdm
+
+    for path, expected in tqdm(files.items(), unit="file", desc="checking the test set", disable=None):
+        got = _hash(folder / path)
+        if got != expected:
+            raise FileFormatError(
+                "a file of the frozen test set has changed", where=folder / path,
+                expected=f"SHA-256 {expected[:12]}...", got=f"{got[:12]}...",
+                hint="Restore the file, or freeze the set as a new version",
+            )  # fmt: skip
+
+
+def _hash(path: Path) -> str:
+    from heightpose.runtime.output import sha256
+
+    if not path.is_file():
+        raise InputError("a file of the test set is missing", where=path, hint="Copy the whole set again")
+    return sha256([path])
+
+
+def _part(folder: Path, document: dict[str, Any], part: str) -> Path | None:
+    """The file of a part: as the manifest names it, else (where it says nothing) the usual name if listed."""
+    if part not in document:
+        usual = _PARTS[part]
+        return folder / usual if usual in (document.get("files") or {}) else None
+    name = document[part]
+    if name is None or name is False:
+        return None
+    path = folder / inside(str(_PARTS[part] if name is True else name), f"{folder / MANIFEST}: {part}")
+    if not path.is_file():
+        raise InputError("a file of the test set is missing", where=path, hint="Copy the whole set again")
+    return path
+
+
+def _content(parts: dict[str, Path | None]) -> tuple[Dataset | None, tuple[Clip, ...]]:
+    labels, lengths = parts["annotations"], parts["clips"]
+    return None if labels is None else Dataset.load(labels), () if lengths is None else read_clips(lengths)
+
+
+def _used(
+    folder: Path, parts: dict[str, Path | None], annotations: Dataset | None, clips: Iterable[Clip]
+) -> set[str]:
+    """Every file that a figure on this set depends on, relative to its folder."""
+    paths = {path for path in parts.values() if path is not None}
+    paths |= set() if annotations is None else {item.path for item in annotations.items}
+    for clip in clips:
+        pictures = clip.video.iterdir() if clip.video.is_dir() else [clip.video]
+        paths |= {p for p in pictures if p.is_file() and p.name[0] != "."}
+        paths |= {p for p in (clip.camera, clip.sheet, clip.plane) if p is not None}
+    root = folder.resolve()
+    used = set()
+    for path in paths:
+        # Not resolved beyond the folder: a file may be a link to where big data lies, its content is hashed.
+        parent = path.parent.resolve()
+        if not parent.is_relative_to(root):
+            raise FileFormatError(
+                "lies outside the test set's folder", where=path, hint="Copy it into the folder"
+            )
+        used.add((parent.relative_to(root) / path.name).as_posix())
+    return used

@@ -1,0 +1,154 @@
+"""Frozen test sets: what changed, is missing or is not listed is refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import drawn
+import pytest
+import yaml
+
+from heightpose.data.testset import TestSet, freeze
+from heightpose.errors import FileFormatError, HeightposeError, InputError
+
+
+def write_set(folder, clips=True, annotations=True):
+    """A test set of drawn stills and of two clips whose videos are only bytes: nothing here decodes them."""
+    folder.mkdir(exist_ok=True)
+    if annotations:
+        drawn.nursery(folder, train=2, val=0, empty=0)
+        drawn.rewrite(folder, lambda d: [i.update(split="test") for i in d["images"]])
+    if clips:
+        (folder / "clips").mkdir()
+        for name in ("a.mp4", "b.mp4", "camera.json", "sheet.yaml", "plane.json"):
+            (folder / "clips" / name).write_bytes(name.encode() * 9)
+        base = {"camera": "clips/camera.json", "sex": "female", "strata": {"legs": "mixed"}, "remark": "-"}
+        first = {"id": "a", "child": "ann", "video": "clips/a.mp4", "sheet": "clips/sheet.yaml"}
+        second = {"id": "b", "child": "ben", "video": "clips/b.mp4", "plane": "./clips/plane.json"}
+        (folder / "clips.json").write_text(
+            json.dumps(
+                [
+                    base | first | {"length_cm": 61.5, "age_months": 3.2},
+                    base | second | {"length_cm": 70, "age_months": 9},
+                ]
+            )
+        )
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_set(tmp_path / "set")
+    freeze(tmp_path / "set", "tiny", 1)
+    return tmp_path / "set"
+
+
+def manifest(folder, change):
+    path = folder / "testset.yaml"
+    document = yaml.safe_load(path.read_text())
+    change(document)
+    path.write_text(yaml.safe_dump(document))
+
+
+def test_a_frozen_set_loads_with_both_parts(folder):
+    loaded = TestSet.load(folder)
+    assert (loaded.name, loaded.version) == ("tiny", 1)
+    assert [c.id for c in loaded.clips] == ["a", "b"]
+    a, b = loaded.clips
+    assert (a.video, a.sheet, a.plane) == (folder / "clips/a.mp4", folder / "clips/sheet.yaml", None)
+    assert (b.plane, b.sheet, b.length_cm, b.sex) == (folder / "clips/plane.json", None, 70.0, "female")
+    assert a.strata == {"legs": "mixed"}
+    assert len(loaded.annotations.items) == 2
+    assert loaded.children() == {"ann", "ben", "child-0", "child-1"}
+    assert set(loaded.files) == {
+        "annotations.json", "clips.json", "clips/a.mp4", "clips/b.mp4", "clips/camera.json",
+        "clips/plane.json", "clips/sheet.yaml", "images/000000.png", "images/000001.png",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("clips", "annotations"), [(True, False), (False, True)])
+def test_either_part_may_be_absent(tmp_path, clips, annotations):
+    freeze(write_set(tmp_path / "set", clips, annotations), "part", "2026-11")
+    loaded = TestSet.load(tmp_path / "set")
+    assert (len(loaded.clips), loaded.annotations is not None) == (2 * clips, annotations)
+    assert loaded.version == "2026-11"
+
+
+@pytest.mark.parametrize("name", ["annotations.json", "clips.json", "clips/b.mp4", "images/000001.png"])
+def test_a_changed_file_is_refused_by_its_name(folder, name):
+    data = bytearray((folder / name).read_bytes())
+    data[-2] ^= 1
+    (folder / name).write_bytes(bytes(data))
+    with pytest.raises(FileFormatError, match=rf"{name}.*has changed"):
+        TestSet.load(folder)
+
+
+def test_a_missing_file_is_refused_by_its_name(folder):
+    (folder / "clips/camera.json").unlink()
+    with pytest.raises(InputError, match=r"clips/camera\.json.*missing"):
+        TestSet.load(folder)
+
+
+def test_a_file_that_is_used_but_not_listed_is_refused_by_its_name(folder):
+    manifest(folder, lambda d: d["files"].pop("clips/sheet.yaml"))
+    with pytest.raises(FileFormatError, match=r"clips/sheet\.yaml.*does not list"):
+        TestSet.load(folder)
+    assert len(TestSet.load(folder, verify=False).clips) == 2
+
+
+def test_more_keys_and_files_than_the_contract_names_do_no_harm(folder):
+    (folder / "README.txt").write_text("not part of it")
+    manifest(folder, lambda d: d.update(licence="CC0", files={k: v.upper() for k, v in d["files"].items()}))
+    assert TestSet.load(folder).name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"length_cm": "61"}, "clip 'a', field length_cm"),
+        ({"length_cm": float("nan")}, "field length_cm"),
+        ({"sex": "x"}, "unknown sex"),
+        ({"child": None}, "field child"),
+        ({"sheet": None}, "sheet or plane"),
+        ({"camera": "clips/nowhere.json"}, "nowhere.json"),
+        ({"video": "../b.mp4"}, "not a path inside"),
+        ({"id": "b"}, "share an id"),
+    ],
+)
+def test_a_clip_that_breaks_the_contract_is_not_frozen(tmp_path, change, words):
+    folder = write_set(tmp_path / "set", annotations=False)
+    clips = json.loads((folder / "clips.json").read_text())
+    clips[0] |= change
+    (folder / "clips.json").write_text(json.dumps(clips))
+    with pytest.raises(HeightposeError, match=words):
+        freeze(folder, "broken", 1)
+    assert not (folder / "testset.yaml").exists()
+
+
+def test_a_version_is_frozen_once(folder):
+    before = (folder / "testset.yaml").read_text()
+    (folder / "clips/a.mp4").write_bytes(b"another video")
+    with pytest.raises(FileFormatError, match="already frozen"):
+        freeze(folder, "tiny", 1)
+    assert (folder / "testset.yaml").read_text() == before
+    assert freeze(folder, "tiny", 2).files == TestSet.load(folder).files
+
+
+def test_a_name_resolves_on_the_shelf_and_a_misspelt_one_gets_a_suggestion(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "eval/testsets/winter-clips")
+    monkeypatch.chdir(tmp_path)
+    assert len(TestSet.load("winter-clips").clips) == 2
+    with pytest.raises(InputError, match="Did you mean 'winter-clips'"):
+        TestSet.load("winter-clip")
+
+
+def test_a_video_may_be_a_folder_of_pictures_each_of_them_frozen(tmp_path):
+    folder = write_set(tmp_path / "set", annotations=False)
+    (folder / "clips/b.mp4").unlink()
+    (folder / "clips/b.mp4").mkdir()
+    (folder / "clips/b.mp4/0.png").write_bytes(b"0")
+    assert "clips/b.mp4/0.png" in freeze(folder, "folders", 1).files
+    (folder / "clips/b.mp4/1.png").write_bytes(b"1")
+    with pytest.raises(FileFormatError, match=r"b\.mp4/1\.png"):
+        TestSet.load(folder)
