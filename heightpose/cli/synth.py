@@ -76,6 +76,15 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 @click.option("--legs", type=click.Choice(["extended", "mixed", "tucked"]), help="Only these legs.")
 @click.option("--empty", type=click.FloatRange(0, 1), help="Share of empty cots (stills: 0.07 by default).")
 @click.option(
+    "--twins", type=click.FloatRange(0, 1), help="Share of cots with twins (stills: 0.04 by default)."
+)
+@click.option(
+    "--arm", type=click.FloatRange(0, 1), help="Share with an adult's arm in view (0.1 by default)."
+)
+@click.option("--blanket", type=click.FloatRange(0, 1), help="Share with a blanket (0.2 by default).")
+@click.option("--infrared", type=click.FloatRange(0, 1), help="Share of infrared nights (0.25 by default).")
+@click.option("--fisheye", type=click.FloatRange(0, 1), help="Share of fisheye lenses (0.15 by default).")
+@click.option(
     "--sheet",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Sheet layout; the shipped 70x132 one by default.",
@@ -89,6 +98,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 def synth(
     out: Path, count: int, seed: int, clips: bool, bodies: bool, frames: int, fps: float, size: tuple[int, int] | None,
     samples: int | None, easy: bool, posture: str | None, legs: str | None, empty: float | None,
+    twins: float | None, arm: float | None, blanket: float | None, infrared: float | None, fisheye: float | None,
     sheet: Path | None, split: str | None, jobs: int | None,
 ) -> None:  # fmt: skip
     """Render a synthetic nursery with exact joints, camera and crown-heel length.
@@ -121,7 +131,10 @@ def synth(
         "size_wh": size if size is not None else ((960, 540) if clips else None),
         "samples": samples if samples is not None else (12 if clips else 4),
         "empty": empty if empty is not None else (0.0 if clips else 0.07),
+        "twins": twins if twins is not None else (0.0 if clips or easy else 0.04),
     }
+    shares = {"arm": arm, "blanket": blanket, "infrared": infrared, "fisheye": fisheye}
+    changes |= {k: v for k, v in shares.items() if v is not None}
     changes |= {k: v for k, v in (("posture", posture), ("legs", legs)) if v is not None}
     recipe = Recipe(
         seed=seed,

@@ -39,9 +39,9 @@ def _tile(picture: np.ndarray, record: dict) -> np.ndarray:
     tile[y : y + small.shape[0], x : x + small.shape[1]] = small
     lengths = ", ".join(f"{i['length_cm']:.1f} cm" for i in record["infants"]) or "empty"
     strata = record["strata"]
-    text = f"{record['index']}  {lengths}  {strata['posture']}  {strata['sensor']}"
-    cv2.putText(tile, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(tile, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    text = f"{record['index']}  {lengths}  {strata['posture']}  {strata['sensor']}  {strata['occlusion']}"
+    cv2.putText(tile, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(tile, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
     return tile
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,12 +18,21 @@ import numpy as np
 from heightpose.errors import ConfigError
 from heightpose.geometry.sheet import SheetLayout
 from heightpose.runtime.atomic import atomic_path, make_folder, write_json, write_text
-from heightpose.synth import posture, scenario, sensor
+from heightpose.skeleton import INFANT
+from heightpose.synth import posture, scenario, sensor, textures
+from heightpose.synth.blanket import BlanketPlan, cover, plan_blanket
 from heightpose.synth.body import BodyModel, Child
 from heightpose.synth.dress import dress
+from heightpose.synth.materials import Materials
+from heightpose.synth.relief import Relief, surface_samples
 from heightpose.synth.scenario import Options
+from heightpose.synth.scene import Infant, Room
+from heightpose.synth.things import put_toys, reach_in
 
 LEG_CLASSES = ("extended", "mixed", "tucked")
+_LEG_JOINTS = INFANT.indices(
+    "left_knee", "right_knee", "left_ankle", "right_ankle", "left_heel", "right_heel"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,15 @@ class Recipe:
     fps: float = 10.0
     split: str | None = None
     sheet: str | None = None
+
+
+@dataclass(frozen=True)
+class Guest:
+    """An infant in the scene: who, lying how, and where it is in every frame."""
+
+    child: Child
+    lying: str
+    frames: list[Infant]
 
 
 class Nursery:
@@ -58,87 +76,127 @@ class Nursery:
         from heightpose.synth.scene import render
 
         recipe, options = self.recipe, self.recipe.options
-        child_seed = recipe.seed * 1_000_003 + index
-        rng = np.random.default_rng([child_seed, 2])
-        child = self.model.sample_child(child_seed)
-        wardrobe = dress(self.model, child, rng)
+        seed = recipe.seed * 1_000_003 + index
+        rng = np.random.default_rng([seed, 2])
         camera, plane = scenario.draw_camera(rng, options)
-        room = scenario.draw_room(rng, self.layout, options, plane)
-        rest = self.model.pose(child).joints_cm
-        empty = bool(rng.random() < options.empty)
-        lying = options.posture or str(rng.choice(posture.POSTURES, p=[0.76, 0.14, 0.10]))
-        kinds = draw_leg_kinds(options.legs, rng)
-        motion = posture.draw_motion(rng, recipe.frames, recipe.fps, posture=lying, leg_kinds=kinds)
-        heading, at = self._settle(child, rest, motion, wardrobe, rng)
-        covered = not empty and lying == "back" and bool(rng.random() < options.blanket)
-        top = str(rng.choice(["pelvis", "left_knee", "thorax"]))
-        exposure = rng.uniform(0.2, 0.65)
-        blur = rng.uniform(1.5, 5.0) if recipe.kind == "stills" and rng.random() < 0.15 else 0.0
-        denoise = recipe.kind == "stills" and bool(rng.random() < 0.6)
-        blanket_seed = int(rng.integers(2**31))
-        strata = {
-            "posture": "none" if empty else lying,
-            "occlusion": "blanket" if covered else "none",
-            "sensor": room.light,
-            "age_band": f"{int(child.age_months // 6) * 6}-{int(child.age_months // 6) * 6 + 6} months",
-            "scene": "tags" if room.tagged else "no tags",
-            "outfit": wardrobe.outfit,
-            "annotator": "renderer",
-        }
+        materials = Materials(bool(rng.random() < options.infrared), rng)
+        room, bed = scenario.draw_room(rng, self.layout, options, plane, materials)
+        guests = self._guests(seed, rng, materials)
+        plan = None
+        if guests and rng.random() < options.blanket:
+            cloth = materials.cloth(textures.cloth(rng))
+            plan = plan_blanket(rng, cloth, options.blanket_extent)
+        room = self._furnish(room, guests, plan, rng, materials)
+        still = recipe.kind == "stills"
+        film = sensor.draw_film(rng, still=still)
+        strata = self._strata(guests, room, bed)
         for t in range(recipe.frames):
-            infants = []
-            if not empty:
-                infants = [scenario.place(self.model, child, rest, motion, t, wardrobe, heading, at)]
+            infants = [guest.frames[t] for guest in guests]
             blanket = None
-            if covered:
-                blanket = scenario.cover(infants[0], np.random.default_rng(blanket_seed), top)
-            linear, visibility = render(
+            if plan is not None:
+                points = np.concatenate([scenario.surface_points(self.model, i) for i in infants])
+                blanket = cover(infants[0].joints_cm, points, plan)
+            linear, seen = render(
                 self.model, room, infants, camera, plane,
-                samples=options.samples, seed=child_seed % 2**31 + t, blanket=blanket,
+                samples=options.samples, seed=seed % 2**31 + t, blanket=blanket,
             )  # fmt: skip
-            image = sensor.develop(
-                linear,
-                rng,
-                infrared=room.light == "infrared",
-                exposure=exposure,
-                blur_px=blur,
-                denoise=denoise,
-            )
+            image = sensor.develop(linear, rng, infrared=materials.infrared, film=film)
             record: dict = {
                 "index": index,
                 "frame": t,
                 "t_s": t / recipe.fps,
-                "split": recipe.split or _split_of(child_seed),
-                "strata": dict(strata),
+                "split": recipe.split or _split_of(seed),
+                "strata": dict(strata) | {"occlusion": _occlusion([by for _, by in seen], plan is not None)},
                 "camera": camera.to_dict(),
                 "plane": {"R": plane.R.tolist(), "t_cm": plane.t_cm.tolist()},
                 "infants": [],
             }
-            if infants:
-                infant = infants[0]
-                extended = posture.legs_extended(infant.joints_cm)
-                record["strata"]["legs"] = "extended" if extended else "bent"
-                record["infants"].append(self._truth(child, infant, visibility[0], camera, plane, extended))
+            for guest, infant, (visibility, hidden_by) in zip(guests, infants, seen, strict=True):
+                truth = self._truth(guest.child, infant, visibility, camera, plane)
+                truth["legs_covered"] = all(hidden_by[k] is not None for k in _LEG_JOINTS)
+                record["infants"].append(truth)
+            record["strata"]["legs"] = _legs(record["infants"])
             yield image, record
 
-    def _settle(
-        self, child: Child, rest, motion, wardrobe, rng: np.random.Generator
-    ) -> tuple[float, np.ndarray]:
-        """A heading and a place on the mattress where the whole infant fits in every frame looked at."""
-        frames = sorted({0, len(motion) // 2, len(motion) - 1})
-        for attempt in range(40):
-            turned = rng.random() < 0.3
-            spread = 25.0 if attempt < 20 else 6.0
-            heading = (180.0 if turned else 0.0) + rng.normal(0, spread)
-            at = np.array([rng.normal(0, 5), rng.normal(4 if not turned else -4, 9)])
-            bodies = [
-                scenario.place(self.model, child, rest, motion, t, wardrobe, heading, at) for t in frames
-            ]
-            if all(scenario.inside_mattress(b.vertices_cm, 1.5) for b in bodies):
-                return heading, at
-        return 0.0, np.array([0.0, 4.0])
+    def _guests(self, seed: int, rng: np.random.Generator, materials: Materials) -> list[Guest]:
+        """Nobody, one infant or twins, each posed in every frame and laid where all frames fit."""
+        options = self.recipe.options
+        if rng.random() < options.empty:
+            return []
+        twins = bool(rng.random() < options.twins)
+        if twins:
+            age = float(rng.uniform(0, 12))  # older ones hardly share a cot
+            for _ in range(6):
+                pair = [self._guest(s, rng, materials, age) for s in (seed, seed + 2**40)]
+                placed = settle(pair, rng)
+                if placed is not None:
+                    return placed
+        for _ in range(6):
+            placed = settle([self._guest(seed, rng, materials)], rng)
+            if placed is not None:
+                return placed
+        raise RuntimeError(f"no place on the mattress for child {seed}")
 
-    def _truth(self, child: Child, infant, visibility, camera, plane, extended: bool) -> dict:
+    def _guest(
+        self, seed: int, rng: np.random.Generator, materials: Materials, age_months: float | None = None
+    ) -> Guest:
+        recipe, options = self.recipe, self.recipe.options
+        child = self.model.sample_child(seed, age_months=age_months)
+        wardrobe = materials.wardrobe(dress(self.model, child, rng))
+        rest = self.model.pose(child).joints_cm
+        lying = options.posture or str(rng.choice(posture.POSTURES, p=[0.76, 0.14, 0.10]))
+        kinds = draw_leg_kinds(options.legs, rng)
+        motion = posture.draw_motion(rng, recipe.frames, recipe.fps, posture=lying, leg_kinds=kinds)
+        frames = [
+            scenario.place(self.model, child, rest, motion, t, wardrobe, 0.0, np.zeros(2))
+            for t in range(recipe.frames)
+        ]
+        return Guest(child, lying, frames)
+
+    def _furnish(
+        self,
+        room: Room,
+        guests: list[Guest],
+        plan: BlanketPlan | None,
+        rng: np.random.Generator,
+        materials: Materials,
+    ) -> Room:
+        """Toys and an adult's arm, clear of every body in every frame and of the blanket."""
+        options = self.recipe.options
+        toys = int(rng.integers(1, 4)) if rng.random() < options.clutter else 0
+        arm = bool(rng.random() < options.arm)
+        if not toys and not arm:
+            return room
+        relief = Relief()
+        for t in range(self.recipe.frames if guests else 0):
+            points = np.concatenate([scenario.surface_points(self.model, g.frames[t]) for g in guests])
+            relief.add(points)
+            if plan is not None:
+                blanket = cover(guests[0].frames[t].joints_cm, points, plan)
+                relief.add(surface_samples(blanket["vertices"], blanket["faces"]))
+        shapes = put_toys(rng, materials, relief, toys)
+        if arm:
+            target = rng.normal(0, 15, 2)
+            if guests:
+                joints = guests[0].frames[0].joints_cm
+                target = joints[int(rng.integers(len(joints))), :2] + rng.normal(0, 6, 2)
+            shapes |= reach_in(self.model, rng, materials, relief, target)
+        return replace(room, objects=room.objects | shapes)
+
+    def _strata(self, guests: list[Guest], room: Room, bed: str) -> dict:
+        low = int(guests[0].child.age_months // 6) * 6 if guests else 0
+        return {
+            "posture": guests[0].lying if guests else "none",
+            "sensor": room.light,
+            "age_band": f"{low}-{low + 6} months" if guests else "none",
+            "scene": ("tags" if room.tagged else "no tags") + f", {bed}",
+            "outfit": guests[0].frames[0].wardrobe.outfit if guests else "none",
+            "infants": len(guests),
+            "objects": "arm" if "adult_arm" in room.objects else "toys" if _has_toys(room) else "none",
+            "annotator": "renderer",
+        }
+
+    def _truth(self, child: Child, infant, visibility, camera, plane) -> dict:
         kpts = plane.to_frame(camera, infant.joints_cm)
         width, height = camera.size_wh
         inside = (kpts >= -0.5).all(1) & (kpts <= [width - 0.5, height - 0.5]).all(1)
@@ -152,8 +210,54 @@ class Nursery:
             "out_of_frame": (~inside).tolist(),
             "joints_cm": infant.joints_cm.round(3).tolist(),
             "bbox_xyxy": None if box is None else box.round(2).tolist(),
-            "leg_extended": extended,
+            "leg_extended": bool(posture.legs_extended(infant.joints_cm)),
         }
+
+
+def settle(guests: list[Guest], rng: np.random.Generator) -> list[Guest] | None:
+    """Headings and places where all infants stay on the mattress and off each other in every frame, or None."""
+    for attempt in range(60):
+        placed: list[Guest] = []
+        taken: set[tuple[float, float]] = set()
+        for k, guest in enumerate(guests):
+            turned = rng.random() < 0.3
+            heading = (180.0 if turned else 0.0) + rng.normal(0, 25.0 if attempt < 20 else 8.0)
+            at = np.array([rng.normal(0, 5), rng.normal(-4 if turned else 4, 9)])
+            if len(guests) > 1:
+                at = np.array([(2 * k - 1) * rng.uniform(12, 19), rng.normal(0, 22)])
+            frames = [scenario.moved(frame, heading, at) for frame in guest.frames]
+            cells = set(map(tuple, scenario.outline(frames, 2.0).tolist()))
+            if taken & cells or not all(scenario.inside_mattress(f.vertices_cm, 1.5) for f in frames):
+                break
+            taken |= cells
+            placed.append(replace(guest, frames=frames))
+        if len(placed) == len(guests):
+            return placed
+    return None
+
+
+def _has_toys(room: Room) -> bool:
+    return any(name.startswith("toy") for name in room.objects)
+
+
+def _occlusion(hidden_by: list[list[str | None]], blanket: bool) -> str:
+    """The most telling thing that hides joints: a blanket (even over few), an arm, a thing, the twin."""
+    names = {name for joints in hidden_by for name in joints if name is not None}
+    if blanket:
+        return "blanket"
+    for prefix, stratum in (("adult", "arm"), ("toy", "object"), ("infant", "twin"), ("", "bed")):
+        if any(name.startswith(prefix) for name in names):
+            return stratum
+    return "none"
+
+
+def _legs(infants: list[dict]) -> str:
+    """A still's legs: covered when all is hidden by something, extended when a leg is, tucked otherwise."""
+    if not infants:
+        return "none"
+    if infants[0]["legs_covered"]:
+        return "covered"
+    return "extended" if infants[0]["leg_extended"] else "tucked"
 
 
 def draw_leg_kinds(legs: str | None, rng: np.random.Generator) -> tuple[str, str]:
@@ -194,7 +298,7 @@ def write_still(nursery: Nursery, index: int, out: Path) -> None:
     import cv2
 
     image, record = next(nursery.item(index))
-    quality = int(np.random.default_rng([nursery.recipe.seed, index, 4]).integers(70, 97))
+    quality = int(np.random.default_rng([nursery.recipe.seed, index, 4]).integers(45, 97))
     with atomic_path(out / "images" / f"{index:06d}.jpg") as tmp:
         cv2.imwrite(str(tmp), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     write_json(out / "items" / f"{index:06d}.json", [record])

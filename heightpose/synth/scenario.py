@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, grey_dilation
 from scipy.spatial.transform import Rotation
 
 from heightpose.geometry.camera import Camera
@@ -14,11 +13,25 @@ from heightpose.geometry.sheet import SheetLayout
 from heightpose.skeleton import INFANT
 from heightpose.synth import textures
 from heightpose.synth.body import BodyModel, Child
-from heightpose.synth.dress import Wardrobe
+from heightpose.synth.dress import Wardrobe, vertex_normals
+from heightpose.synth.materials import Materials
 from heightpose.synth.posture import Motion, bone_rotations, root_rotation
-from heightpose.synth.scene import Infant, Room, bitmap, mitsuba
+from heightpose.synth.relief import surface_samples
+from heightpose.synth.room import draw_bed, draw_light, draw_surroundings
+from heightpose.synth.scene import Infant, Room, shell_vertices
+from heightpose.synth.viewpoint import MATTRESS_CM, draw_camera
 
-MATTRESS_CM = (70.0, 132.0)
+__all__ = [
+    "MATTRESS_CM",
+    "Options",
+    "draw_camera",
+    "draw_room",
+    "frame_box",
+    "inside_mattress",
+    "moved",
+    "outline",
+]
+__all__ += ["place", "surface_points"]
 
 
 @dataclass(frozen=True)
@@ -32,156 +45,38 @@ class Options:
     samples: int = 4
     posture: str | None = None
     legs: str | None = None
-    blanket: float = 0.15
+    blanket: float = 0.2
+    blanket_extent: str | None = None
+    twins: float = 0.0
+    arm: float = 0.1
+    fisheye: float = 0.15
     infrared: float = 0.25
     tagless: float = 0.2
     empty: float = 0.0
     clutter: float = 0.5
-    max_tilt_deg: float = 30.0
+    max_tilt_deg: float = 35.0
     height_cm: tuple[float, float] = (120.0, 220.0)
     keep_cot_in_view: bool = False
 
     def easy(self) -> Options:
         return replace(
             self, posture="back", legs="extended", blanket=0.0, tagless=0.0, clutter=0.3, max_tilt_deg=20.0,
-            height_cm=(130.0, 200.0), keep_cot_in_view=True,
+            height_cm=(130.0, 200.0), keep_cot_in_view=True, arm=0.0, fisheye=0.0,
         )  # fmt: skip
 
 
-def draw_camera(rng: np.random.Generator, options: Options) -> tuple[Camera, Plane]:
-    """A camera above the cot: height, tilt, any in-plane turn, lens, and a focal length that shows the cot."""
-    size = options.size_wh
-    if size is None:
-        size = tuple(rng.choice([[448, 336], [480, 272], [336, 448], [416, 320]]).tolist())
-    width, height = size
-    above = rng.uniform(*options.height_cm)
-    tilt = np.deg2rad(options.max_tilt_deg) * np.sqrt(rng.random())
-    azimuth = rng.uniform(0, 2 * np.pi)
-    # the long side of the cot mostly along the long side of the picture, but any turn happens
-    turn = (
-        np.deg2rad(rng.choice([0, 90, 180, 270]) + rng.normal(0, 8))
-        if rng.random() < 0.6
-        else rng.uniform(0, 2 * np.pi)
-    )
-    centre = np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
-    target = np.array([rng.normal(0, 3), rng.normal(0, 5), 0.0])
-    centre = target + centre * (above / np.cos(tilt))
-    forward = (target - centre) / np.linalg.norm(target - centre)
-    up = np.array([np.sin(turn), np.cos(turn), 0.0])
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    plane = Plane(R=rotation, t_cm=-rotation @ centre, rms_px=0.0, tags=0, source="nursery")
-
-    half = np.array(MATTRESS_CM) / 2
-    corners = np.array([[x, y, 0.0] for x in (-half[0], half[0]) for y in (-half[1], half[1])])
-    in_camera = corners @ rotation.T + plane.t_cm
-    extent = np.abs(in_camera[:, :2] / in_camera[:, 2:]).max(axis=0)
-    fill = rng.uniform(0.80, 0.97) if options.keep_cot_in_view else rng.uniform(0.85, 1.40)
-    focal = fill * min(width / 2 / extent[0], height / 2 / extent[1])
-    if (
-        not options.keep_cot_in_view and rng.random() < 0.3
-    ):  # landscape picture of a cot standing upright in it
-        focal = min(focal * 1.3, fill * max(width / 2 / extent[0], height / 2 / extent[1]))
-    strength = rng.uniform(-0.25, 0.08) if rng.random() < 0.7 else 0.0
-    reach = np.hypot(width, height) / 2 / focal
-    dist = np.array(
-        [strength / max(reach, 0.5) ** 2 * 0.6, 0.0, rng.normal(0, 4e-4), rng.normal(0, 4e-4), 0.0]
-    )
-    K = np.array(
-        [
-            [focal, 0, (width - 1) / 2 + rng.normal(0, 0.008 * width)],
-            [0, focal * rng.normal(1, 0.002), (height - 1) / 2 + rng.normal(0, 0.008 * height)],
-            [0, 0, 1],
-        ]
-    )
-    return Camera(model="pinhole", size_wh=(width, height), K=K, dist=dist), plane
-
-
-def _light(rng: np.random.Generator, infrared: bool, plane: Plane) -> tuple[str, dict[str, dict]]:
-    transform = mitsuba().ScalarTransform4f
-
-    def rgb(value: np.ndarray | float) -> dict:
-        return {"type": "rgb", "value": [float(v) for v in np.broadcast_to(value, 3)]}
-
-    if infrared:
-        at = plane.camera_centre_cm + rng.normal(0, 3, 3) + [0, 0, 4]
-        lamp = {"type": "point", "position": [float(v) for v in at], "intensity": rgb(9.0 * at[2] ** 2 / 2e4)}
-        return "infrared", {
-            "lamp": lamp,
-            "sky": {"type": "constant", "radiance": rgb(rng.uniform(0.002, 0.03))},
-        }
-    tint = np.array([1.0, rng.uniform(0.8, 1.0), rng.uniform(0.6, 1.05)])
-    emitters: dict[str, dict] = {"sky": {"type": "constant", "radiance": rgb(tint * rng.uniform(0.15, 0.9))}}
-    kind = "day"
-    if rng.random() < 0.8:
-        kind = "lamp"
-        away = rng.uniform(0, 2 * np.pi)
-        reach, above = rng.uniform(60, 260), rng.uniform(120, 260)
-        place = [reach * np.cos(away), reach * np.sin(away), above]
-        size = rng.uniform(10, 70)
-        emitters["lamp"] = {
-            "type": "rectangle",
-            "to_world": transform().look_at(origin=place, target=[0, 0, 0], up=[0, 0.1, 1])
-            @ transform().scale([size, size, 1]),
-            "emitter": {"type": "area", "radiance": rgb(tint[::-1] * rng.uniform(2, 14) * (40 / size) ** 2)},
-        }
-    return kind, emitters
-
-
-def _things(rng: np.random.Generator, clutter: float) -> dict[str, dict]:
-    """Cot rails round the mattress and toys at its edge."""
-    transform = mitsuba().ScalarTransform4f
-    shapes: dict[str, dict] = {}
-    half = np.array(MATTRESS_CM) / 2 + 1.5
-    if rng.random() < 0.75:
-        colour = textures.floor(rng).mean((0, 1)) if rng.random() < 0.6 else np.full(3, rng.uniform(0.6, 0.9))
-        bsdf = {"type": "diffuse", "reflectance": {"type": "rgb", "value": [float(c) for c in colour]}}
-        top, radius = rng.uniform(15, 40), rng.uniform(0.8, 1.4)
-
-        def bar(a: np.ndarray, b: np.ndarray, r: float) -> dict:
-            return {
-                "type": "cylinder",
-                "p0": [float(v) for v in a],
-                "p1": [float(v) for v in b],
-                "radius": r,
-                "bsdf": bsdf,
-            }
-
-        for axis in (0, 1):
-            for sign in (-1, 1):
-                ends = []
-                for end in (-1, 1):
-                    p = np.zeros(3)
-                    p[axis], p[1 - axis], p[2] = sign * half[axis], end * half[1 - axis], top
-                    ends.append(p)
-                shapes[f"rail{axis}{sign}"] = bar(ends[0], ends[1], radius * 1.4)
-                for k, w in enumerate(np.linspace(0.03, 0.97, 7 if axis == 1 else 13)):
-                    p = ends[0] * (1 - w) + ends[1] * w
-                    shapes[f"bar{axis}{sign}{k}"] = bar(np.array([p[0], p[1], -8.0]), p, radius * 0.7)
-    for n in range(int(rng.integers(1, 4)) if rng.random() < clutter else 0):
-        size = rng.uniform(1.5, 5)
-        side = rng.choice([-1, 1])
-        at = [side * rng.uniform(20, 33 - size / 2), rng.uniform(-60, 60), size]
-        turn = transform().translate([float(v) for v in at]) @ transform().rotate(
-            [0, 0, 1], float(rng.uniform(0, 360))
-        )
-        shapes[f"toy{n}"] = {
-            "type": str(rng.choice(["sphere", "cube"])),
-            "to_world": turn @ transform().scale([float(size)] * 3),
-            "bsdf": {"type": "diffuse", "reflectance": bitmap(textures.cloth(rng))},
-        }
-    return shapes
-
-
-def draw_room(rng: np.random.Generator, layout: SheetLayout | None, options: Options, plane: Plane) -> Room:
-    """Mattress, sheet, floor, rails, toys and lamps."""
+def draw_room(
+    rng: np.random.Generator, layout: SheetLayout | None, options: Options, plane: Plane, materials: Materials
+) -> tuple[Room, str]:
+    """Mattress, sheet, floor, bed, surroundings and lamps; also the bed's kind."""
     tagged = layout is not None and rng.random() >= options.tagless
-    kind, emitters = _light(rng, bool(rng.random() < options.infrared), plane)
-    picture = textures.sheet_picture(layout if tagged else None, rng, MATTRESS_CM)
-    return Room(
-        picture, MATTRESS_CM, textures.floor(rng), kind, tagged, _things(rng, options.clutter), emitters
-    )
+    kind, emitters = draw_light(rng, materials.infrared, plane)
+    picture = materials.sheet(textures.sheet_picture(layout if tagged else None, rng, MATTRESS_CM), tagged)
+    bed, shapes = draw_bed(rng, materials)
+    floor_cm = -10.5 if bed == "floor bed" else float(rng.uniform(-60, -25))
+    shapes |= draw_surroundings(rng, materials, floor_cm)
+    floor = materials.cloth(textures.floor(rng))
+    return Room(picture, MATTRESS_CM, floor, kind, tagged, floor_cm, shapes, emitters), bed
 
 
 def place(
@@ -209,42 +104,38 @@ def place(
     return Infant(vertices, joints, wardrobe)
 
 
-def cover(infant: Infant, rng: np.random.Generator, top_joint: str) -> dict:
-    """A blanket over the legs up to ``top_joint``: a cloth lifted over the body, nowhere below it."""
-    step = 1.2
-    names = {n: infant.joints_cm[i] for i, n in enumerate(INFANT.names)}
-    axis = names["pelvis"] - names["thorax"]
-    down = np.arctan2(axis[1], axis[0])
-    along = np.array([np.cos(down), np.sin(down)])
-    across = np.array([-along[1], along[0]])
-    start = names[top_joint][:2] @ along + rng.uniform(-2, 3)
-    reach = rng.uniform(35, 60)
-    half_width = rng.uniform(20, 30)
-    middle = names["pelvis"][:2] @ across + rng.normal(0, 2)
-    u = np.arange(0, reach, step)
-    v = np.arange(-half_width, half_width, step)
-    grid_xy = (start + u)[:, None, None] * along + (middle + v)[None, :, None] * across
-    local = np.column_stack(
-        [infant.vertices_cm[:, :2] @ along - start, infant.vertices_cm[:, :2] @ across - middle]
+def moved(infant: Infant, heading_deg: float, at_xy_cm: np.ndarray) -> Infant:
+    """The posed infant turned about the vertical through the origin, then shifted along the mattress."""
+    turn = Rotation.from_euler("z", heading_deg, degrees=True).as_matrix()
+    shift = np.array([at_xy_cm[0], at_xy_cm[1], 0.0])
+    return replace(
+        infant, vertices_cm=infant.vertices_cm @ turn.T + shift, joints_cm=infant.joints_cm @ turn.T + shift
     )
-    index = np.round((local - [0, -half_width]) / step).astype(int)
-    inside = ((index >= 0) & (index < [len(u), len(v)])).all(axis=1)
-    height = np.zeros((len(u), len(v)))
-    np.maximum.at(height, tuple(index[inside].T), infant.vertices_cm[inside, 2] + 1.6)
-    floor_height = grey_dilation(height, size=(5, 5))
-    surface = floor_height
-    for _ in range(4):
-        surface = np.maximum(gaussian_filter(surface, 1.6), floor_height)
-    folds = gaussian_filter(rng.standard_normal(surface.shape), 2.5)
-    surface = surface + 0.6 + 0.5 * np.abs(folds) / max(np.abs(folds).std(), 1e-6)
-    surface = gaussian_filter(surface, 0.6)
-    rows, cols = surface.shape
-    k = np.arange(rows * cols).reshape(rows, cols)
-    quads = np.stack([k[:-1, :-1], k[1:, :-1], k[1:, 1:], k[:-1, 1:]], axis=-1).reshape(-1, 4)
-    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    vertices = np.concatenate([grid_xy.reshape(-1, 2), surface.reshape(-1, 1)], axis=1)
-    uv = np.stack(np.meshgrid(v / 30, u / 30), axis=-1).reshape(-1, 2)
-    return {"vertices": vertices, "faces": faces.astype(np.int32), "uv": uv, "picture": textures.cloth(rng)}
+
+
+def surface_points(model: BodyModel, infant: Infant) -> np.ndarray:
+    """Samples all over the upward-facing surface of an infant and what it wears, ``(N, 3)`` cm."""
+    wardrobe = infant.wardrobe
+    normals = vertex_normals(infant.vertices_cm, model.faces)
+    points = [surface_samples(infant.vertices_cm, model.faces)]
+    points += [
+        surface_samples(shell_vertices(infant.vertices_cm, normals, shell), shell.faces)
+        for shell in wardrobe.shells
+    ]
+    if wardrobe.sack is not None:
+        sack = wardrobe.sack
+        points.append(surface_samples(sack.vertices_cm(infant.vertices_cm, infant.joints_cm), sack.faces()))
+    return np.concatenate(points)
+
+
+def outline(infants: list[Infant], margin_cm: float) -> np.ndarray:
+    """``(N, 2)`` cells of 2 cm that the infants of all frames stand over, widened by ``margin_cm``."""
+    cells = np.unique(
+        np.concatenate([np.round(i.vertices_cm[::3, :2] / 2.0).astype(int) for i in infants]), axis=0
+    )
+    steps = int(np.ceil(margin_cm / 2.0))
+    around = [[i, j] for i in range(-steps, steps + 1) for j in range(-steps, steps + 1)]
+    return np.unique((cells[:, None] + np.array(around)[None]).reshape(-1, 2), axis=0) * 2.0
 
 
 def inside_mattress(vertices_cm: np.ndarray, margin_cm: float = 1.0) -> bool:

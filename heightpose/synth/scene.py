@@ -17,6 +17,7 @@ from heightpose.geometry.plane import Plane
 from heightpose.skeleton import INFANT
 from heightpose.synth.body import BodyModel
 from heightpose.synth.dress import Shell, Wardrobe, vertex_normals
+from heightpose.synth.sack import SEEN_THROUGH_SACK
 
 _VARIANT = "scalar_rgb"
 
@@ -77,7 +78,8 @@ class Room:
     floor_picture: np.ndarray
     light: str
     tagged: bool = False
-    objects: dict[str, dict] = field(default_factory=dict)
+    floor_cm: float = -50.0
+    objects: dict = field(default_factory=dict)
     emitters: dict[str, dict] = field(default_factory=dict)
 
 
@@ -227,7 +229,7 @@ def build_shapes(model: BodyModel, room: Room, infants: list[Infant], blanket: d
         },
         "floor": {
             "type": "rectangle",
-            "to_world": transform().translate([0, 0, -50]) @ transform().scale([400, 400, 1]),
+            "to_world": transform().translate([0, 0, room.floor_cm]) @ transform().scale([400, 400, 1]),
             "bsdf": {
                 "type": "diffuse",
                 "reflectance": bitmap(room.floor_picture) | {"to_uv": transform().scale([6, 6, 1])},
@@ -248,6 +250,11 @@ def build_shapes(model: BodyModel, room: Room, infants: list[Infant], blanket: d
             name = f"infant{n}.shell{s}".replace(".", "_")
             vertices = shell_vertices(infant.vertices_cm, normals, shell)
             shapes[name] = mesh(name, vertices, shell.faces, cloth_bsdf(shell.picture), uv=shell.uv)
+        sack = infant.wardrobe.sack
+        if sack is not None:
+            name = f"infant{n}_sack"
+            vertices = sack.vertices_cm(infant.vertices_cm, infant.joints_cm)
+            shapes[name] = mesh(name, vertices, sack.faces(), cloth_bsdf(sack.picture), uv=sack.uv())
     if blanket is not None:
         shapes["blanket"] = mesh(
             "blanket", blanket["vertices"], blanket["faces"], cloth_bsdf(blanket["picture"]), uv=blanket["uv"]
@@ -265,12 +272,12 @@ def render(
     samples: int,
     seed: int,
     blanket: dict | None = None,
-) -> tuple[np.ndarray, list[np.ndarray]]:
+) -> tuple[np.ndarray, list[tuple[np.ndarray, list[str | None]]]]:
     """Path-trace one frame.
 
     Returns:
         (linear, visibility): the picture through the lens, ``(H, W, 3)`` float32 linear radiance, and per infant
-        ``(K,)`` 2 seen / 1 hidden, by a ray from the camera to each joint.
+        what :func:`_visibility` finds: ``(K,)`` 2 seen / 1 hidden by a ray from the camera to each joint, and by what.
     """
     mi = mitsuba()
     size, focal, to_ideal = lens_map(camera)
@@ -287,25 +294,47 @@ def render(
     return picture, visibility
 
 
-def _visibility(scene, model: BodyModel, infant: Infant, number: int, plane: Plane) -> np.ndarray:
-    mi = mitsuba()
+def _visibility(
+    scene, model: BodyModel, infant: Infant, number: int, plane: Plane
+) -> tuple[np.ndarray, list[str | None]]:
+    """Per joint 2 seen / 1 hidden, and the name of the foreign shape that hides it (None: seen, or its own body)."""
     allowed = seen_through(model.bones)
-    origin = plane.camera_centre_cm
     visible = np.ones(len(INFANT), dtype=int)
+    hidden_by: list[str | None] = [None] * len(INFANT)
     for k, joint in enumerate(infant.joints_cm):
-        direction = joint - origin
-        distance = float(np.linalg.norm(direction))
-        ray = mi.Ray3f(mi.ScalarPoint3f(*origin), mi.ScalarVector3f(*(direction / distance)))
-        hit = scene.ray_intersect(ray)
-        if not hit.is_valid() or hit.t > distance + 1.0:
-            visible[k] = 2  # an edge joint on the outline: nothing lies between it and the camera
+        passes: tuple[str, ...] = ("mesh",)  # a cot's net hides nothing
+        if k in SEEN_THROUGH_SACK:
+            passes += (f"infant{number}_sack",)  # the trunk fills the bag: ask what lies below its cloth
+        hit = _first_hit(scene, plane.camera_centre_cm, joint, passes)
+        if hit is None:  # also an edge joint on the outline: nothing lies between it and the camera
+            visible[k] = 2
             continue
         owner, _, shell = hit.shape.id().partition("_shell")
         if owner != f"infant{number}":
+            if owner.partition("_")[0] != f"infant{number}":
+                hidden_by[k] = owner
             continue
         face = int(hit.prim_index)
         if shell:
             face = int(infant.wardrobe.shells[int(shell)].body_faces[face])
         bones = model.vertex_bone[model.faces[face]]
         visible[k] = 2 if allowed[k][bones].any() else 1
-    return visible
+    return visible, hidden_by
+
+
+def _first_hit(scene, origin: np.ndarray, joint: np.ndarray, passes: tuple[str, ...]):
+    """What the ray from the camera meets before it reaches the joint, shapes named in ``passes`` aside, or None."""
+    mi = mitsuba()
+    distance = float(np.linalg.norm(joint - origin))
+    direction = (joint - origin) / distance
+    start = 0.0
+    for _ in range(16):
+        point = origin + start * direction
+        hit = scene.ray_intersect(mi.Ray3f(mi.ScalarPoint3f(*point), mi.ScalarVector3f(*direction)))
+        # an edge joint lies in the skin itself: what is met there or behind it does not hide it
+        if not hit.is_valid() or start + hit.t > distance - 0.02:
+            return None
+        if not hit.shape.id().startswith(passes):
+            return hit
+        start += float(hit.t) + 1e-3
+    return None
