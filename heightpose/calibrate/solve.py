@@ -1,0 +1,266 @@
+"""From chosen views to a camera: which lens model, how many coefficients, which views to leave out, how sure.
+
+A model with more coefficients always fits its own views better. So candidates are compared on views they were not
+fitted to, and the simplest one that predicts those as well as the best one does is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from heightpose.calibrate.bundle import NOTHING, Bundle, Freedom, fit, rms
+from heightpose.calibrate.views import Coverage, View, coverage
+from heightpose.errors import HeightposeError
+from heightpose.geometry.camera import Camera
+
+MIN_VIEWS = 5
+_FOLDS = 5
+_LENSES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "pinhole": (("k1",), ("k1", "k2"), ("k1", "k2", "p1", "p2"), ("k1", "k2", "p1", "p2", "k3")),
+    "fisheye": (("k1",), ("k1", "k2"), ("k1", "k2", "k3", "k4")),
+}
+#: Focal lengths to start from, as shares of the picture's longer side.
+_STARTS = {"pinhole": (0.5, 0.8, 1.3, 2.2), "fisheye": (0.25, 0.32, 0.45, 0.65, 1.0)}
+#: A focal length less sure than this (standard error over value) is no calibration.
+_MAX_FOCAL_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate lens and how well it predicts views it was not fitted to."""
+
+    model: str
+    dist: tuple[str, ...]
+    held_out_rms_px: float
+    per_view: tuple[float, ...] = field(repr=False, default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "dist": list(self.dist),
+            "held_out_rms_px": round(self.held_out_rms_px, 4),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A calibrated camera and what it rests on.
+
+    Attributes:
+        bundle: the final fit; its views are ``used``.
+        used, outliers: the views fitted and those left out because they disagree.
+        trials: the candidates.
+        held_out_rms_px: of the chosen candidate.
+        cover: where the corners were.
+        advice: what is doubtful about it and what to do; empty is good.
+    """
+
+    bundle: Bundle
+    used: list[View]
+    outliers: list[View]
+    trials: list[Trial]
+    held_out_rms_px: float
+    cover: Coverage
+    advice: list[str]
+
+    @property
+    def camera(self) -> Camera:
+        return self.bundle.camera
+
+    @property
+    def focal_error(self) -> float:
+        """Standard error of the focal length over the focal length."""
+        return float(self.bundle.errors[0] / self.camera.K[0, 0])
+
+
+def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]) -> Solution:
+    """Calibrate.
+
+    Args:
+        views: chosen views, no two alike, at least :data:`MIN_VIEWS`.
+        size_wh: of the stored pictures.
+        models: lens models to try: "pinhole", "fisheye" or both.
+
+    Raises:
+        HeightposeError: the views cannot tell the lens; says what to record.
+    """
+    used, outliers = list(views), []
+    starts = {model: _start(used, size_wh, model) for model in models}
+    for _ in range(3):
+        trials = [_trial(used, starts[model], dist) for model in models for dist in _LENSES[model]]
+        chosen = _simplest(trials)
+        bundle = _final(used, starts[chosen.model], chosen.dist)
+        bad = _disagreeing(bundle)
+        if not bad.any() or len(used) - bad.sum() < MIN_VIEWS or bad.sum() > 0.3 * len(views):
+            break
+        outliers += [view for view, is_bad in zip(used, bad, strict=True) if is_bad]
+        used = [view for view, is_bad in zip(used, bad, strict=True) if not is_bad]
+    cover = coverage(used, size_wh, bundle.tilts_deg)
+    solution = Solution(bundle, used, outliers, trials, chosen.held_out_rms_px, cover, [])
+    _require_determined(solution)
+    return replace(solution, advice=_advice(solution))
+
+
+def _start(views: Sequence[View], size_wh: tuple[int, int], model: str) -> Camera:
+    """The best of a few rough fits: one focal length and k1, principal point in the middle."""
+    boards = [v.corners for v in views]
+    found = []
+    for focal in _focal_guesses(views, size_wh, model):
+        K = np.array([[focal, 0, (size_wh[0] - 1) / 2], [0, focal, (size_wh[1] - 1) / 2], [0, 0, 1.0]])
+        camera = Camera(model, size_wh, K, np.zeros(5 if model == "pinhole" else 4))
+        rough = Freedom(square=True, centre=False, dist=("k1",))
+        # Poses that a wrong focal length led astray are found again under the better one.
+        for _ in range(2):
+            found.append(fit(boards, camera, rough, rounds=15))
+            camera = found[-1].camera
+    return min(found, key=lambda bundle: float(np.median(bundle.view_rms_px))).camera
+
+
+def _focal_guesses(views: Sequence[View], size_wh: tuple[int, int], model: str) -> list[float]:
+    guesses = [share * max(size_wh) for share in _STARTS[model]]
+    if model == "pinhole":
+        pts = [v.corners.pts_cm.astype(np.float32) for v in views]
+        kpts = [v.corners.kpts.astype(np.float32)[:, None] for v in views]
+        flags = cv2.CALIB_FIX_ASPECT_RATIO | cv2.CALIB_ZERO_TANGENT_DIST | cv2.CALIB_FIX_K3
+        try:
+            _, K, _, _, _ = cv2.calibrateCamera(pts, kpts, size_wh, np.eye(3), np.zeros(5), flags=flags)
+            if 0.1 < K[0, 0] / max(size_wh) < 20:
+                return [float(K[0, 0]), *guesses[1:3]]
+        except cv2.error:
+            pass
+    return guesses
+
+
+def _trial(views: Sequence[View], start: Camera, dist: tuple[str, ...]) -> Trial:
+    """Each fold's views under the lens fitted to the others; their poses are their own."""
+    folds = min(_FOLDS, len(views))
+    errors = np.zeros(len(views))
+    for fold in range(folds):
+        held = np.arange(len(views)) % folds == fold
+        rest = [v.corners for v, out in zip(views, held, strict=True) if not out]
+        lens = fit(rest, start, Freedom(square=True, dist=dist), rounds=30).camera
+        if not _reaches_corners(lens):
+            errors[held] = np.inf
+            continue
+        seen = [v.corners for v, out in zip(views, held, strict=True) if out]
+        errors[held] = fit(seen, lens, NOTHING, rounds=20).view_rms_px
+    # The median view's error squared: one bent board must not choose the lens.
+    typical = float(np.sqrt(np.mean(np.minimum(errors, 3 * np.median(errors)) ** 2)))
+    return Trial(start.model, dist, typical, tuple(errors.tolist()))
+
+
+def _simplest(trials: list[Trial]) -> Trial:
+    """The trial with the fewest coefficients that predicts as well as the best (paired, within one standard error)."""
+    best = min(trials, key=lambda trial: trial.held_out_rms_px)
+    if not np.isfinite(best.held_out_rms_px):
+        return min(trials, key=lambda trial: len(trial.dist))
+    for trial in sorted(trials, key=lambda t: (len(t.dist), t.held_out_rms_px)):
+        worse = np.minimum(np.square(trial.per_view), 1e6) - np.minimum(np.square(best.per_view), 1e6)
+        if trial is best or worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)):
+            return trial
+    return best
+
+
+def _final(views: Sequence[View], start: Camera, dist: tuple[str, ...]) -> Bundle:
+    """All views together. Pixels are taken to be square, as they are, unless the views clearly say otherwise."""
+    boards = [v.corners for v in views]
+    bundle = fit(boards, start, Freedom(square=True, dist=dist))
+    width, height = start.size_wh
+    unsure = bundle.errors[2:4].max() > 0.02 * np.hypot(width, height)
+    middle = bundle.camera.K[:2, 2] / start.size_wh
+    if unsure or (np.abs(middle - 0.5) > 0.25).any():
+        return fit(boards, start, Freedom(square=True, centre=False, dist=dist))
+    free = fit(boards, bundle.camera, Freedom(dist=dist))
+    ratio = free.camera.K[0, 0] / free.camera.K[1, 1] - 1
+    sure = np.hypot(free.errors[0], free.errors[1]) / free.camera.K[0, 0]
+    return free if abs(ratio) > max(0.005, 4 * sure) else bundle
+
+
+def _disagreeing(bundle: Bundle) -> np.ndarray:
+    """``(V,)`` bool: views three times worse than the typical one."""
+    errors = bundle.view_rms_px
+    return errors > max(3.0 * float(np.median(errors)), 0.3)
+
+
+def _reaches_corners(camera: Camera) -> bool:
+    """Whether the lens model maps one to one out to the picture's corners; a polynomial may fold over before."""
+    width, height = camera.size_wh
+    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=float)
+    slopes = camera.undistort(corners)
+    if not np.isfinite(slopes).all():
+        return False
+    back = camera.project(np.concatenate([slopes, np.ones((4, 1))], axis=1))
+    # A fisheye's corners may lie outside its image circle, beyond 89 degrees: there nothing is claimed.
+    beyond = np.linalg.norm(slopes, axis=1) > 50
+    return bool((np.linalg.norm(back - corners, axis=1)[~beyond] < 0.5).all())
+
+
+def _require_determined(solution: Solution) -> None:
+    sure = solution.focal_error
+    if not (np.isfinite(sure) and sure <= _MAX_FOCAL_ERROR):
+        raise HeightposeError(
+            "these views do not tell the focal length",
+            expected=f"a standard error below {100 * _MAX_FOCAL_ERROR:.0f} %",
+            got=f"{100 * sure:.1f} % (boards tilted by up to {solution.cover.tilt_deg:.0f} degrees)",
+            hint="Hold the board at 20 to 45 degrees to the picture, leaning each way, near and far",
+        )
+    limit = 1.5 * max(1.0, max(solution.camera.size_wh) / 1280)
+    if solution.bundle.rms_px > limit:
+        raise HeightposeError(
+            "no lens fits these views",
+            expected=f"an error below {limit:.1f} px",
+            got=f"{solution.bundle.rms_px:.1f} px",
+            hint="Check the board's description (squares, sizes), that it is flat, and that all pictures are from "
+            "one camera at one zoom; for a very wide lens try --model fisheye",
+        )
+
+
+def _advice(solution: Solution) -> list[str]:
+    advice = []
+    cover, camera = solution.cover, solution.camera
+    if cover.reach < 0.75 or cover.share < 0.45:
+        advice.append(
+            f"The board reached {100 * cover.reach:.0f} % of the way to the picture's corners and "
+            f"{100 * cover.share:.0f} % of the picture: move the board into the corners and along the edges."
+        )
+    if cover.tilt_deg < 20:
+        advice.append("The boards hardly lean: hold some at 20 to 45 degrees, leaning each way.")
+    if len(solution.used) < 10:
+        advice.append(f"Only {len(solution.used)} views: 15 to 25 make the result safer.")
+    if solution.focal_error > 0.003:
+        advice.append(
+            f"The focal length is only sure to {100 * solution.focal_error:.1f} %: add tilted views."
+        )
+    width, height = camera.size_wh
+    off = np.abs(camera.K[:2, 2] - [(width - 1) / 2, (height - 1) / 2]) / [width, height]
+    if off.max() > 0.08:
+        advice.append(
+            "The principal point is far from the middle: was the picture cropped or digitally stabilised?"
+        )
+    if solution.bundle.errors[2:4].max() == 0:
+        advice.append("The principal point could not be told and was put in the middle: add tilted views.")
+    if solution.bundle.rms_px > 0.5 * max(1.0, max(camera.size_wh) / 1280):
+        advice.append(
+            "The error is larger than usual: is the board flat, the focus fixed, the picture sharp?"
+        )
+    return advice
+
+
+def view_rms(solution: Solution) -> dict[int, tuple[float, float]]:
+    """View index -> (rms px, tilt in degrees), of the views fitted and of those left out."""
+    found = {
+        view.index: (error, tilt)
+        for view, error, tilt in zip(
+            solution.used, solution.bundle.view_rms_px.tolist(), solution.bundle.tilts_deg, strict=True
+        )
+    }
+    if solution.outliers:
+        left = fit([v.corners for v in solution.outliers], solution.camera, NOTHING)
+        for view, residual, tilt in zip(solution.outliers, left.residuals, left.tilts_deg, strict=True):
+            found[view.index] = (rms(residual), tilt)
+    return found

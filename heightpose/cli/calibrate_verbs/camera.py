@@ -1,0 +1,66 @@
+"""``heightpose calibrate camera``: options in, camera file and report out. The work is in heightpose.calibrate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heightpose.cli.calibrate_verbs._boards import board_options
+
+EPILOG = """\b
+Writes:
+  camera.json          the camera file (--out)
+  camera.report.json   every picture's fate and error, standard errors, lenses tried, advice
+  camera.report.png    where the corners were, what is left over, error per view
+
+\b
+Examples:
+  heightpose calibrate board --out board.pdf                        print one, glue it to something flat
+  heightpose calibrate camera pictures/ --board charuco --out camera.json
+  heightpose calibrate camera board.mp4 --board chessboard --squares 10x7 --model fisheye --out camera.json
+  heightpose calibrate camera left*.jpg --board chessboard --out left.json
+  heightpose calibrate camera sheet.mp4 --sheet sheet.yaml --out camera.json
+
+\b
+Take 15 to 25 pictures (or a slow video): board in the middle, in every corner, near and far, tilted 20 to 45 degrees
+each way; focus and zoom fixed, at the size the cot videos will have.
+"""
+
+
+@click.command("camera", epilog=EPILOG)
+@click.argument("inputs", metavar="IMAGES_OR_VIDEO...", nargs=-1, required=True)
+@board_options
+@click.option(
+    "--model", type=click.Choice(["auto", "pinhole", "fisheye"]), default="auto", show_default=True,
+    help="Lens model; auto takes what predicts held-out views best.",
+)  # fmt: skip
+@click.option(
+    "--max-views", type=click.IntRange(5, 200), default=40, show_default=True, help="Views to use at most."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("camera.json"), show_default=True,
+    help="The camera file to write.",
+)  # fmt: skip
+def camera(inputs: tuple[str, ...], model: str, max_views: int, out: Path, **board_given: Any) -> int:
+    """Find a camera's lens from pictures or a video of a printed board."""
+    import cv2
+
+    from heightpose.calibrate.picture import draw
+    from heightpose.calibrate.run import calibrate, open_pictures
+    from heightpose.cli.calibrate_verbs._boards import make_board
+    from heightpose.runtime.atomic import atomic_path, make_folder, write_json
+
+    make_folder(out.parent)
+    models = ("pinhole", "fisheye") if model == "auto" else (model,)
+    with open_pictures(inputs) as clip:
+        found = calibrate(clip, make_board(clip, board_given), models, max_views)
+    with atomic_path(out.with_suffix(".report.png")) as tmp:
+        cv2.imwrite(str(tmp), cv2.cvtColor(draw(found), cv2.COLOR_RGB2BGR))
+    write_json(out.with_suffix(".report.json"), found.report())
+    write_json(out, found.solution.camera.to_dict())
+    for line in found.summary():
+        click.echo(line)
+    click.echo(f"saved to {out}, report in {out.with_suffix('.report.png').name}")
+    return 0
