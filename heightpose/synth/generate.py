@@ -131,11 +131,14 @@ class Nursery:
                 placed = settle(pair, rng)
                 if placed is not None:
                     return placed
-        for _ in range(6):
-            placed = settle([self._guest(seed, rng, materials)], rng)
+        for _ in range(12):  # a long child with wide arms may need another posture
+            alone = self._guest(seed, rng, materials)
+            placed = settle([alone], rng)
             if placed is not None:
                 return placed
-        raise RuntimeError(f"no place on the mattress for child {seed}")
+        return [
+            alone
+        ]  # in the middle, along the cot: as good as it gets for one who is longer than the mattress
 
     def _guest(
         self, seed: int, rng: np.random.Generator, materials: Materials, age_months: float | None = None

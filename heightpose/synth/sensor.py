@@ -34,7 +34,7 @@ def draw_film(rng: np.random.Generator, *, still: bool) -> Film:
     if not still:
         return Film(exposure)
     if wrong < 0.12:
-        exposure = rng.uniform(0.05, 0.15) if wrong < 0.06 else rng.uniform(0.9, 2.0)
+        exposure = rng.uniform(0.05, 0.15) if wrong < 0.06 else rng.uniform(0.9, 1.4)
     return Film(exposure, lengths[0] if motion else 0.0, lengths[1] if soft else 0.0, denoise)
 
 

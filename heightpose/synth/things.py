@@ -169,8 +169,8 @@ def reach_in(
     outward = turn @ [1.0, 0.0, 0.0]
     trunk, trunk_faces = _ellipsoid((0, 0, 0), (15.0, 22.0, 24.0))
     upright = Rotation.from_euler("z", heading, degrees=True).as_matrix()
-    trunk = trunk @ upright.T + shoulder + [*(outward[:2] * 11.0), 0.0]
-    shirt = cloth_bsdf(materials.cloth(textures.cloth(rng)))
+    trunk = trunk @ upright.T + shoulder + [*(outward[:2] * 3.0), 0.0]
+    shirt = cloth_bsdf(materials.cloth(textures.cloth(rng, plain=True)))
     shapes["adult_trunk"] = mesh("adult_trunk", trunk, trunk_faces, shirt, uv=trunk[:, :2] / 30.0)
     return shapes
 
