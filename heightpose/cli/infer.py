@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from heightpose.cli._params import Pair, Point
+
 EPILOG = """\b
 Writes, for each input:
   OUT/
@@ -23,6 +25,7 @@ Examples:
   heightpose infer clip.mp4 --camera camera.json --sheet sheet.yaml
   heightpose infer clips/ --camera camera.json --plane plane.json --out results --json
   heightpose infer rtsp://camera/stream --camera camera.json --plane plane.json
+  heightpose infer clip.mp4 --camera camera.json --corners 310,40 905,52 930,1010 280,998 --size 70x132
   heightpose infer clip.mp4 --camera camera.json --sheet sheet.yaml --sex female --age-months 6.5
 
 \b
@@ -38,6 +41,11 @@ with several inputs the worst of them.
 @click.option(
     "--plane", type=click.Path(path_type=Path), help="Stored mattress plane of a fixed camera (JSON)."
 )
+@click.option(
+    "--corners", type=Point(), nargs=4,
+    help="Four corners of the mattress in the frame's pixels, in turn, instead of a plane file; needs --size.",
+)  # fmt: skip
+@click.option("--size", type=Pair(float, "ACROSSxALONG"), help="The mattress's size in cm, such as 70x132.")
 @click.option(
     "--camera-height-cm",
     type=click.FloatRange(min=15, max=1000),

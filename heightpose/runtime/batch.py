@@ -34,7 +34,7 @@ from heightpose.runtime.clip import Clip
 from heightpose.runtime.interrupt import Interrupt
 from heightpose.runtime.output import open_video_writer
 from heightpose.runtime.pipeline import Detector, PoseModel
-from heightpose.runtime.session import Outcome, Scale, measure_clip
+from heightpose.runtime.session import MattressCorners, Outcome, Scale, measure_clip
 from heightpose.runtime.stills import list_folder
 from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, open_clip, without_login
 from heightpose.types import FrameResult
@@ -55,6 +55,8 @@ class Settings:
     camera: Path | None = None
     sheet: Path | None = None
     plane: Path | None = None
+    corners: tuple[tuple[float, float], ...] | None = None
+    size: tuple[float, float] | None = None
     camera_height_cm: float | None = None
     out: Path = Path("heightpose-results")
     model: str = "fast"
@@ -79,13 +81,30 @@ class Settings:
             log.warning(
                 "--plane and --sheet are given: the stored plane is used, the sheet is not looked for"
             )
+        corners = self._corners()
+        if corners is not None and plane is not None:
+            log.warning("--plane and --corners are given: the stored plane is used")
+            corners = None
+        if corners is not None and sheet is not None:
+            log.warning("--corners and --sheet are given: the corners are used, the sheet is not looked for")
         if self.camera_height_cm is not None:
-            if sheet is not None or plane is not None:
-                log.warning("--camera-height-cm is not used: the sheet or plane says it better")
+            if sheet is not None or plane is not None or corners is not None:
+                log.warning("--camera-height-cm is not used: the sheet, plane or corners say it better")
             else:
                 log.warning("only the camera's height is known: it is taken to look straight down")
                 plane = plane_from_height(self.camera_height_cm)
-        return Scale(camera, sheet, plane)
+        return Scale(camera, sheet, plane, corners)
+
+    def _corners(self) -> MattressCorners | None:
+        if (self.corners is None) != (self.size is None):
+            raise ConfigError(
+                "the mattress's corners say how large the picture is only together with its size",
+                expected="--corners x,y x,y x,y x,y --size ACROSSxALONG",
+                got="--size alone" if self.corners is None else "--corners alone",
+            )
+        if self.corners is None or self.size is None:
+            return None
+        return MattressCorners(np.array(self.corners), self.size)
 
 
 def _load_file(load: Callable[[Path], T], path: Path) -> T:
@@ -242,6 +261,8 @@ def _run_one(
     chosen = {
         "model": Path(settings.model).name,
         "every": settings.every,
+        "corners": settings.corners,
+        "size_cm": settings.size,
         "camera_height_cm": settings.camera_height_cm,
         "blur_faces": settings.blur_faces,
     }

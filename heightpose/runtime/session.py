@@ -12,7 +12,7 @@ import numpy as np
 from heightpose.errors import FileFormatError
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_corners, plane_from_tags
 from heightpose.geometry.sheet import SheetLayout, TagView, detect_tags
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Interrupt
@@ -29,7 +29,23 @@ MEASURE_FRAMES = 3000
 #: What the unknown tilt of a camera that is only said to look straight down adds to the length, relative
 #: (1 sd): seen at a tilt t, lengths shrink by cos t to cos^2 t, 1.5 to 3 % at 10 degrees.
 _HEIGHT_ONLY_SD = 0.03
+#: The same where the mattress's corners were marked by hand: they are good to about half a centimetre on the round
+#: edge of a mattress, whose nominal size is good to about one.
+_CORNERS_SD = 0.01
 _Z90 = 1.6449
+
+
+@dataclass(frozen=True, eq=False)
+class MattressCorners:
+    """Four marked corners of a mattress; they become a plane once the clip's own camera is known.
+
+    Attributes:
+        kpts_frame: ``(4, 2)`` px of the clip's frames as decoded, in turn, from any corner on, in either sense.
+        size_cm: (across, along) the cot.
+    """
+
+    kpts_frame: np.ndarray
+    size_cm: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -41,19 +57,22 @@ class Scale:
         sheet: layout of the printed sheet.
         plane: the mattress plane, stored or from the camera's height; where there is one the sheet is not
             looked for.
+        corners: the mattress's corners in the picture; used before the sheet.
     """
 
     camera: Camera | None = None
     sheet: SheetLayout | None = None
     plane: Plane | None = None
+    corners: MattressCorners | None = None
 
     def missing(self) -> Reason | None:
         """Why these parts are not enough for a length, or None when they are."""
-        if self.plane is None and self.sheet is None:
+        if self.plane is None and self.sheet is None and self.corners is None:
             return Reason(
                 "no_scale",
                 "Nothing says how large the picture is. Lay the printed sheet under the infant and give its "
-                "file with --sheet, or give --plane or --camera-height-cm, together with a --camera file.",
+                "file with --sheet, or give --plane, --corners with --size, or --camera-height-cm, together with a "
+                "--camera file.",
             )
         if self.camera is None:
             return Reason(
@@ -165,14 +184,15 @@ def measure_log(
     if len(frames) < total:
         details = {**measurement.details, "frames_sampled": len(frames)}
         measurement = replace(measurement, frames_total=total, details=details)
-    return _widened(measurement) if plane.source == "height" else measurement
+    more = {"height": _HEIGHT_ONLY_SD, "corners": _CORNERS_SD}.get(plane.source)
+    return measurement if more is None else _widened(measurement, more)
 
 
-def _widened(measurement: Measurement) -> Measurement:
-    """The interval of a length whose plane is the camera's height alone: its tilt is not known."""
+def _widened(measurement: Measurement, sd: float) -> Measurement:
+    """The interval of a length whose plane is only sure to ``sd``, relative: the camera's tilt, or marked corners."""
     if measurement.length_cm is None or measurement.interval_cm is None:
         return measurement
-    more = _Z90 * _HEIGHT_ONLY_SD * measurement.length_cm
+    more = _Z90 * sd * measurement.length_cm
     low, high = (
         measurement.length_cm + sign * float(np.hypot(end - measurement.length_cm, more))
         for sign, end in zip((-1, 1), measurement.interval_cm, strict=True)
@@ -186,7 +206,7 @@ def _looked_at(frames: Iterable[Frame], every: int) -> Iterator[Frame]:
 
 def _tag_views(clip: Clip, scale: Scale, every: int) -> Thinned[TagView] | None:
     """Where tag views gather: every n-th frame if the length is known, else thinned on the way."""
-    if scale.sheet is None or scale.camera is None or scale.plane is not None:
+    if scale.sheet is None or scale.camera is None or scale.plane is not None or scale.corners is not None:
         return None
     expected = (clip.length_hint or 0) // every
     return Thinned(TAG_FRAMES, max(1, -(-expected // TAG_FRAMES)))
@@ -198,6 +218,11 @@ def _solve_plane(
     if tags is not None and camera is not None and scale.sheet is not None:
         try:
             return plane_from_tags(tags.items, camera, scale.sheet), None
+        except PlaneError as error:
+            return None, error.reason
+    if scale.corners is not None and camera is not None and scale.plane is None:
+        try:
+            return plane_from_corners(scale.corners.kpts_frame, scale.corners.size_cm, camera), None
         except PlaneError as error:
             return None, error.reason
     missing = scale.missing()

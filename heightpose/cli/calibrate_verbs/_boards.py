@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from heightpose.cli._params import Pair
 from heightpose.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,27 +17,6 @@ if TYPE_CHECKING:
 
 #: Pictures looked at, spread over the input, when a chessboard's size has to be found out.
 _GUESS_FROM = 8
-
-
-class Pair(click.ParamType):
-    """``AxB``: two numbers, whole or not."""
-
-    def __init__(self, kind: type, name: str) -> None:
-        self.kind, self.name = kind, name
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, Any]:
-        if isinstance(value, tuple):
-            return value
-        parts = str(value).lower().replace("×", "x").split("x")
-        try:
-            first, second = (self.kind(part) for part in parts)
-        except ValueError:
-            self.fail(f"expected {self.name}, such as {'8x11' if self.kind is int else '70x132'}", param, ctx)
-        if not (0 < first < 1e4 and 0 < second < 1e4):
-            self.fail(f"expected two positive numbers, got {value}", param, ctx)
-        return first, second
 
 
 _OPTIONS = (

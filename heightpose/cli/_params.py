@@ -1,0 +1,48 @@
+"""Kinds of option values that several verbs take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+
+class Pair(click.ParamType):
+    """``AxB``: two positive numbers, whole (``kind=int``) or not."""
+
+    def __init__(self, kind: type, name: str) -> None:
+        self.kind, self.name = kind, name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, Any]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().replace("×", "x").split("x")
+        try:
+            first, second = (self.kind(part) for part in parts)
+        except ValueError:
+            self.fail(f"expected {self.name}, such as {'8x11' if self.kind is int else '70x132'}", param, ctx)
+        if not (0 < first < 1e4 and 0 < second < 1e4):
+            self.fail(f"expected two positive numbers, got {value}", param, ctx)
+        return first, second
+
+
+class Point(click.ParamType):
+    """``x,y``: a point in pixels."""
+
+    name = "x,y"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            x, y = (float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"expected x,y in pixels, such as 120.5,88, got {value}", param, ctx)
+        if not (math.isfinite(x) and math.isfinite(y)):
+            self.fail(f"expected a point in the picture, got {value}", param, ctx)
+        return x, y
