@@ -15,7 +15,7 @@ from scipy.optimize import least_squares
 
 from heightpose.geometry.camera import Camera
 
-_MAX_PAIRS = 400
+_MAX_TRIPLES = 400
 _SOFT_PX = 0.5  # residuals beyond this count linearly
 _LEAST_SIGMA_PX = 0.25  # corners are never taken to be better than this when errors are propagated
 
@@ -38,7 +38,11 @@ class PoseFit:
 
 
 def consensus(corners: np.ndarray, model: np.ndarray, camera: Camera, tolerance_px: float) -> np.ndarray:
-    """The tags that agree with the homography, from one pair of tags, that pleases most tags best (MSAC).
+    """The tags that agree with the homography, from three tags, that pleases most tags best (MSAC).
+
+    Two tags would do in theory, but where light makes every tag look a little small or large they foretell wrongly
+    where the others are. The best homography is refitted to the tags that agree with it, as long as that pleases
+    more (locally optimised RANSAC, Chum, Matas & Kittler 2003).
 
     Args:
         corners: ``(M, 4, 2)`` frame pixels.
@@ -50,25 +54,30 @@ def consensus(corners: np.ndarray, model: np.ndarray, camera: Camera, tolerance_
     """
     count = len(model)
     slopes = camera.undistort(corners.reshape(-1, 2)).reshape(count, 4, 2)
-    pairs: list[tuple[int, ...]] = list(combinations(range(count), 2)) if count > 1 else [(0,)]
-    if len(pairs) > _MAX_PAIRS:
-        chosen = np.random.default_rng(0).choice(len(pairs), _MAX_PAIRS, replace=False)
-        pairs = [pairs[i] for i in chosen]
-    best, best_cost = np.zeros(count, dtype=bool), np.inf
+    triples = list(combinations(range(count), min(3, count)))
+    if len(triples) > _MAX_TRIPLES:
+        chosen = np.random.default_rng(0).choice(len(triples), _MAX_TRIPLES, replace=False)
+        triples = [triples[i] for i in chosen]
     flat = np.concatenate([model.reshape(-1, 2), np.ones((4 * count, 1))], axis=1)
-    for pair in pairs:
-        rows = list(pair)
+
+    def judge(rows: list[int] | np.ndarray) -> tuple[float, np.ndarray]:
+        """Cost and agreeing tags of the homography that fits these tags."""
         homography, _ = cv2.findHomography(model[rows].reshape(-1, 2), slopes[rows].reshape(-1, 2))
         if homography is None:
-            continue
+            return np.inf, np.zeros(count, dtype=bool)
         rays = flat @ np.asarray(homography).T
         if np.median(rays[:, 2]) < 0:
             rays = -rays
         error = np.linalg.norm(camera.project(rays).reshape(count, 4, 2) - corners, axis=2)
         rms = np.sqrt(np.mean(error**2, axis=1))
-        cost = float((np.minimum(rms / tolerance_px, 1.0) ** 2).sum())
-        if cost < best_cost:
-            best, best_cost = rms <= tolerance_px, cost
+        return float((np.minimum(rms / tolerance_px, 1.0) ** 2).sum()), rms <= tolerance_px
+
+    cost, best = min((judge(list(triple)) for triple in triples), key=lambda found: found[0])
+    while best.any():
+        again_cost, again = judge(np.flatnonzero(best))
+        if not again_cost < cost:
+            break
+        cost, best = again_cost, again
     return best
 
 

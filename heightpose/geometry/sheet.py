@@ -3,12 +3,15 @@
 OpenCV finds and reads the tags, but none of its corner refinements is unbiased: contour corners sit half a
 pixel inside the black border, the "subpix" window swallows the first bit cells of a small tag, and the
 "apriltag" corners are half a pixel off in x and y. So each side of the tag is fitted here as a line through
-the steepest dark-to-light steps across it, and the corners are where neighbouring lines meet.
+the steepest dark-to-light steps across it, and the corners are where neighbouring lines meet. The steps are
+located in linear light: a lens blurs light, and seen through the sRGB curve (IEC 61966-2-1) a blurred edge leans
+into the dark, which makes a tag look up to 0.7 px too small.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -180,14 +183,14 @@ def refine_quads(gray: np.ndarray, quads: np.ndarray, cells: int) -> tuple[np.nd
     follows the edge over several rounds, so that it ends symmetric about it and hence unbiased.
 
     Args:
-        gray: ``(H, W)`` picture.
+        gray: ``(H, W)`` uint8 picture, sRGB-coded as cameras deliver it.
         quads: ``(M, 4, 2)`` first guess, clockwise in the picture, to about a pixel.
         cells: bit cells along a side, border included.
 
     Returns:
         ``(M, 4, 2)`` corners and ``(M,)`` bool, False where a side has no clear edge or the fit ran away.
     """
-    image = gray.astype(np.float64)
+    light = _linear_light()[gray]
     start = np.asarray(quads, dtype=np.float64)
     side = np.linalg.norm(np.roll(start, -1, axis=1) - start, axis=2)  # (M, 4) px
     cell = side.mean(axis=1) / cells
@@ -200,7 +203,6 @@ def refine_quads(gray: np.ndarray, quads: np.ndarray, cells: int) -> tuple[np.nd
     inside = np.abs(across) <= reach[:, None] + 1e-9  # (M, T)
 
     corners = start.copy()
-    contrast = np.zeros(side.shape)
     for _ in range(_ROUNDS):
         first, second = corners, np.roll(corners, -1, axis=1)
         tangent = second - first
@@ -209,18 +211,26 @@ def refine_quads(gray: np.ndarray, quads: np.ndarray, cells: int) -> tuple[np.nd
         points = first[:, :, None] + tangent[:, :, None] * along[:, None, :, None]  # (M, 4, S, 2)
         probes = points[:, :, :, None] + normal[:, :, None, None] * across[:, None]  # (M, 4, S, T, 2)
         half = 0.5 * normal[:, :, None, None]
-        rise = _sample(image, probes + half) - _sample(image, probes - half)  # brightening per px, outwards
+        rise = _sample(light, probes + half) - _sample(light, probes - half)  # brightening per px, outwards
         weight = np.maximum(rise, 0.0) * inside[:, None, None]
         mass = weight.sum(axis=-1)  # (M, 4, S)
         offset = (weight * across).sum(axis=-1) / np.maximum(mass, 1e-9)
-        contrast = np.median(mass, axis=-1) * _PROFILE_STEP_PX
         shift, turn = _line_fit(along[:, None] - 0.5, offset, mass)
         start_point = first + normal * (shift - 0.5 * turn)[..., None]
         end_point = second + normal * (shift + 0.5 * turn)[..., None]
         corners = _meet(start_point, end_point)
     moved = np.linalg.norm(corners - start, axis=2).max(axis=1)
     good = np.isfinite(corners).all(axis=(1, 2)) & (moved < 1.5 + 0.75 * cell)
-    return corners, good & (contrast.min(axis=1) > _MIN_CONTRAST)
+    beside = normal[:, :, None] * reach[:, None, None, None]
+    contrast = _sample(gray, points + beside).astype(float) - _sample(gray, points - beside)
+    return corners, good & (np.median(contrast, axis=-1).min(axis=1) > _MIN_CONTRAST)
+
+
+@cache
+def _linear_light() -> np.ndarray:
+    """``(256,)`` grey level -> linear light, 0..255, by the sRGB curve."""
+    level = np.arange(256) / 255.0
+    return 255.0 * np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
 
 
 def _sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -131,8 +131,8 @@ class TrainingModule(lightning.LightningModule):
         decayed = [p for p in self.net.parameters() if p.ndim >= 2]
         plain = [p for p in self.net.parameters() if p.ndim < 2]  # biases and normalisation: no weight decay
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-        # Gradient scaling cannot clip in front of a fused step.
-        fused = self.trainer.precision != "16-mixed"
+        # Lightning does not clip gradients in front of a fused step in mixed precision.
+        fused = self.trainer.precision == "32-true"
         return torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=fused)
 
     # --- validation -----------------------------------------------------------------------------------------

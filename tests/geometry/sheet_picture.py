@@ -44,7 +44,10 @@ def project(camera, R, t, pts_cm):
 
 
 def photograph(sheet, layout, camera, R, t, *, noise=2.0, oversample=2, seed=0):
-    """What the camera sees, ``(H, W)`` uint8: every sub-pixel is traced back to the bitmap, then averaged."""
+    """What the camera sees, ``(H, W)`` uint8: every sub-pixel is traced back to the bitmap, then averaged.
+
+    Lens and pixels blur light, so all averaging is of linear light; the picture is coded (gamma 2.2) at the end.
+    """
     width, height = camera.size_wh
     u, v = np.meshgrid(
         (np.arange(width * oversample) + 0.5) / oversample - 0.5,
@@ -63,10 +66,12 @@ def photograph(sheet, layout, camera, R, t, *, noise=2.0, oversample=2, seed=0):
     shape = (height * oversample, width * oversample)
     # Blur the bitmap about as much as a sub-pixel covers of it.
     footprint = PX_PER_CM * t[2] / camera.K[0, 0] / oversample
-    fine = cv2.GaussianBlur(sheet, (0, 0), max(0.5, footprint / 3))
+    light = (sheet.astype(np.float32) / 255) ** 2.2
+    fine = cv2.GaussianBlur(light, (0, 0), max(0.5, footprint / 3))
     maps = (x.reshape(shape).astype(np.float32), y.reshape(shape).astype(np.float32))
-    big = cv2.remap(fine, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=110)
-    picture = cv2.resize(big.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    big = cv2.remap(fine, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0.16)
+    picture = cv2.resize(big, (width, height), interpolation=cv2.INTER_AREA)
     picture = cv2.GaussianBlur(picture, (0, 0), 0.6)  # a lens is never perfectly sharp
+    picture = 255 * np.maximum(picture, 0) ** (1 / 2.2)
     rng = np.random.default_rng(seed)
     return np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255).round().astype(np.uint8)

@@ -154,6 +154,18 @@ def test_no_tags_and_too_few_tags():
     assert _code([TagView(view.ids[:2], view.corners_frame[:2])]) == "too_few_tags"
 
 
+@pytest.mark.parametrize("spin", [90.0, 4.0])
+def test_tags_that_all_look_a_little_small_still_agree(spin):
+    """An over-exposed sheet: white runs into black. No two tags alone foretell where the others are."""
+    R, t = sheet_picture.pose(170.0, spin_deg=spin, tilt_deg=9.0)
+    (view,) = _views(PINHOLE, R, t, noise_px=0.05)
+    middle = view.corners_frame.mean(axis=1, keepdims=True)
+    shrunk = TagView(view.ids, middle + (view.corners_frame - middle) * 0.96)
+    plane = plane_from_tags([shrunk], PINHOLE, LAYOUT)
+    assert plane.tags == len(LAYOUT.tags)
+    assert plane.height_cm == pytest.approx(170.0, rel=0.005)
+
+
 def test_another_sheet_is_noticed():
     R, t = sheet_picture.pose(150.0, spin_deg=90)
     shuffled = np.random.default_rng(0).permutation(20)
