@@ -7,6 +7,7 @@ import click
 from heightpose.cli.lazy import LazyGroup
 
 VERBS = {
+    "board": "Draw a board to print.",
     "camera": "Find a camera's lens from pictures of a printed board.",
     "plane": "Find and store the mattress plane of a fixed camera.",
     "check": "Does a camera file still fit its pictures?",
