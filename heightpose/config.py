@@ -30,9 +30,14 @@ def _choice(default: str, *choices: str) -> Any:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which data. ``limit`` uses only the first so many training pictures (None: all)."""
+    """Which data: ``dirs``, or the data ``iteration`` of that name in ``iterations_root``.
+
+    ``limit`` uses only the first so many training pictures (None: all).
+    """
 
     dirs: tuple[str, ...] = ()
+    iteration: str | None = None
+    iterations_root: str = "iterations"
     skip_bad: bool = False
     memory_mb: float = _number(4000.0, 0, 1e7)
     limit: int | None = _number(None, 1, 1e9)

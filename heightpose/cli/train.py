@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.errors import MissingExtraError
+from heightpose.errors import ConfigError, MissingExtraError
 
 EPILOG = """\b
 Writes:
@@ -23,6 +23,7 @@ Writes:
 Examples:
   heightpose train configs/pose-fast.yaml --data nursery --out runs/pose
   heightpose train configs/detector.yaml --data nursery --max-minutes 30
+  heightpose train configs/pose-fast.yaml --iteration poc --out runs/poc
   heightpose train configs/pose-fast.yaml --data nursery --out runs/pose --resume
   heightpose train configs/pose-fast.yaml --data nursery --overfit-one-batch --out runs/check
 
@@ -38,7 +39,16 @@ The numbers it prints are on true boxes of the split 'val'. For those of the who
     "data",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Data set folder; repeat for several. Replaces data.dirs.",
+    help="Data set folder; repeat for several. Replaces data.dirs and data.iteration.",
+)
+@click.option(
+    "--iteration",
+    help="Data iteration by name, exactly as it was drawn. Replaces data.iteration and data.dirs.",
+)
+@click.option(
+    "--iterations-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the iterations. Replaces data.iterations_root.",
 )
 @click.option(
     "--out",
@@ -63,8 +73,9 @@ The numbers it prints are on true boxes of the split 'val'. For those of the who
     help="Health check: learn one batch by heart (--epochs is its number of steps, 300 by default).",
 )
 def train(
-    config: Path, data: tuple[Path, ...], out: Path | None, resume: bool, epochs: int | None,
-    max_minutes: float | None, start_from: Path | None, overfit_one_batch: bool,
+    config: Path, data: tuple[Path, ...], iteration: str | None, iterations_root: Path | None,
+    out: Path | None, resume: bool, epochs: int | None, max_minutes: float | None,
+    start_from: Path | None, overfit_one_batch: bool,
 ) -> None:  # fmt: skip
     """Train a pose net or a detector as CONFIG says."""
     for package in ("torch", "timm", "lightning", "safetensors", "onnx"):
@@ -76,8 +87,16 @@ def train(
     from heightpose.config import TrainConfig
 
     settings = TrainConfig.load(config)
+    if data and iteration is not None:
+        raise ConfigError("both data sets and a data iteration are named", hint="Give --data or --iteration")
+    which = settings.data
     if data:
-        settings = replace(settings, data=replace(settings.data, dirs=tuple(str(d) for d in data)))
+        which = replace(which, dirs=tuple(str(d) for d in data), iteration=None)
+    if iteration is not None:
+        which = replace(which, dirs=(), iteration=iteration)
+    if iterations_root is not None:
+        which = replace(which, iterations_root=str(iterations_root))
+    settings = replace(settings, data=which)
     if overfit_one_batch and epochs is None:
         epochs = 300
     if epochs is not None:

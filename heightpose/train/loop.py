@@ -16,10 +16,12 @@ import torch
 import yaml
 
 from heightpose import __version__
-from heightpose.config import TrainConfig
+from heightpose.config import DataConfig, TrainConfig
 from heightpose.data.batches import Batches
 from heightpose.data.coco import Dataset
+from heightpose.data.draw import require_one_split
 from heightpose.data.items import Item
+from heightpose.data.iterations import load as load_iteration
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError
 from heightpose.models.checkpoint import export_onnx, load_weights, save_weights
@@ -48,7 +50,7 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, overfit_one_b
     """Train and write ``out/{pose|detector}.{safetensors,onnx}`` and ``metrics.json``.
 
     Args:
-        config: everything; ``config.data.dirs`` names at least one data set.
+        config: everything; ``config.data`` names data sets or a data iteration.
         out: the run's folder, made if needed.
         resume: go on from ``out/last.ckpt``.
         overfit_one_batch: the health check: learn one unvaried batch by heart and validate on it.
@@ -112,15 +114,11 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
     Raises:
         ConfigError: no data set is named, or a split is empty.
     """
-    if not config.data.dirs:
-        raise ConfigError("no data set is named", where="data.dirs", hint="Add --data DIR")
-    datasets = [Dataset.load(d, config.data.skip_bad) for d in config.data.dirs]
-    items: dict[str, list[Item]] = {
-        split: [i for d in datasets for i in d.subset(split).items] for split in ("train", "val")
-    }
+    everything, about = load_items(config.data)
+    items = {split: [i for i in everything if i.split == split] for split in ("train", "val")}
     items["train"] = items["train"][: config.data.limit]
     seed, optim, workers = config.seed, config.optim, config.data.workers
-    batches, about = [], {}
+    batches = []
     cache: Pictures | None = None
     for split in ("train", "val"):
         if not (same and cache is not None):
@@ -129,7 +127,8 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         samples = task.samples(cache, config.augment if training else None)
         if not len(samples):
             raise ConfigError(
-                f"no labelled picture in the split '{split}'", where=", ".join(config.data.dirs),
+                f"no labelled picture in the split '{split}'",
+                where=config.data.iteration or ", ".join(config.data.dirs),
                 hint="Give every image of annotations.json a split: train, val or test",
             )  # fmt: skip
         batches.append(
@@ -144,6 +143,29 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         )
         about[split] = {"pictures": len(cache), "samples": len(samples)}
     return batches[0], batches[1], {"data": about, "version": __version__}
+
+
+def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:
+    """All items of the data sets or of the data iteration, and what identifies the iteration.
+
+    Raises:
+        ConfigError: neither or both are named, or the iteration is unknown.
+        HeightposeError: data that changed since the iteration was drawn, or a child in two splits.
+    """
+    if data.iteration is None:
+        if not data.dirs:
+            raise ConfigError(
+                "no data set is named", where="data.dirs", hint="Add --data DIR or --iteration NAME"
+            )
+        datasets = [Dataset.load(d, data.skip_bad) for d in data.dirs]
+        require_one_split(datasets)
+        return [i for d in datasets for i in d.items], {}
+    if data.dirs:
+        raise ConfigError(
+            "both data sets and a data iteration are named", where="data", hint="Leave data.dirs empty"
+        )
+    iteration = load_iteration(data.iteration, data.iterations_root)
+    return list(iteration.items), {"iteration": {"name": iteration.name, "hash": iteration.hash}}
 
 
 def resolve_precision(precision: str, accelerator: str = "auto") -> str:

@@ -1,0 +1,285 @@
+"""Drawing the next data iteration: whole children, from the right pool, aimed at strata."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from heightpose.data import iterations
+from heightpose.data.coco import Dataset
+from heightpose.data.items import Item, Person
+from heightpose.data.iterations import HeldOut, Manifest
+from heightpose.data.strata import STRATA, UNKNOWN, value_of
+from heightpose.data.testset import TestSet
+from heightpose.errors import ConfigError, FileFormatError
+from heightpose.runtime.atomic import make_folder
+
+SPLITS = ("train", "val")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Items that stay together: all of a child's, with those of whoever shares a picture with it.
+
+    ``key`` orders groups and names a group without children by its picture.
+    """
+
+    key: str
+    split: str
+    members: tuple[tuple[Path, Item], ...]
+    children: frozenset[str]
+
+    @property
+    def people(self) -> list[Person]:
+        return [person for _, item in self.members for person in item.people]
+
+    def shows(self, where: dict[str, tuple[str, ...]]) -> bool:
+        """Whether one infant of the group has a wanted value in every stratum of ``where``."""
+        return any(all(value_of(p, s) in values for s, values in where.items()) for p in self.people)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A new iteration and what a person should know about how it was drawn.
+
+    Attributes:
+        children, empty: drawn groups with and without infants.
+        wanted: how many groups with infants the share asked for.
+        pool: how many groups with infants there were in all, earlier iterations' included.
+        left_out: children of frozen test sets that the data sets hold, left out.
+        unsplit: items without a split, or in the split test, left out.
+        unknown: stratum -> drawn infants whose labels lack it.
+    """
+
+    manifest: Manifest
+    children: int
+    empty: int
+    wanted: int
+    pool: int
+    left_out: tuple[str, ...]
+    unsplit: int
+    unknown: dict[str, int]
+
+
+def draw(
+    name: str,
+    data: Sequence[Path],
+    *,
+    share: float,
+    where: dict[str, tuple[str, ...]] | None = None,
+    fill: bool = False,
+    seed: int = 0,
+    testsets: Sequence[Path | str] = (),
+    root: Path = iterations.ROOT,
+) -> Drawn:
+    """Draw and write the next iteration of ``root``.
+
+    Args:
+        data: data set folders; none means those of the iteration before.
+        share: part of the pool's children (earlier iterations' included), 0..1, of train and of val alike.
+        where: stratum -> values; only children with an infant picture that has one of them in every stratum.
+        fill: top up with other children when too few match ``where``.
+        testsets: frozen test sets, held out from now on; those recorded in ``root`` are held out anyway.
+
+    Raises:
+        ConfigError: the name is taken or not a name, nothing is left to draw, or nothing matches ``where``.
+        FileFormatError: a child is in train and in test, or earlier data have changed.
+    """
+    where = where or {}
+    line = iterations.manifests(root)
+    _require_new(name, line, root)
+    folders = _folders(data, line, root)
+    datasets = {folder: Dataset.load(folder) for folder in folders}
+    require_one_split(datasets.values())
+    new_testsets = tuple(_held_out(TestSet.load(t)) for t in testsets)
+    barred = tuple(t for m in line for t in m.testsets) + new_testsets
+    if line:
+        before = iterations.load(line[-1].name, root)  # nothing may follow what has changed
+        entries = [entry for m in line for part in m.chunk.values() for entry in part]
+        iterations.require_held_out(new_testsets, before.items, entries)
+    pool = [(f, i) for f, d in datasets.items() for i in d.items if i.split in SPLITS]
+    hashes = iterations.picture_hashes(item for _, item in pool)
+    groups = _groups(pool)
+    allowed = [g for g in groups if not _is_barred(g, barred, hashes)]
+    _require_known_values(where, allowed)
+    taken = {(_absolute(m, relative), e.id) for m in line for relative, es in m.chunk.items() for e in es}
+    chosen, wanted = _choose(allowed, taken, share, where, fill, seed)
+    if not chosen:
+        raise ConfigError(
+            "nothing is left to draw", where=name, expected="children that no iteration holds yet",
+            got=f"{len(allowed)} groups, all drawn" if not where else f"none left that match {where}",
+            hint="Add --data with new pictures, or widen --where",
+        )  # fmt: skip
+    chunk = _chunk(chosen, hashes, root)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    parent = line[-1] if line else None
+    manifest = Manifest(
+        root / f"{name}.json", name, len(line) + 1, parent.name if parent else None,
+        parent.hash if parent else None, created, share, where, seed, chunk, new_testsets,
+    )  # fmt: skip
+    make_folder(root)
+    manifest.save()
+    people = [person for group in chosen for person in group.people]
+    missing = {s: sum(value_of(p, s) == UNKNOWN for p in people) for s in STRATA}
+    return Drawn(
+        manifest,
+        children=sum(bool(g.people) for g in chosen),
+        empty=sum(not g.people for g in chosen),
+        wanted=wanted,
+        pool=sum(bool(g.people) for g in allowed),
+        left_out=tuple(sorted({c for g in set(groups) - set(allowed) for c in g.children or {g.key}})),
+        unsplit=sum(item.split not in SPLITS for d in datasets.values() for item in d.items),
+        unknown={s: count for s, count in missing.items() if count},
+    )
+
+
+def require_one_split(datasets: Iterable[Dataset]) -> None:
+    """Raise FileFormatError when a child is in different splits of different data sets."""
+    split_of: dict[str, tuple[str | None, Path]] = {}
+    for dataset in datasets:
+        for item in dataset.items:
+            for child in {p.child for p in item.people if p.child is not None}:
+                split, path = split_of.setdefault(child, (item.split, dataset.path))
+                if split != item.split:
+                    raise FileFormatError(
+                        f"the child '{child}' is in two splits, so held-out figures would be too good",
+                        where=dataset.path, expected=f"{split}, as in {path}", got=item.split,
+                        hint="A child can never be in train and test: split by child over all data sets",
+                    )  # fmt: skip
+
+
+def _require_new(name: str, line: list[Manifest], root: Path) -> None:
+    if not _NAME.fullmatch(name):
+        raise ConfigError("not a name", where=name, expected="letters, digits, dots, dashes, underscores")
+    if name in [manifest.name for manifest in line]:
+        raise ConfigError(
+            "there is such an iteration already", where=root / f"{name}.json",
+            hint="An iteration is never changed: choose another name",
+        )  # fmt: skip
+
+
+def _folders(data: Sequence[Path], line: list[Manifest], root: Path) -> list[Path]:
+    given = [(d if d.is_dir() else d.parent).resolve() for d in data]
+    if not given and line:
+        given = [_absolute(line[-1], relative) for relative in line[-1].chunk]
+    if not given:
+        raise ConfigError("no data set is named", where=root, hint="Add --data DIR")
+    return list(dict.fromkeys(given))
+
+
+def _absolute(manifest: Manifest, relative: str) -> Path:
+    return Path(os.path.normpath(manifest.path.parent.resolve() / relative))
+
+
+def _held_out(testset: TestSet) -> HeldOut:
+    items = () if testset.annotations is None else testset.annotations.items
+    paths = {item.path.resolve() for item in items} | {clip.video.resolve() for clip in testset.clips}
+    pictures = (
+        digest for name, digest in testset.files.items() if (testset.folder / name).resolve() in paths
+    )
+    children = tuple(sorted(testset.children()))
+    return HeldOut(testset.name, str(testset.version), children, tuple(sorted(pictures)))
+
+
+def _is_barred(group: Group, testsets: Iterable[HeldOut], hashes: dict[Path, str]) -> bool:
+    pictures = {hashes[item.path] for _, item in group.members}
+    return any(group.children & set(t.children) or pictures & set(t.pictures) for t in testsets)
+
+
+def _groups(pool: list[tuple[Path, Item]]) -> list[Group]:
+    """Twins, and whoever else shares a picture, join their children's items into one group (union-find)."""
+    above: dict[str, str] = {}
+
+    def top(key: str) -> str:
+        while above.setdefault(key, key) != key:
+            key = above[key]
+        return key
+
+    def names(folder: Path, item: Item) -> list[str]:
+        children = sorted({f"child {p.child}" for p in item.people if p.child is not None})
+        # Frames of one unnamed infant's video belong together, so the file is the name.
+        return children or [f"picture {folder.name}/{item.path.relative_to(folder).as_posix()}"]
+
+    for folder, item in pool:
+        first, *others = names(folder, item)
+        for other in others:
+            low, high = sorted((top(first), top(other)))
+            above[high] = low
+    members: dict[str, list[tuple[Path, Item]]] = defaultdict(list)
+    for folder, item in pool:
+        members[top(names(folder, item)[0])].append((folder, item))
+    return [
+        Group(
+            key, str(parts[0][1].split), tuple(parts),
+            frozenset(p.child for _, i in parts for p in i.people if p.child is not None),
+        )
+        for key, parts in sorted(members.items())
+    ]  # fmt: skip
+
+
+def _require_known_values(where: dict[str, tuple[str, ...]], groups: list[Group]) -> None:
+    people = [person for group in groups for person in group.people]
+    for stratum, values in where.items():
+        strata = sorted({key for p in people for key in p.strata} | set(STRATA))
+        if stratum not in strata:
+            close = difflib.get_close_matches(stratum, strata, 1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Strata are {', '.join(strata)}"
+            raise ConfigError(f"unknown stratum '{stratum}'", where="--where", hint=hint)
+        known = sorted({value_of(p, stratum) for p in people})
+        for value in values:
+            if value not in known:
+                close = difflib.get_close_matches(value, known, 1)
+                hint = f"Did you mean '{close[0]}'?" if close else f"Values here: {', '.join(known)}"
+                raise ConfigError(f"no infant has {stratum}={value}", where="--where", hint=hint)
+
+
+def _choose(
+    groups: list[Group], taken: set[tuple[Path, int]], share: float, where: dict[str, tuple[str, ...]],
+    fill: bool, seed: int,
+) -> tuple[list[Group], int]:  # fmt: skip
+    """The drawn groups, and how many with infants the share asks for."""
+    rng = np.random.default_rng(seed)
+    chosen: list[Group] = []
+    total = 0
+    for split in SPLITS:
+        for infants in (True, False):
+            kind = [g for g in groups if g.split == split and bool(g.people) == infants]
+            count = math.ceil(share * len(kind) - 1e-9)
+            total += count if infants else 0
+            # A group with one item drawn is drawn: its child must not be split, so later items of it follow.
+            left = [g for g in kind if not all((f, i.id) in taken for f, i in g.members)]
+            order = [left[int(k)] for k in rng.permutation(len(left))]
+            begun = [g for g in order if any((f, i.id) in taken for f, i in g.members)]
+            fresh = [g for g in order if not any((f, i.id) in taken for f, i in g.members)]
+            if where:
+                others = [g for g in fresh if not g.shows(where)] if fill and infants else []
+                # Empty cots show no stratum: an aimed iteration takes none.
+                fresh = [g for g in fresh if g.shows(where)] + others
+            chosen += begun + fresh[: max(0, count - len(begun))]
+    kept = [replace(g, members=tuple(m for m in g.members if (m[0], m[1].id) not in taken)) for g in chosen]
+    return kept, total
+
+
+def _chunk(
+    chosen: list[Group], hashes: dict[Path, str], root: Path
+) -> dict[str, tuple[iterations.Entry, ...]]:
+    by_folder: dict[Path, list[Item]] = defaultdict(list)
+    for group in chosen:
+        for folder, item in group.members:
+            by_folder[folder].append(item)
+    return {
+        Path(os.path.relpath(folder, root.resolve())).as_posix(): tuple(
+            iterations.entry_of(item, folder, hashes[item.path]) for item in sorted(items, key=lambda i: i.id)
+        )
+        for folder, items in sorted(by_folder.items())
+    }
