@@ -1,8 +1,9 @@
 """Data sets as COCO keypoints: read strictly, written atomically.
 
 A folder holds ``annotations.json`` and the pictures it names. Beyond plain COCO an annotation carries
-``child``, ``strata`` and ``out_of_frame``, an image ``split`` ("train", "val" or "test", decided by child)
-and either a ``file_name`` or a ``video`` with a ``frame``. An image without annotations is an empty cot.
+``child``, ``strata``, ``out_of_frame`` and perhaps ``head_box_xyxy``, an image ``split`` ("train", "val" or "test",
+decided by child) and either a ``file_name`` or a ``video`` with a ``frame``. An image without annotations is an
+empty cot.
 Pixels are 0-based, an integer coordinate is a pixel's centre. Joints are matched by name, so a set that
 labels fewer joints loads too.
 """
@@ -26,6 +27,7 @@ from heightpose.errors import FileFormatError, InputError
 from heightpose.runtime.atomic import write_json
 from heightpose.skeleton import INFANT, Skeleton
 
+#: Raised when a field changes its meaning or becomes required; a new optional field leaves it as it is.
 SCHEMA = 1
 
 log = logging.getLogger(__name__)
@@ -48,12 +50,20 @@ class Dataset:
     skipped: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, dir_or_json: Path | str, skip_bad: bool = False, *, skeleton: Skeleton = INFANT) -> Dataset:
+    def load(
+        cls,
+        dir_or_json: Path | str,
+        skip_bad: bool = False,
+        *,
+        skeleton: Skeleton = INFANT,
+        quiet: bool = False,
+    ) -> Dataset:
         """Read and check a data set; pictures must exist but are not decoded.
 
         Args:
             dir_or_json: the folder or its ``annotations.json``.
             skip_bad: leave bad images and annotations out with a warning instead of stopping at the first.
+            quiet: without the warnings, for a caller that shows ``skipped`` itself.
 
         Raises:
             InputError: there is no such file.
@@ -77,8 +87,8 @@ class Dataset:
             return made
 
         people: dict[int, list[Person]] = {}
-        images = _require_own_ids(path, "images", document["images"])
-        _require_own_ids(path, "annotations", document["annotations"])
+        images = require_own_ids(path, "images", document["images"])
+        require_own_ids(path, "annotations", document["annotations"])
         # A picture whose infant is skipped must go with it: kept, it would teach that the cot is empty.
         spoilt: set[int] = set()
         for annotation in document["annotations"]:
@@ -90,9 +100,9 @@ class Dataset:
                 spoilt.add(image_id)
         items = checked(lambda image: reader.item(image, people), document["images"])
         items = [item for item in items if item.id not in spoilt]
-        for line in skipped:
+        for line in () if quiet else skipped:
             log.warning("skipped: %s", line)
-        _require_one_split_per_child(path, items)
+        require_one_split_per_child(path, items)
         return cls(path, tuple(items), skeleton, tuple(skipped))
 
     def subset(self, split: str) -> Dataset:
@@ -106,7 +116,7 @@ class Dataset:
         return final
 
 
-def _require_own_ids(path: Path, name: str, entries: Iterable[Any]) -> set[int]:
+def require_own_ids(path: Path, name: str, entries: Iterable[Any]) -> set[int]:
     """The ids of a list's entries; that two share one is the file's fault as a whole: which is meant?"""
     ids = Counter(e["id"] for e in entries if isinstance(e, dict) and isinstance(e.get("id"), int))
     repeated = [number for number, count in ids.items() if count > 1]
@@ -121,7 +131,8 @@ def _require_own_ids(path: Path, name: str, entries: Iterable[Any]) -> set[int]:
     return set(ids)
 
 
-def _require_one_split_per_child(path: Path, items: Iterable[Item]) -> None:
+def require_one_split_per_child(path: Path, items: Iterable[Item]) -> None:
+    """FileFormatError when pictures of one child are in two splits."""
     split_of: dict[str, str | None] = {}
     for item in items:
         for person in item.people:
@@ -209,4 +220,6 @@ def _annotation(person: Person, image_id: int, number: int) -> dict[str, Any]:
         "out_of_frame": person.out_of_frame.tolist(),
         "strata": person.strata,
     }
+    if person.head_box_xyxy is not None:
+        entry["head_box_xyxy"] = person.head_box_xyxy.tolist()
     return entry if person.child is None else entry | {"child": person.child}

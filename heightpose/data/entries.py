@@ -58,7 +58,7 @@ class Entries:
                 "not an id", where=f"{where}, field id", expected="an integer", got=repr(number)
             )
         count = len(self.order)
-        flat = _numbers(entry.get("keypoints"), 3 * count, f"{where}, field keypoints", self._joint_name)
+        flat = numbers(entry.get("keypoints"), 3 * count, f"{where}, field keypoints", self._joint_name)
         table = flat.reshape(count, 3)
         if not np.isin(table[:, 2], (0, 1, 2)).all():
             raise FileFormatError(
@@ -71,11 +71,18 @@ class Entries:
         kpts[self.order[labelled]] = table[labelled, :2]
         seen[self.order] = table[:, 2].astype(np.int8)
         if entry.get("out_of_frame") is not None:
-            flags = _numbers(entry["out_of_frame"], count, f"{where}, field out_of_frame", self._joint_name)
+            flags = numbers(entry["out_of_frame"], count, f"{where}, field out_of_frame", self._joint_name)
             outside[self.order] = flags != 0
-        x, y, w, h = _numbers(entry.get("bbox"), 4, f"{where}, field bbox")
+        x, y, w, h = numbers(entry.get("bbox"), 4, f"{where}, field bbox")
         if w <= 0 or h <= 0:
             raise FileFormatError("an empty box", where=f"{where}, field bbox", got=entry["bbox"])
+        head = None
+        if entry.get("head_box_xyxy") is not None:
+            head = numbers(entry["head_box_xyxy"], 4, f"{where}, field head_box_xyxy")
+            if (head[2:] <= head[:2]).any():
+                raise FileFormatError(
+                    "an empty box", where=f"{where}, field head_box_xyxy", got=head.tolist()
+                )
         child = entry.get("child")
         strata = entry.get("strata", {})
         if not isinstance(strata, dict):
@@ -84,7 +91,7 @@ class Entries:
             )
         return Person(
             kpts, seen, outside, np.array([x, y, x + w, y + h]),
-            None if child is None else str(child), dict(strata), number,
+            None if child is None else str(child), dict(strata), number, head,
         )  # fmt: skip
 
     def _joint_name(self, index: int) -> str:
@@ -104,7 +111,7 @@ class Entries:
             raise FileFormatError(
                 "the picture is missing", where=f"{where}, {picture}", hint="Copy the data set again"
             )
-        width, height = _numbers(
+        width, height = numbers(
             [entry.get("width"), entry.get("height")], 2, f"{where}, fields width, height"
         )
         if width < 1 or height < 1:
@@ -125,7 +132,7 @@ class Entries:
         )  # fmt: skip
 
 
-def _numbers(
+def numbers(
     value: Any, count: int, where: str, name_of: Callable[[int], str] = lambda index: ""
 ) -> np.ndarray:
     """``count`` finite numbers, or an error that says which one is not."""

@@ -20,6 +20,7 @@ class Person:
         out_of_frame: ``(K,)`` bool.
         bbox_xyxy: ``(4,)`` px.
         child: whom the picture shows; None where the set does not say.
+        head_box_xyxy: ``(4,)`` px, the annotated head box that MPII's head size comes from; None without one.
     """
 
     kpts_frame: np.ndarray
@@ -29,6 +30,7 @@ class Person:
     child: str | None = None
     strata: dict[str, str] = field(default_factory=dict)
     id: int = 0
+    head_box_xyxy: np.ndarray | None = None
 
     @property
     def usable(self) -> np.ndarray:

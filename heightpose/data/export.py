@@ -1,0 +1,176 @@
+"""A data set as plain COCO keypoints in COCO's own folder layout, for CVAT, FiftyOne, Label Studio and trainers.
+
+``annotations/person_keypoints_<split>.json`` beside ``images/``: what CVAT's "COCO Keypoints 1.0" expects. Every
+annotation has all that these tools insist on: a category id above 0, ``bbox``, ``area``, ``iscrowd``, an empty
+``segmentation`` (without the key CVAT's reader refuses the file; with it Label Studio's stumbles, so that its
+variant leaves it out), visibility 0, 1 or 2 with zeros for what is not labelled, 1-based skeleton edges. Ids count
+from 1, as COCO's own evaluation takes an annotation with the id 0 for none. Our own fields stay in as well; other
+tools pass them over, and ``heightpose data import coco`` reads them back. Frames of videos become PNG pictures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from heightpose.data.coco import Dataset
+from heightpose.data.items import Item, Person
+from heightpose.data.pictures import Pictures
+from heightpose.errors import InputError
+from heightpose.runtime.atomic import atomic_path, cannot_write, make_folder, write_json
+from heightpose.skeleton import Skeleton
+
+#: Rounding of coordinates, px: far below what anybody can label.
+_DECIMALS = 3
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the label files, and how many pictures and infants they hold."""
+
+    files: tuple[Path, ...]
+    pictures: int
+    infants: int
+
+
+def export_coco(
+    data: Dataset, out: Path, *, pictures: bool = True, segmentation: bool = True, pixel_offset: float = 0.0
+) -> Exported:
+    """Write ``out/annotations/person_keypoints_<split>.json`` and ``out/images``.
+
+    Args:
+        pictures: copy the pictures; without, only their names below ``images/`` are written.
+        segmentation: write the empty ``segmentation`` that CVAT needs and Label Studio cannot read.
+        pixel_offset: added to every coordinate: 0.5 for tools that count from the picture's corner.
+
+    Raises:
+        HeightposeError: a folder that cannot be written, or a picture or video frame that cannot be read.
+    """
+    make_folder(out / "annotations")
+    names = _names(data)
+    if pictures:
+        _write_pictures(data.items, names, out / "images")
+    splits: dict[str, list[Item]] = defaultdict(list)
+    for item in data.items:
+        splits[item.split if item.split is not None else "default"].append(item)
+    files = []
+    for split, items in sorted(splits.items()):
+        document = _document(items, names, data.skeleton, segmentation, pixel_offset)
+        files.append(out / "annotations" / f"person_keypoints_{split}.json")
+        write_json(files[-1], document)
+    return Exported(tuple(files), len(data.items), sum(len(i.people) for i in data.items))
+
+
+def _names(data: Dataset) -> dict[int, str]:
+    """Each item's name below ``images/``: the one it has in the set, without the set's own ``images/``."""
+    names: dict[int, str] = {}
+    owner: dict[str, Path] = {}
+    for item in data.items:
+        relative = Path(os.path.relpath(item.path.resolve(), data.path.parent.resolve()))
+        if relative.parts[0] in ("images", "clips"):
+            relative = Path(*relative.parts[1:])
+        if ".." in relative.parts:
+            relative = Path(item.path.name)
+        if item.frame is not None:
+            relative = relative.with_name(f"{relative.stem}_{item.frame:06d}.png")
+        name = relative.as_posix()
+        if item.frame is None and owner.setdefault(name, item.path) != item.path:
+            name = relative.with_name(f"{relative.stem}-{item.id}{relative.suffix}").as_posix()
+        names[item.id] = name
+    return names
+
+
+def _write_pictures(items: tuple[Item, ...], names: dict[int, str], folder: Path) -> None:
+    videos: dict[Path, list[Item]] = defaultdict(list)
+    for item in tqdm(items, desc="copying", unit="picture", disable=None):
+        if item.frame is not None:
+            videos[item.path].append(item)
+            continue
+        try:
+            data = item.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", where=item.path) from error
+        with atomic_path(_made(folder / names[item.id])) as tmp:
+            tmp.write_bytes(data)
+    for frames in videos.values():
+        decoded = Pictures(frames)
+        for index, item in enumerate(decoded.items):
+            bgr = np.ascontiguousarray(decoded.picture(index)[..., ::-1])
+            with atomic_path(_made(folder / names[item.id])) as tmp:
+                tmp.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+
+
+def _made(path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    return path
+
+
+def _document(
+    items: list[Item], names: dict[int, str], skeleton: Skeleton, segmentation: bool, offset: float
+) -> dict[str, Any]:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, item in enumerate(items, start=1):
+        image: dict[str, Any] = {
+            "id": number,
+            "file_name": names[item.id],
+            "width": item.size_wh[0],
+            "height": item.size_wh[1],
+        }
+        if item.split is not None:
+            image["split"] = item.split
+        if item.infants_in_view is not None:
+            image["infants_in_view"] = item.infants_in_view
+        images.append(image)
+        for person in item.people:
+            entry = _annotation(person, offset) | {"id": len(annotations) + 1, "image_id": number}
+            annotations.append(entry | ({"segmentation": []} if segmentation else {}))
+    category = {
+        "id": 1,
+        "name": "infant",
+        "supercategory": "person",
+        "keypoints": list(skeleton.names),
+        "skeleton": [[child + 1, parent + 1] for child, parent in skeleton.edges],
+    }
+    about = {"description": "infant keypoints", "version": "1.0", "year": 0, "contributor": "", "url": ""}
+    return {
+        "info": about | {"date_created": ""},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": [category],
+    }
+
+
+def _annotation(person: Person, offset: float) -> dict[str, Any]:
+    labelled = person.visibility > 0
+    kpts = np.where(labelled[:, None], person.kpts_frame + offset, 0.0).round(_DECIMALS)
+    x0, y0, x1, y1 = (float(v) for v in person.bbox_xyxy + offset)
+    width, height = x1 - x0, y1 - y0
+    entry: dict[str, Any] = {
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [x0, y0, width, height],
+        "area": width * height,
+        "num_keypoints": int(labelled.sum()),
+        "keypoints": [
+            v for (x, y), s in zip(kpts.tolist(), person.visibility.tolist(), strict=True) for v in (x, y, s)
+        ],
+        "out_of_frame": person.out_of_frame.tolist(),
+        "strata": person.strata,
+    }
+    if person.child is not None:
+        entry["child"] = person.child
+    if person.head_box_xyxy is not None:
+        entry["head_box_xyxy"] = (person.head_box_xyxy + offset).tolist()
+    return entry

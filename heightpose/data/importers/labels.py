@@ -1,0 +1,166 @@
+"""What every importer yields, and the checks that all of them share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heightpose.data.items import Person
+from heightpose.errors import FileFormatError, HeightposeError, InputError
+from heightpose.skeleton import INFANT
+
+log = logging.getLogger(__name__)
+
+#: Room around the joints where a source has no box, as a share of their larger extent.
+BOX_MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One picture with its people, in the source's own pixels.
+
+    Attributes:
+        path: the picture; for a video frame the video.
+        folder: the source's folder of pictures: the name below it is kept when pictures are copied.
+        where: file and item, for messages.
+        size_wh: what the source says, None where it does not.
+        infants_in_view: where the source knows of more people than it labels.
+    """
+
+    path: Path
+    folder: Path
+    where: str
+    people: tuple[Person, ...]
+    size_wh: tuple[int, int] | None = None
+    split: str | None = None
+    infants_in_view: int | None = None
+    frame: int | None = None
+
+
+@dataclass
+class Problems:
+    """Bad items: the first one stops the import, or with ``skip_bad`` each is named and left out."""
+
+    skip_bad: bool = False
+    lines: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Around everything that belongs to one picture, so that a bad infant takes its picture along."""
+        try:
+            yield
+        except HeightposeError as error:
+            if not self.skip_bad:
+                raise
+            self.lines.append(str(error))
+            log.warning("skipped: %s", error)
+
+
+def make_person(
+    joints: Mapping[str, tuple[float, float, int]],
+    where: str,
+    *,
+    bbox_xyxy: Iterable[float] | None = None,
+    head_box_xyxy: Iterable[float] | None = None,
+    child: str | None = None,
+    strata: Mapping[str, str] | None = None,
+    number: int = 0,
+) -> Person:
+    """An infant from the joints a source labels; all others stay unlabelled.
+
+    Args:
+        joints: our name -> (x, y, visibility 1 or 2).
+        bbox_xyxy: px; without it the labelled joints' extent and a margin.
+
+    Raises:
+        FileFormatError: a number is not finite, a box is empty, or there is neither box nor joint.
+    """
+    kpts, seen = np.zeros((len(INFANT), 2)), np.zeros(len(INFANT), dtype=np.int8)
+    for name, (x, y, visibility) in joints.items():
+        if not np.isfinite([x, y]).all():
+            raise FileFormatError(
+                "not a finite number", where=f"{where}, joint {name}", expected="x, y", got=f"{x}, {y}"
+            )
+        kpts[INFANT.index(name)], seen[INFANT.index(name)] = (x, y), visibility
+    box = joints_box(kpts[seen > 0], where) if bbox_xyxy is None else _box(bbox_xyxy, f"{where}, box")
+    head = None if head_box_xyxy is None else _box(head_box_xyxy, f"{where}, head box")
+    outside = np.zeros(len(INFANT), dtype=bool)
+    return Person(kpts, seen, outside, box, child, dict(strata if strata is not None else {}), number, head)
+
+
+def joints_box(points: np.ndarray, where: str) -> np.ndarray:
+    """``(4,)`` xyxy around ``(N, 2)`` labelled joints. FileFormatError when there is none."""
+    if not len(points):
+        raise FileFormatError("an infant without joints and box", where=where)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = max(float((high - low).max()) * BOX_MARGIN, 1.0)
+    return np.concatenate([low - margin, high + margin])
+
+
+def _box(corners: Iterable[float], where: str) -> np.ndarray:
+    box = np.array([float(v) for v in corners])
+    if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] <= box[:2]).any():
+        raise FileFormatError(
+            "not a box", where=where, expected="x0 < x1 and y0 < y1, finite", got=box.tolist()
+        )
+    return box
+
+
+def seeded_split(key: str, seed: int, val_share: float) -> str:
+    """Train or val for a child or picture, whatever order and company it comes in."""
+    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
+    return "val" if int.from_bytes(digest[:8], "big") / 2.0**64 < val_share else "train"
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file. InputError or FileFormatError name it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError("not a JSON file", where=path, got=error) from error
+
+
+def read_mat(path: Path, variable: str, *, squeeze: bool = False) -> Any:
+    """One variable of a MATLAB file (version 5), structs as objects; ``squeeze`` drops single dimensions.
+
+    Raises:
+        InputError: no such file.
+        FileFormatError: another version, damaged, or without the variable.
+    """
+    from scipy.io import loadmat
+
+    try:
+        found = loadmat(path, struct_as_record=False, squeeze_me=squeeze)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
+    except NotImplementedError as error:
+        raise FileFormatError(
+            "a MATLAB 7.3 file", where=path, expected="version 5", hint="Save it with -v7 in MATLAB"
+        ) from error
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        raise FileFormatError("not a MATLAB file, or damaged", where=path, got=error) from error
+    if variable not in found:
+        names = [k for k in found if not k.startswith("__")]
+        raise FileFormatError("lacks its labels", where=path, expected=f"a variable '{variable}'", got=names)
+    return found[variable]
+
+
+def find_picture(folders: Iterable[Path], name: str, where: str) -> tuple[Path, Path]:
+    """(picture, the folder it was found under). FileFormatError when it is in none."""
+    tried = []
+    for folder in folders:
+        path = folder / name
+        tried.append(str(path))
+        if path.is_file():
+            return path, folder
+    raise FileFormatError("the picture is missing", where=f"{where}, {tried[0]}", got=f"looked in {tried}")

@@ -1,0 +1,130 @@
+"""``heightpose data import | export | validate`` as real processes, with the four kinds of broken files."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+import drawn
+import foreign
+
+from heightpose.data.coco import Dataset
+
+
+def heightpose(*args):
+    """(exit code, stdout, stderr) of a real process."""
+    command = [sys.executable, "-m", "heightpose.cli.main", "data", *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def _truncate(folder):
+    path = folder / "images/000002.png"
+    path.write_bytes(path.read_bytes()[:900])
+
+
+def _nan(folder):
+    drawn.rewrite(folder, lambda d: d["annotations"][2]["keypoints"].__setitem__(0, math.nan))
+
+
+def _missing(folder):
+    (folder / "images/000002.png").unlink()
+
+
+BROKEN = [
+    (_truncate, ["image 2", "000002.png", "truncated"]),
+    (_nan, ["annotation 2 (image 2)", "field keypoints", "right_ankle", "nan"]),
+    (_missing, ["image 2", "000002.png", "missing"]),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), BROKEN, ids=lambda v: getattr(v, "__name__", "").strip("_"))
+def test_a_broken_item_is_named_and_the_rest_loads_with_skip_bad(tmp_path, spoil, words):
+    folder = tmp_path / "set"
+    drawn.nursery(folder)
+    spoil(folder)
+    code, out, _ = heightpose("validate", folder)
+    assert code == 2
+    bad = [line for line in out.splitlines() if line.startswith("bad: ")]
+    assert len(bad) == 1
+    assert all(word in bad[0] for word in ["annotations.json", *words])
+    assert "9 pictures with 7 infants load, 1 bad" in out
+    code, out, _ = heightpose("validate", folder, "--skip-bad")
+    assert code == 0
+    assert "9 pictures with 7 infants load, 1 left out" in out
+
+    code, out, err = heightpose("import", "coco", folder, "--out", tmp_path / "new")
+    assert (code, out) == (2, "")
+    assert all(word in err for word in ["annotations.json", *words])
+    assert not (tmp_path / "new").exists()
+    code, out, err = heightpose("import", "coco", folder, "--out", tmp_path / "new", "--skip-bad")
+    assert code == 0
+    assert all(word in err for word in words)
+    assert "9 pictures with 7 infants" in out
+    assert {i.path.name for i in Dataset.load(tmp_path / "new").items} == {
+        f"{i:06d}.png" for i in range(10) if i != 2
+    }
+
+
+def test_a_wrong_schema_version_is_named_and_other_sets_are_still_read(tmp_path):
+    for name in ("good", "old"):
+        drawn.nursery(tmp_path / name)
+    drawn.rewrite(tmp_path / "old", lambda d: d["heightpose"].update(schema=7))
+    for options in ([], ["--skip-bad"]):
+        code, out, _ = heightpose("validate", tmp_path / "old", tmp_path / "good", *options)
+        assert code == 2
+        first, second = out.splitlines()
+        assert all(
+            word in first for word in ["old/annotations.json", "heightpose.schema", "expected 1, got 7"]
+        )
+        assert "10 pictures with 8 infants load, 0" in second
+    code, _, err = heightpose("import", "coco", tmp_path / "old", "--out", tmp_path / "new")
+    assert code == 2
+    assert "heightpose.schema" in err
+    # Of several files one may be of another version: the rest is read.
+    foreign.coco17(tmp_path / "src", "train")
+    foreign.coco17(tmp_path / "src", "val", lambda d: d.update(heightpose={"schema": 7}))
+    code, out, err = heightpose("import", "coco", tmp_path / "src", "--out", tmp_path / "new", "--skip-bad")
+    assert code == 0
+    assert "heightpose.schema" in err
+    assert "3 pictures with 2 infants" in out
+
+
+def test_all_bad_items_are_listed_at_once(tmp_path):
+    drawn.nursery(tmp_path / "set")
+    drawn.rewrite(tmp_path / "set", lambda d: d["annotations"][4].update(bbox=[0, 0, 0, 5]))
+    (tmp_path / "set/images/000001.png").unlink()
+    (tmp_path / "set/images/000007.png").write_bytes(b"")
+    code, out, _ = heightpose("validate", tmp_path / "set")
+    assert code == 2
+    assert sum(line.startswith("bad: ") for line in out.splitlines()) == 3
+    assert "7 pictures with 5 infants load, 3 bad" in out
+
+
+def test_import_export_and_back_with_a_map(tmp_path):
+    foreign.cvat(tmp_path / "src")
+    mapped = ("--map", tmp_path / "src/joints.yaml")
+    code, out, _ = heightpose(
+        "import", "cvat", tmp_path / "src", "--out", tmp_path / "set", "--copy", *mapped
+    )
+    assert code == 0
+    assert "2 pictures with 3 infants" in out
+    assert "1 pictures without labels left out" in out
+    code, out, _ = heightpose("export", tmp_path / "set", "--out", tmp_path / "plain", "--for", "cvat")
+    assert code == 0
+    assert "2 pictures with 3 infants" in out
+    code, _, _ = heightpose("import", "coco", tmp_path / "plain", "--out", tmp_path / "again")
+    assert code == 0
+    assert json.loads((tmp_path / "again/annotations.json").read_text())["images"][0]["file_name"].startswith(
+        ".."
+    )
+    code, _, err = heightpose("import", "coco", tmp_path / "nowhere", "--out", tmp_path / "x")
+    assert code == 2
+    assert "nowhere" in err
