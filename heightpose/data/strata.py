@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -19,6 +20,12 @@ def value_of(person: Person, stratum: str) -> str:
     """The person's value of a stratum, UNKNOWN where the label has none."""
     value = person.strata.get(stratum)
     return UNKNOWN if value is None or value == "" else str(value)
+
+
+def in_order(value: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts "6-12 months" before "12-18 months"."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", value)
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
 
 
 def strata_table(items: Iterable[Item]) -> Table:
@@ -39,7 +46,9 @@ def strata_table(items: Iterable[Item]) -> Table:
                 value = value_of(person, stratum)
                 pictures[value].add(number)
                 children[value] |= set() if person.child is None else {person.child}
-        table[stratum] = {value: (len(children[value]), len(pictures[value])) for value in sorted(pictures)}
+        table[stratum] = {
+            value: (len(children[value]), len(pictures[value])) for value in sorted(pictures, key=in_order)
+        }
     return table
 
 
@@ -53,7 +62,7 @@ def table_lines(columns: Sequence[tuple[str, Table, int]]) -> list[str]:
     lines = [f"{'stratum':<12}{'value':<22}" + "".join(f"{title:>26}" for title, _, _ in columns)]
     lines.append(" " * 34 + f"{'children  items  share':>26}" * len(columns))
     for stratum in names:
-        values = sorted({v for _, table, _ in columns for v in table.get(stratum, {})})
+        values = sorted({v for _, table, _ in columns for v in table.get(stratum, {})}, key=in_order)
         for row, value in enumerate(values):
             cells = ""
             for _, table, total in columns:
