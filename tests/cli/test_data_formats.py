@@ -128,3 +128,16 @@ def test_import_export_and_back_with_a_map(tmp_path):
     code, _, err = heightpose("import", "coco", tmp_path / "nowhere", "--out", tmp_path / "x")
     assert code == 2
     assert "nowhere" in err
+
+
+def test_a_picture_that_cannot_be_read_is_not_handed_on(tmp_path):
+    drawn.nursery(tmp_path / "set")
+    _truncate(tmp_path / "set")
+    code, _, err = heightpose("export", tmp_path / "set", "--out", tmp_path / "out")
+    assert code == 2
+    assert "image 2" in err
+    assert not (tmp_path / "out").exists()
+    code, out, err = heightpose("export", tmp_path / "set", "--out", tmp_path / "out", "--skip-bad")
+    assert code == 0
+    assert "000002.png" in err
+    assert "9 pictures with 7 infants" in out

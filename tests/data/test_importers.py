@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import foreign
 import numpy as np
@@ -301,3 +302,23 @@ def test_of_several_files_one_of_another_version_is_left_out(tmp_path):
     data = imported("coco", tmp_path, tmp_path / "set", skip_bad=True)
     assert {i.split for i in data.items} == {"train"}
     assert json.loads((tmp_path / "set/annotations.json").read_text())["heightpose"]["schema"] == 1
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, 0, "x", 96.5])
+def test_a_size_that_is_none_is_named(tmp_path, value):
+    foreign.labelme(tmp_path / "l")
+    document = json.loads((tmp_path / "l/a.json").read_text())
+    (tmp_path / "l/a.json").write_text(json.dumps(document | {"imageWidth": value}))
+    with pytest.raises(FileFormatError, match=r"a\.json, fields imageWidth, imageHeight"):
+        imported("labelme", tmp_path / "l", tmp_path / "set", joint_map=tmp_path / "l/joints.yaml")
+    foreign.cvat(tmp_path / "c")
+    path = tmp_path / "c/annotations.xml"
+    path.write_text(path.read_text().replace('width="96"', f'width="{value}"', 1))
+    with pytest.raises(FileFormatError, match=r"image 0 \(a.png\), width, height"):
+        imported("cvat", tmp_path / "c", tmp_path / "set", joint_map=tmp_path / "c/joints.yaml")
+
+
+def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path):
+    foreign.coco17(tmp_path, change=lambda d: d["images"][1].update(width=100))
+    with pytest.raises(FileFormatError, match=r"image 11, .*b\.jpg.*expected 100x64, got 96x64"):
+        imported("coco", tmp_path, tmp_path / "set")

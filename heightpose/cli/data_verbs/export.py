@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from heightpose.data.coco import Dataset
 
 EPILOG = """\b
 Writes:
@@ -64,6 +68,8 @@ def export(
 
     loaded = Dataset.load(data, skip_bad=skip_bad)
     chosen = loaded if split is None else loaded.subset(split)
+    if not no_pictures:
+        chosen = _readable(chosen, skip_bad)
     written = export_coco(
         chosen,
         out,
@@ -74,3 +80,19 @@ def export(
     click.echo(f"{written.pictures} pictures with {written.infants} infants")
     for path in written.files:
         click.echo(f"  {path}")
+
+
+def _readable(data: Dataset, skip_bad: bool) -> Dataset:
+    """The data set without pictures that cannot be decoded; FileFormatError for the first one unless ``skip_bad``."""
+    import dataclasses
+
+    from heightpose.data.verify import broken_pictures
+    from heightpose.errors import FileFormatError
+
+    broken = broken_pictures(data.items)
+    for number, text in broken.items():
+        line = f"{data.path}: image {number}, {text}"
+        if not skip_bad:
+            raise FileFormatError(line, hint="Leave it out with --skip-bad")
+        click.echo(f"skipped: {line}", err=True)
+    return dataclasses.replace(data, items=tuple(i for i in data.items if i.id not in broken))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from heightpose.data.importers.joints import JointMap
 from heightpose.data.importers.labels import Labelled, Problems, find_picture
-from heightpose.data.importers.shapes import Group, joint, number
+from heightpose.data.importers.shapes import Group, joint, number, size
 from heightpose.errors import FileFormatError, InputError
 
 
@@ -43,7 +43,7 @@ def _root(path: Path) -> ET.Element:
     try:
         root = ET.fromstring(text)
     except (ET.ParseError, ValueError, LookupError) as error:
-        raise FileFormatError("not an XML file", where=path, got=error) from error
+        raise FileFormatError("not an XML file", where=path, got=error, hint="Unpack the export") from error
     if root.tag != "annotations":
         raise FileFormatError("not CVAT's XML", where=path, expected="<annotations>", got=f"<{root.tag}>")
     return root
@@ -55,10 +55,7 @@ def _picture(entry: ET.Element, path: Path, joints: JointMap) -> Labelled:
     subset = entry.get("subset", "default")
     folders = (path.parent / "images", path.parent / "images" / subset, path.parent)
     picture, folder = find_picture(folders, name, where)
-    size_wh = (
-        int(number(entry.get("width"), f"{where}, width")),
-        int(number(entry.get("height"), f"{where}, height")),
-    )
+    size_wh = size(entry.get("width"), entry.get("height"), f"{where}, width, height")
     skeletons: list[tuple[str, Group]] = []
     loose: dict[str, Group] = {}
     boxes: list[tuple[str, ET.Element]] = []

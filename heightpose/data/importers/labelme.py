@@ -15,7 +15,7 @@ from typing import Any
 
 from heightpose.data.importers.joints import JointMap
 from heightpose.data.importers.labels import Labelled, Problems, find_picture, read_json
-from heightpose.data.importers.shapes import Group, joint, number
+from heightpose.data.importers.shapes import Group, joint, number, size
 from heightpose.errors import FileFormatError, InputError
 
 
@@ -38,15 +38,15 @@ def _picture(path: Path, folder: Path, joints: JointMap) -> Labelled:
     if not isinstance(name, str) or not name:
         raise FileFormatError("names no picture", where=f"{path}, field imagePath", got=repr(name))
     picture, _ = find_picture((path.parent,), name.replace("\\", "/"), f"{path}, field imagePath")
-    size = document.get("imageWidth"), document.get("imageHeight")
+    width, height = document.get("imageWidth"), document.get("imageHeight")
     size_wh = None
-    if size[0] is not None and size[1] is not None:
-        size_wh = tuple(int(number(v, f"{path}, fields imageWidth, imageHeight")) for v in size)
+    if width is not None and height is not None:
+        size_wh = size(width, height, f"{path}, fields imageWidth, imageHeight")
     groups: dict[Any, Group] = {}
     for index, shape in enumerate(document["shapes"]):
         _add(groups, shape, joints, f"{path}: shapes[{index}]")
     people = tuple(g.person(f"{path}: group {key}") for key, g in groups.items())
-    return Labelled(picture, folder, str(path), people, size_wh)  # type: ignore[arg-type]
+    return Labelled(picture, folder, str(path), people, size_wh)
 
 
 def _add(groups: dict[Any, Group], shape: Any, joints: JointMap, where: str) -> None:

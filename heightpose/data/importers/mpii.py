@@ -117,13 +117,17 @@ def _mat_person(rect: Any, names: list[str | None], where: str) -> Any:
 
 def _each(value: Any) -> list[Any]:
     """A struct array as a list: MATLAB does not tell one struct from an array of one, nor none from empty."""
-    if value is None or (isinstance(value, (str, np.ndarray)) and np.size(value) == 0):
+    if _absent(value):
         return []
     return list(value.ravel()) if isinstance(value, np.ndarray) else [value]
 
 
 def _absent(value: Any) -> bool:
-    return value is None or (isinstance(value, (str, np.ndarray)) and np.size(value) == 0) or value == ""
+    return (
+        value is None
+        or (isinstance(value, np.ndarray) and value.size == 0)
+        or (isinstance(value, str) and not value)
+    )
 
 
 def _number(value: Any, where: str) -> float:

@@ -6,6 +6,7 @@ is that infant's, and a box labelled ``head_box`` its head box.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from heightpose.data.importers.joints import JointMap
@@ -73,6 +74,14 @@ def number(value: object, where: str) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise FileFormatError("not a number", where=where, got=repr(value)) from None
+
+
+def size(width: object, height: object, where: str) -> tuple[int, int]:
+    """A picture's size in px. FileFormatError unless both are whole and above 0."""
+    values = [number(v, where) for v in (width, height)]
+    if any(not math.isfinite(v) or v != int(v) or v < 1 for v in values):
+        raise FileFormatError("not a picture's size", where=where, expected="whole px", got=values)
+    return int(values[0]), int(values[1])
 
 
 def joint(joints: JointMap, label: str, where: str) -> str | None:
