@@ -11,6 +11,7 @@ VERBS = {
     "export": "Write a data set as plain COCO for annotation tools.",
     "validate": "Read a data set strictly and name every broken item.",
     "iteration": "Named, ordered, hashed chunks of data: new, list, show, diff.",
+    "freeze": "Freeze a test set by hash, or check that it did not change.",
     "check": "Rank the labels most likely to be wrong, with pictures.",
     "stats": "Channels, sizes, angles, visibility and strata of a data set.",
     "preview": "Draw augmented samples, to judge whether they look real.",

@@ -8,7 +8,9 @@ import shutil
 import drawn
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from heightpose.cli.data import data as data_group
 from heightpose.data.testset import TestSet, freeze
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 
@@ -152,3 +154,16 @@ def test_a_video_may_be_a_folder_of_pictures_each_of_them_frozen(tmp_path):
     (folder / "clips/b.mp4/1.png").write_bytes(b"1")
     with pytest.raises(FileFormatError, match=r"b\.mp4/1\.png"):
         TestSet.load(folder)
+
+
+def test_the_verb_freezes_and_checks(tmp_path):
+    folder = write_set(tmp_path / "winter")
+    result = CliRunner().invoke(data_group, ["freeze", str(folder)])
+    assert "winter version 1: 4 children, 2 labelled pictures, 2 clips, 9 files frozen" in result.output
+    assert "9 files unchanged" in CliRunner().invoke(data_group, ["freeze", str(folder), "--check"]).output
+    (folder / "clips/plane.json").write_text("{}")
+    result = CliRunner().invoke(data_group, ["freeze", str(folder), "--check"])
+    assert "plane.json" in str(result.exception)
+    assert "already frozen" in str(CliRunner().invoke(data_group, ["freeze", str(folder)]).exception)
+    CliRunner().invoke(data_group, ["freeze", str(folder), "--version", "2"])
+    assert TestSet.load(folder).version == 2

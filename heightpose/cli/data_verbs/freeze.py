@@ -1,0 +1,46 @@
+"""``heightpose data freeze``: a folder becomes a test set. The work is in heightpose.data.testset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EPILOG = """\b
+Writes:
+  FOLDER/
+    testset.yaml    name, version and the SHA-256 of every file that the set uses
+
+\b
+Examples:
+  heightpose data freeze eval/testsets/winter --name winter
+  heightpose data freeze eval/testsets/winter --name winter --version 2
+  heightpose data freeze eval/testsets/winter --check
+
+\b
+FOLDER holds annotations.json (labelled pictures), clips.json (clips of children of known length) or both. Any
+later change is refused when the set is loaded, until it is frozen again as another version.
+"""
+
+
+@click.command("freeze", epilog=EPILOG)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", help="The set's name; the folder's by default.")
+@click.option("--version", default="1", show_default=True, help="The set's version.")
+@click.option("--check", is_flag=True, help="Only check an already frozen set (a name will do for FOLDER).")
+def freeze(folder: Path, name: str | None, version: str, check: bool) -> None:
+    """Freeze the test set in FOLDER by hash, or check it."""
+    from heightpose.data.testset import TestSet
+    from heightpose.data.testset import freeze as freeze_set
+
+    if check:
+        testset = TestSet.load(folder)
+    else:
+        number = int(version) if version.isdecimal() else version
+        testset = freeze_set(folder, name if name is not None else folder.resolve().name, number)
+    pictures = 0 if testset.annotations is None else len(testset.annotations.items)
+    click.echo(
+        f"{testset.name} version {testset.version}: {len(testset.children())} children, {pictures} labelled "
+        f"pictures, {len(testset.clips)} clips, {len(testset.files)} files "
+        + ("unchanged" if check else f"frozen in {testset.folder / 'testset.yaml'}")
+    )
