@@ -20,8 +20,8 @@ from heightpose.skeleton import INFANT, MPII_JOINTS, Skeleton
 MPII_ORDER = MPII_JOINTS
 
 #: The order of ``joints.mat``, left and right the person's own. Its "neck" lies at the height of the collar,
-#: between MPII's thorax and upper neck; it is read as upper_neck, as the set stands in for MPII "less pelvis and
-#: thorax" (docs/design.md) and upper_neck - head_top is then a head length in both.
+#: between MPII's thorax and upper neck; it is read as upper_neck, as the set stands in for MPII less pelvis and
+#: thorax, and upper_neck - head_top is then a head length in both.
 LSP_ORDER = (
     "right_ankle",
     "right_knee",
