@@ -8,6 +8,7 @@ import numpy as np
 
 from heightpose.synth import textures
 from heightpose.synth.body import BodyModel, Child
+from heightpose.synth.sack import Sack, cut_sack
 
 _TRUNK = ("root", "pelvis", "spine", "breast")
 _LEGS = ("upperleg", "lowerleg")
@@ -23,6 +24,10 @@ GARMENTS = {
     "shirt": ((*_TRUNK[2:], *_ARMS), (0.3, 0.9)),
     "trousers": (("root", "pelvis", "spine05", *_LEGS), (0.3, 1.0)),
     "socks": (_FEET, (0.2, 0.4)),
+    "sleeping bag": (
+        ("spine", "breast", "clavicle", "shoulder01"),
+        (0.9, 1.5),
+    ),  # its bodice; the bag is a Sack
 }
 OUTFITS = {
     "nappy": ("nappy",),
@@ -31,6 +36,7 @@ OUTFITS = {
     "separates": ("nappy", "shirt", "trousers"),
     "separates and socks": ("nappy", "shirt", "trousers", "socks"),
     "bodysuit and socks": ("nappy", "bodysuit", "socks"),
+    "sleeping bag": ("nappy", "sleepsuit", "sleeping bag"),
 }
 
 
@@ -56,11 +62,12 @@ class Shell:
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """A dressed child: skin colour per vertex and the shells over it."""
+    """A dressed child: skin colour per vertex, the shells over it, and the sleeping bag round it when it wears one."""
 
     outfit: str
     skin: np.ndarray
     shells: tuple[Shell, ...]
+    sack: Sack | None = None
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -107,7 +114,8 @@ def dress(model: BodyModel, child: Child, rng: np.random.Generator) -> Wardrobe:
     skin[lips] = tone * [1.0, 0.72, 0.70]
     skin[_bone_mask(model, ("eye.",))] = [0.05, 0.04, 0.04]
 
-    shells = []
+    shells: list[Shell] = []
+    sack = None
     outfit = str(rng.choice(list(OUTFITS)))
     suit = textures.cloth(rng)
     for name in OUTFITS[outfit]:
@@ -119,7 +127,12 @@ def dress(model: BodyModel, child: Child, rng: np.random.Generator) -> Wardrobe:
             picture = textures.cloth(rng, plain=True, pale=True)
         else:
             picture = suit if name in ("bodysuit", "sleepsuit", "shirt") else textures.cloth(rng)
-        shells.append(_shell(model, rest, mask, name, float(rng.uniform(thin, thick)), picture))
+        thickness = float(rng.uniform(thin, thick))
+        if name == "sleeping bag":
+            thickness = max(thickness, max(shell.thickness_cm for shell in shells) + 0.25)
+            filling = np.flatnonzero(_bone_mask(model, (*_TRUNK, *_LEGS, *_FEET)))
+            sack = cut_sack(filling, child.length_cm / 65.0, picture, thickness + 0.3, rng)
+        shells.append(_shell(model, rest, mask, name, thickness, picture))
     head = rng.random()
     if head < 0.12:
         shells.append(
@@ -139,4 +152,4 @@ def dress(model: BodyModel, child: Child, rng: np.random.Generator) -> Wardrobe:
         shells.append(
             _shell(model, rest, mask, "hair", float(rng.uniform(0.05, 0.4)), np.clip(colour, 0.01, 0.9))
         )
-    return Wardrobe(outfit, skin, tuple(shells))
+    return Wardrobe(outfit, skin, tuple(shells), sack)
