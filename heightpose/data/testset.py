@@ -23,6 +23,7 @@ MANIFEST = "testset.yaml"
 #: Where names of test sets resolve, from the current folder and from a source checkout's root.
 SHELF = Path("eval/testsets")
 _PARTS = {"annotations": "annotations.json", "clips": "clips.json"}
+_HASHES = ("files", "file_hashes", "hashes", "sha256")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -60,10 +61,10 @@ class TestSet:
         """
         folder = find(name_or_dir)
         document = _manifest(folder / MANIFEST)
-        files = _listed(document.get("files"), f"{folder / MANIFEST}: files")
+        files = _listed(document["files"], f"{folder / MANIFEST}: files")
         if verify:  # before anything is parsed: a changed file is named as such, not as malformed
             _verify(folder, files)
-        parts = {part: _part(folder, document, part) for part in _PARTS}
+        parts = {part: _part(folder, document, files, part) for part in _PARTS}
         if parts["annotations"] is None and parts["clips"] is None:
             raise FileFormatError(
                 "an empty test set", where=folder / MANIFEST, expected="annotations, clips or both"
@@ -109,7 +110,7 @@ def freeze(folder: Path, name: str, version: int | str, *, replace: bool = False
     if manifest.is_file() and not replace:
         before = _manifest(manifest)
         same = (str(before["name"]), str(before["version"])) == (name, str(version))
-        if same and before.get("files") != files:
+        if same and _listed(before["files"], f"{manifest}: files") != files:
             raise FileFormatError(
                 "this version is already frozen with other content", where=manifest,
                 got=f"{name} version {version}", hint="Give the changed set a new --version",
@@ -162,11 +163,15 @@ def _manifest(path: Path) -> dict[str, Any]:
             raise FileFormatError("a field is missing", where=f"{path}: {key}", got=repr(document.get(key)))
     if not isinstance(document["version"], int):
         document["version"] = str(document["version"])
+    # The contract says "file hashes" without naming the key; ours is files, outside sets may take the words.
+    document["files"] = next((document[key] for key in _HASHES if document.get(key)), None)
     return document
 
 
 def _listed(value: Any, where: str) -> dict[str, str]:
-    """Path -> hash, paths with forward slashes inside the folder."""
+    """Path -> hash, paths with forward slashes inside the folder; a list of {path, sha256} is read too."""
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        value = {entry.get("path"): entry.get("sha256") for entry in value}
     if not isinstance(value, dict) or not value:
         raise FileFormatError("the files' hashes are missing", where=where, expected="path: SHA-256")
     files = {}
@@ -201,11 +206,11 @@ def _hash(path: Path) -> str:
     return sha256([path])
 
 
-def _part(folder: Path, document: dict[str, Any], part: str) -> Path | None:
+def _part(folder: Path, document: dict[str, Any], files: dict[str, str], part: str) -> Path | None:
     """The file of a part: as the manifest names it, else (where it says nothing) the usual name if listed."""
     if part not in document:
         usual = _PARTS[part]
-        return folder / usual if usual in (document.get("files") or {}) else None
+        return folder / usual if usual in files else None
     name = document[part]
     if name is None or name is False:
         return None

@@ -220,6 +220,18 @@ def test_a_child_in_train_of_one_set_and_test_of_another_is_refused(nursery, tmp
     assert "the child 'child-0' is in two splits" in message
 
 
+def test_data_and_iterations_may_move_together(nursery, tmp_path, monkeypatch):
+    good("new", "poc", "--data", nursery, "--share", "10%")
+    before = iterations.load("poc")
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("nursery", "iterations"):
+        shutil.move(tmp_path / name, tmp_path / "elsewhere" / name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    after = iterations.load("poc")
+    assert after.hash == before.hash
+    assert [i.path.name for i in after.items] == [i.path.name for i in before.items]
+
+
 def test_two_sets_with_the_same_ids_and_file_names_stay_apart(nursery, tmp_path):
     other = tmp_path / "other"
     drawn.nursery(other, train=4, val=2, empty=2, seed=9)

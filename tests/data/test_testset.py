@@ -167,3 +167,26 @@ def test_the_verb_freezes_and_checks(tmp_path):
     assert "already frozen" in str(CliRunner().invoke(data_group, ["freeze", str(folder)]).exception)
     CliRunner().invoke(data_group, ["freeze", str(folder), "--version", "2"])
     assert TestSet.load(folder).version == 2
+
+
+def test_hashes_may_be_a_list_and_parts_go_without_saying(folder):
+    def other_form(document):
+        files = document.pop("files")
+        document["file_hashes"] = [{"path": path, "sha256": digest} for path, digest in files.items()]
+        del document["annotations"], document["clips"]
+
+    manifest(folder, other_form)
+    loaded = TestSet.load(folder)
+    assert (len(loaded.clips), len(loaded.annotations.items), len(loaded.files)) == (2, 2, 9)
+    (folder / "clips/sheet.yaml").write_text("other")
+    with pytest.raises(FileFormatError, match=r"sheet\.yaml.*has changed"):
+        TestSet.load(folder)
+
+
+@pytest.mark.parametrize(
+    "files", [None, {}, {"clips.json": "abc"}, {"../clips.json": "0" * 64}, ["clips.json"]]
+)
+def test_a_manifest_without_proper_hashes_is_refused(folder, files):
+    manifest(folder, lambda d: d.update(files=files))
+    with pytest.raises(FileFormatError, match=r"testset\.yaml: files"):
+        TestSet.load(folder)
