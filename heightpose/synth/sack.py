@@ -2,9 +2,9 @@
 
 A shell of the skin cannot be a bag, for it would clothe each leg by itself. The bag is cut into slices along the
 body's axis. In each slice the cloth is the convex outline of all the flesh near it, kept as a support function
-h(angle): the largest reach of the flesh in that direction. Maxima and means of support functions are support functions of
-convex outlines again, so a running maximum along the axis followed by a mean of the same width is smooth and never
-cuts into the body. (Schneider, Convex Bodies: The Brunn-Minkowski Theory, section 1.7.)
+h(angle): the largest reach of the flesh in that direction. Maxima and means of support functions are support
+functions of convex outlines again, so a running maximum along the axis followed by a mean of the same width is
+smooth and never cuts into the body. (Schneider, Convex Bodies: The Brunn-Minkowski Theory, section 1.7.)
 """
 
 from __future__ import annotations
