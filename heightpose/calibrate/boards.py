@@ -147,16 +147,21 @@ class Charuco:
     def find(self, gray: np.ndarray) -> Corners | None:
         board = self.opencv()
         small, scale = _shrunk(gray)
-        settings = cv2.aruco.DetectorParameters()
-        settings.minMarkerPerimeterRate = min(0.03, 40.0 / max(small.shape))
-        detector = cv2.aruco.CharucoDetector(board, cv2.aruco.CharucoParameters(), settings)
-        kpts, ids, _, _ = detector.detectBoard(small)
-        if ids is None or len(ids) < 4:
+        ids, kpts = _charuco_corners(board, small)
+        if len(ids) < self.count and max(small.shape) < _SEARCH_PX:  # markers under 20 px are missed
+            big = cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+            more, found = _charuco_corners(board, big)
+            if len(more) > len(ids):
+                ids, kpts = more, _full_size(found, 0.5)
+        if len(ids) < 4:
             return None
-        ids = np.ravel(ids).astype(np.intp)
         pts = np.asarray(board.getChessboardCorners(), dtype=np.float64)[ids] * (1, -1, 0)
-        kpts = _full_size(np.asarray(kpts, dtype=np.float64).reshape(-1, 2), scale)
-        return Corners(ids, pts, refine_saddles(gray, kpts, _pitch(pts, kpts, self.square_cm)))
+        kpts = _full_size(kpts, scale)
+        # As far as to the markers beside the corner, and no farther.
+        clear = 0.5 * (1 - self.marker_cm / self.square_cm)
+        return Corners(
+            ids, pts, refine_saddles(gray, kpts, _pitch(pts, kpts, self.square_cm), min(0.3, clear))
+        )
 
     def describe(self) -> str:
         columns, rows = self.squares_wh
@@ -224,9 +229,9 @@ def guess_chessboard(grays: list[np.ndarray], square_cm: float) -> Chessboard | 
     return Chessboard(max(votes, key=lambda size: (votes[size], size)), square_cm)
 
 
-def refine_saddles(gray: np.ndarray, kpts: np.ndarray, spacing_px: float) -> np.ndarray:
-    """Chessboard corners ``(N, 2)`` to a few hundredths of a pixel; the window stays clear of the next corner."""
-    reach = int(np.clip(0.3 * spacing_px, 2, 11))
+def refine_saddles(gray: np.ndarray, kpts: np.ndarray, spacing_px: float, share: float = 0.3) -> np.ndarray:
+    """Chessboard corners ``(N, 2)`` to a few hundredths of a pixel; the window reaches ``share`` of a square's side."""
+    reach = int(np.clip(share * spacing_px, 2, 11))
     points = kpts.astype(np.float32)[:, None]
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 40, 1e-4)
     moved = cv2.cornerSubPix(gray, points.copy(), (reach, reach), (-1, -1), stop)
@@ -245,6 +250,17 @@ def aruco_dictionary(name: str) -> cv2.aruco.Dictionary:
         want = "an OpenCV name such as DICT_5X5_100 or DICT_APRILTAG_36h11"
         raise ConfigError("no such marker dictionary", expected=want, got=name)
     return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, name))
+
+
+def _charuco_corners(board: cv2.aruco.CharucoBoard, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ids ``(N,)`` and corners ``(N, 2)`` to about half a pixel."""
+    settings = cv2.aruco.DetectorParameters()
+    settings.minMarkerPerimeterRate = min(0.03, 40.0 / max(gray.shape))
+    detector = cv2.aruco.CharucoDetector(board, cv2.aruco.CharucoParameters(), settings)
+    kpts, ids, _, _ = detector.detectBoard(gray)
+    if ids is None:
+        return np.zeros(0, np.intp), np.zeros((0, 2))
+    return np.ravel(ids).astype(np.intp), np.asarray(kpts, dtype=np.float64).reshape(-1, 2)
 
 
 def _require_length(what: str, value: float) -> None:

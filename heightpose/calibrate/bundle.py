@@ -108,25 +108,44 @@ def with_parameters(camera: Camera, values: np.ndarray) -> Camera:
 
 
 def first_poses(boards: Sequence[Corners], camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Each board's pose under this lens, ``(V, 3, 3)`` and ``(V, 3)``: the better of the two planar solutions."""
+    """Each board's pose under this lens, ``(V, 3, 3)`` and ``(V, 3)``: the better of the two planar solutions.
+
+    Each board is looked at as if the camera had been turned to face it: at the rim of a fisheye picture slopes grow
+    without bound, and beyond 89 degrees there are none (such corners are left out here).
+    """
     R, t = [], []
     for board in boards:
-        slopes = camera.undistort(board.kpts)[:, None]
+        slopes = camera.undistort(board.kpts)
+        near = np.linalg.norm(slopes, axis=1) < 30
+        near = near if near.sum() >= 6 else np.ones(len(slopes), dtype=bool)
+        facing = _facing(slopes[near])
+        rays = np.concatenate([slopes[near], np.ones((int(near.sum()), 1))], axis=1) @ facing.T
+        faced = rays[:, :2] / np.maximum(rays[:, 2:], 1e-3)
         best = (np.inf, np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 100.0]))
         try:
             _, rvecs, tvecs, _ = cv2.solvePnPGeneric(
-                board.pts_cm, slopes, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE
+                board.pts_cm[near], faced[:, None], np.eye(3), None, flags=cv2.SOLVEPNP_IPPE
             )
         except cv2.error:  # degenerate points
             rvecs, tvecs = (), ()
         for rvec, tvec in zip(rvecs, tvecs, strict=True):
-            turn, shift = np.asarray(cv2.Rodrigues(rvec)[0]), np.ravel(tvec)
+            turn, shift = facing.T @ np.asarray(cv2.Rodrigues(rvec)[0]), facing.T @ np.ravel(tvec)
             error = rms(camera.project(board.pts_cm @ turn.T + shift) - board.kpts)
             if np.isfinite(error) and error < best[0]:
                 best = (error, turn, shift)
         R.append(best[1])
         t.append(best[2])
     return np.array(R), np.array(t)
+
+
+def _facing(slopes: np.ndarray) -> np.ndarray:
+    """``(3, 3)`` the rotation that brings the mean of these rays onto the axis."""
+    rays = np.concatenate([slopes, np.ones((len(slopes), 1))], axis=1)
+    mean = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).mean(axis=0)
+    axis = np.cross(mean, [0.0, 0.0, 1.0])
+    sine = float(np.linalg.norm(axis))
+    angle = np.arctan2(sine, mean[2])
+    return np.asarray(cv2.Rodrigues(axis / max(sine, 1e-12) * angle)[0])
 
 
 def fit(
@@ -244,17 +263,21 @@ class _Problem:
 
     def _pose_jacobian(self) -> np.ndarray:
         """``(N, 2, 6)``: a small turn on top of each pose, and a shift in units of the distance."""
-        columns = []
-        reach = np.linalg.norm(self.t, axis=1, keepdims=True)
-        for axis in range(6):
-            both = []
-            for sign in (1e-6, -1e-6):
-                step = np.zeros(6)
-                step[axis] = sign
-                R, t = _moved(self.R, self.t, np.broadcast_to(step, (len(self.t), 6)), reach)
-                both.append(self._project(self.values, R, t))
-            columns.append((both[0] - both[1]) / 2e-6)
-        return np.stack(columns, axis=2)
+        camera = with_parameters(self.start, self.values)
+        turned = np.einsum("nij,nj->ni", self.R[self.view], self.pts)
+        pts = turned + self.t[self.view]
+        reach = np.linalg.norm(self.t, axis=1)[self.view]
+        slope = np.empty((len(pts), 2, 3))  # d pixel / d point, times the distance
+        for axis in range(3):
+            step = np.zeros_like(pts)
+            step[:, axis] = 1e-6 * reach
+            slope[:, :, axis] = (camera.project(pts + step) - camera.project(pts - step)) / 2e-6
+        turning = np.zeros(
+            (len(pts), 3, 3)
+        )  # d point / d turn: minus the cross product with the turned point
+        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            turning[:, i, j], turning[:, j, i] = turned[:, k], -turned[:, k]
+        return np.concatenate([slope @ turning / reach[:, None, None], slope], axis=2)
 
     def _reduced(self, blocks: tuple[np.ndarray, ...], damping: float) -> tuple[np.ndarray, ...]:
         A, a, B, b, C = blocks

@@ -25,6 +25,7 @@ MAX_VIEWS = 12
 _LEVEL = 1e-3
 _MATTERS_PX = 0.25  # at 1280 px: error of the file beyond what a fresh fit leaves
 _MATTERS_FOCAL = 0.01
+_MATTERS_CENTRE = 0.015  # of the picture's diagonal: a crop, which the poses of the board nearly make up for
 _BAD_BOARD_PX = 1.5  # at 1280 px: no lens fits
 _FREEDOM = Freedom(square=True, dist=("k1",))
 
@@ -100,6 +101,7 @@ def _judge(under_file: Bundle, refit: Bundle) -> Verdict:
     gain_px = float(np.sqrt(max(before - after, 0.0) / count))
     focal = float(refit.camera.K[0, 0] / camera.K[0, 0] - 1)
     focal_sd = float(refit.errors[0] / camera.K[0, 0])
+    centre = refit.camera.K[:2, 2] - camera.K[:2, 2]
     numbers = {
         "views": len(refit.t_cm),
         "corners": count,
@@ -109,6 +111,7 @@ def _judge(under_file: Bundle, refit: Bundle) -> Verdict:
         "p_value": chance,
         "focal_change": focal,
         "focal_change_sd": focal_sd,
+        "centre_shift_px": centre.tolist(),
     }
     shown = f"error under the file {under_file.rms_px:.2f} px, after a fresh fit {refit.rms_px:.2f} px"
     if refit.rms_px > _BAD_BOARD_PX * scale:
@@ -119,10 +122,12 @@ def _judge(under_file: Bundle, refit: Bundle) -> Verdict:
         return Verdict(False, "board", text, numbers)
     certain = chance < _LEVEL
     focal_off = abs(focal) > _MATTERS_FOCAL and abs(focal) > 4 * focal_sd
-    if certain and (gain_px > _MATTERS_PX * scale or focal_off):
+    moved = np.abs(centre) > np.maximum(_MATTERS_CENTRE * np.hypot(*camera.size_wh), 4 * refit.errors[2:4])
+    if certain and (gain_px > _MATTERS_PX * scale or focal_off or moved.any()):
         text = (
-            f"the file no longer fits ({shown}; focal length {100 * focal:+.1f} % off, "
-            f"sure to {100 * focal_sd:.1f} %): was the lens, zoom, focus or video mode changed? Calibrate again"
+            f"the file no longer fits ({shown}; focal length {100 * focal:+.1f} %, sure to {100 * focal_sd:.1f} %, "
+            f"middle moved by {np.hypot(*centre):.0f} px): was the lens, zoom, focus or video mode changed? "
+            "Calibrate again"
         )
         return Verdict(False, "lens", text, numbers)
     if focal_sd > 0.02:

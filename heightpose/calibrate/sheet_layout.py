@@ -19,7 +19,7 @@ from heightpose.runtime.atomic import write_text
 DEFAULT_FAMILY = "DICT_APRILTAG_36h11"
 _TAG_CM = 6.0  # 20 px and more from 2 m in a 1280x720 picture
 _MARGIN_CM = 3.0  # to the sheet's edge: hems and mattress edges bend the cloth
-_PITCH_CM = 17.5  # from tag to tag, at most
+_PITCH_CM = 17.5  # from tag to tag, about
 _SIZE_RANGE_CM = (20.0, 250.0)
 
 
@@ -66,7 +66,7 @@ def _places(length: float, tag: float, margin: float) -> list[float]:
     """Centres along one side: the ends and as many between as the pitch asks for, on a grid of 1/8 cm."""
     end = length / 2 - margin - tag / 2
     pitch = max(_PITCH_CM, 2 * tag)
-    count = max(2, int(np.ceil(2 * end / pitch)) + 1)
+    count = max(2, round(2 * end / pitch) + 1)
     inner = np.round(np.linspace(-end, end, count)[1:-1] * 8) / 8
     return [-end, *inner.tolist(), end]
 

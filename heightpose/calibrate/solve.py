@@ -90,9 +90,9 @@ def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]
         HeightposeError: the views cannot tell the lens; says what to record.
     """
     used, outliers = list(views), []
-    starts = {model: _start(used, size_wh, model) for model in models}
+    starts = _starts(used, size_wh, models)
     for _ in range(3):
-        trials = [_trial(used, starts[model], dist) for model in models for dist in _LENSES[model]]
+        trials = [_trial(used, start, dist) for model, start in starts.items() for dist in _LENSES[model]]
         chosen = _simplest(trials)
         bundle = _final(used, starts[chosen.model], chosen.dist)
         bad = _disagreeing(bundle)
@@ -106,7 +106,15 @@ def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]
     return replace(solution, advice=_advice(solution))
 
 
-def _start(views: Sequence[View], size_wh: tuple[int, int], model: str) -> Camera:
+def _starts(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]) -> dict[str, Camera]:
+    """Where to start from, for each model that is worth a trial: not a pinhole for a lens that it cannot bend to."""
+    rough = {model: _start(views, size_wh, model) for model in models}
+    error = {model: float(np.median(bundle.view_rms_px)) for model, bundle in rough.items()}
+    limit = max(10 * min(error.values()), 3.0)
+    return {model: bundle.camera for model, bundle in rough.items() if error[model] <= limit}
+
+
+def _start(views: Sequence[View], size_wh: tuple[int, int], model: str) -> Bundle:
     """The best of a few rough fits: one focal length and k1, principal point in the middle."""
     boards = [v.corners for v in views]
     found = []
@@ -118,7 +126,7 @@ def _start(views: Sequence[View], size_wh: tuple[int, int], model: str) -> Camer
         for _ in range(2):
             found.append(fit(boards, camera, rough, rounds=15))
             camera = found[-1].camera
-    return min(found, key=lambda bundle: float(np.median(bundle.view_rms_px))).camera
+    return min(found, key=lambda bundle: float(np.median(bundle.view_rms_px)))
 
 
 def _focal_guesses(views: Sequence[View], size_wh: tuple[int, int], model: str) -> list[float]:
@@ -182,8 +190,9 @@ def _final(views: Sequence[View], start: Camera, dist: tuple[str, ...]) -> Bundl
 
 
 def _disagreeing(bundle: Bundle) -> np.ndarray:
-    """``(V,)`` bool: views three times worse than the typical one."""
-    errors = bundle.view_rms_px
+    """``(V,)`` bool: views three times worse than the typical one, as a whole: one stray corner does not count."""
+    lengths = [np.sort(np.linalg.norm(r, axis=1)) for r in bundle.residuals]
+    errors = np.array([np.sqrt(np.mean(length[: max(4, int(0.9 * len(length)))] ** 2)) for length in lengths])
     return errors > max(3.0 * float(np.median(errors)), 0.3)
 
 
@@ -201,14 +210,6 @@ def _reaches_corners(camera: Camera) -> bool:
 
 
 def _require_determined(solution: Solution) -> None:
-    sure = solution.focal_error
-    if not (np.isfinite(sure) and sure <= _MAX_FOCAL_ERROR):
-        raise HeightposeError(
-            "these views do not tell the focal length",
-            expected=f"a standard error below {100 * _MAX_FOCAL_ERROR:.0f} %",
-            got=f"{100 * sure:.1f} % (boards tilted by up to {solution.cover.tilt_deg:.0f} degrees)",
-            hint="Hold the board at 20 to 45 degrees to the picture, leaning each way, near and far",
-        )
     limit = 1.5 * max(1.0, max(solution.camera.size_wh) / 1280)
     if solution.bundle.rms_px > limit:
         raise HeightposeError(
@@ -217,6 +218,14 @@ def _require_determined(solution: Solution) -> None:
             got=f"{solution.bundle.rms_px:.1f} px",
             hint="Check the board's description (squares, sizes), that it is flat, and that all pictures are from "
             "one camera at one zoom; for a very wide lens try --model fisheye",
+        )
+    sure = solution.focal_error
+    if not (np.isfinite(sure) and sure <= _MAX_FOCAL_ERROR):
+        raise HeightposeError(
+            "these views do not tell the focal length",
+            expected=f"a standard error below {100 * _MAX_FOCAL_ERROR:.0f} %",
+            got=f"{100 * sure:.1f} % (boards tilted by up to {solution.cover.tilt_deg:.0f} degrees)",
+            hint="Hold the board at 20 to 45 degrees to the picture, leaning each way, near and far",
         )
 
 
