@@ -1,0 +1,82 @@
+"""One picture under several names: the same bytes, or the same picture compressed again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+
+import cv2
+import numpy as np
+
+from heightpose.data.checks.finding import CONTRADICTION, Finding, Fix
+from heightpose.data.coco import Dataset
+from heightpose.data.items import Item
+from heightpose.data.pictures import decode
+
+_SIDE = 24
+#: Compression changes a thumbnail by a grey level or two; another frame of the same cot by more.
+_SAME_LEVELS = 2.5
+_SAME_LABELS = 0.01
+
+
+def find_duplicates(dataset: Dataset) -> list[Finding]:
+    """Pairs that show the same picture; frames of one video are compared by nobody, they are alike by nature."""
+    stills = [item for item in dataset.items if item.frame is None]
+    data = {item.id: item.path.read_bytes() for item in stills}
+    same: dict[str, list[Item]] = defaultdict(list)
+    for item in stills:
+        same[hashlib.sha256(data[item.id]).hexdigest()].append(item)
+    found = [_exact(first, other) for first, *others in same.values() for other in others]
+    single = [group[0] for group in same.values()]
+    if len(single) > 1:
+        thumbs = np.stack([_thumbnail(decode(data[i.id], i.path)) for i in single])
+        found += _near(single, thumbs)
+    return found
+
+
+def _thumbnail(rgb: np.ndarray) -> np.ndarray:
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    return cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+
+
+def _near(items: list[Item], thumbs: np.ndarray) -> list[Finding]:
+    found = []
+    for a in range(len(items) - 1):
+        for mirror in (False, True):
+            own = thumbs[a].reshape(_SIDE, _SIDE)[:, ::-1].ravel() if mirror else thumbs[a]
+            levels = np.abs(thumbs[a + 1 :] - own).mean(axis=1)
+            for b in np.flatnonzero(levels < _SAME_LEVELS) + a + 1:
+                one, two = items[a], items[int(b)]
+                if not mirror and not _alike(one, two):
+                    continue  # a still baby in a fixed camera: alike, but labelled where it lies in each
+                if not one.people or not two.people:
+                    continue  # empty cots under a fixed camera all look alike
+                how = "mirrored" if mirror else "compressed again"
+                found.append(_pair(one, two, f"the same picture {how}", CONTRADICTION, None))
+    return found
+
+
+def _alike(one: Item, two: Item) -> bool:
+    """The same labels, in shares of the picture."""
+    if len(one.people) != len(two.people):
+        return True
+    for p, q in zip(one.people, two.people, strict=True):
+        both = p.usable & q.usable
+        gap = np.abs(p.kpts_frame[both] / one.size_wh - q.kpts_frame[both] / two.size_wh)
+        if both.any() and float(np.median(gap)) > _SAME_LABELS:
+            return False
+    return True
+
+
+def _exact(one: Item, two: Item) -> Finding:
+    # Which copy to keep is only clear where both sit in the same split and say the same.
+    clear = one.split == two.split and _alike(one, two)
+    fix = Fix(two.id, None) if clear else None
+    return _pair(one, two, "the same file", CONTRADICTION + 2, fix)
+
+
+def _pair(one: Item, two: Item, what: str, severity: float, fix: Fix | None) -> Finding:
+    across = one.split != two.split
+    text = f"{what} as {one.name}" + (f", across splits ({one.split} and {two.split})" if across else "")
+    person = two.people[0] if two.people else None
+    return Finding("duplicate", severity + 3 * across, text, two, person, others=(one.name,), fix=fix)
