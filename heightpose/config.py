@@ -66,8 +66,17 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How training samples are varied. Shares are probabilities 0..1."""
+    """How training samples are varied. Shares are probabilities 0..1 and are not scaled by anything.
 
+    The two knobs of a search are RandAugment's. ``randaugment_n``: how many of the three geometric operations
+    shift, scale and turn are drawn for a sample and chained. ``randaugment_m``: strength of every range, those
+    of geometry and those of the pixel and noise operations (:mod:`heightpose.data.augment`): 5 leaves them as
+    written, 0 makes them nothing, 10 doubles them. On top come mirror and half body by their own shares, at
+    most one pixel and at most one noise operation, and occluders.
+    """
+
+    randaugment_n: int = _number(3, 0, 3)
+    randaugment_m: float = _number(5.0, 0, 10)
     # geometry of pose samples, around the true box
     shift: float = _number(0.06, 0, 0.5)
     scale: tuple[float, float] = (0.85, 1.25)
@@ -75,23 +84,23 @@ class AugmentConfig:
     far_turn: float = _number(0.08, 0, 1)
     far_turn_deg: float = _number(60.0, 0, 180)
     flip: float = _number(0.5, 0, 1)
+    half_body: float = _number(0.05, 0, 1)
     # geometry of detector samples, around the whole frame
     frame_shift: float = _number(0.15, 0, 0.5)
     frame_scale: tuple[float, float] = (0.6, 1.3)
     upright: float = _number(0.25, 0, 1)
     negatives: float = _number(0.08, 0, 1)
-    # pixels
-    brightness: float = _number(0.12, 0, 1)
-    contrast: float = _number(0.25, 0, 0.95)
-    gamma: float = _number(0.5, 0, 3)
-    colour_cast: float = _number(0.15, 0, 0.9)
-    grayscale: float = _number(0.2, 0, 1)
-    blur: float = _number(0.15, 0, 1)
-    noise: float = _number(0.25, 0, 1)
-    noise_level: float = _number(12.0, 2, 100)
-    downscale: float = _number(0.15, 0, 1)
+    # light and colour; noise and sharpness; things in the way
+    pixel: float = _number(0.7, 0, 1)
+    noise: float = _number(0.5, 0, 1)
     occluder: float = _number(0.2, 0, 1)
+    blanket: float = _number(0.1, 0, 1)
     enabled: bool = True
+
+    @property
+    def strength(self) -> float:
+        """What every range is multiplied by: 1 at ``randaugment_m`` 5."""
+        return self.randaugment_m / 5.0
 
 
 @dataclass(frozen=True)

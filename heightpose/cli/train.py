@@ -78,7 +78,7 @@ def train(
     start_from: Path | None, overfit_one_batch: bool,
 ) -> None:  # fmt: skip
     """Train a pose net or a detector as CONFIG says."""
-    for package in ("torch", "timm", "lightning", "safetensors", "onnx"):
+    for package in ("torch", "timm", "lightning", "safetensors", "onnx", "albumentations"):
         if not _installed(package):
             raise MissingExtraError(package, "train", "heightpose train")
     # Before torch loads: its threads otherwise spin while they wait for each other, which on cores shared

@@ -1,104 +1,132 @@
-"""Pixel augmentation on the finished crop: cheap enough for one thread to feed a training run on processors.
+"""Pixel and noise operations of albumentations on the finished crop: at most one of each per picture.
 
-Geometry is not here: shift, scale, turn and mirror are part of the one crop transform
-(:mod:`heightpose.data.samples`), so that labels and pixels cannot disagree.
+Geometry is not here: shift, scale, turn, half-body and mirror are one crop matrix
+(:mod:`heightpose.data.samples`), so that labels and pixels cannot disagree. Nothing here moves a pixel.
+
+``strength`` is 1 at ``randaugment_m`` 5 and scales every range below; at 0 the picture stays as it is.
 """
 
 from __future__ import annotations
 
+import copy
+import os
+import random
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
 
 from heightpose.config import AugmentConfig
 
-_NOISE_SIDE = 640
+#: (name, operation) pairs of one family.
+Family = tuple[tuple[str, Any], ...]
 
 
-def augment_pixels(crop: np.ndarray, rng: np.random.Generator, how: AugmentConfig) -> np.ndarray:
-    """Change light, colour, sharpness and noise of a crop ``(h, w, 3)`` uint8 RGB; returns a new one."""
-    crop = _light(crop, rng, how)
-    if rng.random() < how.grayscale:
-        crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    if rng.random() < how.downscale:
-        crop = _coarsen(crop, rng.uniform(0.35, 0.8))
-    if rng.random() < how.blur:
-        crop = _blur(crop, rng)
-    if rng.random() < how.noise:
-        crop = _noise(crop, rng, rng.uniform(2.0, how.noise_level))
-    return crop
-
-
-def paste_occluder(
-    crop: np.ndarray, other: np.ndarray, target_xy: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cover a place with a rectangle cut from another picture.
-
-    Args:
-        crop: ``(h, w, 3)`` uint8, left unchanged.
-        other: ``(H, W, 3)`` uint8, where the rectangle comes from.
-        target_xy: ``(2,)`` crop px, covered somewhere inside the rectangle.
+def augment_pixels(
+    crop: np.ndarray, rng: np.random.Generator, how: AugmentConfig
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Change the light or colour and the noise or sharpness of a crop ``(h, w, 3)`` uint8 RGB.
 
     Returns:
-        the crop with the rectangle; its ``(4,)`` x0, y0, x1, y1 in crop px, edges between pixels (so a point
-        is covered when ``x0 <= x < x1`` and ``y0 <= y < y1``), empty when it missed the crop.
+        a new crop; the names of what was applied: at most one pixel and one noise operation, in that order.
     """
-    height, width = crop.shape[:2]
-    size = (rng.uniform(0.08, 0.3, 2) * min(width, height)).astype(int) + 1
-    low = np.floor(np.asarray(target_xy) - rng.uniform(0.15, 0.85, 2) * size).astype(int)
-    x0, y0 = np.clip(low, 0, (width, height))
-    x1, y1 = np.clip(low + size, 0, (width, height))
-    if x1 - x0 < 2 or y1 - y0 < 2:
-        return crop, np.zeros(4)
-    w, h = int(min(x1 - x0, other.shape[1])), int(min(y1 - y0, other.shape[0]))
-    sx, sy = int(rng.integers(0, other.shape[1] - w + 1)), int(rng.integers(0, other.shape[0] - h + 1))
-    out = crop.copy()
-    out[y0 : y0 + h, x0 : x0 + w] = other[sy : sy + h, sx : sx + w]
-    return out, np.array([x0, y0, x0 + w, y0 + h]) - 0.5
+    applied: list[str] = []
+    for share, family in ((how.pixel, pixel_operations), (how.noise, noise_operations)):
+        if rng.random() < share and how.strength > 0:
+            operations = family(how.strength)
+            name, operation = operations[rng.integers(len(operations))]
+            crop = apply(operation, crop, rng)
+            applied.append(name)
+    return crop, tuple(applied)
 
 
-def _light(crop: np.ndarray, rng: np.random.Generator, how: AugmentConfig) -> np.ndarray:
-    """Brightness, contrast, gamma and a colour cast as one look-up table per channel."""
-    ramp = np.arange(256, dtype=np.float64)[:, None] / 255.0
-    gamma = np.exp(rng.uniform(-1, 1) * np.log1p(how.gamma))
-    contrast = 1.0 + rng.uniform(-1, 1) * how.contrast
-    brightness = rng.uniform(-1, 1) * how.brightness
-    cast = 1.0 + rng.uniform(-1, 1, 3) * how.colour_cast
-    table = ((ramp**gamma - 0.5) * contrast + 0.5 + brightness) * cast
-    return cv2.LUT(crop, (np.clip(table, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8).reshape(256, 1, 3))
-
-
-def _coarsen(crop: np.ndarray, factor: float) -> np.ndarray:
-    """As if the camera had fewer pixels; cv2.resize keeps the half-pixel convention, so nothing moves."""
-    height, width = crop.shape[:2]
-    small = cv2.resize(
-        crop, (max(8, round(width * factor)), max(8, round(height * factor))), interpolation=cv2.INTER_AREA
-    )
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _blur(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if rng.random() < 0.5:
-        return cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.5, 1.5))
-    # Motion blur: a line kernel, odd-sized so that its middle is a pixel's centre.
-    size = 2 * int(rng.integers(1, 4)) + 1
-    angle = rng.uniform(0, np.pi)
-    reach = (size - 1) / 2 * np.array([np.cos(angle), np.sin(angle)])
-    kernel = np.zeros((size, size), np.float32)
-    ends = np.rint(np.array([(size - 1) / 2 - reach, (size - 1) / 2 + reach])).astype(int)
-    cv2.line(kernel, ends[0].tolist(), ends[1].tolist(), 1.0)
-    return cv2.filter2D(crop, -1, kernel / kernel.sum())
-
-
-def _noise(crop: np.ndarray, rng: np.random.Generator, level: float) -> np.ndarray:
-    height, width = crop.shape[:2]
-    bank = _noise_bank(max(_NOISE_SIDE, height + 1, width + 1))
-    x, y = rng.integers(0, len(bank) - width), rng.integers(0, len(bank) - height)
-    return cv2.addWeighted(crop, 1.0, bank[y : y + height, x : x + width], level, 0.0, dtype=cv2.CV_8U)
+def apply(operation: Any, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One albumentations operation with our own generator; safe to call from several threads."""
+    # The operation keeps its generators and last parameters on itself, so every call works on its own copy.
+    mine = copy.copy(operation)
+    mine.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+    return mine(image=crop)["image"]
 
 
 @cache
-def _noise_bank(side: int) -> np.ndarray:
-    """Unit noise to cut windows from: drawing fresh numbers costs ten times the rest of the augmentation."""
-    return np.random.default_rng(0).standard_normal((side, side, 3), dtype=np.float32)
+def pixel_operations(strength: float) -> Family:
+    """Light and colour: lamps, exposure, the camera's own processing, night infrared."""
+    A, s = _albumentations(), strength
+    return (
+        ("brightness", A.RandomBrightnessContrast(_up_to(0.12 * s), _up_to(0.25 * s), p=1.0)),
+        ("gamma", A.RandomGamma((100 / (1 + 0.5 * s), 100 * (1 + 0.5 * s)), p=1.0)),
+        ("hue and saturation", A.HueSaturationValue(5 * s, 25 * s, 8 * s, p=1.0)),
+        ("colour cast", A.MultiplicativeNoise(_around(0.15 * s), per_channel=True, p=1.0)),
+        ("lamp", A.PlanckianJitter(temperature_limit=_kelvin(s), p=1.0)),
+        ("uneven light", A.Illumination(intensity_range=(0.01, min(0.01 + 0.09 * s, 0.2)), p=1.0)),
+        ("infrared", A.ToGray(p=1.0)),
+        ("local contrast", A.CLAHE(clip_limit=(1.0, 1.0 + 0.8 * s), tile_grid_size=(4, 4), p=1.0)),
+    )
+
+
+@cache
+def noise_operations(strength: float) -> Family:
+    """What sensors, lenses, motion and compression do to a picture."""
+    A, s = _albumentations(), strength
+    return (
+        ("sensor noise", A.GaussNoise(std_range=(0.005, 0.005 + 0.035 * s), p=1.0)),
+        ("grey noise", A.GaussNoise(std_range=(0.005, 0.005 + 0.035 * s), per_channel=False, p=1.0)),
+        ("high ISO", A.ISONoise(color_shift=(0.005, 0.005 + 0.02 * s), intensity=(0.05, 0.05 + 0.25 * s), p=1.0)),
+        # Neither shifted nor directed: a blur that is not centred moves the joints, by up to 0.8 px.
+        ("motion blur", A.MotionBlur((3, _odd(3 + 4 * s)), allow_shifted=False, direction_range=(0, 0), p=1.0)),
+        ("defocus", A.GaussianBlur(blur_limit=0, sigma_limit=(0.4, 0.4 + 1.0 * s), p=1.0)),
+        ("compression", A.ImageCompression(quality_range=(max(5, round(90 - 50 * s)), 90), p=1.0)),
+        ("few pixels", _FewPixels(max(0.2, 0.9 - 0.45 * s), 0.9)),
+    )  # fmt: skip
+
+
+class _FewPixels:
+    """As if the camera had fewer pixels.
+
+    Not albumentations' Downscale, whose two resizes use different factors when the small size is not whole: it
+    moves the picture by up to half a pixel.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def set_random_state(self, rng: np.random.Generator, py_random: random.Random) -> None:
+        self.rng = rng
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        height, width = image.shape[:2]
+        factor = self.rng.uniform(self.low, self.high)
+        size = max(8, round(width * factor)), max(8, round(height * factor))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        return {"image": cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)}
+
+
+@cache
+def _albumentations() -> Any:
+    # Before the import, which otherwise asks the network for a newer version: nothing leaves this machine.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    from heightpose.errors import MissingExtraError
+
+    try:
+        import albumentations
+    except ImportError as error:
+        raise MissingExtraError("albumentations", "train", "varying training pictures") from error
+    return albumentations
+
+
+def _up_to(limit: float) -> tuple[float, float]:
+    return -min(limit, 0.95), min(limit, 0.95)
+
+
+def _around(limit: float) -> tuple[float, float]:
+    return 1.0 - min(limit, 0.9), 1.0 + limit
+
+
+def _kelvin(strength: float) -> tuple[int, int]:
+    """Colour temperatures about daylight's 6000 K; lamps in a child's room are warm rather than cold."""
+    return max(4000, round(6000 - 1500 * strength)), min(15000, round(6000 + 2500 * strength))
+
+
+def _odd(size: float) -> int:
+    return 2 * (round(size) // 2) + 1

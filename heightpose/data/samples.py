@@ -5,15 +5,16 @@ Spaces: ``*_frame`` the picture's px, ``*_crop`` (pose) and ``*_in`` (detector) 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from heightpose.codec import detection as detection_codec
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.config import AugmentConfig
-from heightpose.data.augment import augment_pixels, paste_occluder
+from heightpose.data.augment import augment_pixels
 from heightpose.data.items import Item, Person, head_angle_deg
+from heightpose.data.occlude import hide, lay_blanket, paste_occluder
 from heightpose.data.pictures import Pictures
 from heightpose.geometry.crop import CropTransform, crop_from_box, flip_matrix, letterbox_transform
 from heightpose.skeleton import INFANT, Skeleton
@@ -31,12 +32,14 @@ class PoseSample:
         kpts_crop: ``(K, 2)`` px.
         visibility: ``(K,)`` 2 seen, 1 hidden, 0 not labelled or out of the frame.
         transform: frame px to crop px.
+        operations: what varied it, in order, for people to read.
     """
 
     image: np.ndarray
     kpts_crop: np.ndarray
     visibility: np.ndarray
     transform: CropTransform
+    operations: tuple[str, ...] = ()
 
 
 class PoseSamples:
@@ -72,43 +75,71 @@ class PoseSamples:
         """One crop; ``rng`` decides how it is varied."""
         i, person, angle = self.entries[index]
         how = self.augment
-        transform, flip = self._transform(person, angle, rng)
+        transform, operations = self._transform(person, angle, rng)
         # The colour outside the frame tells nothing; inference fills it with black.
         border = 0 if how is None or rng.random() < 0.7 else int(rng.integers(0, 256))
         image = transform.warp(self.pictures.picture(i), border)
         kpts = transform.to_crop(person.kpts_frame)
         seen = np.where(person.out_of_frame, 0, person.visibility)
-        if flip:
+        if transform.mirrored:
             kpts, seen = kpts[self.skeleton.flip_map], seen[self.skeleton.flip_map]
         if how is not None and how.enabled:
-            if rng.random() < how.occluder and (seen > 0).any():
-                image, seen = self._occlude(image, kpts, seen, rng)
-            image = augment_pixels(image, rng, how)
-        return PoseSample(image, kpts, seen, transform)
+            # Laid over the lower half alone, a blanket would leave nothing to see.
+            bare = replace(how, blanket=0.0) if "half body" in operations else how
+            image, seen, laid = self._occlude(image, kpts, seen, rng, bare)
+            image, changed = augment_pixels(image, rng, how)
+            operations += laid + changed
+        return PoseSample(image, kpts, seen, transform, operations)
 
     def _transform(
         self, person: Person, angle: float, rng: np.random.Generator
-    ) -> tuple[CropTransform, bool]:
+    ) -> tuple[CropTransform, tuple[str, ...]]:
+        """The chain of geometric operations as one matrix, and their names."""
         how, size = self.augment, self.codec.input_wh
         if how is None or not how.enabled:
-            return crop_from_box(person.bbox_xyxy, angle, size, scale=CROP_SCALE), False
-        box = person.bbox_xyxy
+            return crop_from_box(person.bbox_xyxy, angle, size, scale=CROP_SCALE), ()
+        box, zoom, names = person.bbox_xyxy, CROP_SCALE, []
+        if rng.random() < how.half_body:
+            half = _half_body_box(person, rng, self.skeleton)
+            if half is not None:
+                box = half
+                names.append("half body")
         side = max(box[2] - box[0], box[3] - box[1])
-        shift = np.tile(rng.uniform(-1, 1, 2) * how.shift * side, 2)
-        reach = how.far_turn_deg if rng.random() < how.far_turn else how.turn_deg
-        turned = angle + rng.uniform(-reach, reach)
+        chosen = _drawn(("shift", "scale", "turn"), rng, how)
+        if "shift" in chosen:
+            box = box + np.tile(rng.uniform(-1, 1, 2) * how.shift * how.strength * side, 2)
+        if "scale" in chosen:
+            zoom *= rng.uniform(*_scaled(how.scale, how.strength))
+        if "turn" in chosen:
+            reach = how.far_turn_deg if rng.random() < how.far_turn else how.turn_deg
+            reach = min(reach * how.strength, 180.0)
+            angle = angle + rng.uniform(-reach, reach)
         flip = bool(rng.random() < how.flip)
-        zoom = CROP_SCALE * rng.uniform(*how.scale)
-        return crop_from_box(box + shift, turned, size, scale=zoom, flip=flip), flip
+        names += [*chosen, *(["flip"] if flip else [])]
+        return crop_from_box(box, angle, size, scale=zoom, flip=flip), tuple(names)
 
     def _occlude(
-        self, image: np.ndarray, kpts: np.ndarray, seen: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        joint = rng.choice(np.flatnonzero(seen > 0))
-        other = self.pictures.picture(int(rng.integers(len(self.pictures))))
-        image, (x0, y0, x1, y1) = paste_occluder(image, other, kpts[joint], rng)
-        covered = (kpts[:, 0] >= x0) & (kpts[:, 0] < x1) & (kpts[:, 1] >= y0) & (kpts[:, 1] < y1)
-        return image, np.where(covered & (seen == 2), 1, seen)
+        self,
+        image: np.ndarray,
+        kpts: np.ndarray,
+        seen: np.ndarray,
+        rng: np.random.Generator,
+        how: AugmentConfig,
+    ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+        laid = []
+        if rng.random() < how.blanket:
+            image, covered = lay_blanket(image, kpts, seen, rng, self.skeleton)
+            if covered.any():
+                seen = hide(kpts, seen, covered)
+                laid.append("blanket")
+        if rng.random() < how.occluder and (seen > 0).any():
+            joint = rng.choice(np.flatnonzero(seen > 0))
+            other = self.pictures.picture(int(rng.integers(len(self.pictures))))
+            image, covered = paste_occluder(image, other, kpts[joint], rng)
+            if covered.any():
+                seen = hide(kpts, seen, covered)
+                laid.append("occluder")
+        return image, seen, tuple(laid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +151,14 @@ class DetectorSample:
         boxes_xyxy_in: ``(M, 4)`` px of the input, clipped to it.
         angles_deg: ``(M,)`` head directions, 0 up, positive clockwise.
         transform: frame px to input px.
+        operations: what varied it, in order, for people to read.
     """
 
     image: np.ndarray
     boxes_xyxy_in: np.ndarray
     angles_deg: np.ndarray
     transform: CropTransform
+    operations: tuple[str, ...] = ()
 
 
 class DetectorSamples:
@@ -153,7 +186,7 @@ class DetectorSamples:
         """One letterboxed or varied frame; ``rng`` decides how it is varied."""
         index = self.entries[index]
         item, how = self.pictures.items[index], self.augment
-        transform = self._transform(item, rng)
+        transform, operations = self._transform(item, rng)
         border = 0 if how is None or rng.random() < 0.5 else int(rng.integers(0, 256))
         image = transform.warp(self.pictures.picture(index), border)
         boxes, angles = self.labels(item, transform)
@@ -161,9 +194,11 @@ class DetectorSamples:
             if rng.random() < how.occluder:
                 # Too small to hide an infant: a label without one would teach nonsense.
                 other = self.pictures.picture(int(rng.integers(len(self.pictures))))
-                image, _ = paste_occluder(image, other, rng.uniform(0, detection_codec.INPUT_WH), rng)
-            image = augment_pixels(image, rng, how)
-        return DetectorSample(image, boxes, angles, transform)
+                image, covered = paste_occluder(image, other, rng.uniform(0, detection_codec.INPUT_WH), rng)
+                operations += ("occluder",) if covered.any() else ()
+            image, changed = augment_pixels(image, rng, how)
+            operations += changed
+        return DetectorSample(image, boxes, angles, transform, operations)
 
     def labels(self, item: Item, transform: CropTransform) -> tuple[np.ndarray, np.ndarray]:
         """Boxes ``(M, 4)`` and head directions ``(M,)`` of the infants of which enough is in view."""
@@ -181,38 +216,77 @@ class DetectorSamples:
                 angles.append(angle)
         return np.array(boxes).reshape(-1, 4), np.array(angles)
 
-    def _transform(self, item: Item, rng: np.random.Generator) -> CropTransform:
+    def _transform(self, item: Item, rng: np.random.Generator) -> tuple[CropTransform, tuple[str, ...]]:
         letterbox = letterbox_transform(item.size_wh, detection_codec.INPUT_WH)
         how = self.augment
         if how is None or not how.enabled:
-            return letterbox
+            return letterbox, ()
         if rng.random() < how.negatives:
             empty = _view_without_infant(item, rng)
             if empty is not None:
-                return empty
+                return empty, ("without infant",)
         for _ in range(6):
-            transform = _draw_view(letterbox, rng, how)
+            transform, names = _draw_view(letterbox, rng, how)
             if all(_share_in_view(person, transform) >= 0.7 for person in item.people):
-                return transform
-        return letterbox
+                return transform, names
+        return letterbox, ()
 
 
-def _draw_view(letterbox: CropTransform, rng: np.random.Generator, how: AugmentConfig) -> CropTransform:
-    """The letterboxed frame turned, scaled and shifted about the input's middle, mirrored half the time."""
-    # Cameras are mostly mounted square to the cot: a share of nearly quarter turns beside the arbitrary ones.
-    quarter = 90.0 * rng.integers(0, 4)
-    turn_deg = quarter + rng.uniform(-8, 8) if rng.random() < how.upright else rng.uniform(-180, 180)
+def _drawn(names: tuple[str, ...], rng: np.random.Generator, how: AugmentConfig) -> tuple[str, ...]:
+    """``randaugment_n`` of the names; none where the strength is 0."""
+    count = min(how.randaugment_n, len(names)) if how.strength > 0 else 0
+    return tuple(names[k] for k in sorted(rng.choice(len(names), count, replace=False)))
+
+
+def _scaled(factors: tuple[float, float], strength: float) -> tuple[float, float]:
+    """A range of scale factors, made narrower or wider about 1 in equal ratios."""
+    return factors[0] ** strength, factors[1] ** strength
+
+
+def _half_body_box(person: Person, rng: np.random.Generator, skeleton: Skeleton) -> np.ndarray | None:
+    """The box around the upper or the lower body, as HRNet's half-body transform; None with too few joints.
+
+    A half whose joints lie close together (legs tucked up) still gets half of the infant's box.
+    """
+    lower_parts = ("pelvis", "hip", "knee", "ankle", "heel", "toe")
+    is_lower = np.array([name.rpartition("_")[2] in lower_parts for name in skeleton.names])
+    chosen = person.usable & (is_lower if rng.random() < 0.5 else ~is_lower)
+    if person.usable.sum() < 8 or chosen.sum() < 4:
+        return None
+    points, whole = person.kpts_frame[chosen], person.bbox_xyxy
+    low, high = points.min(axis=0), points.max(axis=0)
+    side = max(1.2 * (high - low).max(), 0.5 * (whole[2:] - whole[:2]).max())
+    middle = (low + high) / 2
+    return np.concatenate([middle - side / 2, middle + side / 2])
+
+
+def _draw_view(
+    letterbox: CropTransform, rng: np.random.Generator, how: AugmentConfig
+) -> tuple[CropTransform, tuple[str, ...]]:
+    """The letterboxed frame turned, scaled and shifted about the input's middle, mirrored half the time.
+
+    The turn is to any direction at any strength above 0: cameras look into cots from all sides.
+    """
+    chosen = _drawn(("shift", "scale", "turn"), rng, how)
+    turn_deg, zoom, shift = 0.0, 1.0, np.zeros(2)
     width, height = letterbox.size_wh
-    middle = np.array([width - 1, height - 1]) / 2.0
-    angle, zoom = np.deg2rad(turn_deg), rng.uniform(*how.frame_scale)
-    shift = rng.uniform(-1, 1, 2) * how.frame_shift * np.array([width, height])
+    if "turn" in chosen:
+        # Cameras are mostly square to the cot: a share of nearly quarter turns beside the arbitrary ones.
+        quarter = 90.0 * rng.integers(0, 4)
+        turn_deg = quarter + rng.uniform(-8, 8) if rng.random() < how.upright else rng.uniform(-180, 180)
+    if "scale" in chosen:
+        zoom = rng.uniform(*_scaled(how.frame_scale, how.strength))
+    if "shift" in chosen:
+        shift = rng.uniform(-1, 1, 2) * how.frame_shift * how.strength * np.array([width, height])
+    middle, angle = np.array([width - 1, height - 1]) / 2.0, np.deg2rad(turn_deg)
     move = np.eye(3)
     move[:2, :2] = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     move[:2, 2] = middle + shift - move[:2, :2] @ middle
     matrix = move @ letterbox.matrix
-    if rng.random() < how.flip:
+    flip = rng.random() < how.flip
+    if flip:
         matrix = flip_matrix(letterbox.size_wh) @ matrix
-    return CropTransform(matrix, letterbox.size_wh)
+    return CropTransform(matrix, letterbox.size_wh), (*chosen, *(["flip"] if flip else []))
 
 
 def _view_without_infant(item: Item, rng: np.random.Generator) -> CropTransform | None:
