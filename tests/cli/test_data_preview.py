@@ -1,13 +1,16 @@
-"""``heightpose data preview`` as a process: a picture with a cell per sample, the same for the same seed."""
+"""``heightpose data preview``: a picture with a cell per sample, the same for the same seed."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+from click.testing import CliRunner
+
+from heightpose.cli.data_verbs.preview import preview as verb
+from heightpose.errors import InputError
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
 import drawn
@@ -16,8 +19,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def preview(*arguments):
-    command = [sys.executable, "-m", "heightpose.cli.main", "data", "preview", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return CliRunner().invoke(verb, [str(a) for a in arguments])
 
 
 def test_it_draws_as_many_samples_as_asked(tmp_path):
@@ -26,8 +28,8 @@ def test_it_draws_as_many_samples_as_asked(tmp_path):
     for out, more in ((one, ()), (two, ("--detector",))):
         config = CONFIGS / ("detector.yaml" if more else "pose-fast.yaml")
         run = preview(tmp_path / "set", "--config", config, "--out", out, "--count", 4, *more)
-        assert run.returncode == 0, run.stderr
-        assert "4 samples" in run.stdout
+        assert run.exit_code == 0, run.output
+        assert "4 samples" in run.output
     page = cv2.imread(str(one))
     assert page.shape[0] * page.shape[1] >= 4 * 512 * 256
     assert np.ptp(page) > 100
@@ -36,9 +38,20 @@ def test_it_draws_as_many_samples_as_asked(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.png", "set", "two.png"]
 
 
-def test_a_folder_without_a_data_set_is_one_clear_line(tmp_path):
+def test_the_seed_decides_the_picture(tmp_path):
+    drawn.nursery(tmp_path / "set")
+    pages = []
+    for seed in (3, 3, 4):
+        out = tmp_path / "p.png"
+        run = preview(tmp_path / "set", "--config", CONFIGS / "pose-fast.yaml", "--out", out, "--seed", seed)
+        assert run.exit_code == 0, run.output
+        pages.append(cv2.imread(str(out)))
+    np.testing.assert_array_equal(pages[0], pages[1])
+    assert pages[0].shape != pages[2].shape or (pages[0] != pages[2]).any()
+
+
+def test_a_folder_without_a_data_set_is_named(tmp_path):
     run = preview(tmp_path, "--config", CONFIGS / "pose-fast.yaml", "--out", tmp_path / "p.png")
-    assert run.returncode == 2
-    assert "annotations.json" in run.stderr
-    assert "Traceback" not in run.stderr
+    assert isinstance(run.exception, InputError)
+    assert "annotations.json" in str(run.exception)
     assert not (tmp_path / "p.png").exists()
