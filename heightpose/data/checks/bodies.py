@@ -109,7 +109,7 @@ def _robust_axis(points: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _median(z: np.ndarray) -> np.ndarray:
-    z = np.where(np.isfinite(z), z, np.nan)
+    z = np.where(np.isfinite(z), z, complex(np.nan, np.nan))  # a bare nan would leave the imaginary part 0
     out = np.full(len(z), np.nan, dtype=complex)
     some = np.isfinite(z).any(axis=1)
     out[some] = np.nanmedian(z[some].real, axis=1) + 1j * np.nanmedian(z[some].imag, axis=1)

@@ -6,6 +6,7 @@ import numpy as np
 
 from heightpose.data.checks.finding import CONTRADICTION, REPORTED, Finding
 from heightpose.data.coco import Dataset
+from heightpose.data.items import Person
 
 #: A rounded box may cut a joint by this share of its longer side.
 _TOLERANCE = 0.02
@@ -36,7 +37,7 @@ def find_outside(dataset: Dataset) -> list[Finding]:
     return found
 
 
-def _excess(size_wh: tuple[int, int], person) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _excess(size_wh: tuple[int, int], person: Person) -> np.ndarray:
     """``(K,)`` distance beyond box or picture in shares of the box's longer side; 0 for joints not used."""
     x0, y0, x1, y1 = person.bbox_xyxy
     low = np.maximum([x0, y0], -0.5)

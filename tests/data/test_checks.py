@@ -1,0 +1,110 @@
+"""Label checks on drawn infants with planted errors; without ``--fix`` nothing on disk changes."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import drawn
+import numpy as np
+import planting
+import pytest
+from click.testing import CliRunner
+
+from heightpose.cli.data_verbs.check import check as verb
+from heightpose.data.checks import check
+from heightpose.data.coco import Dataset
+from heightpose.skeleton import INFANT
+
+SIZE_WH = (224, 224)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """120 drawn infants in postures of their own, as JPEGs."""
+    folder = tmp_path_factory.mktemp("clean")
+    rng = np.random.default_rng(5)
+    images, annotations = [], []
+    for i in range(120):
+        kpts = drawn.infant_kpts(rng.uniform(100, 124, 2), rng.uniform(110, 140), rng.uniform(-180, 180), rng)
+        cv2.imwrite(str(folder / f"{i}.jpg"), drawn.draw(SIZE_WH, kpts, rng))
+        size = dict(zip(("width", "height"), SIZE_WH, strict=True))
+        images.append({"id": i, "file_name": f"{i}.jpg", "split": "train", **size})
+        annotations.append(drawn.annotation(i, i, kpts, f"child-{i}"))
+    (folder / "annotations.json").write_text(json.dumps(drawn.document(images, annotations)))
+    return folder
+
+
+@pytest.fixture
+def planted(clean, tmp_path):
+    for picture in clean.glob("*.jpg"):
+        (tmp_path / picture.name).symlink_to(picture)
+    document = json.loads((clean / "annotations.json").read_text())
+    truth = planting.plant(document, tmp_path, np.random.default_rng(1))
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    return tmp_path, truth
+
+
+def test_clean_labels_give_few_findings(clean):
+    assert len(check(Dataset.load(clean), model=None)) <= 6
+
+
+def test_planted_errors_come_first(planted):
+    folder, truth = planted
+    findings = check(Dataset.load(folder), model=None)
+    assert len(truth) == 20
+    assert sum(planting.hits(findings, truth)) >= 18
+    severities = [f.severity for f in findings]
+    assert severities == sorted(severities, reverse=True)
+
+
+def test_a_turned_or_shifted_picture_is_judged_alike(clean):
+    """The body frame does not depend on where and how the infant lies, even with joints missing."""
+    from heightpose.data.checks.bodies import Bodies
+
+    upright = Bodies.of(Dataset.load(clean)).xy
+    document = json.loads((clean / "annotations.json").read_text())
+    for n, a in enumerate(document["annotations"]):
+        table = np.array(a["keypoints"]).reshape(-1, 3)
+        table[:, :2] = table[:, [1, 0]] * [-1, 1] + [224, 0] if n % 2 else table[:, :2]
+        a["keypoints"] = table.ravel().tolist()
+    turned = clean / "turned.json"
+    turned.write_text(json.dumps(document))
+    np.testing.assert_allclose(Bodies.of(Dataset.load(turned)).xy, upright, atol=1e-6)
+    crown = INFANT.index("crown")
+    for a in document["annotations"]:
+        a["keypoints"][3 * crown + 2] = 0
+    turned.write_text(json.dumps(document))
+    without = Bodies.of(Dataset.load(turned)).xy
+    kept = [k for k in range(len(INFANT)) if k != crown]
+    assert np.abs(without - upright)[:, kept].max() < 0.02
+
+
+def test_nothing_is_altered_without_fix_and_copies_go_with_it(planted):
+    folder, _ = planted
+    path = folder / "annotations.json"
+    before, documents = path.read_bytes(), json.loads(path.read_text())
+    report = folder / "report"
+    done = CliRunner().invoke(verb, [str(folder), "--no-model", "--rows", "5", "--out", str(report)])
+    assert done.exit_code == 0, done.output
+    assert path.read_bytes() == before
+    assert not (report / "annotations.json").exists()
+    page = (report / "findings.html").read_text()
+    assert page.count("<figure>") == 5
+    assert page.count("data:image/jpeg") == 5
+    assert len(json.loads((report / "findings.json").read_text())["findings"]) >= 18
+    # Now a copy: byte-identical pictures go, the rest and the original stay.
+    done = CliRunner().invoke(verb, [str(folder), "--no-model", "--fix", "--out", str(report)])
+    assert done.exit_code == 0, done.output
+    assert path.read_bytes() == before
+    exact = sum(
+        (folder / i["file_name"]).read_bytes() == (folder / f"{j['id']}.jpg").read_bytes()
+        for i in documents["images"] if i["file_name"].startswith("copy-")
+        for j in documents["images"] if j["id"] < 120
+    )  # fmt: skip
+    assert exact > 0
+    assert len(Dataset.load(report).items) == len(documents["images"]) - exact
+    done = CliRunner().invoke(verb, [str(folder), "--no-model", "--fix"])
+    assert done.exit_code == 0, done.output
+    assert (folder / "annotations.json.bak").read_bytes() == before
+    assert path.read_bytes() != before
