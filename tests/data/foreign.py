@@ -50,7 +50,7 @@ def lspet(folder, absent=(2, 5), count=3):
         for k, name in enumerate(LSP_NAMES):
             table[k, :, i] = (-7.5, 0, 0) if k in absent else (*known[name], 1)
         truth.append({n: (*known[n], 2) for k, n in enumerate(LSP_NAMES) if k not in absent})
-    scipy.io.savemat(folder / "joints.mat", {"joints": table})
+    scipy.io.savemat(folder / "joints.mat", {"joints": table}, do_compression=True)
     return truth
 
 
@@ -63,7 +63,7 @@ def lsp(folder, occluded=(2, 5), count=3):
         for k, name in enumerate(LSP_NAMES):
             table[:, k, i] = (*known[name], k in occluded)
         truth.append({n: (*known[n], 1 if k in occluded else 2) for k, n in enumerate(LSP_NAMES)})
-    scipy.io.savemat(folder / "joints.mat", {"joints": table})
+    scipy.io.savemat(folder / "joints.mat", {"joints": table}, do_compression=True)
     return truth
 
 
@@ -112,7 +112,7 @@ def mpii_mat(folder, change=lambda rects: None):
         ]
     )
     release = {"annolist": annolist, "img_train": np.array([[1, 1, 0]]), "version": "12"}
-    scipy.io.savemat(folder / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release})
+    scipy.io.savemat(folder / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release}, do_compression=True)
     return [truth[:2], truth[2:]]
 
 
@@ -136,7 +136,7 @@ def mpii_json(folder):
         joints = {n: (*known[n], 2) for k, n in enumerate(MPII_NAMES) if k != 4}
         truth.append({"joints": joints, "box": [20.0, 10.0, 60.0, 50.0], "head": None})
     heads = np.array([[11.0, 6.0], [23.0, 22.0]])[:, :, None]
-    scipy.io.savemat(folder / "annot" / "gt_valid.mat", {"headboxes_src": heads})
+    scipy.io.savemat(folder / "annot" / "gt_valid.mat", {"headboxes_src": heads}, do_compression=True)
     truth[1]["head"] = [10.0, 5.0, 22.0, 21.0]
     return truth
 

@@ -61,7 +61,7 @@ def test_lspet_pictures_from_9001_on_are_test_and_the_rest_is_split_by_seed(tmp_
     table[:, 0], table[:, 1], table[:, 2] = np.linspace(10, 60, 14)[:, None], 20.0, 1
     for number in [*range(2, 60), 9000, 9001, 9003]:  # all others are missing, and left out
         (tmp_path / f"src/images/im{number:05d}.jpg").write_bytes(picture)
-    scipy.io.savemat(tmp_path / "src/joints.mat", {"joints": table})
+    scipy.io.savemat(tmp_path / "src/joints.mat", {"joints": table}, do_compression=True)
     for options in ({"val_share": 0.2}, {"split": "train"}):
         data = imported("lsp", tmp_path / "src", tmp_path / f"set{len(options)}{'split' in options}",
                         skip_bad=True, **options)  # fmt: skip
@@ -202,7 +202,7 @@ def test_a_joint_off_the_picture_is_marked_so(tmp_path):
     table = scipy.io.loadmat(tmp_path / "src/joints.mat")["joints"].reshape(14, 3, 1)
     table[0, :2, 0] = (-0.4, 10)
     table[1, :2, 0] = (50, 63.6)
-    scipy.io.savemat(tmp_path / "src/joints.mat", {"joints": table})
+    scipy.io.savemat(tmp_path / "src/joints.mat", {"joints": table}, do_compression=True)
     person = imported("lsp", tmp_path / "src", tmp_path / "set").items[0].people[0]
     assert person.out_of_frame.nonzero()[0].tolist() == [INFANT.index("right_knee")]
 
@@ -322,3 +322,14 @@ def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path):
     foreign.coco17(tmp_path, change=lambda d: d["images"][1].update(width=100))
     with pytest.raises(FileFormatError, match=r"image 11, .*b\.jpg.*expected 100x64, got 96x64"):
         imported("coco", tmp_path, tmp_path / "set")
+
+
+def test_a_damaged_matlab_file_is_named_and_does_not_end_the_process(tmp_path):
+    foreign.lspet(tmp_path)
+    path = tmp_path / "joints.mat"
+    scipy.io.savemat(path, {"joints": scipy.io.loadmat(path)["joints"]}, do_compression=False)
+    data = bytearray(path.read_bytes())
+    data[192:194] = b"\xee\xee"  # a length: scipy's reader then runs off its memory
+    path.write_bytes(data)
+    with pytest.raises(FileFormatError, match=r"joints\.mat.*damaged"):
+        imported("lsp", tmp_path, tmp_path / "set")
