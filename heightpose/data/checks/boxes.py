@@ -31,8 +31,8 @@ def find_outside(dataset: Dataset) -> list[Finding]:
         )
         names = tuple(dataset.skeleton.names[k] for k in out)
         found.append(
-            Finding("outside", severity, f"{', '.join(names)} outside the box or the picture by {100 * worst:.0f} % of the "
-                    "box's longer side", item, person, names)
+            Finding("outside", severity, f"{', '.join(names)} outside the box or the picture by {100 * worst:.0f} % "
+                    "of the box's longer side", item, person, names)
         )  # fmt: skip
     return found
 

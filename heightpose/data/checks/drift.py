@@ -18,8 +18,8 @@ _LISTED = 8
 def find_drift(bodies: Bodies, shape: Shape, predictions: Predictions | None = None) -> list[Finding]:
     """Annotators whose mean residual differs from everybody else's, per joint and axis.
 
-    A robust t test of trimmed residuals (against the infant's other joints, the box, and the model), Bonferroni-corrected
-    over joints, axes, witnesses and annotators.
+    A robust t test of trimmed residuals (against the infant's other joints, the box, and the model),
+    Bonferroni-corrected over joints, axes, witnesses and annotators.
     """
     names = np.array([str(p.strata.get("annotator", "")) for p in bodies.people])
     people = [a for a in np.unique(names) if a and (names == a).sum() >= _LEAST and (names != a).sum() >= 8]
@@ -39,7 +39,8 @@ def find_drift(bodies: Bodies, shape: Shape, predictions: Predictions | None = N
         severity = min(float(z[best]), CONTRADICTION - 1)
         joint, frame = labels[best]
         what = joint or "the joints as a whole"
-        text = f"annotator {annotator}: {what} off by {abs(shift[best]):.3f} body units {frame} over {own.sum()} infants"
+        off = f"off by {abs(shift[best]):.3f} body units {frame}"
+        text = f"annotator {annotator}: {what} {off} over {own.sum()} infants"
         rows = np.flatnonzero(own)
         files = tuple(bodies.items[n].name for n in rows)
         first = rows[int(np.argmax(np.nan_to_num(residuals[rows, best] * np.sign(shift[best]), nan=-9)))]

@@ -13,8 +13,8 @@ from heightpose.data.items import Item, Person
 
 #: Severity from which a finding is a contradiction in the data, not a matter of likelihood.
 CONTRADICTION = 20.0
-#: Softer suspicions are not reported: among some hundred infants 3.5 sigmas turn up by chance now and then.
-REPORTED = 3.5
+#: Softer suspicions are not reported: among some hundred infants 3.3 sigmas turn up by chance now and then.
+REPORTED = 3.3
 
 
 @dataclass(frozen=True)

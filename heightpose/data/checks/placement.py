@@ -38,8 +38,8 @@ def find_placement(bodies: Bodies, shape: Shape, predictions: Predictions | None
     # Shape and bones look at the same labels: the stronger of the two is one witness, the model another.
     geometry = np.fmax(by_shape, by_bone)
     total = np.hypot(np.maximum(np.nan_to_num(geometry), 0), np.maximum(np.nan_to_num(by_model), 0))
-    # Two witnesses at their usual level are no news: what remains beyond one of them being silent.
-    total = total if predictions is None else total / np.sqrt(1.5)
+    # Two witnesses at their usual level are no news, and a model that agrees with a wild label does not excuse it.
+    total = np.maximum(np.nan_to_num(geometry), total / np.sqrt(1.5))
     found = []
     for n in range(len(bodies)):
         worst = int(np.argmax(total[n]))

@@ -18,7 +18,7 @@ _LABEL_NOISE = 0.01
 def sigmas(values: np.ndarray, least: float = 1e-9) -> np.ndarray:
     """Upper-tail sigmas of each value against all of them: 0 at the median, 1.28 at the 90th percentile.
 
-    NaN stays NaN. The upper decile spans the scale, so a heavy-tailed statistic is judged by its own tail, and errors in
+    NaN stays NaN. The upper decile spans the scale, so a heavy-tailed statistic is judged by its own tail; errors in
     less than a tenth of the set do not move it. ``least`` is the smallest sigma believed.
     """
     known = values[np.isfinite(values)]

@@ -13,7 +13,7 @@ from heightpose.skeleton import Skeleton
 _ARM, _LEG = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "heel", "toe")
 _WHOLE = "all sides"
 #: Nats that a swap must win by: swaps are a few per cent of what annotators deliver.
-_PRIOR = 3.0
+_PRIOR = 1.0
 
 
 def candidates(skeleton: Skeleton) -> dict[str, tuple[str, ...]]:
