@@ -79,7 +79,7 @@ def _figure(rank: int, finding: Finding, skeleton: Skeleton, blur: bool) -> Html
 def _picture(item: Item, finding: Finding, skeleton: Skeleton, blur: bool) -> np.ndarray:
     rgb = Pictures([item]).picture(0).copy()
     for infant in item.people if blur else ():
-        rgb = _blurred(rgb, infant, skeleton)
+        rgb = _blurred(rgb, infant, skeleton, in_doubt=finding.joints)
     person = finding.person if finding.person is not None else next(iter(item.people), None)
     low, high = np.zeros(2), np.array(item.size_wh, dtype=float)
     if person is not None:
@@ -123,10 +123,10 @@ def _draw_partly(picture: np.ndarray, at: np.ndarray, person: Person, skeleton: 
     draw_joints(picture, placed, hidden=person.visibility == 1, scale=0.7, skeleton=skeleton)
 
 
-def _blurred(rgb: np.ndarray, person: Person, skeleton: Skeleton) -> np.ndarray:
-    """Every labelled head pixelated; where the labels do not say where the head is, the whole box."""
+def _blurred(rgb: np.ndarray, person: Person, skeleton: Skeleton, in_doubt: Sequence[str]) -> np.ndarray:
+    """The labelled head pixelated; the whole picture where the labels do not say where that is, or may be wrong."""
     named = {n: skeleton.index(n) for n in ("crown", "upper_neck") if n in skeleton.names}
-    if len(named) < 2 or not person.usable[list(named.values())].all():
+    if len(named) < 2 or set(named) & set(in_doubt) or not person.usable[list(named.values())].all():
         return blur_faces_in(rgb, FrameResult(0, 0.0, None, 1), None, skeleton)
     angle = head_angle_deg(person.kpts_frame, person.usable, skeleton)
     detection = Detection(person.bbox_xyxy, angle if angle is not None else 0.0, 1.0)
