@@ -114,8 +114,9 @@ def first_poses(boards: Sequence[Corners], camera: Camera) -> tuple[np.ndarray, 
     without bound, and beyond 89 degrees there are none (such corners are left out here).
     """
     R, t = [], []
-    for board in boards:
-        slopes = camera.undistort(board.kpts)
+    every = camera.undistort(np.concatenate([board.kpts for board in boards]))
+    ends = np.cumsum([len(board.ids) for board in boards])[:-1]
+    for board, slopes in zip(boards, np.split(every, ends), strict=True):
         near = np.linalg.norm(slopes, axis=1) < 30
         near = near if near.sum() >= 6 else np.ones(len(slopes), dtype=bool)
         facing = _facing(slopes[near])
@@ -204,7 +205,7 @@ class _Problem:
                 return
             self.values, self.R, self.t, residual = values, R, t, trial
             damping = max(damping / 8, 1e-12)
-            if cost - new < 1e-9 * cost:
+            if cost - new < 1e-7 * cost:
                 return
 
     def result(self) -> Bundle:

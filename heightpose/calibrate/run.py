@@ -40,6 +40,7 @@ class Calibration:
             "rms_px": solution.bundle.rms_px,
             "held_out_rms_px": solution.held_out_rms_px,
             "standard_errors": dict(zip(names, solution.bundle.errors.tolist(), strict=True)),
+            "stray_corners": solution.strays,
             "coverage": vars(solution.cover),
             "advice": solution.advice,
             "lenses_tried": [trial.to_dict() for trial in solution.trials],

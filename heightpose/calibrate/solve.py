@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from heightpose.calibrate.boards import Corners
 from heightpose.calibrate.bundle import NOTHING, Bundle, Freedom, fit, rms
 from heightpose.calibrate.views import Coverage, View, coverage
 from heightpose.errors import HeightposeError
@@ -54,6 +55,7 @@ class Solution:
     Attributes:
         bundle: the final fit; its views are ``used``.
         used, outliers: the views fitted and those left out because they disagree.
+        strays: single corners left out of the views fitted: glare, a finger, a neighbour's edge.
         trials: the candidates.
         held_out_rms_px: of the chosen candidate.
         cover: where the corners were.
@@ -63,6 +65,7 @@ class Solution:
     bundle: Bundle
     used: list[View]
     outliers: list[View]
+    strays: int
     trials: list[Trial]
     held_out_rms_px: float
     cover: Coverage
@@ -89,19 +92,25 @@ def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]
     Raises:
         HeightposeError: the views cannot tell the lens; says what to record.
     """
-    used, outliers = list(views), []
+    used, outliers = list(views), list[View]()
     starts = _starts(used, size_wh, models)
-    for _ in range(3):
+    strays = 0
+    for _ in range(4):
         trials = [_trial(used, start, dist) for model, start in starts.items() for dist in _LENSES[model]]
         chosen = _simplest(trials)
         bundle = _final(used, starts[chosen.model], chosen.dist)
+        used, dropped = _without_strays(used, bundle)
         bad = _disagreeing(bundle)
-        if not bad.any() or len(used) - bad.sum() < MIN_VIEWS or bad.sum() > 0.3 * len(views):
+        if len(used) - bad.sum() < MIN_VIEWS or len(outliers) + bad.sum() > 0.3 * len(views):
+            bad[:] = False
+        if not dropped and not bad.any():
             break
+        strays += dropped
         outliers += [view for view, is_bad in zip(used, bad, strict=True) if is_bad]
         used = [view for view, is_bad in zip(used, bad, strict=True) if not is_bad]
+    bundle = _final(used, starts[chosen.model], chosen.dist)
     cover = coverage(used, size_wh, bundle.tilts_deg)
-    solution = Solution(bundle, used, outliers, trials, chosen.held_out_rms_px, cover, [])
+    solution = Solution(bundle, used, outliers, strays, trials, chosen.held_out_rms_px, cover, [])
     _require_determined(solution)
     return replace(solution, advice=_advice(solution))
 
@@ -148,26 +157,32 @@ def _trial(views: Sequence[View], start: Camera, dist: tuple[str, ...]) -> Trial
     """Each fold's views under the lens fitted to the others; their poses are their own."""
     folds = min(_FOLDS, len(views))
     errors = np.zeros(len(views))
+    # Every fold's lens is close to that of all views: found once, it saves most of their rounds.
+    start = fit([v.corners for v in views], start, Freedom(square=True, dist=dist), rounds=20).camera
     for fold in range(folds):
         held = np.arange(len(views)) % folds == fold
         rest = [v.corners for v, out in zip(views, held, strict=True) if not out]
-        lens = fit(rest, start, Freedom(square=True, dist=dist), rounds=30).camera
+        lens = fit(rest, start, Freedom(square=True, dist=dist), rounds=8).camera
         if not _reaches_corners(lens):
             errors[held] = np.inf
             continue
         seen = [v.corners for v, out in zip(views, held, strict=True) if out]
-        errors[held] = fit(seen, lens, NOTHING, rounds=20).view_rms_px
+        errors[held] = fit(seen, lens, NOTHING, rounds=8).view_rms_px
     # The median view's error squared: one bent board must not choose the lens.
     typical = float(np.sqrt(np.mean(np.minimum(errors, 3 * np.median(errors)) ** 2)))
     return Trial(start.model, dist, typical, tuple(errors.tolist()))
 
 
 def _simplest(trials: list[Trial]) -> Trial:
-    """The trial with the fewest coefficients that predicts as well as the best (paired, within one standard error)."""
+    """The first trial that predicts as well as the best (paired, within one standard error).
+
+    Pinholes come first, then those with fewer coefficients: a fisheye polynomial fits a narrow lens as well, but means
+    nothing where no corner was.
+    """
     best = min(trials, key=lambda trial: trial.held_out_rms_px)
     if not np.isfinite(best.held_out_rms_px):
         return min(trials, key=lambda trial: len(trial.dist))
-    for trial in sorted(trials, key=lambda t: (len(t.dist), t.held_out_rms_px)):
+    for trial in sorted(trials, key=lambda t: (t.model == "fisheye", len(t.dist))):
         worse = np.minimum(np.square(trial.per_view), 1e6) - np.minimum(np.square(best.per_view), 1e6)
         if trial is best or worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)):
             return trial
@@ -189,8 +204,23 @@ def _final(views: Sequence[View], start: Camera, dist: tuple[str, ...]) -> Bundl
     return free if abs(ratio) > max(0.005, 4 * sure) else bundle
 
 
+def _without_strays(views: Sequence[View], bundle: Bundle) -> tuple[list[View], int]:
+    """The views without the corners that stand out from their own view, and how many those were."""
+    kept, dropped = [], 0
+    for view, residual in zip(views, bundle.residuals, strict=True):
+        length = np.linalg.norm(residual, axis=1)
+        good = length <= max(6.0 * float(np.median(length)), 0.6)
+        if good.all() or good.mean() < 0.8:  # many: then it is the view that is wrong
+            kept.append(view)
+            continue
+        seen = view.corners
+        kept.append(replace(view, corners=Corners(seen.ids[good], seen.pts_cm[good], seen.kpts[good])))
+        dropped += int((~good).sum())
+    return kept, dropped
+
+
 def _disagreeing(bundle: Bundle) -> np.ndarray:
-    """``(V,)`` bool: views three times worse than the typical one, as a whole: one stray corner does not count."""
+    """``(V,)`` bool: views three times worse than the typical one, as a whole: the few worst corners do not count."""
     lengths = [np.sort(np.linalg.norm(r, axis=1)) for r in bundle.residuals]
     errors = np.array([np.sqrt(np.mean(length[: max(4, int(0.9 * len(length)))] ** 2)) for length in lengths])
     return errors > max(3.0 * float(np.median(errors)), 0.3)

@@ -19,7 +19,7 @@ CAMERAS = pytest.mark.parametrize("camera", [shots.PINHOLE, shots.FISHEYE], ids=
 
 @CAMERAS
 def test_the_lens_comes_back_and_its_model_is_chosen(camera):
-    boards = shots.corners(camera, shots.poses(camera, 14))
+    boards = shots.corners(camera, shots.poses(camera, 12))
     solution = solve(shots.views(boards), shots.SIZE, ["pinhole", "fisheye"])
     assert solution.camera.model == camera.model
     assert solution.camera.K[0, 0] == pytest.approx(camera.K[0, 0], rel=0.005)
@@ -52,12 +52,12 @@ def test_agrees_with_opencv():
 def test_standard_errors_are_what_repetition_shows(camera):
     placed = shots.poses(camera, 8)
     names = ("k1", "k2", "p1", "p2") if camera.model == "pinhole" else ("k1", "k2", "k3")
-    fits = [fit(shots.corners(camera, placed, seed=s), camera, Freedom(dist=names)) for s in range(30)]
+    fits = [fit(shots.corners(camera, placed, seed=s), camera, Freedom(dist=names)) for s in range(20)]
     spread = np.std([parameters(f.camera) for f in fits], axis=0, ddof=1)
     stated = np.median([f.errors for f in fits], axis=0)
     free = stated > 0
-    assert ((spread / np.where(free, stated, 1))[free] > 0.6).all()
-    assert ((spread / np.where(free, stated, 1))[free] < 1.5).all()
+    assert ((spread / np.where(free, stated, 1))[free] > 0.5).all()
+    assert ((spread / np.where(free, stated, 1))[free] < 1.6).all()
     pull = (np.mean([parameters(f.camera) for f in fits], axis=0) - parameters(camera))[free] / stated[free]
     assert np.abs(pull[:4]).max() < 1.0  # no bias to speak of
 
@@ -84,7 +84,7 @@ def test_a_held_lens_stays_and_only_poses_move():
 
 
 def test_boards_that_all_face_the_camera_are_refused():
-    placed = shots.poses(shots.PINHOLE, 10, tilt_deg=0.0, reach=0.1)
+    placed = shots.poses(shots.PINHOLE, 7, tilt_deg=0.0, reach=0.1)
     boards = shots.corners(shots.PINHOLE, [(np.diag([1.0, -1, -1]), t) for _, t in placed], noise=0.2)
     with pytest.raises(HeightposeError, match=r"do not tell the focal length.*20 to 45 degrees"):
         solve(shots.views(boards), shots.SIZE, ["pinhole"])
