@@ -52,7 +52,7 @@ def _near(items: list[Item], thumbs: np.ndarray) -> list[Finding]:
             levels = np.abs(thumbs[a + 1 :] - own).mean(axis=1)
             for b in np.flatnonzero(levels < same) + a + 1:
                 first, other = items[a], items[int(b)]
-                if not mirror and not _alike(first, other):
+                if not _alike(first, other, mirror):
                     continue  # a still baby in a fixed camera: alike, but labelled where it lies in each
                 if not first.people or not other.people:
                     continue  # empty cots under a fixed camera all look alike
@@ -61,11 +61,18 @@ def _near(items: list[Item], thumbs: np.ndarray) -> list[Finding]:
     return found
 
 
-def _alike(one: Item, two: Item) -> bool:
-    """The same labels, in shares of the picture."""
+def _alike(one: Item, two: Item, mirror: bool = False) -> bool:
+    """The same labels, in shares of the picture; of a mirrored copy the boxes must be mirrored."""
     if len(one.people) != len(two.people):
         return True
     for p, q in zip(one.people, two.people, strict=True):
+        if mirror:
+            x0, y0, x1, y1 = q.bbox_xyxy
+            flipped = np.array([two.size_wh[0] - 1 - x1, y0, two.size_wh[0] - 1 - x0, y1])
+            apart = np.abs(p.bbox_xyxy / (one.size_wh * 2) - flipped / (two.size_wh * 2))
+            if float(apart.max()) > _SAME_LABELS:
+                return False
+            continue
         both = p.usable & q.usable
         gap = np.abs(p.kpts_frame[both] / one.size_wh - q.kpts_frame[both] / two.size_wh)
         if both.any() and float(np.median(gap)) > _SAME_LABELS:
