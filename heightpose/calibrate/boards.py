@@ -180,7 +180,7 @@ class Tags:
         return 4 * len(self.layout.tags)
 
     def find(self, gray: np.ndarray) -> Corners | None:
-        seen = detect_tags(gray, self.layout)
+        seen = detect_tags(gray, self.layout, bent=True)
         if not len(seen.ids):
             return None
         ids = (4 * seen.ids[:, None] + np.arange(4)).ravel()

@@ -29,6 +29,8 @@ _SIDE_SAMPLES = 24
 _ROUNDS = 5
 #: Frames shorter than this are also searched at twice their size: OpenCV misses tags under 20 px.
 _ENLARGE_BELOW_PX = 1400
+#: Sides from this length on may be fitted as arcs.
+_ARC_PX = 30.0
 #: Grey levels between border and paper below which a side is no edge.
 _MIN_CONTRAST = 6.0
 
@@ -128,12 +130,13 @@ class TagView:
         object.__setattr__(self, "corners_frame", corners)
 
 
-def detect_tags(gray: np.ndarray, layout: SheetLayout) -> TagView:
+def detect_tags(gray: np.ndarray, layout: SheetLayout, *, bent: bool = False) -> TagView:
     """Find the layout's tags in one frame.
 
     Args:
         gray: ``(H, W)`` uint8 frame.
         layout: the sheet; tags of other ids are ignored, an id seen twice is dropped.
+        bent: see :func:`refine_quads`.
 
     Returns:
         The tags, ascending by id, corners good to about 0.1 px on tags of 20 px and more.
@@ -152,7 +155,7 @@ def detect_tags(gray: np.ndarray, layout: SheetLayout) -> TagView:
         return TagView(np.zeros(0, np.intp), np.zeros((0, 4, 2)))
     ids = np.array(sorted(found))
     cells = _dictionary(layout.family).markerSize + 2
-    quads, good = refine_quads(gray, np.stack([found[tag] for tag in ids.tolist()]), cells)
+    quads, good = refine_quads(gray, np.stack([found[tag] for tag in ids.tolist()]), cells, bent=bent)
     return TagView(ids[good], quads[good])
 
 
@@ -175,7 +178,9 @@ def _find(gray: np.ndarray, layout: SheetLayout) -> dict[int, np.ndarray]:
     return {tag: quad for tag, quad in found.items() if tag not in twice}
 
 
-def refine_quads(gray: np.ndarray, quads: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
+def refine_quads(
+    gray: np.ndarray, quads: np.ndarray, cells: int, *, bent: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Fit the four sides of dark squares on light paper.
 
     Across each side the light step is located as the centroid of the outward brightening. The window reaches
@@ -186,6 +191,8 @@ def refine_quads(gray: np.ndarray, quads: np.ndarray, cells: int) -> tuple[np.nd
         gray: ``(H, W)`` uint8 picture, sRGB-coded as cameras deliver it.
         quads: ``(M, 4, 2)`` first guess, clockwise in the picture, to about a pixel.
         cells: bit cells along a side, border included.
+        bent: sides of 30 px and more are arcs, as a strong lens draws them: unbiased then, but noisier. Shorter ones
+            stay straight, as the bend falls with the square of the length and the noise does not.
 
     Returns:
         ``(M, 4, 2)`` corners and ``(M,)`` bool, False where a side has no clear edge or the fit ran away.
@@ -202,6 +209,7 @@ def refine_quads(gray: np.ndarray, quads: np.ndarray, cells: int) -> tuple[np.nd
     across = np.arange(-steps, steps + 1) * _PROFILE_STEP_PX  # (T,) px, outwards
     inside = np.abs(across) <= reach[:, None] + 1e-9  # (M, T)
 
+    arcs = (side >= _ARC_PX) & bent  # (M, 4)
     corners = start.copy()
     for _ in range(_ROUNDS):
         first, second = corners, np.roll(corners, -1, axis=1)
@@ -215,9 +223,9 @@ def refine_quads(gray: np.ndarray, quads: np.ndarray, cells: int) -> tuple[np.nd
         weight = np.maximum(rise, 0.0) * inside[:, None, None]
         mass = weight.sum(axis=-1)  # (M, 4, S)
         offset = (weight * across).sum(axis=-1) / np.maximum(mass, 1e-9)
-        shift, turn = _line_fit(along[:, None] - 0.5, offset, mass)
-        start_point = first + normal * (shift - 0.5 * turn)[..., None]
-        end_point = second + normal * (shift + 0.5 * turn)[..., None]
+        shift, turn, bend = _line_fit(along[:, None] - 0.5, offset, mass, arcs)
+        start_point = first + normal * (shift - 0.5 * turn + 0.25 * bend)[..., None]
+        end_point = second + normal * (shift + 0.5 * turn + 0.25 * bend)[..., None]
         corners = _meet(start_point, end_point)
     moved = np.linalg.norm(corners - start, axis=2).max(axis=1)
     good = np.isfinite(corners).all(axis=(1, 2)) & (moved < 1.5 + 0.75 * cell)
@@ -237,19 +245,22 @@ def _sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     return map_coordinates(image, [points[..., 1], points[..., 0]], order=1, mode="nearest")
 
 
-def _line_fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted ``y = shift + turn * x`` along the last axis, refitted once without stray samples."""
+def _line_fit(
+    x: np.ndarray, y: np.ndarray, weight: np.ndarray, arcs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted ``y = shift + turn * x + bend * x**2`` along the last axis, refitted once without stray samples.
+
+    ``bend`` is 0 where ``arcs`` is False.
+    """
     x = np.broadcast_to(x, y.shape)
-    shift = turn = np.zeros(y.shape[:-1])
+    powers = np.stack([np.ones_like(x), x, np.where(arcs[..., None], x * x, 0.0)], axis=-1)
     for _ in range(2):
-        total = np.maximum(weight.sum(axis=-1), 1e-9)
-        mx, my = (weight * x).sum(axis=-1) / total, (weight * y).sum(axis=-1) / total
-        dx, dy = x - mx[..., None], y - my[..., None]
-        turn = (weight * dx * dy).sum(axis=-1) / np.maximum((weight * dx * dx).sum(axis=-1), 1e-9)
-        shift = my - turn * mx
-        stray = np.abs(y - shift[..., None] - turn[..., None] * x)
+        weighted = powers * weight[..., None]
+        normal = np.swapaxes(weighted, -1, -2) @ powers + 1e-9 * np.eye(3)
+        fitted = np.linalg.solve(normal, (weighted * y[..., None]).sum(axis=-2)[..., None])
+        stray = np.abs(y - (powers @ fitted)[..., 0])
         weight = weight * (stray <= 2.5 * np.median(stray, axis=-1, keepdims=True) + 0.05)
-    return shift, turn
+    return fitted[..., 0, 0], fitted[..., 1, 0], fitted[..., 2, 0]
 
 
 def _meet(first: np.ndarray, second: np.ndarray) -> np.ndarray:

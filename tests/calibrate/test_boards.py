@@ -33,8 +33,7 @@ def truth(board, found, camera, R, t, drawing):
     [
         (CHARUCO, charuco_drawing(CHARUCO), 0.15),
         (CHESS, chessboard_drawing((9, 6), 2.5), 0.1),
-        # A tag's sides are fitted as straight lines, which a wide lens bends over 40 px of tag.
-        (TAGS, sheet_drawing(TAGS.layout), 0.6),
+        (TAGS, sheet_drawing(TAGS.layout), 0.12),
     ],
     ids=["charuco", "chessboard", "tags"],
 )
