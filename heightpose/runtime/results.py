@@ -51,6 +51,8 @@ def growth(
 def height_of(clip: Clip, outcome: Outcome, sex: str | None, age_months: float | None) -> dict[str, Any]:
     """The content of height.json."""
     z, percentile = growth(outcome.measurement, sex, age_months)
+    # What the chart of several visits needs (`heightpose growth`); only where it was given.
+    child = {k: v for k, v in (("sex", sex), ("age_months", age_months)) if v is not None}
     plane = outcome.plane
     scale = None
     if plane is not None:
@@ -66,7 +68,7 @@ def height_of(clip: Clip, outcome: Outcome, sex: str | None, age_months: float |
         z_score=z,
         percentile=percentile,
         interrupted=outcome.interrupted,
-        extra=output.plain({"input": clip.name, "plane": scale, "version": __version__}),
+        extra=output.plain({"input": clip.name, **child, "plane": scale, "version": __version__}),
     )
 
 

@@ -1,0 +1,83 @@
+"""Several lengths of one child: where each stands on the WHO standard and what changed in between.
+
+Everything here describes finished measurements; nothing of it takes part in measuring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from heightpose.metrics import who
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One measured length.
+
+    Attributes:
+        name: what the measurement was made from.
+        sex, age_months: for the WHO standard.
+        length_cm: the length; interval_cm: (low, high) at ``interval_level``.
+    """
+
+    name: str
+    sex: str
+    age_months: float
+    length_cm: float
+    interval_cm: tuple[float, float]
+    interval_level: float = 0.9
+
+    @property
+    def z_score(self) -> float:
+        """WHO z of the length."""
+        return who.z_score(self.sex, self.age_months, self.length_cm)
+
+    @property
+    def percentile(self) -> float:
+        """WHO percentile of the length."""
+        return who.percentile(self.z_score)
+
+    @property
+    def percentile_range(self) -> tuple[float, float]:
+        """WHO percentiles of the interval's ends."""
+        low, high = (who.percentile(who.z_score(self.sex, self.age_months, end)) for end in self.interval_cm)
+        return low, high
+
+
+@dataclass(frozen=True)
+class Change:
+    """What lies between two visits.
+
+    Attributes:
+        length_cm: later minus earlier; interval_cm: (low, high) at the visits' level.
+        shown: the two intervals do not overlap, so that the measurements themselves show a change.
+    """
+
+    length_cm: float
+    interval_cm: tuple[float, float]
+    shown: bool
+
+
+def change(earlier: Visit, later: Visit) -> Change:
+    """The difference of two lengths with its uncertainty.
+
+    The errors of two visits are taken as independent, so the half widths add in quadrature:
+    ``low = d - hypot(L2 - low2, high1 - L1)``, ``high = d + hypot(high2 - L2, L1 - low1)`` with ``d = L2 - L1``.
+    What two visits get wrong alike (the same camera file, the same child's proportions) cancels in a difference, so
+    this is rather too wide than too narrow. A change is called shown only when the intervals do not overlap, which
+    is stricter than the difference's own interval leaving out zero.
+    """
+    difference = later.length_cm - earlier.length_cm
+    (low1, high1), (low2, high2) = earlier.interval_cm, later.interval_cm
+    low = difference - float(np.hypot(later.length_cm - low2, high1 - earlier.length_cm))
+    high = difference + float(np.hypot(high2 - later.length_cm, earlier.length_cm - low1))
+    return Change(difference, (low, high), shown=low2 > high1 or high2 < low1)
+
+
+def changes(visits: Sequence[Visit]) -> list[Change | None]:
+    """The change at each visit since the one before; None at the first."""
+    return [None, *(change(a, b) for a, b in pairwise(visits))][: len(visits)]

@@ -1,0 +1,133 @@
+"""One child's lengths over time: a table for the terminal, a chart, a page and a CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from heightpose.metrics.growth import Change, Visit, changes
+from heightpose.report import page
+from heightpose.report.growth_chart import WORDS, chart_picture, chart_svg
+from heightpose.report.growth_visits import Refused
+from heightpose.runtime.atomic import write_text
+from heightpose.runtime.output import write_png
+
+FILES = ("growth.svg", "growth.png", "growth.csv", "growth.html")
+_COLUMNS = ("age", "length", "interval", "z", "percentile", "change since last visit", "measurement")
+
+
+def table_rows(visits: Sequence[Visit]) -> list[tuple[str, ...]]:
+    """The table's cells, in the order of the columns."""
+    return [
+        (
+            f"{v.age_months:.1f} mo",
+            f"{v.length_cm:.1f} cm",
+            f"{v.interval_cm[0]:.1f}-{v.interval_cm[1]:.1f}",
+            f"{v.z_score:+.2f}",
+            f"P{v.percentile:.0f} (P{v.percentile_range[0]:.0f}-P{v.percentile_range[1]:.0f})",
+            change_text(change),
+            v.name,
+        )
+        for v, change in zip(visits, changes(visits), strict=True)
+    ]
+
+
+def change_text(change: Change | None) -> str:
+    """``+3.1 cm (+1.9 to +4.3)``, or that none is shown."""
+    if change is None:
+        return ""
+    numbers = f"{change.length_cm:+.1f} cm ({change.interval_cm[0]:+.1f} to {change.interval_cm[1]:+.1f})"
+    return numbers if change.shown else f"no change shown: {numbers}"
+
+
+def text_table(visits: Sequence[Visit]) -> str:
+    """The table for a terminal."""
+    rows = [_COLUMNS, *table_rows(visits)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def refused_text(refused: Refused) -> str:
+    """One line on a measurement that was rejected."""
+    words = (
+        "; ".join(f"{code}: {text}" if text else code for code, text in refused.reasons) or "no reason given"
+    )
+    age = "" if refused.age_months is None else f" at {refused.age_months:.1f} months"
+    return f"not plotted: {refused.name}{age}: rejected ({words})"
+
+
+def write_growth(
+    folder: Path, visits: Sequence[Visit], refused: Sequence[Refused], files: Sequence[Path]
+) -> None:
+    """Write growth.svg, growth.png, growth.csv and growth.html, each atomically.
+
+    Args:
+        visits: at least one, in order of age; files: where each came from.
+    """
+    drawing = chart_svg(visits)
+    write_text(folder / "growth.svg", drawing)
+    write_png(folder / "growth.png", chart_picture(visits))
+    write_text(folder / "growth.csv", _csv(visits, refused, files))
+    _write_page(folder / "growth.html", visits, refused, drawing)
+
+
+def _write_page(path: Path, visits: Sequence[Visit], refused: Sequence[Refused], drawing: str) -> None:
+    level = round(100 * visits[0].interval_level)
+    last = visits[-1]
+    parts: list[str] = [
+        f"Last: {last.length_cm:.1f} cm ({last.interval_cm[0]:.1f}-{last.interval_cm[1]:.1f}) at "
+        f"{last.age_months:.1f} months, percentile {last.percentile:.0f} of {WORDS[last.sex]}.",
+        page.Html(f'<figure style="max-width:60rem">{drawing}</figure>'),
+        page.heading("Visits"),
+        page.table(_COLUMNS, table_rows(visits)),
+        page.paragraph(
+            f"Intervals hold the true length with {level} % probability. A change's interval adds those of its two "
+            "visits in quadrature; where the visits' intervals overlap, the measurements show no change. Curves: WHO "
+            "Child Growth Standards 2006, length for age. Age and sex place a length on the curves; they take no part "
+            "in measuring it.",
+            "dim",
+        ),
+    ]
+    if refused:
+        parts += [
+            page.heading("Not measured"),
+            page.table(
+                ("age", "measurement", "why"),
+                [
+                    (
+                        "" if r.age_months is None else f"{r.age_months:.1f} mo",
+                        r.name,
+                        " ".join(text or code for code, text in r.reasons),
+                    )
+                    for r in refused
+                ],
+            ),
+        ]
+    page.write_page(path, "Growth", *parts)
+
+
+def _csv(visits: Sequence[Visit], refused: Sequence[Refused], files: Sequence[Path]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ("file", "input", "status", "sex", "age_months", "length_cm", "low_cm", "high_cm", "interval_level",
+         "z_score", "percentile", "change_cm", "change_low_cm", "change_high_cm", "change_shown", "reasons")
+    )  # fmt: skip
+    for visit, file, change in zip(visits, files, changes(visits), strict=True):
+        moved: tuple[object, ...] = ("", "", "", "")
+        if change is not None:
+            ends = (f"{v:.2f}" for v in (change.length_cm, *change.interval_cm))
+            moved = (*ends, "yes" if change.shown else "no")
+        writer.writerow(
+            (file, visit.name, "measured", visit.sex, f"{visit.age_months:g}", f"{visit.length_cm:.2f}",
+             *(f"{end:.2f}" for end in visit.interval_cm), f"{visit.interval_level:g}", f"{visit.z_score:.2f}",
+             f"{visit.percentile:.1f}", *moved, "")
+        )  # fmt: skip
+    for item in refused:
+        age = "" if item.age_months is None else f"{item.age_months:g}"
+        codes = " ".join(code for code, _ in item.reasons)
+        writer.writerow((item.path, item.name, "rejected", "", age, *[""] * 10, codes))
+    return out.getvalue()

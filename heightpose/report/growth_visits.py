@@ -1,0 +1,207 @@
+"""Which measurements belong on a growth chart: height.json files, with the child's sex and its age at each."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from heightpose.errors import ConfigError, FileFormatError, InputError
+from heightpose.geometry.camera import as_floats, read_json
+from heightpose.metrics import who
+from heightpose.metrics.growth import Visit
+
+_DAYS_PER_MONTH = 30.4375  # as the WHO standard counts
+
+
+@dataclass(frozen=True)
+class Request:
+    """One file to plot, with what was said about it beside the file itself (None: the file must say it)."""
+
+    path: Path
+    age_months: float | None = None
+    sex: str | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A measurement that was rejected: listed, never plotted."""
+
+    path: Path
+    name: str
+    age_months: float | None
+    reasons: tuple[tuple[str, str], ...]
+
+
+def requests_from_csv(path: Path, born: date | None = None) -> list[Request]:
+    """Read a list of visits: ``file`` and ``age_months``, or ``file`` and ``date`` with a date of birth; ``sex``.
+
+    Args:
+        path: the CSV; its files are relative to its folder.
+        born: date of birth, where ages come from the column ``date`` (YYYY-MM-DD).
+
+    Raises:
+        InputError, FileFormatError: naming the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            columns = set(reader.fieldnames or ())
+    except OSError as error:
+        raise InputError("cannot read the list of visits", where=path, got=error.strerror) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileFormatError("the list of visits is not CSV", where=path, got=error) from error
+    if "file" not in columns:
+        raise FileFormatError(
+            "the list of visits has no column 'file'",
+            where=path,
+            expected="file,age_months,sex or file,date,sex",
+            got=",".join(sorted(map(str, columns))) or "nothing",
+        )
+    return [_request(path, i, row, born) for i, row in enumerate(rows, start=2)]
+
+
+def _request(path: Path, line: int, row: dict[str, Any], born: date | None) -> Request:
+    where = f"{path}, line {line}"
+    text = {key: (row.get(key) or "").strip() for key in ("file", "age_months", "date", "sex")}
+    if not text["file"]:
+        raise FileFormatError("no file is named", where=where, expected="a height.json")
+    age: float | None = None
+    if text["age_months"]:
+        try:
+            age = float(text["age_months"])
+        except ValueError:
+            raise FileFormatError(
+                "the age is not a number", where=where, expected="months", got=text["age_months"]
+            ) from None
+    elif text["date"]:
+        age = _age_on(text["date"], born, where)
+    return Request(path.parent / text["file"], age, text["sex"] or None)
+
+
+def _age_on(text: str, born: date | None, where: str) -> float:
+    if born is None:
+        raise ConfigError("a date gives an age only with the day of birth", where=where, hint="Give --born")
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise FileFormatError("not a date", where=where, expected="YYYY-MM-DD", got=text) from None
+    if day < born:
+        raise ConfigError(
+            "a visit before the day of birth", where=where, expected=f"{born} or later", got=day
+        )
+    return (day - born).days / _DAYS_PER_MONTH
+
+
+def load_visits(
+    requests: Sequence[Request], sex: str | None = None
+) -> tuple[list[Visit], list[Refused], list[Path]]:
+    """Read the measurements, in order of age.
+
+    Args:
+        sex: of the child, where the files do not say it.
+
+    Returns:
+        (visits, refused, files): what can be plotted, what was rejected, and the visits' files.
+
+    Raises:
+        ConfigError: a sex or age is missing, impossible, or contradicts another file. InputError or
+        FileFormatError: a file is not a height.json.
+    """
+    found: list[tuple[Visit, Path]] = []
+    refused: list[Refused] = []
+    known: tuple[str, str] | None = None if sex is None else (sex, "--sex")
+    for request in requests:
+        path = request.path / "height.json" if request.path.is_dir() else request.path
+        data = _read(path)
+        own_sex = request.sex if request.sex is not None else data.get("sex")
+        if own_sex is not None:
+            if own_sex not in who.SEXES:
+                raise ConfigError("unknown sex", where=path, expected=" or ".join(who.SEXES), got=own_sex)
+            if known is not None and own_sex != known[0]:
+                raise ConfigError(
+                    "these measurements are not of one child: the sexes differ",
+                    where=path, expected=f"{known[0]} as in {known[1]}", got=own_sex,
+                    hint="A growth chart shows one child; plot others on charts of their own",
+                )  # fmt: skip
+            known = (own_sex, str(path)) if known is None else known
+        age = request.age_months if request.age_months is not None else _stored_age(data, path)
+        name = str(data.get("input") or path.parent.name or path)
+        if data["status"] == "rejected":
+            refused.append(Refused(path, name, age, _reasons(data)))
+            continue
+        if age is None:
+            raise ConfigError(
+                "the age at this measurement is not known", where=path,
+                hint="Give --age-months (one per file, in order) or --visits",
+            )  # fmt: skip
+        if not 0.0 <= age <= 24.0:
+            raise ConfigError(
+                "an age outside the WHO length standard", where=path, expected="0 to 24 months", got=f"{age:g}"
+            )  # fmt: skip
+        length, interval, level = _length(data, path)
+        found.append((Visit(name, "", age, length, interval, level), path))
+    if found and known is None:
+        raise ConfigError("the child's sex is not known", hint="Give --sex female or --sex male")
+    found.sort(key=lambda pair: pair[0].age_months)
+    _require_one_level(found)
+    child = "" if known is None else known[0]
+    visits = [replace(visit, sex=child) for visit, _ in found]
+    return visits, refused, [path for _, path in found]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data = read_json(path, "measurement")
+    if not isinstance(data, dict) or data.get("status") not in ("measured", "rejected"):
+        raise FileFormatError(
+            "not a measurement", where=path, expected="a height.json as `heightpose infer` writes it",
+            got=data.get("status", "no status") if isinstance(data, dict) else type(data).__name__,
+        )  # fmt: skip
+    return data
+
+
+def _stored_age(data: dict[str, Any], path: Path) -> float | None:
+    if data.get("age_months") is None:
+        return None
+    age = as_floats(data["age_months"], ())
+    if age is None:
+        raise FileFormatError(
+            "field 'age_months' is not valid", where=path, expected="a number", got=data["age_months"]
+        )
+    return float(age)
+
+
+def _length(data: dict[str, Any], path: Path) -> tuple[float, tuple[float, float], float]:
+    length, interval = as_floats(data.get("length_cm"), ()), as_floats(data.get("interval_cm"), (2,))
+    level = as_floats(data.get("interval_level", 0.9), ())
+    if length is None or not length > 0:
+        what = "field 'length_cm' is not valid"
+        raise FileFormatError(what, where=path, expected="a positive number", got=data.get("length_cm"))
+    if interval is None or not interval[0] <= length <= interval[1]:
+        what = "field 'interval_cm' is not valid"
+        raise FileFormatError(
+            what, where=path, expected=f"[low, high] around {float(length):g}", got=data.get("interval_cm")
+        )
+    if level is None or not 0 < level < 1:
+        what = "field 'interval_level' is not valid"
+        raise FileFormatError(what, where=path, expected="between 0 and 1", got=data.get("interval_level"))
+    return float(length), (float(interval[0]), float(interval[1])), float(level)
+
+
+def _reasons(data: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    listed = data.get("reasons")
+    entries = [r for r in listed if isinstance(r, dict)] if isinstance(listed, list) else []
+    return tuple((str(r.get("code", "unknown")), str(r.get("text", ""))) for r in entries)
+
+
+def _require_one_level(found: Sequence[tuple[Visit, Path]]) -> None:
+    for visit, path in found[1:]:
+        if visit.interval_level != found[0][0].interval_level:
+            raise FileFormatError(
+                "the intervals are of different levels and cannot be compared", where=path,
+                expected=f"{found[0][0].interval_level:g} as in {found[0][1]}", got=f"{visit.interval_level:g}",
+            )  # fmt: skip

@@ -1,0 +1,145 @@
+"""``heightpose growth``: what it plots, lists and refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import xml.etree.ElementTree as ET
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from heightpose.cli.growth import growth
+from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
+from heightpose.metrics import who
+from heightpose.metrics.growth import Visit
+from heightpose.report.growth_chart import chart_picture, chart_svg
+
+
+def measured(folder, name, length, half=0.8, **more):
+    path = folder / name / "height.json"
+    path.parent.mkdir()
+    document = {
+        "status": "measured", "reasons": [], "length_cm": length, "interval_cm": [length - half, length + half],
+        "interval_level": 0.9, "input": f"{name}.mp4", **more,
+    }  # fmt: skip
+    path.write_text(json.dumps(document))
+    return path
+
+
+def rejected(folder, name):
+    reasons = [{"code": "legs_not_seen", "text": "The legs were never seen <straight>."}]
+    path = measured(folder, name, 60.0, reasons=reasons, status="rejected")
+    return path
+
+
+def run(*args):
+    return CliRunner().invoke(growth, [str(a) for a in args], standalone_mode=False)
+
+
+def refusal(*args):
+    error = run(*args).exception
+    assert isinstance(error, HeightposeError), error
+    return error
+
+
+def test_visits_in_order_of_age_with_one_rejected(tmp_path):
+    late = measured(tmp_path, "late", 68.0, sex="female", age_months=7.0)
+    early = measured(tmp_path, "early", 62.0, sex="female", age_months=4.0)
+    same = measured(tmp_path, "same", 62.5, sex="female", age_months=4.5)
+    result = run(late, early.parent, same, rejected(tmp_path, "lost"), "--out", tmp_path / "out")
+    assert result.return_value == 0, result.output
+    lines = result.output.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["4.0", "4.5", "7.0"]
+    assert "no change shown: +0.5 cm (-0.6 to +1.6)" in lines[2]
+    assert "+5.5 cm (+4.4 to +6.6)" in lines[3]
+    assert "no change" not in lines[3]
+    assert lines[4].startswith("not plotted: lost.mp4: rejected (legs_not_seen")
+    rows = list(csv.DictReader((tmp_path / "out" / "growth.csv").open()))
+    assert [r["status"] for r in rows] == ["measured"] * 3 + ["rejected"]
+    assert float(rows[2]["z_score"]) == pytest.approx(who.z_score("female", 7.0, 68.0), abs=0.01)
+    assert [r["change_shown"] for r in rows] == ["", "no", "yes", ""]
+    page = (tmp_path / "out" / "growth.html").read_text()
+    assert "&lt;straight&gt;" in page
+    assert "<svg" in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")  # nothing is fetched
+
+
+def test_the_chart_puts_points_where_the_curves_are(tmp_path):
+    """A length on the median lies on the median curve, and the picture shows the same as the drawing."""
+    median = who.length_for_z("male", 9.0, 0.0)
+    visits = [Visit("x & <y>", "male", 9.0, median, (median - 1, median + 1))]
+    root = ET.fromstring(chart_svg(visits))
+    space = "{http://www.w3.org/2000/svg}"
+    dot = root.find(f"{space}circle")
+    x, y = float(dot.get("cx")), float(dot.get("cy"))
+    assert dot.find(f"{space}title").text.startswith("x & <y>: ")
+    curves = [line for line in root.iter(f"{space}polyline") if "gc-median" in line.get("class")]
+    points = np.array([[float(v) for v in p.split(",")] for p in curves[0].get("points").split()])
+    assert np.interp(x, points[:, 0], points[:, 1]) == pytest.approx(y, abs=0.1)
+    assert {t.text for t in root.iter(f"{space}text")} >= {"P3", "P15", "P50", "P85", "P97"}
+    picture = chart_picture(visits)
+    red = np.abs(picture.astype(int) - (180, 67, 31)).sum(axis=2) < 12
+    count, _, _, centres = cv2.connectedComponentsWithStats(red.astype(np.uint8))
+    assert count == 2  # the background, and one dot with its bar
+    np.testing.assert_allclose(centres[1] / 2, (x, y), atol=0.6)
+
+
+@pytest.mark.parametrize("age", [0.0, 24.0])
+def test_the_ends_of_the_standard_can_be_drawn(age):
+    length = who.length_for_z("female", age, 4.0)  # far above the highest curve
+    picture = chart_picture([Visit("v", "female", age, length, (length - 2, length + 2))])
+    assert picture.shape == (1200, 1800, 3)
+    red = np.abs(picture.astype(int) - (180, 67, 31)).sum(axis=2) < 12
+    assert red.any()
+
+
+def test_ages_and_sex_from_the_command_line_or_a_list(tmp_path):
+    a, b = measured(tmp_path, "a", 62.0), measured(tmp_path, "b", 66.0)
+    out = tmp_path / "out"
+    assert run(a, b, "--sex", "male", "--age-months", "4,6", "--out", out).return_value == 0
+    listed = tmp_path / "visits.csv"
+    listed.write_text("file,date,sex\na/height.json,2025-05-14,male\nb,2025-07-14,\n")
+    result = run("--visits", listed, "--born", "2025-01-14", "--out", out)
+    assert result.return_value == 0, result.exception
+    rows = list(csv.DictReader((out / "growth.csv").open()))
+    assert [float(r["age_months"]) for r in rows] == pytest.approx([120 / 30.4375, 181 / 30.4375], abs=0.01)
+    listed.write_text("file,age_months,sex\na,four,male\n")
+    assert "line 2" in str(refusal("--visits", listed))
+    listed.write_text("file,date\na,2025-05-14\n")
+    assert "--born" in str(refusal("--visits", listed))
+    assert isinstance(refusal("--visits", listed, "--born", "2025-06-01"), ConfigError)
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path):
+    girl = measured(tmp_path, "girl", 62.0, sex="female", age_months=4.0)
+    boy = measured(tmp_path, "boy", 64.0, sex="male", age_months=5.0)
+    nameless = measured(tmp_path, "nameless", 64.0)
+    assert "sexes differ" in str(refusal(girl, boy))
+    assert "sexes differ" in str(refusal(girl, "--sex", "male"))
+    assert "--age-months" in str(refusal(girl, nameless))
+    assert "--sex" in str(refusal(nameless, "--age-months", "3"))
+    for age in ("-1", "24.5", "nan"):
+        assert "0 to 24 months" in str(refusal(nameless, "--sex", "male", f"--age-months={age}")), age
+    assert "expected 2, got 1" in str(refusal(girl, boy, "--age-months", "3"))
+    wide = measured(tmp_path, "wide", 63.0, sex="female", age_months=5.0, interval_level=0.95)
+    assert "different levels" in str(refusal(girl, wide))
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"status": "error"}', '{"status": "measured"}'])
+def test_files_that_are_no_measurement_are_named(tmp_path, content):
+    path = tmp_path / "height.json"
+    path.write_text(content)
+    error = refusal(path, "--sex", "male", "--age-months", "3")
+    assert isinstance(error, FileFormatError)
+    assert "height.json" in str(error)
+    assert isinstance(refusal(tmp_path / "absent.json"), InputError)
+
+
+def test_nothing_but_rejections(tmp_path):
+    result = run(rejected(tmp_path, "lost"), "--out", tmp_path / "out")
+    assert result.return_value == 3
+    assert "not plotted: lost.mp4" in result.output
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,45 @@
+"""Change between visits: its size, its uncertainty, and when it counts as shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heightpose.metrics.growth import Visit, change, changes
+
+
+def visit(age, length, low, high, sex="female"):
+    return Visit("v", sex, age, length, (low, high))
+
+
+def test_a_change_adds_half_widths_in_quadrature():
+    step = change(visit(4, 62.0, 61.4, 62.5), visit(6, 65.0, 64.2, 66.2))
+    assert step.length_cm == pytest.approx(3.0)
+    assert step.interval_cm == pytest.approx((3.0 - np.hypot(0.8, 0.5), 3.0 + np.hypot(1.2, 0.6)))
+    assert step.shown
+
+
+def test_overlapping_intervals_show_no_change_even_where_the_difference_excludes_zero():
+    step = change(visit(4, 62.0, 61.0, 63.0), visit(5, 63.8, 62.8, 64.8))
+    assert step.interval_cm[0] > 0
+    assert not step.shown
+    assert change(visit(4, 62.0, 61.5, 62.5), visit(5, 61.0, 60.6, 61.4)).shown  # shrinking is shown too
+
+
+def test_the_quadrature_covers_as_promised():
+    """Two visits with normal errors: the change's 90 % interval holds the true change in 90 % of draws."""
+    rng, z = np.random.default_rng(0), 1.6449
+    first, second = 60 + 0.4 * rng.normal(size=4000), 63 + 0.7 * rng.normal(size=4000)
+    held = 0
+    for a, b in zip(first, second, strict=True):
+        step = change(visit(4, a, a - z * 0.4, a + z * 0.4), visit(6, b, b - z * 0.7, b + z * 0.7))
+        held += step.interval_cm[0] <= 3.0 <= step.interval_cm[1]
+    assert held / 4000 == pytest.approx(0.9, abs=0.015)
+
+
+def test_percentiles_of_the_interval_surround_the_length():
+    at = visit(6, 65.7, 64.0, 67.0)
+    assert at.percentile_range[0] < at.percentile < at.percentile_range[1]
+    assert visit(6, 65.7, 64.0, 67.0, "male").percentile < at.percentile  # boys are longer
+    assert changes([at])[0] is None
+    assert changes([]) == []
