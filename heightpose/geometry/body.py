@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.legs import legs_extended
 from heightpose.geometry.lift import LiftedFrames, LiftNet, default_lift, lift_frames
 from heightpose.geometry.plane import Plane
+from heightpose.geometry.plane_track import PlaneTrack
 from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement, Reason
 
@@ -108,15 +110,32 @@ def _combine(lifted: LiftedFrames) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(logs), np.array(sds), shares
 
 
+def _lifted(
+    frames: Sequence[FrameResult], kpts: np.ndarray, camera: Camera, plane: Plane | PlaneTrack, lift: LiftNet
+) -> LiftedFrames:
+    """Every frame over its own plane; ``kpts`` ``(T, K, 2)`` are the frames' joints."""
+    if isinstance(plane, Plane):
+        return lift_frames(kpts, camera, plane, lift)
+    parts = []
+    for _, rows in groupby(range(len(frames)), key=lambda i: id(plane.at(frames[i].index))):
+        chosen = list(rows)
+        own = plane.at(frames[chosen[0]].index)
+        if own is None:
+            raise ValueError(f"frame {frames[chosen[0]].index} has no plane")
+        parts.append(lift_frames(kpts[chosen], camera, own, lift))
+    names = ("joints_cm", "lengths_cm", "relative_sd", "on_back")
+    return LiftedFrames(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
 def measure(
-    frames: Sequence[FrameResult], camera: Camera, plane: Plane, lift: LiftNet | None = None
+    frames: Sequence[FrameResult], camera: Camera, plane: Plane | PlaneTrack, lift: LiftNet | None = None
 ) -> Measurement:
     """Crown-heel length of the one infant in a clip.
 
     Args:
         frames: every decoded frame, those without an infant included.
         camera: valid for the frames' size (:meth:`Camera.for_frames`).
-        plane: the mattress.
+        plane: the mattress; where the camera moved, its track, which must have a plane for every frame given.
 
     Returns:
         A measurement, or a rejection with its reasons; nothing is raised for what the clip shows.
@@ -141,7 +160,7 @@ def measure(
     whole = [f for f, keep in zip(whole, clear, strict=True) if keep]
     doubt = 1.0 + _SD_PER_PEAK * np.maximum(_SURE_PEAK - peaks[clear], 0.0)
     kpts = np.stack([f.pose.kpts_frame for f in whole if f.pose is not None])
-    lifted = lift_frames(kpts, camera, plane, lift)
+    lifted = _lifted(whole, kpts, camera, plane, lift)
     lifted = replace(lifted, relative_sd=lifted.relative_sd * doubt[:, None])
     lying = lifted.on_back > 0.5
     if lying.mean() < 0.5:

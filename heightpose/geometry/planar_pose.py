@@ -118,11 +118,11 @@ def _refine(
     fit = least_squares(residuals, np.zeros(6), loss="soft_l1", f_scale=_SOFT_PX, x_scale=scale, xtol=1e-12)
     best_R, best_t = turned(fit.x), t_cm + fit.x[3:]
     rms_px = float(np.sqrt((residuals(fit.x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
-    jacobian = _jacobian(residuals, fit.x, scale)
-    return PoseFit(best_R, best_t, rms_px, _height_sd(best_R, best_t, jacobian, rms_px))
+    slopes = jacobian(residuals, fit.x, scale)
+    return PoseFit(best_R, best_t, rms_px, _height_sd(best_R, best_t, slopes, rms_px))
 
 
-def _jacobian(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def jacobian(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Central differences: least_squares' own Jacobian carries the robust loss's weights."""
     columns = []
     for axis, size in enumerate(1e-6 * scale):

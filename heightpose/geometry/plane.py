@@ -230,7 +230,7 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     Raises:
         PlaneError: no sheet, too few tags that agree, or a pose that cannot be trusted.
     """
-    ids, corners, jitter_px = _medians(views, layout)
+    ids, corners, jitter_px = tag_medians(views, layout)
     need = min(_MIN_TAGS, len(layout.tags))
     if not len(ids):
         raise PlaneError("sheet_not_found", f"The printed sheet was not found in the video. {_AGAIN}")
@@ -267,7 +267,7 @@ def _require_agreement(agreeing: int, seen: int, need: int) -> None:
         raise PlaneError("sheet_inconsistent", text)
 
 
-def _medians(views: list[TagView], layout: SheetLayout) -> tuple[np.ndarray, np.ndarray, float]:
+def tag_medians(views: list[TagView], layout: SheetLayout) -> tuple[np.ndarray, np.ndarray, float]:
     """Ids ``(M,)``, corners ``(M, 4, 2)`` as medians over the frames, and their typical stray (px)."""
     seen: dict[int, list[np.ndarray]] = {}
     for view in views:

@@ -87,13 +87,16 @@ class Settings:
             corners = None
         if corners is not None and sheet is not None:
             log.warning("--corners and --sheet are given: the corners are used, the sheet is not looked for")
+        height: float | None = None
         if self.camera_height_cm is not None:
-            if sheet is not None or plane is not None or corners is not None:
+            if camera is None and sheet is not None and plane is None and corners is None:
+                height = self.camera_height_cm  # makes up for what the sheet does not tell of the lens
+            elif sheet is not None or plane is not None or corners is not None:
                 log.warning("--camera-height-cm is not used: the sheet, plane or corners say it better")
             else:
                 log.warning("only the camera's height is known: it is taken to look straight down")
                 plane = plane_from_height(self.camera_height_cm)
-        return Scale(camera, sheet, plane, corners)
+        return Scale(camera, sheet, plane, corners, height)
 
     def _corners(self) -> MattressCorners | None:
         if (self.corners is None) != (self.size is None):
@@ -302,4 +305,14 @@ def _summary(name: str, outcome: Outcome, folder: Path) -> None:
         "%s: %d frames, %s; ms/frame: %s; measure %.0f ms in all",
         *(name, outcome.times.frames, rate, parts, 1000 * outcome.measure_s),
     )
+    found = outcome.calibration
+    if found is not None:
+        log.info(
+            "no camera file: %s, focal length %.0f px (standard error %.0f), camera %.0f cm high; "
+            "the interval is wider for it",
+            "self-calibrated from the sheet" if found.source == "self-calibrated" else "from its height",
+            *(found.camera.K[0, 0], found.focal_sd_px, found.height_cm),
+        )
+    if outcome.track is not None:
+        log.info("the camera moved: %d stretches, each with its own plane", len(outcome.track.stretches))
     log.info("results saved to %s", folder)

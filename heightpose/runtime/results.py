@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,13 @@ def height_of(clip: Clip, outcome: Outcome, sex: str | None, age_months: float |
             "rms_px": plane.rms_px,
             "tags": plane.tags,
         }
+    details = dict(outcome.measurement.details)
+    if outcome.camera_source is not None:
+        details["camera_source"] = outcome.camera_source
+    if outcome.calibration is not None:
+        details["self_calibration"] = outcome.calibration.record()
     return output.height_document(
-        outcome.measurement,
+        replace(outcome.measurement, details=details),
         decoded=len(outcome.log),
         z_score=z,
         percentile=percentile,
@@ -197,7 +203,8 @@ class _RunningLength:
         o = self._outcome
         if self._stride and result.index + 1 >= self._next:
             self._next += self._stride
-            measured = measure_log(o.log, o.camera, o.plane, before=result.index + 1)
+            plane = o.plane if o.track is None else o.track
+            measured = measure_log(o.log, o.camera, plane, before=result.index + 1)
             self._so_far = "" if measured.length_cm is None else f"so far {measured.length_cm:.1f} cm   "
         used = None if self._used is None else result.index in self._used
         return Caption(used, self._so_far + self._final)

@@ -13,7 +13,9 @@ from heightpose.errors import FileFormatError
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError, plane_from_corners, plane_from_tags
-from heightpose.geometry.sheet import SheetLayout, TagView, detect_tags
+from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
+from heightpose.geometry.selfcal import SelfCalibration, self_calibrate
+from heightpose.geometry.sheet import SheetLayout, detect_tags
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Interrupt
 from heightpose.runtime.pipeline import Detector, PoseModel, StageTimes, estimate_poses
@@ -24,6 +26,8 @@ from heightpose.types import FrameResult, Measurement, Reason
 #: Frames in which the sheet's tags are looked for, spread over the clip. Each costs as much as ten poses, and
 #: on a nursery clip the height is the same to 0.01 cm from 1 frame or 12: several are for hidden tags only.
 TAG_FRAMES = 6
+#: The same, on a second reading, of a clip whose tags show that the camera moved.
+MOVING_TAG_FRAMES = 64
 #: A longer clip is measured from an even sample of at most that many frames: memory stays flat.
 MEASURE_FRAMES = 3000
 #: What the unknown tilt of a camera that is only said to look straight down adds to the length, relative
@@ -58,12 +62,20 @@ class Scale:
         plane: the mattress plane, stored or from the camera's height; where there is one the sheet is not
             looked for.
         corners: the mattress's corners in the picture; used before the sheet.
+        height_cm: the camera's measured height; with a sheet and no camera file it makes up for what the sheet does
+            not tell of the lens.
     """
 
     camera: Camera | None = None
     sheet: SheetLayout | None = None
     plane: Plane | None = None
     corners: MattressCorners | None = None
+    height_cm: float | None = None
+
+    @property
+    def uses_tags(self) -> bool:
+        """Whether the sheet's tags have to be found."""
+        return self.sheet is not None and self.plane is None and self.corners is None
 
     def missing(self) -> Reason | None:
         """Why these parts are not enough for a length, or None when they are."""
@@ -74,11 +86,12 @@ class Scale:
                 "file with --sheet, or give --plane, --corners with --size, or --camera-height-cm, together with a "
                 "--camera file.",
             )
-        if self.camera is None:
+        if self.camera is None and not self.uses_tags:
             return Reason(
                 "no_camera",
                 "The camera is not known, so pixels cannot be turned into centimetres. "
-                "Give its calibration file with --camera.",
+                "Give its calibration file with --camera, or lay the printed sheet under the infant and give its "
+                "file with --sheet: seen from a tilted camera it tells the lens too.",
             )
         return None
 
@@ -90,9 +103,11 @@ class Outcome:
     Attributes:
         measurement: length or reasons.
         log: every decoded frame's result.
-        plane: the mattress plane used, if any.
-        camera: the camera for the decoded frames, if given.
+        plane: the mattress plane used, if any; where the camera moved, the one seen longest.
+        camera: the camera for the decoded frames, given or found.
         interrupted: the clip was not read to its end because the user stopped it.
+        track: the planes of a clip whose camera moved.
+        calibration: how the camera was found, where no file was given.
         best: the frame shown best, (result, rgb), for the preview; the first frame when no infant was found.
     """
 
@@ -104,6 +119,15 @@ class Outcome:
     interrupted: bool = False
     best: tuple[FrameResult, np.ndarray] | None = None
     measure_s: float = 0.0
+    track: PlaneTrack | None = None
+    calibration: SelfCalibration | None = None
+
+    @property
+    def camera_source(self) -> str | None:
+        """Where the camera comes from: "file", "self-calibrated", "height", or None without one."""
+        if self.camera is None:
+            return None
+        return "file" if self.calibration is None else self.calibration.source
 
 
 def measure_clip(
@@ -145,30 +169,47 @@ def measure_clip(
         if scale.sheet is not None and tags is not None:
             with times.stage("tags"):
                 gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if tags.wants_next else None
-                tags.add(detect_tags(gray, scale.sheet) if gray is not None else None)
+                tags.add((result.index, detect_tags(gray, scale.sheet)) if gray is not None else None)
         if watch is not None:
             watch(result, rgb)
         if interrupt is not None and interrupt.requested:
             interrupted = True
             break
+    views = [] if tags is None else tags.items
+    if scale.sheet is not None and not interrupted and not clip.live:
+        with times.stage("tags"):
+            views = _looked_again(clip, scale.sheet, log, views)
     start = time.perf_counter()
-    plane, trouble = _solve_plane(scale, camera, tags)
-    measurement = measure_log(log, camera, plane, trouble)
+    solved = _solve(scale, camera, views, clip.size_wh)
+    measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
+    if solved.calibration is not None:
+        measurement = _widened(measurement, solved.calibration.length_sd)
+    track = solved.plane if isinstance(solved.plane, PlaneTrack) else None
     return Outcome(
-        measurement, log, plane, camera, times, interrupted, best.kept, time.perf_counter() - start
+        measurement,
+        log,
+        track.main if track is not None else solved.plane,  # type: ignore[arg-type]
+        solved.camera,
+        times,
+        interrupted,
+        best.kept,
+        time.perf_counter() - start,
+        track,
+        solved.calibration,
     )
 
 
 def measure_log(
     log: PoseLog,
     camera: Camera | None,
-    plane: Plane | None,
+    plane: Plane | PlaneTrack | None,
     trouble: Reason | None = None,
     before: int | None = None,
 ) -> Measurement:
     """Measure from the frames seen so far.
 
     Args:
+        plane: the mattress; of a track only the frames with a plane are used.
         trouble: why there is no scale; the clip is then rejected with it.
         before: only use frames with a smaller index.
     """
@@ -180,11 +221,18 @@ def measure_log(
         reasons.append(body.reason("no_infant"))
     if reasons or camera is None or plane is None:
         return Measurement.rejected(reasons, frames_total=total)
+    moving = 0
+    if isinstance(plane, PlaneTrack):
+        placed = [frame for frame in frames if plane.at(frame.index) is not None]
+        moving, frames = len(frames) - len(placed), placed
     measurement = body.measure(frames, camera, plane)
-    if len(frames) < total:
-        details = {**measurement.details, "frames_sampled": len(frames)}
-        measurement = replace(measurement, frames_total=total, details=details)
-    more = {"height": _HEIGHT_ONLY_SD, "corners": _CORNERS_SD}.get(plane.source)
+    details = dict(measurement.details)
+    if isinstance(plane, PlaneTrack):
+        details["camera_moved"] = {"stretches": len(plane.stretches), "frames_left_out": moving}
+    if len(frames) + moving < total:
+        details["frames_sampled"] = len(frames) + moving
+    measurement = replace(measurement, frames_total=total, details=details)
+    more = {"height": _HEIGHT_ONLY_SD, "corners": _CORNERS_SD}.get(_main(plane).source)
     return measurement if more is None else _widened(measurement, more)
 
 
@@ -204,29 +252,70 @@ def _looked_at(frames: Iterable[Frame], every: int) -> Iterator[Frame]:
     return (frame for frame in frames if frame.index % every == 0)
 
 
-def _tag_views(clip: Clip, scale: Scale, every: int) -> Thinned[TagView] | None:
+def _main(plane: Plane | PlaneTrack) -> Plane:
+    return plane.main if isinstance(plane, PlaneTrack) else plane
+
+
+def _tag_views(clip: Clip, scale: Scale, every: int) -> Thinned[IndexedView] | None:
     """Where tag views gather: every n-th frame if the length is known, else thinned on the way."""
-    if scale.sheet is None or scale.camera is None or scale.plane is not None or scale.corners is not None:
+    if not scale.uses_tags:
         return None
     expected = (clip.length_hint or 0) // every
     return Thinned(TAG_FRAMES, max(1, -(-expected // TAG_FRAMES)))
 
 
-def _solve_plane(
-    scale: Scale, camera: Camera | None, tags: Thinned[TagView] | None
-) -> tuple[Plane | None, Reason | None]:
-    if tags is not None and camera is not None and scale.sheet is not None:
-        try:
-            return plane_from_tags(tags.items, camera, scale.sheet), None
-        except PlaneError as error:
-            return None, error.reason
-    if scale.corners is not None and camera is not None and scale.plane is None:
-        try:
-            return plane_from_corners(scale.corners.kpts_frame, scale.corners.size_cm, camera), None
-        except PlaneError as error:
-            return None, error.reason
+def _looked_again(
+    clip: Clip, sheet: SheetLayout, log: PoseLog, views: list[IndexedView]
+) -> list[IndexedView]:
+    """The tags of many more frames where the first look shows that the camera moved, else what there is."""
+    if len(stretches_of(views, clip.size_wh)) < 2:
+        return views
+    looked_at = log.looked_at()
+    chosen = {looked_at[i] for i in np.linspace(0, len(looked_at) - 1, MOVING_TAG_FRAMES).round().astype(int)}
+    found = dict(views)
+    for frame in clip.frames():
+        if frame.index >= len(log):
+            break
+        if frame.index in chosen and frame.index not in found:
+            found[frame.index] = detect_tags(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), sheet)
+    return sorted(found.items())
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """Camera and plane for the clip, or the trouble with them."""
+
+    camera: Camera | None = None
+    plane: Plane | PlaneTrack | None = None
+    trouble: Reason | None = None
+    calibration: SelfCalibration | None = None
+
+
+def _solve(
+    scale: Scale, camera: Camera | None, views: list[IndexedView], size_wh: tuple[int, int]
+) -> _Solved:
     missing = scale.missing()
-    return (scale.plane if missing is None else None), missing
+    if missing is not None:
+        return _Solved(camera, trouble=missing)
+    try:
+        if scale.plane is not None:
+            return _Solved(camera, scale.plane)
+        if scale.corners is not None and camera is not None:
+            plane = plane_from_corners(scale.corners.kpts_frame, scale.corners.size_cm, camera)
+            return _Solved(camera, plane)
+        assert scale.sheet is not None
+        runs = stretches_of(views, size_wh)
+        calibration = None
+        if camera is None:  # from the longest stretch: the lens stays the same
+            longest = [view for _, view in max(runs, key=len)] if runs else []
+            calibration = self_calibrate(longest, scale.sheet, size_wh, scale.height_cm)
+            camera = calibration.camera
+        if len(runs) > 1:
+            return _Solved(camera, track_from_tags(runs, camera, scale.sheet), None, calibration)
+        plane = plane_from_tags([view for _, view in views], camera, scale.sheet)
+        return _Solved(camera, plane, None, calibration)
+    except PlaneError as error:
+        return _Solved(camera, trouble=error.reason)
 
 
 class _Best:

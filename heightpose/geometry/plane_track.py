@@ -1,0 +1,144 @@
+"""A camera that moves during a clip: the mattress plane as a function of the frame.
+
+The tags say when the camera moved: while it stands still they stay where they are to a fraction of a pixel. A clip is
+cut into stretches of stillness (a slow drift becomes many short ones), each gets a plane of its own, and a frame is
+measured with the plane of its stretch. Frames between two stretches take the nearer one when little lies between them,
+and none at all when the camera jumped there.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.sheet import SheetLayout, TagView
+
+#: (frame index, its tags)
+IndexedView = tuple[int, TagView]
+#: Tags that moved less than this stand still: share of the frame's diagonal, and at least so many px. At 1280x720 both
+#: are 1.5 px, a quarter of a centimetre on the mattress.
+_STILL_SHARE, _STILL_PX = 0.001, 1.5
+#: Frames between two stretches that lie further apart than this many times the above have no plane.
+_JUMP = 2.0
+_MIN_SHARED = 2
+#: Share of the looked-at frames that must have a plane.
+_MIN_PLACED = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Frames ``first`` to ``last`` (looked-at ones) with one plane; None where its tags did not give one.
+
+    ``jump_after`` is True when the camera moved too far before the next stretch to guess the frames between.
+    """
+
+    first: int
+    last: int
+    plane: Plane | None
+    views: int
+    jump_after: bool
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneTrack:
+    """The planes of a clip whose camera moved.
+
+    Attributes:
+        stretches: in order of frames, at least one with a plane.
+        step: frames between two looks, typically: so far the ends are trusted beyond the first and last look.
+    """
+
+    stretches: tuple[Stretch, ...]
+    step: int
+
+    def at(self, index: int) -> Plane | None:
+        """The plane of a frame, None where the camera was on its way."""
+        here = bisect_right([s.first for s in self.stretches], index) - 1
+        if here < 0:
+            first = self.stretches[0]
+            return first.plane if first.first - index <= self.step else None
+        stretch = self.stretches[here]
+        if index <= stretch.last:
+            return stretch.plane
+        if here == len(self.stretches) - 1:
+            return stretch.plane if index - stretch.last <= self.step else None
+        if stretch.jump_after:
+            return None
+        after = self.stretches[here + 1]
+        return stretch.plane if index - stretch.last <= after.first - index else after.plane
+
+    @property
+    def main(self) -> Plane:
+        """The plane that rests on the most looks."""
+        best = max((s for s in self.stretches if s.plane is not None), key=lambda s: s.views)
+        assert best.plane is not None
+        return best.plane
+
+
+def stretches_of(views: Sequence[IndexedView], size_wh: tuple[int, int]) -> list[list[IndexedView]]:
+    """Cut looks at the tags into runs during which the camera stood still; looks without tags are passed over.
+
+    Args:
+        views: in order of frames.
+    """
+    still = _still_px(size_wh)
+    runs: list[list[IndexedView]] = []
+    for index, view in views:
+        if not len(view.ids):
+            continue
+        if runs and tags_moved_px(runs[-1][0][1], view) <= still:
+            runs[-1].append((index, view))
+        else:
+            runs.append([(index, view)])
+    return runs
+
+
+def tags_moved_px(one: TagView, other: TagView) -> float:
+    """Typical way of the tags between two looks: the median over the tags seen in both, infinite if too few are.
+
+    The median, so that a tag that a hand pushes aside or a blanket bends is no moving camera.
+    """
+    shared, mine, theirs = np.intersect1d(one.ids, other.ids, return_indices=True)
+    if len(shared) < min(_MIN_SHARED, len(one.ids)):
+        return np.inf
+    moved = other.corners_frame[theirs].mean(axis=1) - one.corners_frame[mine].mean(axis=1)
+    return float(np.median(np.linalg.norm(moved, axis=1)))
+
+
+def track_from_tags(runs: Sequence[Sequence[IndexedView]], camera: Camera, layout: SheetLayout) -> PlaneTrack:
+    """A plane for each stretch of stillness.
+
+    Args:
+        runs: what :func:`stretches_of` gave.
+
+    Raises:
+        PlaneError: fewer than half of the looks belong to a stretch whose tags give a plane.
+    """
+    limit = _JUMP * _still_px(camera.size_wh)
+    stretches = []
+    for i, run in enumerate(runs):
+        try:
+            plane = plane_from_tags([view for _, view in run], camera, layout)
+        except PlaneError:
+            plane = None
+        after = tags_moved_px(run[-1][1], runs[i + 1][0][1]) if i + 1 < len(runs) else 0.0
+        stretches.append(Stretch(run[0][0], run[-1][0], plane, len(run), after > limit))
+    looks = [index for run in runs for index, _ in run]
+    placed = sum(s.views for s in stretches if s.plane is not None)
+    if placed < _MIN_PLACED * len(looks) or not placed:
+        text = (
+            "The camera moved during the recording, and too few of the sheet's tags were in view to follow it. "
+            "Please fix it in place above the cot and record again."
+        )
+        raise PlaneError("camera_moved", text)
+    steps = np.diff(looks)
+    return PlaneTrack(tuple(stretches), int(np.median(steps)) if len(steps) else 1)
+
+
+def _still_px(size_wh: tuple[int, int]) -> float:
+    return max(_STILL_PX, _STILL_SHARE * float(np.hypot(*size_wh)))

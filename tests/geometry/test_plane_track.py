@@ -1,0 +1,126 @@
+"""A camera that moves: stretches of stillness, each with its own plane, and no plane where it jumped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heightpose.geometry import body
+from heightpose.geometry.plane import PlaneError
+from heightpose.geometry.plane_track import stretches_of, tags_moved_px, track_from_tags
+from heightpose.geometry.sheet import TagView
+from heightpose.types import Detection, FrameResult, Pose
+
+from . import sheet_picture
+from .test_body import body as infant
+from .test_plane import JOINTS_CM, LAYOUT, PINHOLE, _views
+
+SIZE = PINHOLE.size_wh
+
+
+def views_along(poses, *, noise_px=0.1, hidden=()):
+    return [
+        (i, _views(PINHOLE, R, t, noise_px=noise_px, seed=i, hidden=hidden)[0]) for i, (R, t) in poses.items()
+    ]
+
+
+def step(index):
+    """Stands, is knocked at frame 20, stands otherwise."""
+    if index < 20:
+        return sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=6.0)
+    return sheet_picture.pose(146.0, spin_deg=93.0, tilt_deg=11.0, offset_cm=(3.0, -5.0))
+
+
+def drift(index):
+    return sheet_picture.pose(150.0 - 0.05 * index, spin_deg=90 + 0.05 * index, tilt_deg=4 + 0.1 * index)
+
+
+def worst_joint_cm(track, where, frames):
+    errors = []
+    for index in frames:
+        plane = track.at(index)
+        if plane is not None:
+            truth = np.column_stack([JOINTS_CM, [2.0, 5.0, 9.0, 4.0, 0.0]])
+            kpts = sheet_picture.project(PINHOLE, *where(index), truth)
+            errors.append(np.abs(plane.to_mattress(PINHOLE, kpts, truth[:, 2]) - truth).max())
+    return max(errors), len(errors)
+
+
+def test_a_camera_that_stands_still_is_one_stretch():
+    still = {i: sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=6.0) for i in range(0, 40, 4)}
+    views = views_along(still, noise_px=0.4)
+    views[3][1].corners_frame[2] += 40.0  # one tag pushed by a hand
+    views.insert(4, (13, TagView(np.zeros(0, int), np.zeros((0, 4, 2)))))  # an arm over everything
+    assert len(stretches_of(views, SIZE)) == 1
+
+
+def test_a_knocked_camera():
+    views = views_along({i: step(i) for i in range(0, 40, 2)})
+    runs = stretches_of(views, SIZE)
+    assert [(run[0][0], run[-1][0]) for run in runs] == [(0, 18), (20, 38)]
+    track = track_from_tags(runs, PINHOLE, LAYOUT)
+    assert track.at(19) is None  # on its way
+    assert track.at(39) is not None
+    assert track.at(60) is None  # nobody looked
+    worst, count = worst_joint_cm(track, step, range(40))
+    assert count == 39
+    assert worst < 0.3
+    assert track.main.height_cm == pytest.approx(150.0, abs=1.0) or track.main.height_cm == pytest.approx(
+        146.0, abs=1.0
+    )
+
+
+def test_a_slow_drift():
+    views = views_along({i: drift(i) for i in range(60)})
+    runs = stretches_of(views, SIZE)
+    assert len(runs) > 10
+    track = track_from_tags(runs, PINHOLE, LAYOUT)
+    worst, count = worst_joint_cm(track, drift, range(60))
+    assert count == 60
+    assert worst < 0.4  # up to 1.5 px within a stretch, all joints alike
+    with_one = track.at(0)
+    truth = np.column_stack([JOINTS_CM, np.zeros(len(JOINTS_CM))])
+    seen = sheet_picture.project(PINHOLE, *drift(59), truth)
+    assert np.abs(with_one.to_mattress(PINHOLE, seen) - truth).max() > 3.0  # what one plane would have done
+
+
+def test_stretches_without_tags_are_left_out_until_too_little_remains():
+    R, t = step(0)
+    good = views_along({i: (R, t) for i in range(6)})
+    far = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=6.0, offset_cm=(9.0, 0.0))
+    poor = [(i, v) for i, (_, v) in enumerate(views_along({6: far, 7: far}, hidden=range(2, 20)), start=6)]
+    track = track_from_tags(stretches_of(good + poor, SIZE), PINHOLE, LAYOUT)
+    assert track.at(3) is not None
+    assert track.at(7) is None
+    many = [(i, poor[0][1]) for i in range(6, 20)]
+    with pytest.raises(PlaneError, match="moved") as caught:
+        track_from_tags(stretches_of(good + many, SIZE), PINHOLE, LAYOUT)
+    assert caught.value.code == "camera_moved"
+
+
+def test_looks_that_share_no_tags_cannot_be_compared():
+    (view,) = _views(PINHOLE, *step(0))
+    half = TagView(view.ids[:8], view.corners_frame[:8]), TagView(view.ids[8:], view.corners_frame[8:])
+    assert tags_moved_px(*half) == np.inf
+    assert tags_moved_px(view, view) == 0.0
+
+
+def test_the_length_of_a_child_under_a_moving_camera_is_that_under_a_still_one():
+    """The same body through both poses of a knocked camera, against the first pose alone."""
+    views = views_along({i: step(i) for i in range(40)})
+    track = track_from_tags(stretches_of(views, SIZE), PINHOLE, LAYOUT)
+
+    def frames(where):
+        box = np.array([0.0, 0.0, 1280.0, 720.0])
+        for i in range(10, 30):
+            kpts = sheet_picture.project(PINHOLE, *where(i), infant())
+            yield FrameResult(i, i / 25, Pose(kpts, np.ones(len(kpts)), Detection(box, 0.0, 1.0)), 1)
+
+    moved = body.measure(list(frames(step)), PINHOLE, track)
+    still = body.measure(list(frames(lambda i: step(0))), PINHOLE, track.at(0))
+    assert moved.length_cm is not None, moved.reasons
+    assert moved.frames_total == still.frames_total == 20
+    assert moved.length_cm == pytest.approx(still.length_cm, abs=0.3)
+    unplaced = [FrameResult(90, 0.0, next(frames(step)).pose, 1)]
+    with pytest.raises(ValueError, match="frame 90"):
+        body.measure(unplaced, PINHOLE, track)
