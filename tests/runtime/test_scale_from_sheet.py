@@ -1,0 +1,153 @@
+"""A clip without a camera file, and one whose camera moves: through the session, from pictures of a sheet."""
+
+from __future__ import annotations
+
+import cv2
+import makers
+import numpy as np
+import pytest
+
+from heightpose.geometry import body
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane
+from heightpose.geometry.plane_track import PlaneTrack
+from heightpose.geometry.sheet import SheetLayout, shipped_sheet
+from heightpose.runtime import results, session
+from heightpose.runtime.batch import Settings
+from heightpose.runtime.clip import Clip, Frame
+from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.types import Measurement
+
+SIZE = (960, 540)
+CAMERA = Camera("pinhole", SIZE, np.array([[640.0, 0, 479.5], [0, 640.0, 269.5], [0, 0, 1]]), np.zeros(5))
+LAYOUT = SheetLayout.load(shipped_sheet())
+PX_PER_CM = 20
+
+
+def pose(height_cm, tilt_deg, shift_cm=0.0):
+    """A camera with the cot across its picture, tilted over the cot's side."""
+    turn = cv2.Rodrigues(np.array([np.deg2rad(tilt_deg), 0.0, 0.0]))[0]
+    R = turn @ np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])
+    aim = np.array([shift_cm, shift_cm, 0.0])
+    centre = aim - R[2] * height_cm / -R[2, 2]  # the middle of the picture shows the aim
+    return R, -R @ centre
+
+
+def picture(R, t_cm):
+    """The sheet as this camera sees it, too dark for the tiny detector, with a blob that it takes for an infant."""
+    width, height = (round(v * PX_PER_CM) for v in LAYOUT.size_cm)
+    sheet = np.full((height, width), 95, np.uint8)
+    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, LAYOUT.family))
+    for tag, corners in LAYOUT.tags.items():
+        side = round(float(corners[1, 0] - corners[0, 0]) * PX_PER_CM)
+        x = round((corners[0, 0] + LAYOUT.size_cm[0] / 2) * PX_PER_CM)
+        y = round((LAYOUT.size_cm[1] / 2 - corners[0, 1]) * PX_PER_CM)
+        bitmap = cv2.aruco.generateImageMarker(dictionary, tag, side)
+        sheet[y : y + side, x : x + side] = np.where(bitmap > 0, 95, 15)
+    # sheet pixel -> cm -> camera -> frame pixel
+    cm = np.array([
+        [1 / PX_PER_CM, 0, 0.5 / PX_PER_CM - LAYOUT.size_cm[0] / 2],
+        [0, -1 / PX_PER_CM, LAYOUT.size_cm[1] / 2 - 0.5 / PX_PER_CM],
+        [0, 0, 1],
+    ])  # fmt: skip
+    double = np.array([[2.0, 0, 0.5], [0, 2.0, 0.5], [0, 0, 1]])  # drawn at twice the size, then averaged
+    to_frame = double @ CAMERA.K @ np.column_stack([R[:, 0], R[:, 1], t_cm]) @ cm
+    soft = cv2.GaussianBlur(sheet, (0, 0), 2.0)
+    big = cv2.warpPerspective(soft, to_frame, (2 * SIZE[0], 2 * SIZE[1]), borderValue=60)
+    grey = cv2.resize(big, SIZE, interpolation=cv2.INTER_AREA)
+    return np.maximum(grey[..., None], makers.scene(SIZE, (480, 270), 12))
+
+
+class Shown(Clip):
+    """Pictures from memory, counted."""
+
+    def __init__(self, poses):
+        drawn = {id(p): picture(*p) for p in poses}
+        self._pictures = [drawn[id(p)] for p in poses]
+        self.name, self.kind, self.size_wh, self.length_hint = "shown", "video", SIZE, len(poses)
+        self.readings = 0
+
+    def frames(self):
+        self.readings += 1
+        for i, rgb in enumerate(self._pictures):
+            yield Frame(i, 0.1 * i, rgb)
+
+
+@pytest.fixture
+def networks(tmp_path):
+    detector = Detector.load(str(makers.tiny_detector(tmp_path / "d.onnx")))
+    return detector, PoseModel.load(str(makers.tiny_pose(tmp_path / "p.onnx")))
+
+
+@pytest.fixture
+def estimator(monkeypatch):
+    """What the estimator was given; it answers 65 cm within 1 cm."""
+    calls = []
+
+    def measure(frames, camera, plane):
+        calls.append((frames, camera, plane))
+        return Measurement(65.0, (64.0, 66.0), len(frames), len(frames), details={"a": 1})
+
+    monkeypatch.setattr(body, "measure", measure)
+    return calls
+
+
+def test_a_tilted_sheet_stands_in_for_the_camera_file(networks, estimator):
+    still = pose(150.0, 24.0)
+    clip = Shown([still] * 4)
+    outcome = session.measure_clip(clip, *networks, session.Scale(sheet=LAYOUT))
+    found = outcome.calibration
+    assert outcome.camera_source == "self-calibrated"
+    assert abs(found.camera.K[0, 0] - 640.0) < 2 * found.focal_sd_px
+    assert outcome.plane.height_cm == pytest.approx(150.0, rel=0.08)
+    low, high = outcome.measurement.interval_cm
+    more = 1.6449 * found.length_sd * 65.0
+    assert (65.0 - low, high - 65.0) == pytest.approx((np.hypot(1, more), np.hypot(1, more)), abs=1e-3)
+    assert more > 0.05
+    document = results.height_of(clip, outcome, "female", 6.5)
+    assert document["details"]["camera_source"] == "self-calibrated"
+    assert document["details"]["self_calibration"]["focal_px"] == pytest.approx(
+        found.camera.K[0, 0], abs=0.01
+    )
+    assert (document["sex"], document["age_months"]) == ("female", 6.5)
+    by_file = session.measure_clip(clip, *networks, session.Scale(camera=CAMERA, sheet=LAYOUT))
+    assert by_file.measurement.interval_cm == (64.0, 66.0)
+    details = results.height_of(clip, by_file, None, None)["details"]
+    assert details == {"a": 1, "camera_source": "file"}
+    assert clip.readings == 2  # the camera stands still: no second look
+
+
+def test_straight_down_it_takes_the_cameras_height(networks, estimator, tmp_path):
+    clip = Shown([pose(150.0, 0.5)] * 3)
+    refused = session.measure_clip(clip, *networks, session.Scale(sheet=LAYOUT))
+    (reason,) = refused.measurement.reasons
+    assert reason.code == "no_camera"
+    assert "--camera-height-cm" in reason.text
+    assert refused.camera_source is None
+    scale = Settings(sheet=shipped_sheet(), camera_height_cm=150.0).load_scale()
+    outcome = session.measure_clip(clip, *networks, scale)
+    assert outcome.camera_source == "height"
+    assert outcome.camera.K[0, 0] == pytest.approx(640.0, rel=0.03)
+    assert outcome.measurement.interval_cm[1] > 66.0
+
+
+def test_a_knocked_camera_is_followed_on_a_second_reading(networks, estimator, monkeypatch):
+    monkeypatch.setattr(session, "MOVING_TAG_FRAMES", 10)
+    before, after = pose(150.0, 8.0), pose(145.0, 14.0, 4.0)
+    clip = Shown([before] * 9 + [after] * 11)
+    outcome = session.measure_clip(clip, *networks, session.Scale(camera=CAMERA, sheet=LAYOUT))
+    assert clip.readings == 2
+    ((frames, _, track),) = estimator
+    assert isinstance(track, PlaneTrack)
+    assert len(track.stretches) == 2
+    assert isinstance(outcome.plane, Plane)
+    joints = np.array([[0.0, 30.0, 7.0], [-8.0, -25.0, 3.0], [10.0, 0.0, 6.0]])
+    for frame in frames:
+        R, t_cm = before if frame.index < 9 else after
+        kpts = CAMERA.project(joints @ R.T + t_cm)
+        back = track.at(frame.index).to_mattress(CAMERA, kpts, joints[:, 2])
+        assert np.abs(back - joints).max() < 0.3, frame.index
+    left_out = outcome.measurement.details["camera_moved"]["frames_left_out"]
+    assert len(frames) + left_out == 20
+    assert left_out <= 2
+    assert outcome.measurement.frames_total == 20
