@@ -23,6 +23,7 @@ Writes, for each input:
 \b
 Examples:
   heightpose infer clip.mp4 --camera camera.json --sheet sheet.yaml
+  heightpose infer clip.mp4 --sheet sheet.yaml --camera-height-cm 150     no camera file
   heightpose infer clips/ --camera camera.json --plane plane.json --out results --json
   heightpose infer rtsp://camera/stream --camera camera.json --plane plane.json
   heightpose infer clip.mp4 --camera camera.json --corners 310,40 905,52 930,1010 280,998 --size 70x132
@@ -36,7 +37,10 @@ with several inputs the worst of them.
 
 @click.command("infer", epilog=EPILOG)
 @click.argument("inputs", metavar="VIDEO...", nargs=-1, required=True)
-@click.option("--camera", type=click.Path(path_type=Path), help="Camera file (JSON).")
+@click.option(
+    "--camera", type=click.Path(path_type=Path),
+    help="Camera file (JSON). Without it a sheet seen from a tilted camera tells the lens; the interval is wider then.",
+)  # fmt: skip
 @click.option("--sheet", type=click.Path(path_type=Path), help="Layout of the printed sheet (YAML).")
 @click.option(
     "--plane", type=click.Path(path_type=Path), help="Stored mattress plane of a fixed camera (JSON)."
@@ -49,7 +53,8 @@ with several inputs the worst of them.
 @click.option(
     "--camera-height-cm",
     type=click.FloatRange(min=15, max=1000),
-    help="Distance of a camera that looks straight down, where there is neither sheet nor plane; coarse.",
+    help="Height of the camera above the mattress. With --sheet and no --camera: for the lens, where the sheet does "
+    "not tell it. With --camera and neither sheet nor plane: a camera that looks straight down; coarse.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("heightpose-results"), show_default=True,

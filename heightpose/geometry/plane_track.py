@@ -21,8 +21,8 @@ from heightpose.geometry.sheet import SheetLayout, TagView
 #: (frame index, its tags)
 IndexedView = tuple[int, TagView]
 #: Tags that moved less than this stand still: share of the frame's diagonal, and at least so many px. At 1280x720 both
-#: are 1.5 px, a quarter of a centimetre on the mattress.
-_STILL_SHARE, _STILL_PX = 0.001, 1.5
+#: are 1 px, a sixth of a centimetre on the mattress.
+_STILL_SHARE, _STILL_PX = 0.0007, 1.0
 #: Frames between two stretches that lie further apart than this many times the above have no plane.
 _JUMP = 2.0
 _MIN_SHARED = 2

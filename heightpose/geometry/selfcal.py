@@ -129,11 +129,16 @@ def self_calibrate(
         return found
     if height_cm is None:
         raise _no_camera(
-            "it looks too straight down at the sheet for the sheet to tell its focal length. Measure how high it "
-            "is above the mattress and give that with --camera-height-cm, or tilt it by 15 to 30 degrees"
+            "the sheet as seen here does not tell its focal length (the view is too straight down, or too few tags are "
+            "in it). Tilt it by 15 to 30 degrees, or measure how high it is above the mattress and give that with "
+            "--camera-height-cm"
         )
     found = _judged(_fit(corners, model, size_wh, height_cm), "height")
-    if found.length_sd > MAX_LENGTH_SD or abs(found.height_cm - height_cm) > 4.0 * HEIGHT_SD_CM:
+    if found.length_sd > MAX_LENGTH_SD:
+        raise _no_camera(
+            "too little of the sheet is seen to find it from the height alone. Show more of the sheet"
+        )
+    if abs(found.height_cm - height_cm) > 4.0 * HEIGHT_SD_CM:
         raise _no_camera("the sheet and the given height do not go together. Check --camera-height-cm")
     return found
 

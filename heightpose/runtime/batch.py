@@ -280,7 +280,7 @@ def _run_one(
             )
     if not drawn:
         overlay.unlink(missing_ok=True)  # one of an earlier run would not belong to this answer
-    _summary(name, outcome, folder)
+    _summary(name, outcome, folder, scale.height_cm)
     code = EXIT_MEASURED if outcome.measurement.status == "measured" else EXIT_REJECTED
     if interrupt.requested:
         code = EXIT_INTERRUPTED
@@ -296,7 +296,7 @@ def _unusable(name: str, error: HeightposeError, interrupt: Interrupt) -> Item:
     return Item(name, code, document, f"error: {error}", error)
 
 
-def _summary(name: str, outcome: Outcome, folder: Path) -> None:
+def _summary(name: str, outcome: Outcome, folder: Path, height_cm: float | None) -> None:
     stages = outcome.times.per_frame_ms()
     total = sum(stages.values())
     rate = f"{1000 / total:.1f} frames/s" if total > 0 else "no frames"
@@ -313,6 +313,12 @@ def _summary(name: str, outcome: Outcome, folder: Path) -> None:
             "self-calibrated from the sheet" if found.source == "self-calibrated" else "from its height",
             *(found.camera.K[0, 0], found.focal_sd_px, found.height_cm),
         )
+        if height_cm is not None and abs(found.height_cm - height_cm) > 3.0 * np.hypot(
+            found.height_sd_cm, 2.0
+        ):
+            log.warning(
+                "the sheet says otherwise than --camera-height-cm %g: the sheet is followed", height_cm
+            )
     if outcome.track is not None:
         log.info("the camera moved: %d stretches, each with its own plane", len(outcome.track.stretches))
     log.info("results saved to %s", folder)

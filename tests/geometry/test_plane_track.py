@@ -32,7 +32,7 @@ def step(index):
 
 
 def drift(index):
-    return sheet_picture.pose(150.0 - 0.05 * index, spin_deg=90 + 0.05 * index, tilt_deg=4 + 0.1 * index)
+    return sheet_picture.pose(150.0 - 0.1 * index, spin_deg=90 + 0.1 * index, tilt_deg=4 + 0.2 * index)
 
 
 def worst_joint_cm(track, where, frames):
@@ -65,22 +65,20 @@ def test_a_knocked_camera():
     worst, count = worst_joint_cm(track, step, range(40))
     assert count == 39
     assert worst < 0.3
-    assert track.main.height_cm == pytest.approx(150.0, abs=1.0) or track.main.height_cm == pytest.approx(
-        146.0, abs=1.0
-    )
+    assert track.main.height_cm == pytest.approx(150.0, abs=1.0)
 
 
 def test_a_slow_drift():
-    views = views_along({i: drift(i) for i in range(60)})
+    views = views_along({i: drift(i) for i in range(30)})
     runs = stretches_of(views, SIZE)
     assert len(runs) > 10
     track = track_from_tags(runs, PINHOLE, LAYOUT)
-    worst, count = worst_joint_cm(track, drift, range(60))
-    assert count == 60
-    assert worst < 0.4  # up to 1.5 px within a stretch, all joints alike
+    worst, count = worst_joint_cm(track, drift, range(30))
+    assert count == 30
+    assert worst < 0.3
     with_one = track.at(0)
     truth = np.column_stack([JOINTS_CM, np.zeros(len(JOINTS_CM))])
-    seen = sheet_picture.project(PINHOLE, *drift(59), truth)
+    seen = sheet_picture.project(PINHOLE, *drift(29), truth)
     assert np.abs(with_one.to_mattress(PINHOLE, seen) - truth).max() > 3.0  # what one plane would have done
 
 
