@@ -51,7 +51,12 @@ class _Ages(click.ParamType):
 @click.option("--visits", type=click.Path(path_type=Path), help="List of measurements (CSV), in their place.")
 @click.option("--sex", type=click.Choice(["female", "male"]), help="Of the child; for the WHO curves only.")
 @click.option("--age-months", type=_Ages(), help="Age at each measurement, in the order they are named.")
-@click.option("--born", type=click.DateTime(["%Y-%m-%d"]), help="Day of birth, where --visits gives dates.")
+@click.option(
+    "--born",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="Day of birth, where --visits gives dates.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("heightpose-growth"),
     show_default=True, help="Folder for the chart.",

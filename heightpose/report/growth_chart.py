@@ -174,10 +174,8 @@ def _axes(visits: Sequence[Visit]) -> _Axes:
     """Two months around the visits and at least half a year, within what the standard covers."""
     ages = [v.age_months for v in visits]
     start, end = max(0.0, np.floor(min(ages) - 2)), min(24.0, np.ceil(max(ages) + 2))
-    if end - start < _LEAST_MONTHS:
-        start, end = (0.0, _LEAST_MONTHS) if start < 12 and end <= _LEAST_MONTHS else (start, end)
-        end = min(24.0, max(end, start + _LEAST_MONTHS))
-        start = min(start, end - _LEAST_MONTHS)
+    end = min(24.0, max(end, start + _LEAST_MONTHS))
+    start = max(0.0, min(start, end - _LEAST_MONTHS))
     sex = visits[0].sex
     low = min(who.length_for_z(sex, start, CURVES[0][1]), *(v.interval_cm[0] for v in visits))
     high = max(who.length_for_z(sex, end, CURVES[-1][1]), *(v.interval_cm[1] for v in visits))
