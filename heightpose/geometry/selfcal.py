@@ -216,7 +216,9 @@ def _agreeing(
     diagonal = float(np.hypot(*size_wh))
     keep = planar_pose.consensus(corners, model, straight, 0.006 * diagonal)
     if keep.sum() < max(_MIN_TAGS, 0.5 * len(ids)):
-        raise _no_camera("the tags seen are not where the sheet file says. Check the sheet and its file")
+        raise _no_camera(
+            "the tags are not where the sheet file says, unless the lens bends much. Check the sheet file"
+        )
     return corners[keep], model[keep]
 
 
