@@ -25,6 +25,8 @@ Examples:
   heightpose synth --out nursery --count 2000 --seed 1
   heightpose synth --out testclips --count 10 --seed 7 --clips --easy --frames 10
   heightpose synth --out bodies --count 900 --seed 77 --bodies --frames 6
+  heightpose synth --fit --count 200 --seed 1
+  heightpose synth --out photo --count 500 --seed 3 --textures swatches
   heightpose synth --out big --count 4 --seed 2 --clips --size 1280x720 --samples 16
 
 \b
@@ -43,11 +45,16 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 
 
 @click.command("synth", epilog=EPILOG)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to fill.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
+    "--count", type=click.IntRange(min=1), required=True, help="How many stills, clips or children."
 )
-@click.option("--count", type=click.IntRange(min=1), required=True, help="How many stills or clips.")
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the children and scenes.")
+@click.option(
+    "--fit",
+    is_flag=True,
+    help="No pictures: print how COUNT drawn children fit WHO length-for-age, and how their proportions spread.",
+)
 @click.option("--clips", is_flag=True, help="Short H.264 clips with moving limbs instead of stills.")
 @click.option(
     "--bodies",
@@ -90,16 +97,22 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
     help="Sheet layout; the shipped 70x132 one by default.",
 )
 @click.option(
+    "--textures",
+    type=click.Path(path_type=Path),
+    help="Folder of photographed swatches for cloth and floors; procedural ones by default.",
+)
+@click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
     help="Put all items in one split; by default 7 % of the children are val.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
 def synth(
-    out: Path, count: int, seed: int, clips: bool, bodies: bool, frames: int, fps: float, size: tuple[int, int] | None,
+    out: Path | None, count: int, seed: int, fit: bool, clips: bool, bodies: bool, frames: int, fps: float,
+    size: tuple[int, int] | None,
     samples: int | None, easy: bool, posture: str | None, legs: str | None, empty: float | None,
     twins: float | None, arm: float | None, blanket: float | None, infrared: float | None, fisheye: float | None,
-    sheet: Path | None, split: str | None, jobs: int | None,
+    sheet: Path | None, textures: Path | None, split: str | None, jobs: int | None,
 ) -> None:  # fmt: skip
     """Render a synthetic nursery with exact joints, camera and crown-heel length.
 
@@ -108,6 +121,11 @@ def synth(
     for package in ("torch", "anny", "mitsuba"):
         if not _installed(package):
             raise MissingExtraError(package, "synth", "heightpose synth")
+    if fit:
+        click.echo(_fit_text(seed, count))
+        return
+    if out is None:
+        raise click.UsageError("Missing option '--out'.")
     from heightpose.geometry.sheet import shipped_sheet
     from heightpose.synth.generate import Recipe, generate
     from heightpose.synth.scenario import Options
@@ -144,9 +162,21 @@ def synth(
         fps=fps,
         split=split if split is not None else ("test" if clips else None),
         sheet=str(sheet if sheet is not None else shipped_sheet()),
+        textures=None if textures is None else str(textures),
     )
     generate(recipe, out, count, jobs if jobs is not None else (os.cpu_count() or 1))
     click.echo(f"{count} {'clips' if clips else 'stills'} in {out}. Look at {out / 'contact_sheet.png'}")
+
+
+def _fit_text(seed: int, count: int) -> str:
+    from tqdm import tqdm
+
+    from heightpose.synth.body import BodyModel
+    from heightpose.synth.fit import draw, fit_text, measure
+    from heightpose.synth.generate import child_seed
+
+    seeds = tqdm((child_seed(seed, k) for k in range(count)), total=count, unit="child", disable=None)
+    return fit_text(measure(draw(BodyModel(), seeds)))
 
 
 def _installed(package: str) -> bool:

@@ -6,6 +6,7 @@ interrupted run goes on where it stopped and two cores give the same files as on
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from heightpose.synth.materials import Materials
 from heightpose.synth.relief import Relief, surface_samples
 from heightpose.synth.scenario import Options
 from heightpose.synth.scene import Infant, Room
+from heightpose.synth.swatches import load_swatches
 from heightpose.synth.things import put_toys, reach_in
 
 LEG_CLASSES = ("extended", "mixed", "tucked")
@@ -37,7 +39,10 @@ _LEG_JOINTS = INFANT.indices(
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a run depends on; stored beside its output so that a resumed run cannot mix two recipes."""
+    """Everything a run depends on; stored beside its output so that a resumed run cannot mix two recipes.
+
+    ``sheet`` and ``textures`` are paths of this machine: their content's hashes are stored instead.
+    """
 
     seed: int
     kind: str  # "stills" or "clips"
@@ -46,6 +51,16 @@ class Recipe:
     fps: float = 10.0
     split: str | None = None
     sheet: str | None = None
+    textures: str | None = None  # folder of photographed swatches
+
+    def to_dict(self) -> dict:
+        """Plain values that are the same wherever the same recipe is run."""
+        files: dict = {"sheet": None, "textures": None}
+        if self.sheet is not None:
+            files["sheet"] = hashlib.sha256(Path(self.sheet).read_bytes()).hexdigest()
+        if self.textures is not None:
+            files["textures"] = load_swatches(Path(self.textures)).files
+        return json.loads(json.dumps(asdict(self) | files))
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,7 @@ class Nursery:
         torch.set_num_threads(threads)
         use_threads(threads)
         self.recipe = recipe
+        textures.use_swatches(None if recipe.textures is None else load_swatches(Path(recipe.textures)))
         self.model = BodyModel()
         self.layout = SheetLayout.load(recipe.sheet) if recipe.sheet is not None else None
 
@@ -76,7 +92,7 @@ class Nursery:
         from heightpose.synth.scene import render
 
         recipe, options = self.recipe, self.recipe.options
-        seed = recipe.seed * 1_000_003 + index
+        seed = child_seed(recipe.seed, index)
         rng = np.random.default_rng([seed, 2])
         camera, plane = scenario.draw_camera(rng, options)
         materials = Materials(bool(rng.random() < options.infrared), rng)
@@ -109,6 +125,7 @@ class Nursery:
                 "strata": dict(strata) | {"occlusion": _occlusion([by for _, by in seen], plan is not None)},
                 "camera": camera.to_dict(),
                 "plane": {"R": plane.R.tolist(), "t_cm": plane.t_cm.tolist()},
+                "tagged": room.tagged,
                 "infants": [],
             }
             for guest, infant, (visibility, hidden_by) in zip(guests, infants, seen, strict=True):
@@ -276,8 +293,13 @@ def draw_leg_kinds(legs: str | None, rng: np.random.Generator) -> tuple[str, str
     return pair[0], pair[1]
 
 
-def _split_of(child_seed: int) -> str:
-    return "val" if np.random.default_rng([child_seed, 3]).random() < 0.07 else "train"
+def child_seed(seed: int, index: int) -> int:
+    """The child of item ``index`` of a run: no two seeds share one while indices stay under a million."""
+    return seed * 1_000_003 + index
+
+
+def _split_of(seed: int) -> str:
+    return "val" if np.random.default_rng([seed, 3]).random() < 0.07 else "train"
 
 
 _worker: Nursery | None = None
@@ -323,6 +345,8 @@ def write_clip(nursery: Nursery, index: int, out: Path) -> None:
             writer.write(image, record["t_s"])
             records.append(record)
     write_json(out / "clips" / f"{name}.camera.json", record["camera"])
+    if not record["tagged"]:  # nothing in the picture says where the mattress is
+        write_json(out / "clips" / f"{name}.plane.json", record["plane"])
     write_json(out / "items" / f"{name}.json", records)
 
 
@@ -331,15 +355,16 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
 
     Raises:
         ConfigError: ``out`` holds items of another recipe.
+        InputError: the folder of textures cannot be used.
     """
     from tqdm import tqdm
 
     from heightpose.synth.contact import write_contact_sheet
     from heightpose.synth.index import write_index
 
+    wanted = recipe.to_dict()
     make_folder(out)
     stored = out / "recipe.json"
-    wanted = json.loads(json.dumps(asdict(recipe) | {"sheet": None}))
     if stored.exists() and json.loads(stored.read_text()) != wanted:
         raise ConfigError(
             "this folder holds items of another recipe",

@@ -83,7 +83,8 @@ def _coco(records: list[list[dict]], kind: str) -> dict:
     }
 
 
-def _clips(records: list[list[dict]], tagged_sheet: bool) -> list[dict]:
+def _clips(records: list[list[dict]], folder: Path) -> list[dict]:
+    """Entries of ``clips.json``; a clip whose sheet has no tags lists its stored plane instead."""
     clips = []
     for frames in records:
         infant = next((i for record in frames for i in record["infants"]), None)
@@ -105,8 +106,8 @@ def _clips(records: list[list[dict]], tagged_sheet: bool) -> list[dict]:
         }
         if not alone:
             clip["infants"] = len(frames[0]["infants"])
-        if tagged_sheet:
-            clip["sheet"] = "clips/sheet.yaml"
+        plane = f"clips/{name}.plane.json"
+        clip |= {"plane": plane} if (folder / plane).is_file() else {"sheet": "clips/sheet.yaml"}
         clips.append(clip)
     return clips
 
@@ -117,6 +118,6 @@ def write_index(out: Path, recipe: Recipe, count: int) -> None:
     write_json(out / "annotations.json", _coco(records, recipe.kind))
     if recipe.kind != "clips":
         return
-    write_json(out / "clips.json", _clips(records, recipe.sheet is not None))
+    write_json(out / "clips.json", _clips(records, out))
     # The renderer goes on where it stopped and may add clips: its folder is not frozen before it is done.
     freeze(out, f"nursery-{recipe.seed}", 1, replace=True)

@@ -8,8 +8,18 @@ import cv2
 import numpy as np
 
 from heightpose.geometry.sheet import SheetLayout
+from heightpose.synth.swatches import Swatches
 
 _SIZE = 256
+
+#: Photographed swatches that :func:`cloth` and :func:`floor` draw from in this process; None: procedural ones.
+_swatches: Swatches | None = None
+
+
+def use_swatches(swatches: Swatches | None) -> None:
+    """Draw cloth and floors of this process from photographs; None: procedural again."""
+    global _swatches
+    _swatches = swatches
 
 
 def _colour(
@@ -25,7 +35,13 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.n
 
 
 def cloth(rng: np.random.Generator, *, plain: bool = False, pale: bool = False) -> np.ndarray:
-    """A fabric: plain, stripes, checks, dots or blotches, with weave. ``(256, 256, 3)`` float32 in 0..1."""
+    """A fabric: plain, stripes, checks, dots or blotches, with weave. ``(256, 256, 3)`` float32 in 0..1.
+
+    With :func:`use_swatches` a photographed one instead, except where a plain one is asked for.
+    """
+    if _swatches is not None and not plain:
+        photographed = _swatches.cloth(rng)
+        return photographed if not pale else np.clip(0.65 + 0.3 * photographed, 0.01, 0.98)
     value = (0.7, 0.97) if pale else (0.12, 0.97)
     base, other = _colour(rng, value, 0.35 if pale else 0.8), _colour(rng, value, 0.5 if pale else 0.9)
     y, x = np.mgrid[0:_SIZE, 0:_SIZE] / _SIZE
@@ -52,7 +68,9 @@ def cloth(rng: np.random.Generator, *, plain: bool = False, pale: bool = False) 
 
 
 def floor(rng: np.random.Generator) -> np.ndarray:
-    """Wood boards or carpet, ``(256, 256, 3)`` float32."""
+    """Wood boards or carpet, ``(256, 256, 3)`` float32; with :func:`use_swatches` a photographed one."""
+    if _swatches is not None:
+        return _swatches.floor(rng)
     base = np.array(
         colorsys.hsv_to_rgb(rng.uniform(0.04, 0.13), rng.uniform(0.1, 0.6), rng.uniform(0.15, 0.7))
     )
