@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from heightpose.metrics.bootstrap import LEVEL, ROUNDS, Draws
 from heightpose.skeleton import INFANT, Skeleton
 from heightpose.types import require_shape
 
@@ -59,8 +60,8 @@ class JointHits:
         children: Sequence[object],
         joints: np.ndarray | None = None,
         *,
-        level: float = 0.9,
-        rounds: int = 1000,
+        level: float = LEVEL,
+        rounds: int = ROUNDS,
         seed: int = 0,
     ) -> tuple[float, float] | None:
         """Bootstrap interval of :meth:`mean`, resampling children (frames of one child are not independent).
@@ -68,24 +69,25 @@ class JointHits:
         Args:
             children: ``(N,)`` whom each row shows.
         """
-        _, row_child = np.unique([str(c) for c in children], return_inverse=True)
-        if len(row_child) != len(self.hit):
-            raise ValueError(f"children: expected {len(self.hit)}, got {len(row_child)}")
-        number = int(row_child.max()) + 1 if len(row_child) else 0
+        if len(children) != len(self.hit):
+            raise ValueError(f"children: expected {len(self.hit)}, got {len(children)}")
         if self.mean(joints) is None:
             return None
-        columns = np.arange(self.hit.shape[1]) if joints is None else np.asarray(joints)
-        hits = np.zeros((number, len(columns)))
-        counts = np.zeros_like(hits)
-        np.add.at(hits, row_child, self.hit[:, columns])
-        np.add.at(counts, row_child, self.counted[:, columns])
-        drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1.0 / number), size=rounds)
-        h, c = drawn @ hits, drawn @ counts
-        present = (c > 0).sum(axis=1)
-        shares = np.divide(h, c, out=np.zeros_like(h), where=c > 0).sum(axis=1)
-        means = 100.0 * shares[present > 0] / present[present > 0]
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        draws = Draws.by_child(children, rounds, seed)
+        return draws.interval(self.drawn_means(draws, joints), level)
+
+    def drawn_means(self, draws: Draws, joints: np.ndarray | None = None) -> np.ndarray:
+        """``(R,)``: :meth:`mean` of each draw of children; NaN where a draw holds no counted joint."""
+        shares = self.drawn_shares(draws)
+        shares = shares if joints is None else shares[:, np.asarray(joints)]
+        present = np.isfinite(shares)
+        total, number = np.where(present, shares, 0.0).sum(axis=1), present.sum(axis=1)
+        return np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)
+
+    def drawn_shares(self, draws: Draws) -> np.ndarray:
+        """``(R, K)``: :attr:`per_joint` of each draw of children; NaN where a draw lacks the joint."""
+        h, c = draws.sums(self.hit), draws.sums(self.counted)
+        return 100.0 * np.divide(h, c, out=np.full_like(h, np.nan), where=c > 0)
 
 
 def head_sizes(
@@ -171,21 +173,28 @@ def summary(
     a: float,
     *,
     children: Sequence[object] | None = None,
+    draws: Draws | None = None,
+    head_size: np.ndarray | None = None,
     skeleton: Skeleton = INFANT,
 ) -> dict[str, Any]:
     """Mean@a and MeanSmS@a with all that belongs to them, as plain JSON values.
 
     Args:
         visibility: ``(N, K)``: 2 seen, 1 hidden, 0 leave out (not labelled or out of the frame).
-        children: ``(N,)``; adds 90 % intervals resampled by child.
+        children: ``(N,)``; adds 90 % intervals resampled by child, of the means and of each joint.
+        draws: the same, where the children were drawn already.
+        head_size: ``(N,)`` px, 0 where not known; by default :func:`head_sizes`.
 
     Returns:
         "mean", "mean_sms" (seen joints, the headline), "hidden_mean", "hidden_mean_sms", "per_joint" and
-        "counts" by name, "hidden_per_joint" and "hidden_counts", "people" and "without_head_size"; None where
-        nothing is there.
+        "counts" by name, "hidden_per_joint" and "hidden_counts", "people" and "without_head_size"; with children
+        "..._interval" of each; None where nothing is there.
     """
     visibility = np.asarray(visibility)
-    size, known = head_sizes(truth, visibility > 0, skeleton)
+    size = head_sizes(truth, visibility > 0, skeleton)[0] if head_size is None else np.asarray(head_size)
+    known = size > 0
+    if draws is None and children is not None:
+        draws = Draws.by_child(children)
     result: dict[str, Any] = {"a": a, "people": int(known.sum()), "without_head_size": int((~known).sum())}
     for prefix, level in (("", 2), ("hidden_", 1)):
         hits = pckh(pred, truth, (visibility == level) & known[:, None], size, a)
@@ -193,7 +202,13 @@ def summary(
         result[f"{prefix}mean_sms"] = hits.mean(skeleton.height_joints)
         result[f"{prefix}per_joint"] = dict(zip(skeleton.names, hits.per_joint, strict=True))
         result[f"{prefix}counts"] = dict(zip(skeleton.names, hits.counts.tolist(), strict=True))
-        if children is not None:
-            result[f"{prefix}mean_interval"] = hits.interval(children)
-            result[f"{prefix}mean_sms_interval"] = hits.interval(children, skeleton.height_joints)
+        if draws is None:
+            continue
+        shares = hits.drawn_shares(draws)
+        result[f"{prefix}mean_interval"] = draws.interval(hits.drawn_means(draws))
+        sms = hits.drawn_means(draws, skeleton.height_joints)
+        result[f"{prefix}mean_sms_interval"] = draws.interval(sms)
+        result[f"{prefix}per_joint_interval"] = {
+            name: draws.interval(shares[:, k]) for k, name in enumerate(skeleton.names)
+        }
     return result

@@ -1,0 +1,112 @@
+"""``heightpose eval``: models judged on a test set, and two results compared. The work is in heightpose.evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heightpose.errors import EXIT_INTERRUPTED, ConfigError
+
+EPILOG = """\b
+Writes:
+  OUT/
+    result.json      every figure with counts and intervals, also per stratum
+    report.html      one page with plots and the worst cases, faces blurred
+    people.csv       each labelled person: found or missed, every joint's error in head sizes
+    clips.csv        each clip: true and measured length, interval, reasons
+    records/         the raw joints and lengths, from which all of it was computed
+
+\b
+Examples:
+  heightpose eval --testset nursery-easy
+  heightpose eval --testset testclips --model runs/pose/pose.onnx --out results/new
+  heightpose eval --testset testclips --run runs/pose --truth-crops
+  heightpose eval --data nursery --split val
+  heightpose eval compare results/old results/new
+
+\b
+The figures describe what infer does: a person that the detector missed has all joints wrong, a clip that was refused
+counts against the yield. Brackets are 90 % intervals, resampled by child. The same command goes on after an
+interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
+"""
+
+
+@click.group("eval", epilog=EPILOG, invoke_without_command=True)
+@click.option(
+    "--testset", metavar="NAME_OR_DIR", help="A frozen test set: its folder or a name under eval/testsets."
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="A plain data set's folder instead (joints only)."
+)
+@click.option(
+    "--split", type=click.Choice(["train", "val", "test", "all"]), default="val", show_default=True,
+    help="Which split of --data.",
+)  # fmt: skip
+@click.option("--model", default=None, help="fast (the default), accurate, or a path to a pose model.")
+@click.option("--detector", default=None, help="Path to another detector.")
+@click.option(
+    "--run", "run_folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of heightpose train: judge its pose net, its detector, or both.",
+)  # fmt: skip
+@click.option(
+    "--backend", type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]), default="auto",
+    show_default=True, help="What runs the networks; what is really active is printed.",
+)  # fmt: skip
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help="Result folder; by default eval-results/SET/MODEL-HASHES.",
+)  # fmt: skip
+@click.option("--truth-crops", is_flag=True, help="Also pose the crops of the true boxes; reported apart.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N clips and the first N pictures.")
+@click.option("--no-blur", is_flag=True, help="Leave faces recognisable in report.html.")
+@click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout and nothing else.")
+@click.pass_context
+def eval_(
+    ctx: click.Context, testset: str | None, data: Path | None, split: str, model: str | None, detector: str | None,
+    run_folder: Path | None, backend: str, out: Path | None, truth_crops: bool, limit: int | None, no_blur: bool,
+    as_json: bool,
+) -> int | None:  # fmt: skip
+    """Judge a model on a test set: joints, heights, everything per stratum."""
+    if ctx.invoked_subcommand is not None:
+        return None
+    if (testset is None) == (data is None):
+        raise click.UsageError("Give --testset NAME_OR_DIR, or --data DIR.", ctx)
+    if run_folder is not None and model is not None and detector is not None:
+        raise ConfigError(
+            "--run has nothing left to choose", hint="Leave out --run, or --model or --detector"
+        )
+    import json
+
+    from heightpose.evaluate.result import Choice, evaluate
+    from heightpose.evaluate.subject import Subject
+    from heightpose.evaluate.text import lines
+
+    given: dict[str, Any] = {"model": model, "detector": detector}
+    chosen = {k: v for k, v in given.items() if v is not None}
+    chosen |= {"backend": backend, "truth_crops": truth_crops, "limit": limit}
+    choice = Choice(**chosen) if run_folder is None else Choice.of_run(run_folder, **chosen)
+    if testset is not None:
+        subject = Subject.of_testset(testset)
+    else:
+        assert data is not None
+        subject = Subject.of_data(data, None if split == "all" else split)
+    result, folder, whole = evaluate(subject, choice, out)
+    if not whole:
+        click.echo(f"interrupted; the same command goes on. Records so far in {folder}", err=True)
+        return EXIT_INTERRUPTED
+    _write_report(folder, subject, blur=not no_blur)
+    click.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else "\n".join(lines(result)))
+    click.echo(f"results saved to {folder}", err=True)
+    return 0
+
+
+def _write_report(folder: Path, subject: Any, *, blur: bool) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("heightpose.report.evaluation") is None:
+        return
+    from heightpose.report.evaluation import write_report
+
+    write_report(folder, subject, blur=blur)

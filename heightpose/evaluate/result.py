@@ -1,0 +1,194 @@
+"""One evaluation from its settings to its result folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heightpose import __version__
+from heightpose.errors import ConfigError, FileFormatError
+from heightpose.evaluate.people import People
+from heightpose.evaluate.records import ClipRecord, FrameRecord, Log
+from heightpose.evaluate.run import LEAST_IOU, Evaluation
+from heightpose.evaluate.subject import Subject
+from heightpose.evaluate.summary import SCHEMA, summarise
+from heightpose.geometry.camera import read_json
+from heightpose.metrics.height import null_length
+from heightpose.runtime.atomic import make_folder, write_json, write_text
+from heightpose.runtime.output import plain, sha256
+from heightpose.runtime.pipeline import DETECT_THRESHOLD, Detector, PoseModel
+from heightpose.skeleton import INFANT
+
+log = logging.getLogger("heightpose")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whom to judge: models by shipped name or path, as ``infer`` takes them."""
+
+    model: str = "fast"
+    detector: str = "detector"
+    backend: str = "auto"
+    run: str | None = None
+    truth_crops: bool = False
+    limit: int | None = None
+
+    @classmethod
+    def of_run(cls, run: Path, **others: Any) -> Choice:
+        """The weights in a folder of ``heightpose train``: its pose net, its detector, or both. ConfigError if none."""
+        found: dict[str, str] = {}
+        for option, stem in (("model", "pose"), ("detector", "detector")):
+            path = next((p for s in (".onnx", ".safetensors") if (p := run / f"{stem}{s}").is_file()), None)
+            if path is not None:
+                found[option] = str(path)
+        if not found:
+            raise ConfigError(
+                "this run has no weights",
+                where=run,
+                expected="pose.onnx or detector.onnx",
+                hint="Let it finish",
+            )
+        return cls(**(others | found), run=run.resolve().name)
+
+
+def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[str, Any], Path, bool]:
+    """Judge, write the result folder, and go on where an earlier run of the same was interrupted.
+
+    Returns:
+        (the result, its folder, whether it is whole).
+
+    Raises:
+        ConfigError: the folder holds the result of something else.
+    """
+    detector, pose_model = (
+        Detector.load(choice.detector, choice.backend),
+        PoseModel.load(choice.model, choice.backend),
+    )
+    for part in (detector, pose_model):
+        log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
+    subject = subject.limited(choice.limit)
+    models = {"pose": _model(pose_model), "detector": _model(detector)}
+    about = {
+        "testset": subject.as_dict(),
+        "models": models,
+        "settings": {
+            "flip": True, "second_look": True, "detect_threshold": DETECT_THRESHOLD, "least_iou": LEAST_IOU,
+            "truth_crops": choice.truth_crops, "limit": choice.limit,
+        },
+    }  # fmt: skip
+    folder = _default_folder(subject, pose_model, models) if out is None else out
+    make_folder(folder / "records")
+    _require_same(folder / "records" / "about.json", plain(about))
+    records = Log(folder / "records")
+    whole = Evaluation(subject, detector, pose_model, records, truth_crops=choice.truth_crops).run()
+    result = {
+        "schema": SCHEMA,
+        "kind": "evaluation",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "heightpose": __version__,
+        "run": choice.run,
+        **about,
+        "backend": {"pose": vars(pose_model.backend.active), "detector": vars(detector.backend.active)},
+        "whole": whole,
+        **summarise(records.frames, records.clips),
+    }
+    result = plain(result)
+    if whole:
+        write_tables(folder, records.frames, records.clips)
+        write_json(folder / "result.json", result)
+    return result, folder, whole
+
+
+def load_result(folder: Path) -> dict[str, Any]:
+    """``result.json`` of a folder (or the file itself). FileFormatError when it is no result of this version."""
+    path = folder / "result.json" if folder.is_dir() else folder
+    document = read_json(path, "result")
+    if (
+        not isinstance(document, dict)
+        or document.get("kind") != "evaluation"
+        or document.get("schema") != SCHEMA
+    ):
+        raise FileFormatError("not a result of heightpose eval", where=path, expected=f"schema {SCHEMA}")
+    return document
+
+
+def _model(part: Detector | PoseModel) -> dict[str, str]:
+    return {"name": part.file.path.name, "sha256": sha256([part.file.path])}
+
+
+def _default_folder(subject: Subject, pose_model: PoseModel, models: dict[str, dict[str, str]]) -> Path:
+    name = "".join(c if c.isalnum() or c in "-._" else "-" for c in subject.name)
+    hashes = f"{models['pose']['sha256'][:6]}-{models['detector']['sha256'][:6]}"
+    return Path("eval-results") / name / f"{pose_model.file.path.stem}-{hashes}"
+
+
+def _require_same(path: Path, about: dict[str, Any]) -> None:
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != about:
+        raise ConfigError(
+            "this folder holds the result of another model, test set or setting", where=path.parent.parent,
+            hint="Choose another folder with --out, or delete this one",
+        )  # fmt: skip
+    write_json(path, about)
+
+
+def write_tables(folder: Path, frames: Sequence[FrameRecord], clips: Sequence[ClipRecord]) -> None:
+    """``people.csv`` (each joint's error in head sizes, empty where not labelled) and ``clips.csv``."""
+    people = People.of(frames)
+    strata = sorted({key for i in range(len(people)) for key in people.person(i).strata})
+    columns = ["key", "file", "frame", "split", "child", "found", "iou", "score", "head_size_px"]
+    columns += [f"stratum.{s}" for s in strata]
+    columns += [f"{what}.{name}" for what in ("error", "visibility") for name in INFANT.names]
+    rows = []
+    for i, (f, _) in enumerate(people.rows):
+        frame, person, guess = frames[f], people.person(i), frames[f].guess
+        own = guess if guess is not None and people.found[i] else None
+        errors = [("" if np.isnan(e) else f"{e:.4f}") for e in people.error[i]]
+        rows.append(
+            [
+                people.keys[i], frame.file, frame.frame, frame.split, person.child, int(people.found[i]),
+                None if own is None else own.iou, None if own is None else own.score, person.head_size_px,
+                *(person.strata.get(s, "") for s in strata), *errors, *person.visibility,
+            ]
+        )  # fmt: skip
+    write_text(folder / "people.csv", _csv(columns, rows))
+    strata = sorted({key for clip in clips for key in clip.strata})
+    columns = ["id", "child", "file", "sex", "age_months", "length_cm", "measured_cm", "low_cm", "high_cm"]
+    columns += [
+        "error_cm",
+        "null_error_cm",
+        "covered",
+        "reasons",
+        "frames",
+        "used",
+        *(f"stratum.{s}" for s in strata),
+    ]
+    write_text(folder / "clips.csv", _csv(columns, [_clip_row(clip, strata) for clip in clips]))
+
+
+def _clip_row(clip: ClipRecord, strata: Sequence[str]) -> list[object]:
+    low, high = (None, None) if clip.interval_cm is None else clip.interval_cm
+    null = null_length(clip.sex, clip.age_months)
+    covered = None if low is None or high is None else int(low <= clip.length_cm <= high)
+    return [
+        clip.id, clip.child, clip.file, clip.sex, clip.age_months, clip.length_cm, clip.measured_cm, low, high,
+        None if clip.measured_cm is None else round(clip.measured_cm - clip.length_cm, 4),
+        None if np.isnan(null) else round(null - clip.length_cm, 4), covered, " ".join(clip.reasons), clip.frames,
+        clip.used, *(clip.strata.get(s, "") for s in strata),
+    ]  # fmt: skip
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
