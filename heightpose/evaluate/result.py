@@ -25,7 +25,7 @@ from heightpose.geometry.camera import read_json
 from heightpose.metrics.height import null_length
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.output import plain, sha256
-from heightpose.runtime.pipeline import DETECT_THRESHOLD, Detector, PoseModel
+from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.skeleton import INFANT
 
 log = logging.getLogger("heightpose")
@@ -81,7 +81,7 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
         "testset": subject.as_dict(),
         "models": models,
         "settings": {
-            "flip": True, "second_look": True, "detect_threshold": DETECT_THRESHOLD, "least_iou": LEAST_IOU,
+            "flip": True, "second_look": True, "detect_threshold": detector.threshold, "least_iou": LEAST_IOU,
             "truth_crops": choice.truth_crops, "limit": choice.limit,
         },
     }  # fmt: skip

@@ -30,9 +30,6 @@ from heightpose.types import Detection, FrameResult, Pose, wrap_degrees
 BATCH = 8
 _BATCH_PIXELS = 24e6
 
-#: A detector score from which there is an infant.
-DETECT_THRESHOLD = 0.4
-
 T = TypeVar("T")
 
 
@@ -73,7 +70,7 @@ class Detector:
 
     backend: Backend
     file: ModelFile
-    threshold: float = DETECT_THRESHOLD
+    threshold: float = detection_codec.THRESHOLD
 
     @classmethod
     def load(cls, model: str = "detector", backend: str = "auto", **options: object) -> Detector:

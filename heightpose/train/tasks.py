@@ -31,9 +31,6 @@ from heightpose.types import wrap_degrees
 #: The threshold, in head sizes, of the headline numbers.
 PCKH_AT = 0.1
 
-#: The score from which validation counts a detection; infer's own.
-DETECT_AT = 0.4
-
 Batch = dict[str, Any]
 
 
@@ -173,7 +170,7 @@ class DetectorTask:
         maps = DetectorNet.activate(raw.float()).cpu().numpy()
         results = []
         for one, boxes, angles in zip(maps, batch["boxes"], batch["angles"], strict=True):
-            found = detection_codec.decode(one, DETECT_AT)
+            found = detection_codec.decode(one, detection_codec.THRESHOLD)
             matched = []
             for box, angle in zip(boxes, angles, strict=True):
                 best = max(found, key=lambda f, b=box: detection_codec.iou(f[0], b), default=None)  # type: ignore[misc]
