@@ -20,7 +20,7 @@ from heightpose.runtime import output
 from heightpose.runtime.atomic import write_json
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.interrupt import Interrupt
-from heightpose.runtime.pipeline import DETECT_THRESHOLD, Detector, PoseModel
+from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.runtime.poselog import PoseLog
 from heightpose.runtime.session import Outcome, measure_log
 from heightpose.skeleton import INFANT
@@ -108,7 +108,7 @@ def provenance_of(
             "files": {name: hashed(path) for name, path in files.items() if path is not None},
             "weights": {name: hashed(file.path) for name, (_, file) in models.items()},
             "backend": {name: vars(backend.active) for name, (backend, _) in models.items()},
-            "settings": {"flip": True, "detect_threshold": DETECT_THRESHOLD, **settings},
+            "settings": {"flip": True, "detect_threshold": detector.threshold, **settings},
             "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},
             "interrupted": outcome.interrupted,
             "versions": {
