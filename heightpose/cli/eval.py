@@ -82,6 +82,7 @@ def eval_(
     from heightpose.evaluate.result import Choice, evaluate
     from heightpose.evaluate.subject import Subject
     from heightpose.evaluate.text import lines
+    from heightpose.report.evaluation import write_report
 
     given: dict[str, Any] = {"model": model, "detector": detector}
     chosen = {k: v for k, v in given.items() if v is not None}
@@ -96,17 +97,7 @@ def eval_(
     if not whole:
         click.echo(f"interrupted; the same command goes on. Records so far in {folder}", err=True)
         return EXIT_INTERRUPTED
-    _write_report(folder, subject, blur=not no_blur)
+    write_report(folder, subject.folder, blur=not no_blur)
     click.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else "\n".join(lines(result)))
     click.echo(f"results saved to {folder}", err=True)
     return 0
-
-
-def _write_report(folder: Path, subject: Any, *, blur: bool) -> None:
-    from importlib.util import find_spec
-
-    if find_spec("heightpose.report.evaluation") is None:
-        return
-    from heightpose.report.evaluation import write_report
-
-    write_report(folder, subject, blur=blur)

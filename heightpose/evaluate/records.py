@@ -83,7 +83,12 @@ class FrameRecord:
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """A clip of a child of known length; ``measured_cm`` is None where it was rejected, and ``reasons`` say why."""
+    """A clip of a child of known length.
+
+    Attributes:
+        measured_cm: None where the clip was rejected, and ``reasons`` say why.
+        best_frame, best: the frame shown best and its pose, for pictures.
+    """
 
     id: str
     child: str
@@ -99,6 +104,7 @@ class ClipRecord:
     age_months: float
     strata: dict[str, str] = field(default_factory=dict)
     best_frame: int | None = None
+    best: Guess | None = None
 
     @property
     def key(self) -> str:
@@ -117,7 +123,8 @@ def frame_from(data: dict[str, Any]) -> FrameRecord:
 
 def clip_from(data: dict[str, Any]) -> ClipRecord:
     """A clip record from its JSON object."""
-    return ClipRecord(**data)
+    best = None if data["best"] is None else Guess(**data["best"])
+    return ClipRecord(**(data | {"best": best}))
 
 
 class Log:

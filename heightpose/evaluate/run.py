@@ -120,7 +120,7 @@ class Evaluation:
                 records, self._measured(clip, Measurement.rejected([_UNREADABLE], frames_total=0), None)
             )
             return
-        best = None if outcome.best is None else outcome.best[0].index
+        best = None if outcome.best is None else outcome.best[0]
         self.log.add(records, self._measured(clip, outcome.measurement, best))
 
     def _unseen(self, item: Item) -> FrameRecord:
@@ -128,12 +128,13 @@ class Evaluation:
         people = [_truth(person, f"{file}#{item.frame}/{n}", None) for n, person in enumerate(item.people)]
         return FrameRecord(file, item.frame, item.split, people, None, 0)
 
-    def _measured(self, clip: LengthClip, measurement: Measurement, best: int | None) -> ClipRecord:
+    def _measured(self, clip: LengthClip, measurement: Measurement, best: FrameResult | None) -> ClipRecord:
         return ClipRecord(
             clip.id, clip.child, self.subject.relative(clip.video), clip.length_cm, measurement.length_cm,
             None if measurement.interval_cm is None else [float(v) for v in measurement.interval_cm],
             measurement.interval_level, [r.code for r in measurement.reasons], measurement.frames_total,
-            measurement.frames_used, clip.sex, clip.age_months, dict(clip.strata), best,
+            measurement.frames_used, clip.sex, clip.age_months, dict(clip.strata),
+            None if best is None else best.index, None if best is None else _guess(best, ()),
         )  # fmt: skip
 
     def _video(self, path: Path, items: Sequence[Item]) -> list[FrameRecord]:
