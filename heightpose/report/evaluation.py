@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,7 @@ def _pose_parts(result: dict[str, Any]) -> list[str]:
 
 
 def _score_plot(bins: Sequence[dict[str, Any]]) -> Html:
-    drawing = Plot((0, 1), (0, 100), "joint score", "right, %")
+    drawing = Plot((0, 1), (0, 100), "joint score", "right, %", legend_left=True)
     for key, colour, name in (
         ("right_0.5", "two", "within 0.5 head sizes"),
         ("right_0.1", "one", "within 0.1"),
@@ -232,7 +233,7 @@ def _coverage_plot(curve: Sequence[dict[str, Any]]) -> Html:
 def _strata_parts(result: dict[str, Any]) -> list[str]:
     poses: list[Bar] = []
     heights: list[Bar] = []
-    rows = []
+    blocks: list[tuple[str, Any, Any]] = []
     for name, values in result["strata"].items():
         for value, both in values.items():
             pose, h = both["pose"], both["height"]
@@ -251,8 +252,8 @@ def _strata_parts(result: dict[str, Any]) -> list[str]:
                         "two",
                     )
                 )
-            rows.append(_stratum_row(label, pose, fine, h))
-    if not rows:
+            blocks.append((label, pose, h))
+    if not blocks:
         return []
     figures = []
     if poses:
@@ -270,27 +271,53 @@ def _strata_parts(result: dict[str, Any]) -> list[str]:
                 "Height error by stratum; n clips.",
             )
         )
-    columns = ["stratum", "people", "children", "found %", "MeanSmS@0.1", "Mean@0.1", "OKS-AP"]
-    columns += ["clips", "yield %", "MAE cm", "null MAE cm", "bias cm", "coverage %"]
-    return [heading("Strata"), plots(figures), table(columns, rows)]
+    tables = []
+    if any(pose for _, pose, _ in blocks):
+        columns = [
+            "stratum",
+            "people",
+            "children",
+            "found %",
+            "MeanSmS@0.1",
+            "Mean@0.1",
+            "Mean@0.5",
+            "OKS-AP",
+        ]
+        tables.append(
+            table(columns, [_pose_row(label, pose) for label, pose, _ in blocks if pose is not None])
+        )
+    if any(h for _, _, h in blocks):
+        columns = [
+            "stratum",
+            "clips",
+            "children",
+            "yield %",
+            "MAE cm",
+            "null cm",
+            "gain cm",
+            "bias cm",
+            "coverage %",
+        ]
+        tables.append(table(columns, [_height_row(label, h) for label, _, h in blocks if h is not None]))
+    return [heading("Strata"), plots(figures), *tables]
 
 
-def _stratum_row(label: str, pose: Any, fine: Any, h: Any) -> list[object]:
-    row: list[object] = [label]
-    if pose is None:
-        row += [None] * 6
-    else:
-        row += [pose["people"], pose["children"], number(pose["found"]["share"], None, 0)]
-        row += [of(fine, "mean_sms"), of(fine, "mean"), of(pose["oks"], "ap")]
-    if h is None:
-        return row + [None] * 6
-    row += [
-        h["clips"],
-        number(h["yield"], None, 0, 100),
-        of(h, "mae_cm", 2),
-        number(h["null_mae_cm"], None, 2),
-    ]
-    return [*row, of(h, "bias_cm", 2), number(h["coverage"], None, 0, 100)]
+def _pose_row(label: str, pose: dict[str, Any]) -> list[object]:
+    fine, coarse = pose["pckh"]["0.1"], pose["pckh"]["0.5"]
+    values = [of(fine, "mean_sms"), of(fine, "mean"), of(coarse, "mean"), of(pose["oks"], "ap")]
+    found = number(pose["found"]["share"], None, 0)
+    return [_whole(label), pose["people"], pose["children"], found, *map(_whole, values)]
+
+
+def _height_row(label: str, h: dict[str, Any]) -> list[object]:
+    values = [of(h, f"{name}_cm", 2) for name in ("mae", "null_mae", "gain_over_null", "bias")]
+    share, coverage = number(h["yield"], None, 0, 100), number(h["coverage"], None, 0, 100)
+    return [_whole(label), h["clips"], h["children"], share, *map(_whole, values), coverage]
+
+
+def _whole(text: str) -> Html:
+    """Kept on one line: an interval broken in two is hard to read in a column."""
+    return Html(f'<span style="white-space: nowrap">{html.escape(text)}</span>')
 
 
 def _worst_parts(

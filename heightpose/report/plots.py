@@ -34,6 +34,7 @@ class Plot:
     Attributes:
         x, y: (low, high) of the axes.
         size: width and height in the SVG's own px.
+        legend_left: names of series at the top left instead of the bottom right.
     """
 
     x: tuple[float, float]
@@ -41,6 +42,7 @@ class Plot:
     x_label: str = ""
     y_label: str = ""
     size: tuple[int, int] = (440, 300)
+    legend_left: bool = False
     _parts: list[str] = field(default_factory=list)
     _legend: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -137,10 +139,12 @@ class Plot:
         parts = []
         for row, (name, colour, dash) in enumerate(self._legend):
             y = self.size[1] - self._BOTTOM - 14 - 16 * (len(self._legend) - 1 - row)
-            x = self.size[0] - self._RIGHT - 8
+            x, words, anchor = self.size[0] - self._RIGHT - 30, self.size[0] - self._RIGHT - 35, "end"
+            if self.legend_left:
+                x, words, anchor, y = self._LEFT + 8, self._LEFT + 35, "start", self._TOP + 16 * (row + 1)
             parts.append(
-                f'<line x1="{x - 22}" x2="{x}" y1="{y - 4}" y2="{y - 4}" stroke="var(--{colour})" stroke-width="3"'
-                f'{_dash(dash)}/><text x="{x - 27}" y="{y}" text-anchor="end">{html.escape(name)}</text>'
+                f'<line x1="{x}" x2="{x + 22}" y1="{y - 4}" y2="{y - 4}" stroke="var(--{colour})" stroke-width="3"'
+                f'{_dash(dash)}/><text x="{words}" y="{y}" text-anchor="{anchor}">{html.escape(name)}</text>'
             )
         return "".join(parts)
 
@@ -210,7 +214,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = 10.0 ** np.floor(np.log10((high - low) / about))
     step *= next(m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= about + 1)
     first = np.ceil(low / step - 1e-9)
-    return [float(np.round(step * k, 10)) for k in np.arange(first, np.floor(high / step + 1e-9) + 1)]
+    return [float(np.round(step * k, 10)) + 0.0 for k in np.arange(first, np.floor(high / step + 1e-9) + 1)]
 
 
 def framed(drawing: Html, caption: str) -> Html:
@@ -227,5 +231,5 @@ def _dash(dash: str) -> str:
     return f' stroke-dasharray="{html.escape(dash)}"' if dash else ""
 
 
-def _cut(text: str, most: int = 27) -> str:
+def _cut(text: str, most: int = 25) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
