@@ -101,3 +101,34 @@ def eval_(
     click.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else "\n".join(lines(result)))
     click.echo(f"results saved to {folder}", err=True)
     return 0
+
+
+@eval_.command("compare")
+@click.argument("a", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("b", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the comparison as JSON."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON and nothing else.")
+def compare_(a: Path, b: Path, out: Path | None, as_json: bool) -> None:
+    """What changed from result A to result B of one test set, paired, and what got worse by name.
+
+    \b
+    Examples:
+      heightpose eval compare results/old results/new
+      heightpose eval compare results/old results/new --out old-new.json
+
+    Errors are compared over the clips that both measured, joints over the people in both. "Worse" and "better" mean
+    that the 90 % interval of the difference leaves out 0.
+    """
+    import json
+
+    from heightpose.evaluate.compare import compare, lines
+    from heightpose.runtime.atomic import make_folder, write_json
+    from heightpose.runtime.output import plain
+
+    comparison = plain(compare(a, b))
+    if out is not None:
+        make_folder(out.parent)
+        write_json(out, comparison)
+    click.echo(json.dumps(comparison, indent=2, allow_nan=False) if as_json else "\n".join(lines(comparison)))

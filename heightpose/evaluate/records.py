@@ -136,19 +136,30 @@ class Log:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.frames, self.clips = read_records(folder)
+        frames, clips = read_records(folder)
+        self._frames, self._clips = {f.key: f for f in frames}, {c.key: c for c in clips}
         # Rewritten once: a line that an interruption cut in half must not be continued.
-        _write(folder / "frames.jsonl", self.frames, "w")
-        _write(folder / "clips.jsonl", self.clips, "w")
+        _write(folder / "frames.jsonl", frames, "w")
+        _write(folder / "clips.jsonl", clips, "w")
+
+    @property
+    def frames(self) -> list[FrameRecord]:
+        """Each labelled frame's latest record."""
+        return list(self._frames.values())
+
+    @property
+    def clips(self) -> list[ClipRecord]:
+        """Each clip's latest record."""
+        return list(self._clips.values())
 
     def add(self, frames: Iterable[FrameRecord] = (), clip: ClipRecord | None = None) -> None:
         """Append; a clip goes in after its frames, so that one whose line is there is whole."""
         new = list(frames)
         _write(self.folder / "frames.jsonl", new, "a")
-        self.frames += new
+        self._frames |= {frame.key: frame for frame in new}
         if clip is not None:
             _write(self.folder / "clips.jsonl", [clip], "a")
-            self.clips.append(clip)
+            self._clips[clip.key] = clip
 
 
 def read_records(folder: Path) -> tuple[list[FrameRecord], list[ClipRecord]]:

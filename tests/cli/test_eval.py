@@ -1,0 +1,119 @@
+"""``heightpose eval`` as a real process on a tiny drawn test set."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "evaluate"))
+
+from evaluated import spot_set
+
+
+@pytest.fixture(scope="module")
+def spots(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets") / "spots"
+    spot_set(folder)
+    return folder
+
+
+class Images(HTMLParser):
+    """Addresses a page loads, and its drawings."""
+
+    def __init__(self):
+        super().__init__()
+        self.addresses, self.drawings = [], 0
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [v for k, v in attrs if k in ("src", "href") and v]
+        self.drawings += tag == "svg"
+
+
+def test_result_tree_text_and_report(heightpose, models, spots, tmp_path):
+    done = heightpose("eval", "--testset", spots, *models, "--truth-crops", "--out", "a")
+    assert done.returncode == 0, done.stderr
+    assert "MeanSmS@0.1" in done.stdout
+    assert "null model" in done.stdout
+    assert "truth crops" in done.stdout
+    out = tmp_path / "a"
+    assert {p.name for p in out.iterdir()} == {
+        "result.json",
+        "report.html",
+        "people.csv",
+        "clips.csv",
+        "records",
+    }
+    result = json.loads((out / "result.json").read_text())
+    assert result["testset"]["name"] == "spots"
+    assert result["testset"]["frozen"]
+    people = list(csv.DictReader((out / "people.csv").open()))
+    assert len(people) == 6
+    assert [p["found"] for p in people].count("0") == 1
+    assert float(people[0]["error.upper_neck"]) == pytest.approx(1.0, abs=0.05)
+    assert people[0]["error.left_hip"] == ""
+    clips = list(csv.DictReader((out / "clips.csv").open()))
+    assert clips[0]["measured_cm"] == ""
+    page = Images()
+    page.feed((out / "report.html").read_text())
+    assert page.drawings >= 5
+    assert page.addresses
+    assert all(a.startswith("data:") for a in page.addresses)  # nothing is fetched
+
+
+def test_json_alone_and_a_run_folder_and_compare(heightpose, models, spots, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "pose.onnx").write_bytes(Path(models[1]).read_bytes())
+    a = heightpose("eval", "--testset", spots, *models, "--out", "a", "--json")
+    assert a.returncode == 0, a.stderr
+    assert json.loads(a.stdout)["models"]["pose"]["name"] == "pose.onnx"
+    b = heightpose("eval", "--testset", spots, "--run", run, *models[2:], "--out", "b", "--json")
+    assert b.returncode == 0, b.stderr
+    assert json.loads(b.stdout)["run"] == "run"
+    both = heightpose("eval", "compare", "a", "b", "--out", "ab.json")
+    assert both.returncode == 0, both.stderr
+    assert "regressions: none shown" in both.stdout
+    assert json.loads((tmp_path / "ab.json").read_text())["people"] == 6
+
+
+def test_a_changed_test_set_is_refused(heightpose, models, spots, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in spots.rglob("*"):
+        if path.is_file():
+            (copy / path.relative_to(spots)).parent.mkdir(parents=True, exist_ok=True)
+            (copy / path.relative_to(spots)).write_bytes(path.read_bytes())
+    listed = json.loads((copy / "clips.json").read_text())
+    listed[0]["length_cm"] = 64.0
+    (copy / "clips.json").write_text(json.dumps(listed))
+    done = heightpose("eval", "--testset", copy, *models)
+    assert done.returncode == 2
+    assert "has changed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((), "--testset"),
+        (("--testset", "nowhere"), "no such test set"),
+        (("--testset", "x", "--data", "y"), "--data"),
+        (("compare", ".", "."), "result.json"),
+    ],
+)
+def test_mistakes_get_one_line(heightpose, args, words):
+    done = heightpose("eval", *args)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_plain_data_by_split(heightpose, models, spots):
+    done = heightpose("eval", "--data", spots, "--split", "test", *models, "--limit", "2", "--out", "c")
+    assert done.returncode == 0, done.stderr
+    assert "0 clips" in done.stdout

@@ -1,0 +1,103 @@
+"""Pairs of results: differences, intervals and regressions by name."""
+
+from __future__ import annotations
+
+import pytest
+from evaluated import clip, frame
+
+from heightpose.errors import ConfigError
+from heightpose.evaluate.compare import compare, lines
+from heightpose.evaluate.records import Log
+from heightpose.evaluate.summary import SCHEMA, summarise
+from heightpose.runtime.atomic import write_json
+from heightpose.runtime.output import plain
+
+
+def stored(folder, frames, clips, sha="s"):
+    (folder / "records").mkdir(parents=True)
+    Log(folder / "records").add(frames)
+    for one in clips:
+        Log(folder / "records").add(clip=one)
+    model = {"name": "net.onnx", "sha256": folder.name * 10}
+    about = {
+        "testset": {"name": "set", "split": None, "sha256": sha},
+        "models": {"pose": model, "detector": model},
+    }
+    head = {"kind": "evaluation", "schema": SCHEMA, "run": None, "created": "today"}
+    write_json(folder / "result.json", plain(head | about | summarise(frames, clips)))
+    return folder
+
+
+def people(off, missed=()):
+    return [
+        frame(
+            f"{i}.jpg",
+            f"child-{i}",
+            off=off(i),
+            found=i not in missed,
+            strata={"legs": "tucked" if i < 6 else "straight"},
+        )
+        for i in range(12)
+    ]
+
+
+def found(comparison, name, of=""):
+    (one,) = [d for d in comparison["differences"] if (d["name"], d["of"]) == (name, of)]
+    return one
+
+
+def test_regressions_are_named_where_they_are(tmp_path):
+    a = stored(tmp_path / "a", people(lambda i: 0.0), [clip(f"c{i}", f"child-{i}", 0.2) for i in range(12)])
+    b = stored(
+        tmp_path / "b", people(lambda i: 0.2 if i < 6 else 0.0),
+        [clip(f"c{i}", f"child-{i}", 1.2 if i < 10 else None) for i in range(12)],
+    )  # fmt: skip
+    c = compare(a, b)
+    sms = found(c, "MeanSmS@0.1")
+    assert (sms["a"], sms["b"], sms["difference"]) == (100.0, 50.0, -50.0)
+    assert sms["interval"][0] < -50 < sms["interval"][1] < 0
+    assert found(c, "MeanSmS@0.5")["verdict"] == "no difference shown"
+    assert found(c, "MeanSmS@0.1", "legs: tucked")["difference"] == -100.0
+    assert "MeanSmS@0.1 of legs: tucked" in c["regressions"]
+    assert "MeanSmS@0.1 of legs: straight" not in c["regressions"]
+    assert "PCKh@0.1 of left knee" in c["regressions"]
+    mae = found(c, "height MAE, cm")
+    assert mae["rows"] == 10  # of the clips that both measured
+    assert (mae["a"], mae["b"]) == pytest.approx((0.2, 1.2))
+    assert mae["verdict"] == "worse"
+    assert found(c, "yield, %")["difference"] == pytest.approx(-100 / 6)
+    assert c["improvements"] == []
+    back = compare(b, a)
+    assert back["regressions"] == []
+    assert set(back["improvements"]) == set(c["regressions"])
+
+
+def test_equal_results_show_nothing(tmp_path):
+    a = stored(tmp_path / "a", people(lambda i: 0.1 * i), [])
+    b = stored(tmp_path / "b", people(lambda i: 0.1 * i), [])
+    c = compare(a, b)
+    assert {d["difference"] for d in c["differences"]} == {0.0}
+    assert c["regressions"] == c["improvements"] == []
+    assert "regressions: none shown" in lines(c)
+
+
+def test_pairing_takes_out_what_is_hard_for_both(tmp_path):
+    # children differ a lot, but B is a little better on every one of them
+    a = stored(tmp_path / "a", [], [clip(f"c{i}", f"k{i}", 0.5 + i) for i in range(8)])
+    b = stored(tmp_path / "b", [], [clip(f"c{i}", f"k{i}", 0.4 + i) for i in range(8)])
+    mae = found(compare(a, b), "height MAE, cm")
+    assert mae["interval"] == pytest.approx((-0.1, -0.1))
+    assert mae["verdict"] == "better"
+
+
+def test_a_missed_person_is_a_regression_of_its_own(tmp_path):
+    a = stored(tmp_path / "a", people(lambda i: 0.0), [])
+    b = stored(tmp_path / "b", people(lambda i: 0.0, missed=range(8)), [])
+    assert found(compare(a, b), "found, %")["verdict"] == "worse"
+
+
+def test_results_of_different_sets_are_not_paired(tmp_path):
+    a = stored(tmp_path / "a", people(lambda i: 0.0), [])
+    b = stored(tmp_path / "b", people(lambda i: 0.0), [], sha="other")
+    with pytest.raises(ConfigError, match="different test sets"):
+        compare(a, b)

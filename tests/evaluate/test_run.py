@@ -1,0 +1,122 @@
+"""A tiny drawn test set through real networks, all the way to records and back after an interruption."""
+
+from __future__ import annotations
+
+import makers
+import numpy as np
+import pytest
+from evaluated import spot_set
+
+from heightpose.errors import ConfigError
+from heightpose.evaluate.records import Log, read_records
+from heightpose.evaluate.result import Choice, evaluate
+from heightpose.evaluate.run import match
+from heightpose.evaluate.subject import Subject
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """(folder of the set, choice of tiny networks)."""
+    folder = tmp_path_factory.mktemp("set")
+    spot_set(folder / "spots")
+    models = tmp_path_factory.mktemp("models")
+    pose, detector = makers.tiny_pose(models / "pose.onnx"), makers.tiny_detector(models / "detector.onnx")
+    return folder / "spots", {"model": str(pose), "detector": str(detector)}
+
+
+def test_records_of_pictures_and_of_a_clips_own_frames(scene, tmp_path):
+    folder, nets = scene
+    result, out, whole = evaluate(
+        Subject.of_testset(str(folder)), Choice(**nets, truth_crops=True), tmp_path / "out"
+    )
+    assert whole
+    frames, clips = read_records(out / "records")
+    assert sorted(f.key for f in frames) == [
+        "clip.mp4#1", "clip.mp4#4", "images/0.png", "images/1.png", "images/2.png", "images/3.png", "images/4.png",
+    ]  # fmt: skip
+    by_key = {f.key: f for f in frames}
+    assert by_key["images/3.png"].guess is None
+    spot = np.array(by_key["clip.mp4#4"].guess.kpts)
+    assert np.abs(spot - [68, 50]).max() < 1.0  # the joints of that very frame
+    assert [c.measured_cm for c in clips] == [None]
+    assert clips[0].reasons
+    assert clips[0].frames == 6
+    at = result["pose"]["pckh"]["0.1"]
+    # crown and knee lie on the spot, the neck is one head size away; one person of six is missed
+    assert at["counts"]["crown"] == 6
+    assert at["per_joint"]["crown"] == at["per_joint"]["left_knee"] == pytest.approx(500 / 6)
+    assert at["per_joint"]["upper_neck"] == 0.0
+    assert result["pose"]["found"]["missed"] == 1
+    assert result["empty_frames"] == {"frames": 1, "false_alarms": 0}
+    assert result["strata"]["lit"]["dark"]["pose"]["found"]["share"] == 0.0
+    assert result["height"]["yield"] == 0.0
+    assert result["height"]["null_mae_all_cm"] == pytest.approx(abs(65.7 - 65.0), abs=0.1)
+    assert result["truth_crops"]["pckh"]["0.1"]["people"] == 6
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_figures(scene, tmp_path):
+    folder, nets = scene
+    subject = Subject.of_testset(str(folder))
+    straight, _, _ = evaluate(subject, Choice(**nets), tmp_path / "a")
+    _, out, _ = evaluate(subject, Choice(**nets), tmp_path / "b")
+    records = out / "records"
+    lines = (records / "frames.jsonl").read_text().splitlines(keepends=True)
+    # as if killed in the middle of a line, before the clip was done
+    (records / "frames.jsonl").write_text("".join(lines[:3]) + lines[3][:40])
+    (records / "clips.jsonl").write_text("")
+    again, _, _ = evaluate(subject, Choice(**nets), tmp_path / "b")
+    for part in ("pose", "height", "strata", "empty_frames"):
+        assert again[part] == straight[part]
+    assert len(read_records(records)[0]) == 7
+
+
+def test_a_folder_of_another_setting_is_refused(scene, tmp_path):
+    folder, nets = scene
+    subject = Subject.of_testset(str(folder))
+    evaluate(subject, Choice(**nets, limit=1), tmp_path / "a")
+    with pytest.raises(ConfigError, match="another model"):
+        evaluate(subject, Choice(**nets, limit=2), tmp_path / "a")
+
+
+def test_a_limit_keeps_the_clips_own_frames(scene):
+    limited = Subject.of_testset(str(scene[0])).limited(1)
+    assert [i.name for i in limited.items] == ["clip.mp4 frame 1", "clip.mp4 frame 4", "0.png"]
+    assert len(limited.clips) == 1
+
+
+def test_a_plain_data_set_by_split(scene):
+    subject = Subject.of_data(scene[0], "test")
+    assert len(subject.items) == 7
+    assert subject.clips == ()
+    with pytest.raises(ConfigError, match="split"):
+        Subject.of_data(scene[0], "val")
+
+
+def test_a_clip_that_cannot_be_read_counts_against_the_yield(scene, tmp_path):
+    folder, nets = scene
+    subject = Subject.of_testset(str(folder))
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    clip = subject.clips[0]
+    bad = type(clip)(**(vars(clip) | {"id": "bad", "video": broken}))
+    whole = Subject(**(vars(subject) | {"clips": (clip, bad)}))
+    result, _, _ = evaluate(whole, Choice(**nets), tmp_path / "out")
+    assert result["height"]["reasons"]["unreadable"] == 1
+    assert result["height"]["clips"] == 2
+
+
+def test_matching_is_by_the_largest_overlap(scene):
+    people = [p for item in Subject.of_testset(str(scene[0])).items[:2] for p in item.people]
+    first, second = (p.bbox_xyxy for p in people)
+    assert match(second, people) == (1, 1.0)
+    assert match(first + [4, 0, 4, 0], people)[0] == 0
+    assert match(first + 500, people)[0] is None
+    assert match(first, []) == (None, 0.0)
+
+
+def test_the_log_keeps_one_record_per_frame(scene, tmp_path):
+    folder, nets = scene
+    _, out, _ = evaluate(Subject.of_testset(str(folder)), Choice(**nets, limit=1), tmp_path / "out")
+    log = Log(out / "records")
+    log.add(log.frames[:1])
+    assert len(read_records(out / "records")[0]) == 3

@@ -1,0 +1,130 @@
+"""Figures from records: the whole way from frames and clips to numbers known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from evaluated import BOX, HEAD, K, clip, frame
+
+from heightpose.evaluate.people import People, ranked
+from heightpose.evaluate.records import FrameRecord, Guess
+from heightpose.evaluate.summary import summarise
+from heightpose.skeleton import INFANT
+
+
+def test_a_perfect_set_is_perfect_everywhere():
+    frames = [frame(f"{i}.jpg", f"child-{i}", seed=i, crop=0.0) for i in range(4)]
+    result = summarise(frames, [clip(f"c{i}", f"child-{i}", 0.0) for i in range(4)])
+    for part in ("pose", "truth_crops"):
+        at = result[part]["pckh"]
+        assert at["0.1"]["mean"] == at["0.1"]["mean_sms"] == at["0.5"]["mean"] == 100.0
+        assert at["0.1"]["mean_interval"] == (100.0, 100.0)
+        assert result[part]["curve"]["auc"] == pytest.approx(100.0)
+        assert result[part]["pck_torso_0.2"]["mean"] == 100.0
+    assert result["pose"]["oks"]["ap"] == pytest.approx(100.0)
+    assert result["pose"]["found"] == {"share": 100.0, "interval": (100.0, 100.0), "missed": 0}
+    assert result["height"]["mae_cm"] == 0.0
+    assert result["height"]["coverage"] == result["height"]["yield"] == 1.0
+    assert result["height"]["gain_over_null_cm"] == pytest.approx(result["height"]["null_mae_cm"])
+
+
+def test_the_missed_one_counts_all_its_joints_wrong_but_not_in_truth_crops():
+    frames = [frame(f"{i}.jpg", f"child-{i}", found=i != 2, crop=0.0) for i in range(4)]
+    result = summarise(frames, [])
+    assert result["pose"]["pckh"]["0.1"]["mean"] == 75.0
+    assert set(result["pose"]["pckh"]["0.5"]["per_joint"].values()) == {75.0}
+    assert result["pose"]["found"]["share"] == 75.0
+    assert result["pose"]["oks"]["ar"] == pytest.approx(75.0)
+    assert result["truth_crops"]["pckh"]["0.1"]["mean"] == 100.0
+    assert result["height"] is None
+    assert result["headline"]["found"] == 75.0
+
+
+@pytest.mark.parametrize(("off", "at_01", "reference"), [(0.095, 100, 100), (0.105, 0, 100), (0.115, 0, 0)])
+def test_thresholds_are_straddled(off, at_01, reference):
+    pose = summarise([frame(f"{i}.jpg", f"child-{i}", off=off) for i in range(3)], [])["pose"]
+    assert pose["pckh"]["0.1"]["mean"] == pose["pckh"]["0.1"]["mean_sms"] == at_01
+    assert pose["reference_0.11"]["mean"] == reference
+    place = pose["curve"]["a"].index(0.1)
+    assert pose["curve"]["mean"][place] == at_01
+    assert pose["curve"]["auc"] == pytest.approx(100 * (0.5 - (np.ceil(off * 100) / 100) + 0.005) / 0.5)
+
+
+def test_hidden_joints_are_reported_apart():
+    hidden = ("left_knee", "left_wrist")
+    frames = [frame("0.jpg", "a", hidden=hidden), frame("1.jpg", "b", hidden=hidden, off=1.0)]
+    at = summarise(frames, [])["pose"]["pckh"]["0.1"]
+    assert at["counts"]["left_knee"] == 0
+    assert at["per_joint"]["left_knee"] is None
+    assert at["hidden_counts"]["left_knee"] == 2
+    assert at["hidden_mean"] == at["hidden_mean_sms"] == 50.0
+    assert at["hidden_counts"]["right_knee"] == 0
+
+
+def test_strata_hold_their_own_people_and_clips():
+    frames = [
+        frame(f"{i}.jpg", f"child-{i}", off=i % 2, strata={"legs": ("straight", "tucked")[i % 2]})
+        for i in range(6)
+    ]
+    clips = [clip(f"c{i}", f"child-{i}", 0.5 if i % 2 else None, strata={"legs": "tucked"}) for i in range(6)]
+    legs = summarise(frames, clips)["strata"]["legs"]
+    assert legs["straight"]["pose"]["pckh"]["0.1"]["mean"] == 100.0
+    assert legs["tucked"]["pose"]["pckh"]["0.1"]["mean"] == 0.0
+    assert legs["straight"]["pose"]["people"] == legs["tucked"]["pose"]["people"] == 3
+    assert legs["straight"]["height"] is None
+    assert legs["tucked"]["height"]["yield"] == 0.5
+    assert legs["tucked"]["height"]["mae_cm"] == pytest.approx(0.5)
+    assert legs["tucked"]["height"]["reasons"] == {"legs_not_seen": 3}
+
+
+def test_of_two_infants_in_a_picture_the_one_not_posed_is_missed():
+    result = summarise([frame("0.jpg", "a", people=2), frame("1.jpg", "b", people=2)], [])
+    assert result["pose"]["people"] == 4
+    assert result["pose"]["pckh"]["0.1"]["mean"] == 50.0
+    assert result["pose"]["oks"]["ar"] == pytest.approx(50.0)
+
+
+def test_empty_cots_count_false_alarms_and_cost_precision():
+    alarm = FrameRecord(
+        "e.jpg", None, "test", [], Guess(BOX, 0.0, 0.99, [[0.0, 0.0]] * K, [0.9] * K, None, 0.0), 1
+    )
+    quiet = FrameRecord("q.jpg", None, "test", [], None, 0)
+    result = summarise([frame("0.jpg", "a"), frame("1.jpg", "b"), alarm, quiet], [])
+    assert result["empty_frames"] == {"frames": 2, "false_alarms": 1}
+    assert result["pose"]["oks"]["ap"] == pytest.approx(100 * 2 / 3)
+    assert result["pose"]["pckh"]["0.1"]["mean"] == 100.0
+
+
+def test_a_prediction_on_an_infant_that_nobody_labelled_is_no_false_alarm():
+    guess = Guess(BOX, 0.0, 0.99, [[0.0, 0.0]] * K, [0.9] * K, None, 0.0)
+    other = FrameRecord("o.jpg", None, "test", [], guess, 1, unlabelled=True)
+    frames = [frame("0.jpg", "a"), other]
+    assert summarise(frames, [])["empty_frames"] == {"frames": 0, "false_alarms": 0}
+    assert len(ranked(People.of(frames)).score) == 1
+
+
+def test_people_without_a_head_size_are_counted_and_left_out():
+    whole = frame("0.jpg", "a")
+    bare = frame("1.jpg", "b", off=3.0)
+    bare.people[0].__dict__["head_size_px"] = None  # frozen records; only this test needs a broken one
+    result = summarise([whole, bare], [])["pose"]
+    assert result["pckh"]["0.1"]["without_head_size"] == 1
+    assert result["pckh"]["0.1"]["mean"] == 100.0
+    assert result["pck_torso_0.2"]["people"] == 2
+
+
+def test_scores_are_set_against_hits():
+    frames = [frame("0.jpg", "a"), frame("1.jpg", "b", off=0.3)]
+    full = [b for b in summarise(frames, [])["pose"]["score_reliability"] if b["joints"]]
+    assert len(full) == 1
+    assert full[0]["joints"] == 2 * K
+    assert full[0]["right_0.1"] == 0.5
+    assert full[0]["right_0.5"] == 1.0
+
+
+def test_errors_are_in_head_sizes():
+    people = People.of([frame("0.jpg", "a", off=0.25), frame("1.jpg", "b", found=False)])
+    assert people.error[0] == pytest.approx(0.25)
+    assert np.isinf(people.error[1]).all()
+    assert HEAD == 40.0
+    assert len(INFANT) == K
