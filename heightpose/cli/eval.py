@@ -25,6 +25,7 @@ Examples:
   heightpose eval --testset testclips --run runs/pose --truth-crops
   heightpose eval --data nursery --split val
   heightpose eval compare results/old results/new
+  heightpose eval make nursery-easy
 
 \b
 The figures describe what infer does: a person that the detector missed has all joints wrong, a clip that was refused
@@ -60,12 +61,16 @@ interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
 )  # fmt: skip
 @click.option("--truth-crops", is_flag=True, help="Also pose the crops of the true boxes; reported apart.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N clips and the first N pictures.")
+@click.option(
+    "--record", metavar="NAME", help="Also keep the main figures as eval/baselines/SET/NAME.json, a baseline."
+)
 @click.option("--no-blur", is_flag=True, help="Leave faces recognisable in report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout and nothing else.")
 @click.pass_context
 def eval_(
     ctx: click.Context, testset: str | None, data: Path | None, split: str, model: str | None, detector: str | None,
-    run_folder: Path | None, backend: str, out: Path | None, truth_crops: bool, limit: int | None, no_blur: bool,
+    run_folder: Path | None, backend: str, out: Path | None, truth_crops: bool, limit: int | None,
+    record: str | None, no_blur: bool,
     as_json: bool,
 ) -> int | None:  # fmt: skip
     """Judge a model on a test set: joints, heights, everything per stratum."""
@@ -79,7 +84,7 @@ def eval_(
         )
     import json
 
-    from heightpose.evaluate.result import Choice, evaluate
+    from heightpose.evaluate.result import Choice, evaluate, write_baseline
     from heightpose.evaluate.subject import Subject
     from heightpose.evaluate.text import lines
     from heightpose.report.evaluation import write_report
@@ -98,6 +103,8 @@ def eval_(
         click.echo(f"interrupted; the same command goes on. Records so far in {folder}", err=True)
         return EXIT_INTERRUPTED
     write_report(folder, subject.folder, blur=not no_blur)
+    if record is not None:
+        click.echo(f"recorded as {write_baseline(result, record)}", err=True)
     click.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else "\n".join(lines(result)))
     click.echo(f"results saved to {folder}", err=True)
     return 0
@@ -132,3 +139,28 @@ def compare_(a: Path, b: Path, out: Path | None, as_json: bool) -> None:
         make_folder(out.parent)
         write_json(out, comparison)
     click.echo(json.dumps(comparison, indent=2, allow_nan=False) if as_json else "\n".join(lines(comparison)))
+
+
+@eval_.command("make")
+@click.argument("name")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
+def make_(name: str, jobs: int | None) -> None:
+    """Render the test set NAME from its recipe and check that it is the recorded one, file by file.
+
+    \b
+    Writes:
+      eval/testsets/NAME/
+        recipe.yaml      what to draw (already there)
+        testset.yaml     every file's hash; checked against where it is already there
+        made_with.json   the versions it was first made with
+        annotations.json, clips.json, clips/ or images/
+
+    \b
+    Example:
+      heightpose eval make nursery-easy --jobs 2
+    """
+    from heightpose.evaluate.recipes import Recipe, make
+
+    made, new = make(Recipe.load(name), jobs)
+    what = "hashes recorded for the first time" if new else "every file is the recorded one"
+    click.echo(f"{made.name} version {made.version} in {made.folder}: {len(made.files)} files, {what}")

@@ -121,6 +121,12 @@ def freeze(folder: Path, name: str, version: int | str, *, replace: bool = False
     return TestSet(name, version, folder, files, annotations, clips)
 
 
+def listed_files(folder: Path) -> dict[str, str]:
+    """Path -> SHA-256 as a folder's manifest lists them, whether the files are there or not."""
+    path = folder / MANIFEST
+    return _listed(_manifest(path)["files"], f"{path}: files")
+
+
 def find(name_or_dir: Path | str) -> Path:
     """The folder of a test set given by folder, manifest or name. Raises InputError with a suggestion."""
     given = Path(name_or_dir)

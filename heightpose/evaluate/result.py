@@ -20,7 +20,7 @@ from heightpose.evaluate.people import People
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Log
 from heightpose.evaluate.run import LEAST_IOU, Evaluation
 from heightpose.evaluate.subject import Subject
-from heightpose.evaluate.summary import SCHEMA, summarise
+from heightpose.evaluate.summary import SCHEMA, headline, summarise
 from heightpose.geometry.camera import read_json
 from heightpose.metrics.height import null_length
 from heightpose.runtime.atomic import make_folder, write_json, write_text
@@ -29,6 +29,9 @@ from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.skeleton import INFANT
 
 log = logging.getLogger("heightpose")
+
+#: Where recorded figures are kept, from the current folder.
+BASELINES = Path("eval/baselines")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,31 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
         write_tables(folder, records.frames, records.clips)
         write_json(folder / "result.json", result)
     return result, folder, whole
+
+
+def write_baseline(result: dict[str, Any], name: str) -> Path:
+    """Keep a result's main figures under ``eval/baselines/SET/NAME.json``: no curves, strata by headline only."""
+    if not name or Path(name).name != name:
+        raise ConfigError("a baseline's name is a word, not a path", got=name)
+    if result["settings"]["limit"] is not None:
+        raise ConfigError("a baseline is about the whole set", hint="Leave out --limit, or --record")
+    kept = ("schema", "created", "heightpose", "run", "testset", "models", "backend", "settings", "headline")
+    document = {key: result[key] for key in kept} | {"kind": "baseline"}
+    for part in ("pose", "truth_crops"):
+        figures = result[part]
+        leave = ("curve", "score_reliability")
+        document[part] = None if figures is None else {k: v for k, v in figures.items() if k not in leave}
+        if figures is not None:
+            document[part]["auc"] = {k: v for k, v in figures["curve"].items() if "auc" in k}
+    document |= {"empty_frames": result["empty_frames"], "height": result["height"]}
+    document["strata"] = {
+        stratum: {value: headline(both["pose"], both["height"]) for value, both in values.items()}
+        for stratum, values in result["strata"].items()
+    }
+    folder = BASELINES / str(result["testset"]["name"])
+    make_folder(folder)
+    write_json(folder / f"{name}.json", document)
+    return folder / f"{name}.json"
 
 
 def load_result(folder: Path) -> dict[str, Any]:

@@ -117,3 +117,17 @@ def test_plain_data_by_split(heightpose, models, spots):
     done = heightpose("eval", "--data", spots, "--split", "test", *models, "--limit", "2", "--out", "c")
     assert done.returncode == 0, done.stderr
     assert "0 clips" in done.stdout
+
+
+def test_a_baseline_is_recorded_without_curves(heightpose, models, spots, tmp_path):
+    done = heightpose("eval", "--testset", spots, *models, "--out", "a", "--record", "tiny")
+    assert done.returncode == 0, done.stderr
+    baseline = json.loads((tmp_path / "eval" / "baselines" / "spots" / "tiny.json").read_text())
+    result = json.loads((tmp_path / "a" / "result.json").read_text())
+    assert baseline["kind"] == "baseline"
+    assert baseline["headline"] == result["headline"]
+    assert baseline["pose"]["pckh"] == result["pose"]["pckh"]
+    assert "curve" not in baseline["pose"]
+    part = heightpose("eval", "--testset", spots, *models, "--out", "b", "--limit", "1", "--record", "tiny")
+    assert part.returncode == 2
+    assert "whole set" in part.stderr

@@ -1,0 +1,67 @@
+"""Recipes of rendered test sets: read strictly, really rendered, and checked against their manifest."""
+
+from __future__ import annotations
+
+import pytest
+
+from heightpose.data.testset import MANIFEST, TestSet
+from heightpose.errors import FileFormatError, InputError
+from heightpose.evaluate.recipes import MADE_WITH, Recipe, make
+
+TINY = "name: tiny\nversion: 3\nsynth: {seed: 11, count: 1, size: 96x96, samples: 1, empty: 0, split: test}\n"
+
+
+def write(folder, text=TINY):
+    folder.mkdir(exist_ok=True)
+    (folder / "recipe.yaml").write_text(text)
+    return folder
+
+
+def test_a_set_is_rendered_frozen_and_proven_the_same(tmp_path):
+    folder = write(tmp_path / "tiny")
+    made, new = make(Recipe.load(str(folder)), jobs=1)
+    assert new
+    assert (made.name, made.version) == ("tiny", 3)
+    assert TestSet.load(folder).files == made.files
+    assert (folder / MADE_WITH).is_file()
+    recorded = (folder / MANIFEST).read_bytes()
+    again, new = make(Recipe.load(str(folder)), jobs=1)
+    assert not new
+    assert again.files == made.files
+    picture = folder / "images" / "000000.jpg"
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    with pytest.raises(FileFormatError, match=r"1 of 2 files .* images/000000.jpg"):
+        make(Recipe.load(str(folder)), jobs=1)
+    assert (folder / MANIFEST).read_bytes() == recorded
+
+
+def test_options_become_the_renderers(tmp_path):
+    text = "name: a\nversion: 1\nsynth: {seed: 1, clips: true, easy: false, size: 96x96}\n"
+    recipe = Recipe.load(str(write(tmp_path / "a", text)))
+    assert recipe.command(2) == [
+        "synth", "--out", str(tmp_path / "a"), "--seed", "1", "--clips", "--size", "96x96", "--jobs", "2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: a\nversion: 1\n", "the fields name, version, synth"),
+        ("name: a\nversion: x\nsynth: {}\n", "version"),
+        ("name: a\nversion: 1\nsynth: {out: elsewhere}\n", "synth.out"),
+        ("name: a\nversion: 1\nsynth: {seed: [1]}\n", "synth.seed"),
+        ("name: [\n", "YAML"),
+    ],
+)
+def test_bad_recipes_are_named(tmp_path, text, words):
+    with pytest.raises(FileFormatError, match=words):
+        Recipe.load(str(write(tmp_path / "bad", text)))
+
+
+def test_the_shipped_recipes_are_whole_and_of_seeds_of_their_own():
+    recipes = [Recipe.load(name) for name in ("nursery-easy", "nursery-varied", "nursery-stills")]
+    assert [r.name for r in recipes] == [r.folder.name for r in recipes]
+    assert all(r.synth["split"] == "test" for r in recipes)
+    assert len({r.synth["seed"] for r in recipes}) == 3
+    with pytest.raises(InputError, match="nursery-easy"):
+        Recipe.load("nursery")
