@@ -25,26 +25,30 @@ from heightpose.types import FrameResult, Measurement, Reason
 
 INTERVAL_LEVEL = 0.9
 _Z = 1.6449  # two-sided 90 %
-#: Correlation of the errors of two frames of one clip.
+#: Correlation of the errors of two frames of one clip. Legs that are tucked in all of them are misread alike in all.
 _SHARED_ERROR = 0.5
+_SHARED_ERROR_TUCKED = 1.0
 #: What neither joints nor plane explain: the chain's map to crown-heel length, relative to the length.
 _MODEL_SD = 0.006
-#: What the predicted standard deviations are multiplied by: on 28 held-out nursery children (one still each, on the
-#: back, uncovered, measured) 90 % of the errors lay within 2.4 of them, where 1.645 was promised.
-_CALIBRATION = 1.45
+#: What the predicted standard deviations are multiplied by. On 151 held-out nursery infants (one still each, on the
+#: back, peak above 0.6) 90 % of the errors then lie within 1.57 standard deviations, of extended and of tucked legs
+#: alike, where 1.645 is promised.
+_CALIBRATION = 1.1
 #: A clip is refused when its length is known worse than this, relative (1 sd).
 _MAX_RELATIVE_SD = 0.05
-#: ... and at this already when fewer than a fifth of the frames show a leg extended: lengths of legs that are always
+#: ... and at this already when fewer than a fifth of the frames show a leg unbent: lengths of legs that are always
 #: tucked rest on the elevation model, and a doubtful one comes out short.
-_MAX_RELATIVE_SD_TUCKED = 0.025
+_MAX_RELATIVE_SD_TUCKED = 0.03
 _TUCKED_SHARE = 0.2
+#: Flexion read off a picture errs by some 20 degrees (hips above all), so a leg counts as bent only well beyond 30.
+_SURELY_BENT_DEG = 50.0
 _MIN_FRAMES = 1
 # Heatmap peaks rank how well a skeleton fits. On held-out nursery stills (one frame each) those whose median height
-# joint peaks above 0.9 were off by 1.3 cm in the mean, 0.6-0.9 by 3.2 cm, below 0.6 by up to 29 cm: the last are not
-# used, and the standard deviation of the others grows as the peak falls.
+# joint peaks above 0.9 were off by 1.2 cm in the mean, 0.8-0.9 by 2.0, 0.6-0.8 by 4.1, below 0.6 by up to 15 cm: the
+# last are not used, and the standard deviation of the others grows as the peak falls.
 _MIN_PEAK = 0.6
-_SURE_PEAK = 0.9
-_SD_PER_PEAK = 6.0
+_SURE_PEAK = 0.93
+_SD_PER_PEAK = 9.0
 _PLAUSIBLE_CM = (38.0, 105.0)
 
 _REASONS = {
@@ -77,11 +81,11 @@ def _peak(result: FrameResult) -> float:
     return float(np.median(result.pose.scores[INFANT.height_joints]))
 
 
-def _robust_mean(values: np.ndarray, sd: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Huber-weighted mean of ``values`` ``(N,)`` with standard deviations ``sd``.
+def _robust_mean(values: np.ndarray, sd: np.ndarray, shared: float) -> tuple[float, float, np.ndarray]:
+    """Huber-weighted mean of ``values`` ``(N,)`` with standard deviations ``sd``, errors correlated by ``shared``.
 
     Returns:
-        (mean, sd_of_mean, weights): the weights are normalised; the sd assumes errors correlated by _SHARED_ERROR.
+        (mean, sd_of_mean, weights): the weights are normalised.
     """
     weights = 1.0 / sd**2
     mean = float(np.median(values))
@@ -92,17 +96,17 @@ def _robust_mean(values: np.ndarray, sd: np.ndarray) -> tuple[float, float, np.n
     share = robust / robust.sum()
     independent = (share**2 * sd**2).sum()
     together = (share * sd).sum() ** 2
-    return mean, float(np.sqrt((1 - _SHARED_ERROR) * independent + _SHARED_ERROR * together)), share
+    return mean, float(np.sqrt((1 - shared) * independent + shared * together)), share
 
 
-def _combine(lifted: LiftedFrames) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _combine(lifted: LiftedFrames, shared: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(upper body, thigh, shank): log lengths, their sds, and each frame's share of the leg evidence."""
     logs, sds = [], []
     shares = np.zeros(len(lifted.lengths_cm))
     for columns in ((0,), (1, 3), (2, 4)):  # left and right bones have one length
         values = np.log(np.maximum(lifted.lengths_cm[:, columns], 0.1)).ravel()
         sd = lifted.relative_sd[:, columns].ravel()
-        mean, mean_sd, share = _robust_mean(values, sd)
+        mean, mean_sd, share = _robust_mean(values, sd, shared)
         logs.append(mean)
         sds.append(mean_sd)
         if len(columns) == 2:
@@ -172,14 +176,16 @@ def measure(
         *(getattr(lifted, n)[lying] for n in ("joints_cm", "lengths_cm", "relative_sd", "on_back"))
     )
 
-    logs, sds, shares = _combine(lifted)
+    extended = float(np.mean([legs_extended(joints) for joints in lifted.joints_cm]))
+    unbent = float(np.mean([legs_extended(joints, _SURELY_BENT_DEG) for joints in lifted.joints_cm]))
+    tucked = unbent < _TUCKED_SHARE
+    logs, sds, shares = _combine(lifted, _SHARED_ERROR_TUCKED if tucked else _SHARED_ERROR)
     parts = lift.length_weights * np.exp(logs)
     length = float(parts.sum())
     relative = parts / length
     sd = _CALIBRATION * float(np.sqrt(((relative * sds) ** 2).sum() + _MODEL_SD**2))
     used = [index for index, share in zip(lying_frames, shares, strict=True) if share > 0.25 / len(shares)]
     informed = len(used)
-    extended = float(np.mean([legs_extended(joints) for joints in lifted.joints_cm]))
     details = {
         "bones_cm": {
             name: {"length_cm": round(float(np.exp(log)), 2), "sd_cm": round(float(np.exp(log) * s), 2)}
@@ -194,7 +200,6 @@ def measure(
             "informed_legs": informed,
         },
     }  # fmt: skip
-    tucked = extended < _TUCKED_SHARE
     if sd > (_MAX_RELATIVE_SD_TUCKED if tucked else _MAX_RELATIVE_SD):
         legs_to_blame = tucked or float(np.hypot(*(relative * sds)[1:])) > float((relative * sds)[0])
         code = "legs_not_seen" if legs_to_blame else "uncertain"

@@ -6,6 +6,9 @@ import numpy as np
 
 from heightpose.skeleton import INFANT
 
+#: A leg counts as extended when hip and knee are each flexed less than this.
+EXTENDED_DEG = 30.0
+
 
 def leg_flexion_deg(joints_cm: np.ndarray, side: str) -> tuple[float, float]:
     """(hip, knee) flexion in degrees from 3D joints ``(K, 3)`` in any frame.
@@ -30,6 +33,6 @@ def leg_flexion_deg(joints_cm: np.ndarray, side: str) -> tuple[float, float]:
     return float(abs(hip)), float(np.degrees(np.arccos(np.clip(cos_knee, -1, 1))))
 
 
-def legs_extended(joints_cm: np.ndarray) -> bool:
-    """True when a leg has hip and knee each flexed less than 30 degrees."""
-    return any(max(leg_flexion_deg(joints_cm, side)) < 30.0 for side in ("left", "right"))
+def legs_extended(joints_cm: np.ndarray, limit_deg: float = EXTENDED_DEG) -> bool:
+    """True when a leg has hip and knee each flexed less than ``limit_deg``."""
+    return any(max(leg_flexion_deg(joints_cm, side)) < limit_deg for side in ("left", "right"))
