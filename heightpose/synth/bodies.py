@@ -15,6 +15,7 @@ import numpy as np
 from heightpose.runtime.atomic import atomic_path
 from heightpose.synth import posture, scenario
 from heightpose.synth.body import BodyModel
+from heightpose.synth.puppet import Puppet
 
 _SHARES = {"back": 0.84, "side": 0.09, "front": 0.07}
 _model: BodyModel | None = None
@@ -36,15 +37,17 @@ def _child(args: tuple[int, int]) -> dict[str, np.ndarray]:
     assert _model is not None
     rng = np.random.default_rng([seed, 9])
     child = _model.sample_child(seed)
-    rest = _model.pose(child).joints_cm
+    puppet = Puppet(_model, child)
+    rest = puppet.rest_joints
     naked = Wardrobe("none", np.zeros((0, 3)), ())
     joints, posed = [], []
     for _ in range(frames):
         lying = str(rng.choice(list(_SHARES), p=list(_SHARES.values())))
-        motion = posture.draw_motion(rng, 1, 10.0, posture=lying, leg_kinds=draw_leg_kinds(None, rng))
-        infant = scenario.place(
-            _model, child, rest, motion, 0, naked, float(rng.uniform(-180, 180)), rng.normal(0, 8, 2)
+        kinds = draw_leg_kinds(None, rng)
+        (infant,) = scenario.lie_down(
+            puppet, rng, posture=lying, leg_kinds=kinds, frames=1, fps=10.0, wardrobe=naked
         )
+        infant = scenario.moved(infant, float(rng.uniform(-180, 180)), rng.normal(0, 8, 2))
         joints.append(infant.joints_cm)
         posed.append(posture.POSTURES.index(lying))
     return {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import sparse
 
 from heightpose.metrics.who import length_for_z
 from heightpose.skeleton import INFANT
@@ -96,6 +97,20 @@ class BodyModel:
         indices = self._model.vertex_bone_indices.numpy()
         return indices[np.arange(len(weights)), weights.argmax(1)].astype(np.int32)
 
+    @cached_property
+    def parents(self) -> list[int]:
+        """The bone that each of :attr:`bones` hangs on; -1 for the root. Parents come first."""
+        return list(self._model.bone_parents)
+
+    @cached_property
+    def skin_weights(self) -> sparse.csr_matrix:
+        """``(V, B)`` how much each bone moves each vertex; rows sum to 1."""
+        weights = self._model.vertex_bone_weights.numpy()
+        indices = self._model.vertex_bone_indices.numpy()
+        starts = np.arange(0, weights.size + 1, weights.shape[1])
+        shape = (len(weights), len(self.bones))
+        return sparse.csr_matrix((weights.ravel(), indices.ravel(), starts), shape=shape)
+
     def bone(self, name: str) -> int:
         return self.bones.index(name)
 
@@ -158,7 +173,8 @@ class BodyModel:
         to_cm = 100.0 * child.scale
         return out["vertices"][0].numpy() * to_cm, out["bone_heads"][0].numpy() * to_cm
 
-    def _joints(self, vertices: np.ndarray, heads: np.ndarray) -> np.ndarray:
+    def joints(self, vertices: np.ndarray, heads: np.ndarray) -> np.ndarray:
+        """The skeleton's joints ``(K, 3)`` among posed vertices ``(V, 3)`` and bone heads ``(B, 3)``."""
         joints = np.zeros((len(INFANT), 3))
         for k, name in enumerate(INFANT.names):
             side, _, part = name.partition("_")
@@ -171,15 +187,19 @@ class BodyModel:
         joints[INFANT.index("pelvis")] = joints[INFANT.indices("left_hip", "right_hip")].mean(0)
         return joints
 
+    def rest(self, child: Child) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices ``(V, 3)`` and bone heads ``(B, 3)`` of the rest pose, cm, body frame."""
+        return self._forward(child, None)
+
     def pose(self, child: Child, rotations: dict[str, np.ndarray] | None = None) -> PosedBody:
         """Pose a child: ``rotations`` maps bone names to 3x3 turns about rest-pose world axes."""
         vertices, heads = self._forward(child, rotations)
-        return PosedBody(vertices, self._joints(vertices, heads))
+        return PosedBody(vertices, self.joints(vertices, heads))
 
     def crown_heel_length_cm(self, child: Child) -> float:
         """Crown-heel length from the rest pose: crown to mid-hip, then each straightened leg down to its sole."""
         vertices, heads = self._forward(child, None)
-        joints = self._joints(vertices, heads)
+        joints = self.joints(vertices, heads)
 
         def joint(name: str) -> np.ndarray:
             return joints[INFANT.index(name)]

@@ -25,6 +25,7 @@ from heightpose.synth.blanket import BlanketPlan, cover, plan_blanket
 from heightpose.synth.body import BodyModel, Child
 from heightpose.synth.dress import dress
 from heightpose.synth.materials import Materials
+from heightpose.synth.puppet import Puppet
 from heightpose.synth.relief import Relief, surface_samples
 from heightpose.synth.scenario import Options
 from heightpose.synth.scene import Infant, Room
@@ -163,14 +164,11 @@ class Nursery:
         recipe, options = self.recipe, self.recipe.options
         child = self.model.sample_child(seed, age_months=age_months)
         wardrobe = materials.wardrobe(dress(self.model, child, rng))
-        rest = self.model.pose(child).joints_cm
         lying = options.posture or str(rng.choice(posture.POSTURES, p=[0.76, 0.14, 0.10]))
-        kinds = draw_leg_kinds(options.legs, rng)
-        motion = posture.draw_motion(rng, recipe.frames, recipe.fps, posture=lying, leg_kinds=kinds)
-        frames = [
-            scenario.place(self.model, child, rest, motion, t, wardrobe, 0.0, np.zeros(2))
-            for t in range(recipe.frames)
-        ]
+        frames = scenario.lie_down(
+            Puppet(self.model, child), rng, posture=lying, leg_kinds=draw_leg_kinds(options.legs, rng),
+            frames=recipe.frames, fps=recipe.fps, wardrobe=wardrobe,
+        )  # fmt: skip
         return Guest(child, lying, frames)
 
     def _furnish(

@@ -10,12 +10,13 @@ from scipy.spatial.transform import Rotation
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.sheet import SheetLayout
-from heightpose.skeleton import INFANT
 from heightpose.synth import textures
-from heightpose.synth.body import BodyModel, Child
+from heightpose.synth.body import BodyModel
 from heightpose.synth.dress import Wardrobe, vertex_normals
+from heightpose.synth.lying import lie
 from heightpose.synth.materials import Materials
-from heightpose.synth.posture import Motion, bone_rotations, root_rotation
+from heightpose.synth.posture import draw_motion
+from heightpose.synth.puppet import Puppet
 from heightpose.synth.relief import surface_samples
 from heightpose.synth.room import draw_bed, draw_light, draw_surroundings
 from heightpose.synth.scene import Infant, Room, shell_vertices
@@ -31,7 +32,9 @@ __all__ = [
     "moved",
     "outline",
 ]
-__all__ += ["place", "surface_points"]
+__all__ += ["lie_down", "surface_points"]
+
+_DRAWS = 40
 
 
 @dataclass(frozen=True)
@@ -79,29 +82,25 @@ def draw_room(
     return Room(picture, MATTRESS_CM, floor, kind, tagged, floor_cm, shapes, emitters), bed
 
 
-def place(
-    model: BodyModel, child: Child, rest_joints_cm: np.ndarray, motion: Motion, t: int, wardrobe: Wardrobe,
-    heading_deg: float, at_xy_cm: np.ndarray,
-) -> Infant:  # fmt: skip
-    """Pose the child at frame ``t`` and lay it on the mattress; flesh flattens where it would sink in."""
-    root = root_rotation(motion, t)
-    body = model.pose(child, bone_rotations(motion, t, rest_joints_cm, root))
-    heading = heading_deg + float(motion.angles["heading"][t])
-    turn = Rotation.from_euler("z", heading, degrees=True).as_matrix() @ root
-    vertices, joints = body.vertices_cm @ turn.T, body.joints_cm @ turn.T
-    bearing: tuple[str, ...] = ("root", "pelvis", "spine", "head", "neck")
-    if motion.posture != "back":  # on the side or the front the legs carry too, else they would sink in
-        bearing += ("upperleg", "lowerleg", "foot")
-    core = np.array([b.startswith(bearing) for b in model.bones])[model.vertex_bone]
-    pelvis = joints[INFANT.index("pelvis")]
-    middle = (pelvis + joints[INFANT.index("thorax")]) / 2
-    shift = np.array(
-        [at_xy_cm[0] - middle[0], at_xy_cm[1] - middle[1], 0.1 - np.quantile(vertices[core, 2], 0.004)]
-    )
-    vertices, joints = vertices + shift, joints + shift
-    vertices[:, 2] = np.maximum(vertices[:, 2], 0.05)
-    joints[:, 2] = np.maximum(joints[:, 2], 0.1)
-    return Infant(vertices, joints, wardrobe)
+def lie_down(
+    puppet: Puppet, rng: np.random.Generator, *, posture: str, leg_kinds: tuple[str, str], frames: int, fps: float,
+    wardrobe: Wardrobe,
+) -> list[Infant]:  # fmt: skip
+    """Draw motions until one can be lain in: the infant in every frame, the middle of its trunk over the origin.
+
+    Raises:
+        RuntimeError: none of many draws could; only a body out of all proportion comes to that.
+    """
+    reasons = []
+    for _ in range(_DRAWS):
+        motion = draw_motion(rng, frames, fps, posture=posture, leg_kinds=leg_kinds)
+        found = lie(puppet, motion, fps)
+        if isinstance(found, list):
+            headings = motion.angles["heading"]
+            infants = [Infant(at.vertices_cm, at.joints_cm, wardrobe) for at in found]
+            return [moved(i, float(h), np.zeros(2)) for i, h in zip(infants, headings, strict=True)]
+        reasons.append(found)
+    raise RuntimeError(f"no {posture} posture with legs {leg_kinds} in {_DRAWS} draws: {', '.join(reasons)}")
 
 
 def moved(infant: Infant, heading_deg: float, at_xy_cm: np.ndarray) -> Infant:
