@@ -34,8 +34,9 @@ _MODEL_SD = 0.006
 #: back, peak above 0.6) 90 % of the errors then lie within 1.57 standard deviations, of extended and of tucked legs
 #: alike, where 1.645 is promised.
 _CALIBRATION = 1.1
-#: A clip is refused when its length is known worse than this, relative (1 sd).
-_MAX_RELATIVE_SD = 0.05
+#: A clip is refused when its length is known worse than this, relative (1 sd): children of one age and sex spread by
+#: 3.5 % themselves (WHO's S), so a length no better known than that measures nothing.
+_MAX_RELATIVE_SD = 0.035
 #: ... and at this already when fewer than a fifth of the frames show a leg unbent: lengths of legs that are always
 #: tucked rest on the elevation model, and a doubtful one comes out short.
 _MAX_RELATIVE_SD_TUCKED = 0.03
