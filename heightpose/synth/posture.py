@@ -209,7 +209,7 @@ def _arm_on_side(plan: _Plan, side: str, lower: bool, rng: np.random.Generator) 
     if rng.random() < 0.15:
         _hand_at_mouth(plan, side, rng)
         return
-    strength = 0.5 if lower else 0.2
+    strength = 0.45 if lower else 0.2
     plan.touch |= {f"{side}_hand": strength, f"{side}_elbow": strength}
     if lower:
         plan.aim(side, shoulder=u(-30, 25), lift=u(45, 95), twist=u(-40, 30), elbow=u(10, 85))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from heightpose.errors import ConfigError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.sheet import SheetLayout
@@ -89,7 +90,7 @@ def lie_down(
     """Draw motions until one can be lain in: the infant in every frame, the middle of its trunk over the origin.
 
     Raises:
-        RuntimeError: none of many draws could; only a body out of all proportion comes to that.
+        ConfigError: none of many draws could, which only very long clips come to.
     """
     reasons = []
     for _ in range(_DRAWS):
@@ -100,7 +101,11 @@ def lie_down(
             infants = [Infant(at.vertices_cm, at.joints_cm, wardrobe) for at in found]
             return [moved(i, float(h), np.zeros(2)) for i, h in zip(infants, headings, strict=True)]
         reasons.append(found)
-    raise RuntimeError(f"no {posture} posture with legs {leg_kinds} in {_DRAWS} draws: {', '.join(reasons)}")
+    raise ConfigError(
+        f"no motion of {frames} frames on the {posture} with legs {' and '.join(leg_kinds)} could be lain in",
+        got=f"in {_DRAWS} draws: {', '.join(sorted(set(reasons)))}",
+        hint="Fewer frames or another seed",
+    )
 
 
 def moved(infant: Infant, heading_deg: float, at_xy_cm: np.ndarray) -> Infant:
