@@ -237,7 +237,7 @@ def _fault(frame: _Frame, x: np.ndarray, vertices: np.ndarray, lift: float) -> s
     if (layout.needed - gap).max() > OVERLAP_CM:
         return "overlap"
     low = {name: points[group, 2].min() for name, group in layout.groups.items()}
-    above = [low["head"], min(low["chest"], low["seat"]) + 2.0]
+    above = [low["head"], min(low["chest"], low["seat"]) + 1.3]  # on the side, thigh and upper arm bear too
     touch = frame.motion.touch
     for side in SIDES:
         for limb in (("hand", "elbow"), ("foot", "knee")):
