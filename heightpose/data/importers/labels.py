@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -145,9 +146,11 @@ def read_mat(path: Path, variable: str, *, squeeze: bool = False) -> Any:
     """
     from scipy.io import loadmat
 
-    _survives(path)
     try:
-        found = loadmat(path, struct_as_record=False, squeeze_me=squeeze)
+        with _sound(path) as sound:
+            found = loadmat(sound, struct_as_record=False, squeeze_me=squeeze)
+    except FileFormatError:
+        raise
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
     except NotImplementedError as error:
@@ -162,17 +165,32 @@ def read_mat(path: Path, variable: str, *, squeeze: bool = False) -> Any:
     return found[variable]
 
 
-def _survives(path: Path) -> None:
-    """Some damaged files end the reader's process (scipy 1.17: SIGBUS), so those that no checksum covers are read in
-    a process of their own first."""
+@contextmanager
+def _sound(path: Path) -> Iterator[Path]:
+    """A file with the same content that can be read safely.
+
+    Some damaged files make the reader run off its memory (scipy 1.17: SIGBUS or SIGSEGV, not every time). So a file
+    that no checksum covers is read in a process of its own only, which writes it anew; this one reads what that wrote.
+    """
     if not path.is_file() or _checksums_agree(path):
+        yield path
         return
-    code = "import sys; from scipy.io import loadmat; loadmat(sys.argv[1])"
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=False)
-    if done.returncode < 0:
-        raise FileFormatError(
-            "a damaged MATLAB file", where=path, got=f"signal {-done.returncode} on reading it"
+    code = (
+        "import sys; from scipy.io import loadmat, savemat; found = loadmat(sys.argv[1]); "
+        "savemat(sys.argv[2], {k: v for k, v in found.items() if k[:2] != '__'}, do_compression=True)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        again = Path(folder) / "again.mat"
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path), str(again)], capture_output=True, text=True, check=False
         )
+        if done.returncode < 0:
+            got = f"signal {-done.returncode} on reading it"
+            raise FileFormatError("a damaged MATLAB file", where=path, got=got)
+        if done.returncode > 0:
+            words = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+            raise NotImplementedError(words) if words.startswith("NotImplementedError") else ValueError(words)
+        yield again
 
 
 def _checksums_agree(path: Path) -> bool:
