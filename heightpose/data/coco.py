@@ -144,6 +144,20 @@ def require_one_split_per_child(path: Path, items: Iterable[Item]) -> None:
                 )  # fmt: skip
 
 
+def require_schema(path: Path, document: dict[str, Any]) -> None:
+    """FileFormatError unless a COCO document is of our schema, or says nothing about one."""
+    about = document.get("heightpose", {"schema": SCHEMA})
+    schema = about.get("schema") if isinstance(about, dict) else None
+    if schema != SCHEMA:
+        raise FileFormatError(
+            "a data set of another version",
+            where=f"{path}: heightpose.schema",
+            expected=SCHEMA,
+            got=schema,
+            hint="Install the version of heightpose that wrote it, or write the data set again",
+        )
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -159,16 +173,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise FileFormatError(
             "not COCO keypoints", where=path, expected="an object", got=type(document).__name__
         )
-    about = document.get("heightpose", {"schema": SCHEMA})
-    schema = about.get("schema") if isinstance(about, dict) else None
-    if schema != SCHEMA:
-        raise FileFormatError(
-            "a data set of another version",
-            where=f"{path}: heightpose.schema",
-            expected=SCHEMA,
-            got=schema,
-            hint="Install the version of heightpose that wrote it, or write the data set again",
-        )
+    require_schema(path, document)
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
             raise FileFormatError(

@@ -64,7 +64,9 @@ def simulate(out: Path, *, seed: int, children: int, frames: int, jobs: int) -> 
     ``posture`` (N,), ``length_cm`` (N,) and ``child`` (N,) for ``children x frames`` postures."""
     from tqdm import tqdm
 
-    work = [(seed * 1_000_003 + k, frames) for k in range(children)]
+    from heightpose.synth.generate import child_seed
+
+    work = [(child_seed(seed, k), frames) for k in range(children)]
     context = multiprocessing.get_context("spawn")
     with context.Pool(jobs, _start) as pool:
         done = list(tqdm(pool.imap(_child, work), total=children, unit="child", desc="posing"))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from heightpose.data.coco import SCHEMA, require_own_ids
+from heightpose.data.coco import require_own_ids, require_schema
 from heightpose.data.entries import SPLITS, Entries, numbers
 from heightpose.data.importers.joints import JointMap
 from heightpose.data.importers.labels import Labelled, Problems, find_picture, joints_box, read_json
@@ -69,15 +69,7 @@ class _File:
             raise FileFormatError(
                 "not COCO keypoints", where=path, expected="the lists images, annotations, categories"
             )
-        about = document.get("heightpose", {"schema": SCHEMA})
-        schema = about.get("schema") if isinstance(about, dict) else None
-        if schema != SCHEMA:
-            raise FileFormatError(
-                "a data set of another version",
-                where=f"{path}: heightpose.schema",
-                expected=SCHEMA,
-                got=schema,
-            )
+        require_schema(path, document)
         categories = {}
         for index, entry in enumerate(document["categories"]):
             where = f"{path}: categories[{index}].keypoints"
