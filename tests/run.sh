@@ -9,4 +9,5 @@ python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 ruff format --check .
 ruff check .
 mypy
-python -m pytest
+# One process per core, one thread each: two threads per process would only get in each other's way.
+OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m pytest -n auto --dist loadfile
