@@ -47,9 +47,9 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 @click.command("synth", epilog=EPILOG)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to fill.")
 @click.option(
-    "--count", type=click.IntRange(min=1), required=True, help="How many stills, clips or children."
+    "--count", type=click.IntRange(min=1), help="How many stills, clips or children; 200 children with --fit."
 )
-@click.option("--seed", type=click.IntRange(min=0), required=True, help="Seed of the children and scenes.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the children and scenes; 0 with --fit.")
 @click.option(
     "--fit",
     is_flag=True,
@@ -108,8 +108,8 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
 def synth(
-    out: Path | None, count: int, seed: int, fit: bool, clips: bool, bodies: bool, frames: int, fps: float,
-    size: tuple[int, int] | None,
+    out: Path | None, count: int | None, seed: int | None, fit: bool, clips: bool, bodies: bool, frames: int,
+    fps: float, size: tuple[int, int] | None,
     samples: int | None, easy: bool, posture: str | None, legs: str | None, empty: float | None,
     twins: float | None, arm: float | None, blanket: float | None, infrared: float | None, fisheye: float | None,
     sheet: Path | None, textures: Path | None, split: str | None, jobs: int | None,
@@ -122,10 +122,11 @@ def synth(
         if not _installed(package):
             raise MissingExtraError(package, "synth", "heightpose synth")
     if fit:
-        click.echo(_fit_text(seed, count))
+        click.echo(_fit_text(seed if seed is not None else 0, count if count is not None else 200))
         return
-    if out is None:
-        raise click.UsageError("Missing option '--out'.")
+    if out is None or count is None or seed is None:
+        missing = next(n for n, v in (("out", out), ("count", count), ("seed", seed)) if v is None)
+        raise click.UsageError(f"Missing option '--{missing}'.")
     from heightpose.geometry.sheet import shipped_sheet
     from heightpose.synth.generate import Recipe, generate
     from heightpose.synth.scenario import Options

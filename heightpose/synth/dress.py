@@ -45,7 +45,7 @@ class Shell:
     """Part of the body's surface, pushed out.
 
     Attributes:
-        name: garment name, 'hair' or 'hat'.
+        name: garment name, 'hair', 'hat', 'bonnet' or 'headband'.
         faces: ``(F, 3)`` into ``vertices``; ``vertices``: ``(V,)`` body vertex indices.
         body_faces: ``(F,)`` the body face each one lies over.
         thickness_cm: distance along the normal; ``uv``: ``(V, 2)``; picture: ``(h, w, 3)``.
@@ -133,23 +133,33 @@ def dress(model: BodyModel, child: Child, rng: np.random.Generator) -> Wardrobe:
             filling = np.flatnonzero(_bone_mask(model, (*_TRUNK, *_LEGS, *_FEET)))
             sack = cut_sack(filling, child.length_cm / 65.0, picture, thickness + 0.3, rng)
         shells.append(_shell(model, rest, mask, name, thickness, picture))
-    head = rng.random()
-    if head < 0.12:
-        shells.append(
-            _shell(
-                model,
-                rest,
-                _scalp(model, rest, 0.5),
-                "hat",
-                float(rng.uniform(0.3, 0.7)),
-                textures.cloth(rng),
-            )
-        )
-    elif head < 0.85:
-        colour = np.ones((4, 4, 3)) * textures.hair_colour(rng)
-        colour = (colour * rng.uniform(0.8, 1.2, (4, 4, 1))).astype(np.float32)
-        mask = _scalp(model, rest, float(rng.uniform(0.5, 0.75)))
-        shells.append(
-            _shell(model, rest, mask, "hair", float(rng.uniform(0.05, 0.4)), np.clip(colour, 0.01, 0.9))
-        )
+    shells += _headwear(model, rest, child, tone, rng)
     return Wardrobe(outfit, skin, tuple(shells), sack)
+
+
+def _headwear(
+    model: BodyModel, rest: np.ndarray, child: Child, tone: np.ndarray, rng: np.random.Generator
+) -> list[Shell]:
+    """A hat, a bonnet, or what hair there is, with or without a headband; newborns are often bald."""
+
+    def shell(mask: np.ndarray, name: str, thin: float, thick: float, picture: np.ndarray) -> Shell:
+        return _shell(model, rest, mask, name, float(rng.uniform(thin, thick)), picture)
+
+    kind = rng.random()
+    if kind < 0.10:
+        return [shell(_scalp(model, rest, 0.5), "hat", 0.3, 0.7, textures.cloth(rng))]
+    if kind < 0.16:
+        return [shell(_scalp(model, rest, 0.32), "bonnet", 0.15, 0.35, textures.cloth(rng, pale=True))]
+    shells = []
+    bald = float(np.interp(child.age_months, [0.0, 3.0, 9.0, 15.0], [0.55, 0.40, 0.15, 0.03]))
+    if rng.random() >= bald:
+        colour = np.ones((4, 4, 3)) * textures.hair_colour(rng, tone)
+        colour = np.clip(colour * rng.uniform(0.8, 1.2, (4, 4, 1)), 0.01, 0.9).astype(np.float32)
+        fullness = min(child.age_months / 18.0, 1.0)  # it grows thicker and further down with age
+        low, thick = rng.uniform(0.72 - 0.22 * fullness, 0.78), 0.1 + 0.35 * fullness
+        shells.append(shell(_scalp(model, rest, float(low)), "hair", 0.05, thick, colour))
+    if rng.random() < 0.06:
+        band = _scalp(model, rest, 0.55) & ~_scalp(model, rest, 0.72)
+        over = max((s.thickness_cm for s in shells), default=0.0)
+        shells.append(shell(band, "headband", over + 0.1, over + 0.3, textures.cloth(rng)))
+    return shells

@@ -1,7 +1,8 @@
 """Photographs of cloth, wood and carpet instead of procedural ones: ``heightpose synth --textures DIR``.
 
 Any picture serves. One that shows several swatches side by side on white, as catalogues do, is cut into them. The
-file's name says what it is good for: wood, planks, floors, carpets and tatami are floors, everything else is cloth.
+file's name says what it is good for: wood, planks and tatami for floors, fabrics for cloth, carpets and unknown names
+for both.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from heightpose.errors import InputError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 _FLOORS = ("wood", "plank", "floor", "carpet", "tatami", "tile", "rug", "stone")
+_CLOTHS = ("fabric", "cloth", "textile", "wallpaper", "linen", "cotton", "wool", "knit", "carpet", "rug")
 _PAPER = 245  # lighter than this in all channels is the catalogue's page
 _LEAST_PX = 48
 _EDGE_PX = 4  # ragged rims of swatches
@@ -72,8 +74,12 @@ def load_swatches(folder: Path) -> Swatches:
         if picture is None:
             raise InputError("cannot be read as a picture", where=path, hint="Remove it from the folder")
         files[path.name] = hashlib.sha256(data).hexdigest()
-        kind = floors if any(word in path.stem.lower() for word in _FLOORS) else cloths
-        kind += [_seamless(tile[..., ::-1]) for tile in cut(picture)]
+        tiles = [_seamless(tile[..., ::-1]) for tile in cut(picture)]
+        a_floor, a_cloth = (any(word in path.stem.lower() for word in names) for names in (_FLOORS, _CLOTHS))
+        if a_floor or not a_cloth:
+            floors += tiles
+        if a_cloth or not a_floor:  # a name that says nothing serves for anything
+            cloths += tiles
     return Swatches(tuple(cloths), tuple(floors), files)
 
 

@@ -11,6 +11,10 @@ from heightpose.geometry.sheet import SheetLayout
 from heightpose.synth.swatches import Swatches
 
 _SIZE = 256
+_KINDS = (
+    "plain", "plain", "plain", "stripes", "bands", "checks", "dots", "stars", "flowers", "blotches",
+    "knit", "muslin", "quilted",
+)  # fmt: skip
 
 #: Photographed swatches that :func:`cloth` and :func:`floor` draw from in this process; None: procedural ones.
 _swatches: Swatches | None = None
@@ -34,8 +38,58 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.n
     return cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
+def _print(kind: str, x: np.ndarray, y: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Where a print of one colour lies, ``(256, 256)`` bool; nowhere on plain cloth."""
+    if kind == "stripes":
+        return ((x if rng.random() < 0.5 else y) * n) % 1 < rng.uniform(0.2, 0.7)
+    if kind == "checks":
+        return ((x * n).astype(int) + (y * n).astype(int)) % 2 == 0
+    if kind == "dots":
+        return np.less(*_motifs(x, y, n, rng, 0, 0.0))
+    if kind == "stars":
+        return np.less(*_motifs(x, y, n, rng, 5, 0.3))
+    if kind == "blotches":
+        return _noise(rng, x.shape, int(rng.integers(5, 24))) > rng.uniform(0.45, 0.7)
+    return np.zeros(x.shape, dtype=bool)
+
+
+def _motifs(
+    x: np.ndarray, y: np.ndarray, n: int, rng: np.random.Generator, points: int, depth: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Discs, stars or petals, one per cell of an ``n`` by ``n`` grid, each turned and shifted.
+
+    Returns:
+        ``(256, 256)`` each: the distance from the motif's centre, and the motif's radius in that direction.
+    """
+    cell_x, cell_y = (x * n).astype(int), (y * n).astype(int)
+    off_x, off_y, turn = rng.uniform(-0.18, 0.18, (3, n, n))
+    u = (x * n) % 1 - 0.5 - off_x[cell_y, cell_x]
+    v = (y * n) % 1 - 0.5 - off_y[cell_y, cell_x]
+    rim = 1.0 + depth * np.cos(points * (np.arctan2(v, u) + 20.0 * turn[cell_y, cell_x]))
+    return np.hypot(u, v), rng.uniform(0.15, 0.24) * rim
+
+
+def _knit(x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
+    """Columns of V-shaped stitches, brightness about 1."""
+    across = (x * n) % 1
+    stitch = (y * 2 * n + 1.2 * np.abs(across - 0.5)) % 1
+    return 1.0 - 0.35 * (np.abs(stitch - 0.5) > 0.36) - 0.25 * (np.abs(across - 0.5) > 0.42)
+
+
+def _muslin(x: np.ndarray, y: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Crinkled gauze: small puckers in ragged rows, brightness about 1."""
+    waver = 0.8 * _noise(rng, x.shape, 12)
+    return 1.0 + 0.14 * np.sin(2 * np.pi * (n * y + waver)) * np.sin(2 * np.pi * (n // 2 * x + 2 * waver))
+
+
+def _quilting(x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
+    """Diamonds that bulge between seams, brightness about 1."""
+    u, v = (n * (x + y)) % 1 - 0.5, (n * (x - y)) % 1 - 0.5
+    return 1.05 - 0.4 * np.maximum(np.abs(u), np.abs(v)) ** 3 * 8.0
+
+
 def cloth(rng: np.random.Generator, *, plain: bool = False, pale: bool = False) -> np.ndarray:
-    """A fabric: plain, stripes, checks, dots or blotches, with weave. ``(256, 256, 3)`` float32 in 0..1.
+    """A fabric: one of :data:`_KINDS`, with weave. ``(256, 256, 3)`` float32 in 0..1.
 
     With :func:`use_swatches` a photographed one instead, except where a plain one is asked for.
     """
@@ -45,20 +99,24 @@ def cloth(rng: np.random.Generator, *, plain: bool = False, pale: bool = False) 
     value = (0.7, 0.97) if pale else (0.12, 0.97)
     base, other = _colour(rng, value, 0.35 if pale else 0.8), _colour(rng, value, 0.5 if pale else 0.9)
     y, x = np.mgrid[0:_SIZE, 0:_SIZE] / _SIZE
-    kind = "plain" if plain else rng.choice(["plain", "plain", "stripes", "checks", "dots", "blotches"])
+    kind = "plain" if plain else str(rng.choice(_KINDS))
     n = int(rng.integers(4, 20))
-    if kind == "stripes":
-        mask = ((x if rng.random() < 0.5 else y) * n) % 1 < rng.uniform(0.2, 0.7)
-    elif kind == "checks":
-        mask = ((x * n).astype(int) + (y * n).astype(int)) % 2 == 0
-    elif kind == "dots":
-        u, v = (x * n) % 1 - 0.5, (y * n) % 1 - 0.5
-        mask = u**2 + v**2 < rng.uniform(0.03, 0.12)
-    elif kind == "blotches":
-        mask = _noise(rng, (_SIZE, _SIZE), int(rng.integers(5, 24))) > rng.uniform(0.45, 0.7)
+    if kind == "knit":
+        image = base * _knit(x, y, 2 * n)[..., None]
+    elif kind == "muslin":
+        image = base * _muslin(x, y, 3 * n, rng)[..., None]
+    elif kind == "quilted":
+        image = base * _quilting(x, y, max(n // 3, 2))[..., None]
+    elif kind == "bands":
+        bands = np.stack([base, other, *(_colour(rng, value, 0.6) for _ in range(int(rng.integers(1, 4))))])
+        order = bands[rng.integers(len(bands), size=n)]
+        image = order[((x if rng.random() < 0.5 else y) * n).astype(int)]
+    elif kind == "flowers":
+        distance, rim = _motifs(x, y, n, rng, 5, 0.45)
+        image = np.where((distance < rim)[..., None], other, base)
+        image = np.where((distance < 0.35 * rim.min())[..., None], _colour(rng, value), image)
     else:
-        mask = np.zeros((_SIZE, _SIZE), dtype=bool)
-    image = np.where(mask[..., None], other, base)
+        image = np.where(_print(kind, x, y, n, rng)[..., None], other, base)
     weave = (
         1.0
         + 0.06 * (rng.random((_SIZE, _SIZE, 1)) - 0.5)
@@ -141,10 +199,16 @@ _HAIR = np.array([[0.03, 0.02, 0.02], [0.10, 0.06, 0.04], [0.28, 0.17, 0.08], [0
 
 
 def skin_colour(rng: np.random.Generator) -> np.ndarray:
-    t = rng.uniform(0, len(_SKIN) - 1.001)
-    k = int(t)
-    return (1 - t + k) * _SKIN[k] + (t - k) * _SKIN[k + 1]
+    """Any tone between the lightest and the darkest, warmer or cooler, paler or more flushed."""
+    t = rng.uniform(0, len(_SKIN) - 1)
+    tone = np.array([np.interp(t, np.arange(len(_SKIN)), channel) for channel in _SKIN.T])
+    return np.clip(tone * rng.uniform(0.9, 1.1) * [1.0, *rng.uniform(0.93, 1.05, 2)], 0.02, 0.9)
 
 
-def hair_colour(rng: np.random.Generator) -> np.ndarray:
-    return _HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.7, 1.2)
+def hair_colour(rng: np.random.Generator, skin: np.ndarray) -> np.ndarray:
+    """Any shade from black over brown to fair or reddish, the fairer ones over light ``skin`` (3,) only."""
+    fairest = np.interp(skin[0], [0.3, 0.75], [0.6, len(_HAIR) - 1])
+    t = rng.uniform(0, fairest)
+    shade = np.array([np.interp(t, np.arange(len(_HAIR)), channel) for channel in _HAIR.T])
+    reddish = skin[0] > 0.65 and rng.random() < 0.1
+    return shade * rng.uniform(0.7, 1.2) * ([1.2, 0.85, 0.7] if reddish else 1.0)

@@ -1,10 +1,13 @@
-"""Garments and the sleeping bag: nothing pokes through, and the bag hides the legs it holds."""
+"""Garments, headwear and the sleeping bag: nothing pokes through, and the bag hides the legs it holds."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from heightpose.skeleton import INFANT
+from heightpose.synth import textures
+from heightpose.synth.body import BodyModel, Child
+from heightpose.synth.dress import Shell, _headwear
 from heightpose.synth.sack import cut_sack
 
 
@@ -64,3 +67,45 @@ def test_the_bag_moves_smoothly_with_the_body() -> None:
     moved = body + np.where(body[:, 1:2] < -8, [0.0, 0.0, 0.2], 0.0)
     step = np.abs(sack.vertices_cm(moved, joints) - sack.vertices_cm(body, joints)).max()
     assert 0.1 < step < 1.5
+
+
+def _heads(model: BodyModel, age_months: float, count: int) -> tuple[Child, np.ndarray, list[list[Shell]]]:
+    child = model.sample_child(7, age_months=age_months)
+    rest = model.pose(child).vertices_cm
+    rng = np.random.default_rng(int(age_months))
+    heads = [_headwear(model, rest, child, np.array([0.7, 0.5, 0.4]), rng) for _ in range(count)]
+    return child, rest, heads
+
+
+def test_hats_bonnets_and_hair_lie_over_the_skull_and_leave_the_face_free(model: BodyModel) -> None:
+    _, rest, heads = _heads(model, 12.0, 120)
+    crown = 881
+    names = {shell.name for shells in heads for shell in shells}
+    assert names == {"hat", "bonnet", "hair", "headband"}
+    # the tip of the nose: the foremost vertex (least y) of the head's upper third of the body
+    head = np.flatnonzero(rest[:, 2] > rest[crown, 2] - 15)
+    nose = head[rest[head, 1].argmin()]
+    for shells in heads:
+        for shell in shells:
+            assert (crown in shell.vertices) == (shell.name != "headband")
+            assert nose not in shell.vertices
+            assert shell.thickness_cm > 0
+        if len(shells) == 2:  # a band round the hair, not under it
+            assert [s.name for s in shells] == ["hair", "headband"]
+            assert shells[1].thickness_cm > shells[0].thickness_cm
+
+
+def test_newborns_are_often_bald_and_toddlers_hardly_ever(model: BodyModel) -> None:
+    bald = [sum(not shells for shells in _heads(model, age, 150)[2]) / 150 for age in (0.5, 20.0)]
+    assert bald[0] > 0.3
+    assert bald[1] < 0.1
+
+
+def test_cloth_has_many_kinds_and_stays_a_reflectance() -> None:
+    rng = np.random.default_rng(4)
+    pieces = [textures.cloth(rng) for _ in range(80)]
+    assert all(p.shape == (256, 256, 3) and p.min() >= 0 and p.max() <= 1 for p in pieces)
+    contrast = np.array([p.mean(axis=2).std() / p.mean() for p in pieces])
+    assert (contrast < 0.05).mean() > 0.1  # plain ones
+    assert (contrast > 0.15).mean() > 0.2  # printed or coarse ones
+    assert len({tuple(np.round(p.mean((0, 1)), 2)) for p in pieces}) > 70

@@ -44,6 +44,14 @@ def test_cloth_and_floors_are_drawn_from_the_photographs(folder):
     assert textures.cloth(np.random.default_rng(3)).std() > 0  # procedural again
 
 
+def test_the_name_says_what_a_photograph_is_good_for_and_an_unknown_name_serves_for_both(folder):
+    green = np.full((64, 64, 3), (40, 180, 60), np.uint8)
+    cv2.imwrite(str(folder / "Carpet.png"), green)
+    cv2.imwrite(str(folder / "IMG_0012.png"), green)
+    swatches = load_swatches(folder)
+    assert (len(swatches.cloths), len(swatches.floors)) == (4, 3)
+
+
 def test_swatches_are_seamless(folder):
     tile = load_swatches(folder).cloths[0]
     np.testing.assert_array_equal(tile[0], tile[-1])
