@@ -12,7 +12,8 @@ SOURCE is
   mpii     the release's .mat, or HRNet's train.json / valid.json (gt_valid.mat beside it: head boxes)
   lsp      a folder with joints.mat and images/ of LSP or LSPET
   labelme  a folder with one LabelMe .json per picture
-  cvat     an unpacked "CVAT for images 1.1" export
+  cvat     a "CVAT for images 1.1" export
+or the .zip of any of them; its pictures are then always copied.
 
 \b
 Writes:
@@ -31,6 +32,7 @@ Examples:
   heightpose data import lsp lspet/ --out lspet-set
   heightpose data import mpii mpii/annot/valid.json --out mpii-val --copy
   heightpose data import labelme labels/ --map joints.yaml --out set --skip-bad
+  heightpose data import cvat task_7_annotations.zip --out corrected
 """
 
 

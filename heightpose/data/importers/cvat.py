@@ -36,14 +36,18 @@ def _root(path: Path) -> ET.Element:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path, hint="Unpack the export") from error
+        raise InputError(
+            f"cannot be read: {error.strerror}", where=path, hint="Name the export's .zip or its folder"
+        ) from error
     # CVAT writes no document type; one could define entities that unfold without end.
     if re.search(rb"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise FileFormatError("an XML file with a document type", where=path, expected="plain CVAT XML")
     try:
         root = ET.fromstring(text)
     except (ET.ParseError, ValueError, LookupError) as error:
-        raise FileFormatError("not an XML file", where=path, got=error, hint="Unpack the export") from error
+        raise FileFormatError(
+            "not an XML file", where=path, got=error, hint="Name the export's .zip or its folder"
+        ) from error
     if root.tag != "annotations":
         raise FileFormatError("not CVAT's XML", where=path, expected="<annotations>", got=f"<{root.tag}>")
     return root

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from heightpose.data.coco import Dataset, require_one_split_per_child
 from heightpose.data.importers import coco, cvat, labelme, lsp, mpii
+from heightpose.data.importers.archive import unpacked
 from heightpose.data.importers.joints import COCO_17, LSP, JointMap
 from heightpose.data.importers.labels import Labelled, Problems, seeded_split
 from heightpose.data.items import Item, Person
@@ -73,11 +74,20 @@ class Report:
 def import_labels(format_: str, source: Path, out: Path, options: Options) -> Report:
     """Read ``source`` in one of :data:`FORMATS` and write the data set ``out``; nothing is written on an error.
 
+    A .zip is unpacked for the time of the import, so its pictures are always copied.
+
     Raises:
         HeightposeError: unreadable source, or (without ``skip_bad``) the first bad item.
     """
     if not source.exists():
         raise InputError("no such file or folder", where=source, hint="Check SOURCE")
+    with unpacked(source) as folder:
+        if folder != source:
+            options = dataclasses.replace(options, copy=True)
+        return _import(format_, folder, out, options)
+
+
+def _import(format_: str, source: Path, out: Path, options: Options) -> Report:
     if (out / "annotations.json").exists() and not options.overwrite:
         raise InputError("there is a data set already", where=out, hint="Choose another --out or --overwrite")
     problems = Problems(options.skip_bad)
