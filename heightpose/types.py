@@ -69,23 +69,47 @@ class Pose:
 
     Attributes:
         kpts_frame: ``(K, 2)`` xy, original-frame pixels.
-        scores: ``(K,)`` in [0, 1], the heatmap's peak value: a ranking, not a probability.
+        scores: ``(K,)`` in [0, 1], the heatmap's peak value: a ranking, not a probability. Gates were chosen on it.
         detection: the box and head direction the crop was made from.
+        cov_frame: ``(K, 3)`` covariance of each joint's error as xx, xy, yy in frame px^2, positive definite; scaled
+            on held-out data where the weights are calibrated. None where a pose does not come from heatmaps.
+        probabilities: ``(K,)`` that the joint is within 0.1 head sizes; None for weights without a calibration.
+        seen: ``(K,)`` probability that the joint is visible rather than hidden; None like ``probabilities``.
     """
 
     kpts_frame: np.ndarray
     scores: np.ndarray
     detection: Detection
+    cov_frame: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+    seen: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         kpts = np.asarray(self.kpts_frame, dtype=np.float64)
-        scores = np.asarray(self.scores, dtype=np.float64)
         require_shape("kpts_frame", kpts, (None, 2))
-        require_shape("scores", scores, (len(kpts),))
         require_finite("kpts_frame", kpts)
-        require_finite("scores", scores)
         object.__setattr__(self, "kpts_frame", kpts)
-        object.__setattr__(self, "scores", scores)
+        optional = (("cov_frame", (len(kpts), 3)), ("probabilities", (len(kpts),)), ("seen", (len(kpts),)))
+        for name, shape in (("scores", (len(kpts),)), *optional):
+            value = getattr(self, name)
+            if value is None and name != "scores":
+                continue
+            array = np.asarray(value, dtype=np.float64)
+            require_shape(name, array, shape)
+            require_finite(name, array)
+            object.__setattr__(self, name, array)
+        cov = self.cov_frame
+        if cov is not None and not ((cov[:, 0] > 0) & (cov[:, 0] * cov[:, 2] > cov[:, 1] ** 2)).all():
+            raise ValueError("cov_frame: expected positive definite xx, xy, yy")
+        for name in ("probabilities", "seen"):
+            value = getattr(self, name)
+            if value is not None and not ((value >= 0) & (value <= 1)).all():
+                raise ValueError(f"{name}: expected 0..1")
+
+    @property
+    def reported_scores(self) -> np.ndarray:
+        """``(K,)``: what a reader is told of each joint: the probability, the raw peak where there is none."""
+        return self.scores if self.probabilities is None else self.probabilities
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ _FLOOR = 0.02
 _REACH_SIGMAS = 3.0
 #: Share of the peak below which :meth:`HeatmapCodec.covariance` ignores a pixel.
 _SPREAD_FLOOR = 0.1
+#: What it answers for a single pixel, which has no width: a quarter of a heatmap pixel, and no line either.
+_LEAST_SD, _MOST_CORRELATED = 0.25, 0.99
 
 
 @dataclass(frozen=True)
@@ -140,29 +142,41 @@ class HeatmapCodec:
             kpts_crop: ``(N, K, 2)`` what :meth:`decode` returned for them; computed when left out.
 
         Returns:
-            ``(N, K, 3)`` float64 xx, xy, yy in crop px^2.
+            ``(N, K, 3)`` float64 xx, xy, yy in crop px^2, positive definite.
         """
         if kpts_crop is None:
             kpts_crop, _ = self.decode(heatmaps)
-        maps = self._maps(heatmaps).astype(np.float64)
+        maps = self._maps(heatmaps)
         w, h = self.heatmap_wh
-        top = maps.max(axis=(1, 2), initial=0.0)
-        mass = np.where(maps >= _SPREAD_FLOOR * top[:, None, None], np.maximum(maps, 0.0), 0.0)
-        total = mass.sum(axis=(1, 2))
+        flat = maps.reshape(len(maps), -1)
+        top = np.maximum(flat.max(axis=1, initial=0.0), 0.0)
+        mass = np.where(flat >= np.maximum(_SPREAD_FLOOR * top, 1e-12)[:, None], flat, np.float32(0.0))
         # A map without any peak says nothing about the place: as wide as the map itself.
-        mass[total <= 0] = 1.0
-        mass /= mass.sum(axis=(1, 2), keepdims=True)
-        kpts_hm = hm_from_crop(kpts_crop, self.input_wh, self.heatmap_wh).reshape(-1, 2)
-        dx, dy = np.arange(w) - kpts_hm[:, :1], np.arange(h) - kpts_hm[:, 1:]
-        xx = np.einsum("mhw,mw,mw->m", mass, dx, dx, optimize=True)
-        yy = np.einsum("mhw,mh,mh->m", mass, dy, dy, optimize=True)
-        xy = np.einsum("mhw,mh,mw->m", mass, dy, dx, optimize=True)
+        mass[top <= 0] = 1.0
+        total, mx, my, mxx, mxy, myy = (mass @ self._moments).astype(np.float64).T
+        at = hm_from_crop(kpts_crop, self.input_wh, self.heatmap_wh).reshape(-1, 2)
+        x, y = (at - (np.array([w, h]) - 1) / 2).T
+        # Moments about the joint out of those about the map's centre: E (X - x)(Y - y).
+        xx = mxx / total - 2 * x * mx / total + x * x
+        yy = myy / total - 2 * y * my / total + y * y
+        xy = mxy / total - x * my / total - y * mx / total + x * y
         # Variance of a 2D Gaussian cut at a share t of its peak: sigma^2 (1 - (1 + U) t) / (1 - t), U =
         # -log t.
         cut = (1 - (1 - np.log(_SPREAD_FLOOR)) * _SPREAD_FLOOR) / (1 - _SPREAD_FLOOR)
         sx, sy = (i / o for i, o in zip(self.input_wh, self.heatmap_wh, strict=True))
-        cov = np.stack([xx * sx * sx, xy * sx * sy, yy * sy * sy], axis=-1) / cut
+        xx, yy = (np.maximum(v / cut, _LEAST_SD**2) for v in (xx, yy))
+        most = _MOST_CORRELATED * np.sqrt(xx * yy)
+        xy = np.clip(xy / cut, -most, most)
+        cov = np.stack([xx * sx * sx, xy * sx * sy, yy * sy * sy], axis=-1)
         return cov.reshape(*np.shape(heatmaps)[:2], 3)
+
+    @cached_property
+    def _moments(self) -> np.ndarray:
+        """``(h * w, 6)`` float32: 1, x, y, x^2, x y, y^2 of each pixel from the map's centre."""
+        w, h = self.heatmap_wh
+        y, x = (v.ravel() for v in np.mgrid[:h, :w])
+        x, y = x - (w - 1) / 2, y - (h - 1) / 2
+        return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).astype(np.float32)
 
     def _maps(self, heatmaps: np.ndarray) -> np.ndarray:
         """``(N, K, h, w)`` -> ``(N * K, h, w)`` float32, checked."""

@@ -79,7 +79,10 @@ def write_poses(path: Path, log: PoseLog, skeleton: Skeleton) -> None:
 
 
 def frame_document(result: FrameResult, skeleton: Skeleton) -> dict[str, Any]:
-    """One entry of poses.json's ``frames``: original-frame pixels, null where no infant was found."""
+    """One entry of poses.json's ``frames``: original-frame pixels, null where no infant was found.
+
+    ``cov`` and ``seen`` are there where the pose has them.
+    """
     document: dict[str, Any] = {
         "index": result.index,
         "t_s": round(result.t_s, 6),
@@ -90,10 +93,14 @@ def frame_document(result: FrameResult, skeleton: Skeleton) -> dict[str, Any]:
     }
     pose = result.pose
     if pose is not None:
-        table = np.column_stack([pose.kpts_frame, pose.scores])
+        table = np.column_stack([pose.kpts_frame, pose.reported_scores])
         document["bbox_xyxy"] = [round(float(v), 2) for v in pose.detection.bbox_xyxy]
         document["head_angle_deg"] = round(head_angle_deg(result, skeleton), 2)
         document["keypoints"] = [[round(x, 3), round(y, 3), round(s, 4)] for x, y, s in table.tolist()]
+        if pose.cov_frame is not None:
+            document["cov"] = [[float(f"{v:.4g}") for v in row] for row in pose.cov_frame.tolist()]
+        if pose.seen is not None:
+            document["seen"] = [round(v, 3) for v in pose.seen.tolist()]
     return document
 
 

@@ -140,9 +140,12 @@ class PoseModel:
             heatmaps = self.heatmaps(batch, flip=flip)
         with times.stage("joints"):
             kpts_crop, scores = self.codec.decode(heatmaps)
+            cov_crop = self.codec.covariance(heatmaps, kpts_crop)
             return [
-                Pose(crop.to_frame(kpts), np.clip(score, 0.0, 1.0), detection)
-                for crop, kpts, score, detection in zip(crops, kpts_crop, scores, detections, strict=True)
+                Pose(crop.to_frame(kpts), score, detection, crop.cov_to_frame(cov))
+                for crop, kpts, score, detection, cov in zip(
+                    crops, kpts_crop, scores, detections, cov_crop, strict=True
+                )
             ]
 
     def heatmaps(self, batch: np.ndarray, *, flip: bool = True) -> np.ndarray:

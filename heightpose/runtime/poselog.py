@@ -12,6 +12,11 @@ from heightpose.types import Detection, FrameResult, Pose
 
 T = TypeVar("T")
 _BLOCK = 1024
+#: Marks what a pose does not have: neither a standard deviation nor a probability is negative.
+_ABSENT = -1.0
+#: Standard deviations are kept within what half precision holds, and correlations off 1 by more than it rounds.
+_SD_RANGE_PX = (1e-3, 6e4)
+_MOST_CORRELATED = 0.999
 
 
 class Thinned(Generic[T]):
@@ -44,9 +49,10 @@ class Thinned(Generic[T]):
 
 
 class PoseLog:
-    """Frame results in compact arrays (float32, about 0.3 KB a frame), given back as :class:`FrameResult`.
+    """Frame results in compact arrays (about 0.5 KB a frame), given back as :class:`FrameResult`.
 
-    Every decoded frame has a row; rows that were decoded but not looked at stay without a pose.
+    Every decoded frame has a row; rows that were decoded but not looked at stay without a pose. Covariances and
+    probabilities are kept in half precision, to about a thousandth.
     """
 
     def __init__(self, joints: int) -> None:
@@ -60,6 +66,8 @@ class PoseLog:
                 ("angle", np.float32),
                 ("bbox", np.float32, (4,)),
                 ("kpts", np.float32, (joints, 3)),
+                ("spread", np.float16, (joints, 3)),
+                ("chances", np.float16, (joints, 2)),
             ]
         )
         self._blocks: list[np.ndarray] = []
@@ -85,6 +93,9 @@ class PoseLog:
             row["score"], row["angle"] = pose.detection.score, pose.detection.head_angle_deg
             row["bbox"] = pose.detection.bbox_xyxy
             row["kpts"][:, :2], row["kpts"][:, 2] = pose.kpts_frame, pose.scores
+            row["spread"] = _ABSENT if pose.cov_frame is None else _pack(pose.cov_frame)
+            for column, chance in enumerate((pose.probabilities, pose.seen)):
+                row["chances"][:, column] = _ABSENT if chance is None else chance
 
     def looked(self, index: int) -> bool:
         """Whether the networks saw this frame."""
@@ -95,7 +106,9 @@ class PoseLog:
         pose = None
         if r["found"]:
             detection = Detection(r["bbox"].astype(float), float(r["angle"]), min(float(r["score"]), 1.0))
-            pose = Pose(r["kpts"][:, :2], np.clip(r["kpts"][:, 2], 0.0, 1.0), detection)
+            cov = None if r["spread"][0, 0] == _ABSENT else _unpack(r["spread"])
+            chances = (None if c[0] == _ABSENT else c for c in r["chances"].T)
+            pose = Pose(r["kpts"][:, :2], np.clip(r["kpts"][:, 2], 0.0, 1.0), detection, cov, *chances)
         return FrameResult(index, float(r["t_s"]), pose, int(r["infants"]))
 
     def looked_at(self, before: int | None = None) -> list[int]:
@@ -107,3 +120,15 @@ class PoseLog:
         if not 0 <= index < self._length:
             raise IndexError(index)
         return self._blocks[index // _BLOCK][index % _BLOCK]
+
+
+def _pack(cov: np.ndarray) -> np.ndarray:
+    """Covariances ``(K, 3)`` xx, xy, yy as standard deviations of x and y and their correlation."""
+    sd = np.sqrt(cov[:, [0, 2]])
+    correlation = np.clip(cov[:, 1] / sd.prod(axis=1), -_MOST_CORRELATED, _MOST_CORRELATED)
+    return np.column_stack([np.clip(sd, *_SD_RANGE_PX), correlation])
+
+
+def _unpack(spread: np.ndarray) -> np.ndarray:
+    x, y, correlation = spread.astype(np.float64).T
+    return np.column_stack([x * x, correlation * x * y, y * y])
