@@ -32,10 +32,13 @@ def _choice(default: str, *choices: str) -> Any:
 class DataConfig:
     """Which data: ``dirs``, or the data ``iteration`` of that name in ``iterations_root``.
 
-    ``limit`` uses only the first so many training pictures (None: all).
+    ``repeat`` has a number for each of ``dirs``, how often an epoch draws each training picture of that folder
+    (0.25: a fresh random quarter of them; empty: all once). ``limit`` uses only the first so many training
+    pictures (None: all).
     """
 
     dirs: tuple[str, ...] = ()
+    repeat: tuple[float, ...] = ()
     iteration: str | None = None
     iterations_root: str = "iterations"
     skip_bad: bool = False
@@ -46,8 +49,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class PoseConfig:
-    """The pose net and its codec."""
+    """The pose net and its codec. ``joints``: all 21, or MPII's first 16 for pre-training."""
 
+    joints: str = _choice("infant", "infant", "mpii")
     backbone: str = "hrnet_w18_small"
     head: str = _choice("concat", "single", "concat")
     pretrained: bool = False

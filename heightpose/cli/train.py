@@ -23,6 +23,7 @@ Writes:
 Examples:
   heightpose train configs/pose-fast.yaml --data nursery --out runs/pose
   heightpose train configs/detector.yaml --data nursery --max-minutes 30
+  heightpose train configs/pose-fast.yaml --data nursery --repeat 1 --data photos --repeat 0.25
   heightpose train configs/pose-fast.yaml --iteration poc --out runs/poc
   heightpose train configs/pose-fast.yaml --data nursery --out runs/pose --resume
   heightpose train configs/pose-fast.yaml --data nursery --overfit-one-batch --out runs/check
@@ -40,6 +41,12 @@ The numbers it prints are on true boxes of the split 'val'. For those of the who
     type=click.Path(path_type=Path),
     multiple=True,
     help="Data set folder; repeat for several. Replaces data.dirs and data.iteration.",
+)
+@click.option(
+    "--repeat",
+    type=click.FloatRange(min=0),
+    multiple=True,
+    help="How often an epoch draws each picture of the --data beside it, in order. Replaces data.repeat.",
 )
 @click.option(
     "--iteration",
@@ -73,9 +80,9 @@ The numbers it prints are on true boxes of the split 'val'. For those of the who
     help="Health check: learn one batch by heart (--epochs is its number of steps, 300 by default).",
 )
 def train(
-    config: Path, data: tuple[Path, ...], iteration: str | None, iterations_root: Path | None,
-    out: Path | None, resume: bool, epochs: int | None, max_minutes: float | None,
-    start_from: Path | None, overfit_one_batch: bool,
+    config: Path, data: tuple[Path, ...], repeat: tuple[float, ...], iteration: str | None,
+    iterations_root: Path | None, out: Path | None, resume: bool, epochs: int | None,
+    max_minutes: float | None, start_from: Path | None, overfit_one_batch: bool,
 ) -> None:  # fmt: skip
     """Train a pose net or a detector as CONFIG says."""
     for package in ("torch", "timm", "lightning", "safetensors", "onnx", "albumentations"):
@@ -92,6 +99,8 @@ def train(
     which = settings.data
     if data:
         which = replace(which, dirs=tuple(str(d) for d in data), iteration=None)
+    if repeat:
+        which = replace(which, repeat=repeat)
     if iteration is not None:
         which = replace(which, dirs=(), iteration=iteration)
     if iterations_root is not None:

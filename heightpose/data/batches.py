@@ -24,6 +24,35 @@ class Samples(Protocol):
     def sample(self, index: int, rng: np.random.Generator) -> Any: ...
 
 
+def draw(repeats: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Indices of the samples of one epoch, not yet shuffled.
+
+    Samples of equal repeat belong together: each is there as often as its repeat's whole part says, and a random
+    choice of them once more, as many as its fraction says (rounded up).
+
+    Args:
+        repeats: ``(N,)`` not negative; how often each sample is drawn per epoch.
+
+    Returns:
+        As many indices, in ascending order, for the same repeats whatever ``rng``; with a fraction others every
+        time, else ``rng`` is left untouched.
+    """
+    drawn = []
+    for repeat in np.unique(repeats):
+        group = np.flatnonzero(repeats == repeat)
+        whole = int(repeat)
+        drawn += [group] * whole
+        more = int(np.ceil(round((float(repeat) - whole) * len(group), 6)))
+        if more:
+            drawn.append(rng.permutation(group)[:more])
+    return np.sort(np.concatenate(drawn)) if drawn else np.zeros(0, dtype=np.intp)
+
+
+def draws_per_epoch(repeats: np.ndarray) -> int:
+    """How many samples :func:`draw` gives."""
+    return len(draw(repeats, np.random.default_rng(0)))
+
+
 class Batches:
     """An endless-by-epoch loader: each iteration is one epoch.
 
@@ -34,6 +63,7 @@ class Batches:
         shuffle: a new order every epoch, the last incomplete batch left out; else in order and complete.
         seed: of the order and of every sample's variation.
         workers: background threads.
+        repeats: ``(len(samples),)`` how often an epoch draws each sample (see :func:`draw`); all once by default.
         shard: returns (rank, number of processes); each process takes its share of every epoch.
         epoch_of: returns the epoch's number, so that a resumed run goes on with new variations and does not
             repeat the first ones; counted from 0 by itself when left out.
@@ -48,12 +78,15 @@ class Batches:
         shuffle: bool,
         seed: int = 0,
         workers: int = 1,
+        repeats: np.ndarray | None = None,
         shard: Callable[[], tuple[int, int]] = lambda: (0, 1),
         epoch_of: Callable[[], int] | None = None,
     ) -> None:
         self.samples, self.collate, self.batch_size = samples, collate, batch_size
         self.shuffle, self.seed, self.workers = shuffle, seed, workers
         self.shard, self.epoch_of = shard, epoch_of
+        self.repeats = np.ones(len(samples)) if repeats is None else np.asarray(repeats, dtype=np.float64)
+        self._total = draws_per_epoch(self.repeats)
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -62,16 +95,17 @@ class Batches:
 
     def _share(self) -> int:
         # Every process gets equally many, so that none waits for the others' gradients at the end.
-        total, (_, world) = len(self.samples), self.shard()
+        total, (_, world) = self._total, self.shard()
         return total // world if self.shuffle else -(-total // world)
 
     def __iter__(self) -> Iterator[Any]:
         rank, world = self.shard()
         if self.epoch_of is not None:
             self.epoch = self.epoch_of()
-        order = np.arange(len(self.samples))
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = draw(self.repeats, rng)
         if self.shuffle:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+            rng.shuffle(order)
         mine = order[rank::world][: self._share()]
         chunks = [mine[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
         epoch, self.epoch = self.epoch, self.epoch + 1

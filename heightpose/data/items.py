@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ class Item:
         path: the picture, or the video when ``frame`` is not None.
         name: what the file calls it, for messages.
         infants_in_view: how many infants there are, labelled or not; None where the set does not say.
+        repeat: how often training draws it per epoch; 0.25: in every fourth epoch on average.
     """
 
     id: int
@@ -55,10 +56,24 @@ class Item:
     split: str | None
     people: tuple[Person, ...]
     infants_in_view: int | None = None
+    repeat: float = 1.0
 
     @property
     def name(self) -> str:
         return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame}"
+
+    def with_joints(self, indices: np.ndarray) -> Item:
+        """The same picture with only those joints of its people, in that order."""
+        people = tuple(
+            replace(
+                p,
+                kpts_frame=p.kpts_frame[indices],
+                visibility=p.visibility[indices],
+                out_of_frame=p.out_of_frame[indices],
+            )
+            for p in self.people
+        )
+        return replace(self, people=people)
 
 
 def head_angle_deg(kpts: np.ndarray, labelled: np.ndarray, skeleton: Skeleton = INFANT) -> float | None:

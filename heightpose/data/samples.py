@@ -14,6 +14,7 @@ from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.config import AugmentConfig
 from heightpose.data.augment import augment_pixels
 from heightpose.data.items import Item, Person, head_angle_deg
+from heightpose.data.mosaic import crop_mosaic, frame_tiles
 from heightpose.data.occlude import hide, lay_blanket, paste_occluder
 from heightpose.data.pictures import Pictures
 from heightpose.geometry.crop import CropTransform, crop_from_box, flip_matrix, letterbox_transform
@@ -71,6 +72,10 @@ class PoseSamples:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def item(self, index: int) -> Item:
+        """The picture that a sample is cut from."""
+        return self.pictures.items[self.entries[index][0]]
+
     def sample(self, index: int, rng: np.random.Generator) -> PoseSample:
         """One crop; ``rng`` decides how it is varied."""
         i, person, angle = self.entries[index]
@@ -127,6 +132,11 @@ class PoseSamples:
         how: AugmentConfig,
     ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         laid = []
+        if how.mosaic > 0 and rng.random() < how.mosaic:
+            others = [self.pictures.picture(int(k)) for k in rng.integers(len(self.pictures), size=3)]
+            image, covered = crop_mosaic(image, others, rng)
+            seen = hide(kpts, seen, covered)
+            laid.append("mosaic")
         if rng.random() < how.blanket:
             image, covered = lay_blanket(image, kpts, seen, rng, self.skeleton)
             if covered.any():
@@ -175,6 +185,10 @@ class DetectorSamples:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def item(self, index: int) -> Item:
+        """The picture that a sample is."""
+        return self.pictures.items[self.entries[index]]
+
     def _can_teach(self, item: Item) -> bool:
         known = all(
             p.usable.any() and head_angle_deg(p.kpts_frame, p.visibility > 0, self.skeleton) is not None
@@ -184,8 +198,11 @@ class DetectorSamples:
 
     def sample(self, index: int, rng: np.random.Generator) -> DetectorSample:
         """One letterboxed or varied frame; ``rng`` decides how it is varied."""
+        how = self.augment
+        if how is not None and how.enabled and how.mosaic > 0 and rng.random() < how.mosaic:
+            return self._mosaic([index, *rng.integers(len(self.entries), size=3).tolist()], rng, how)
         index = self.entries[index]
-        item, how = self.pictures.items[index], self.augment
+        item = self.pictures.items[index]
         transform, operations = self._transform(item, rng)
         border = 0 if how is None or rng.random() < 0.5 else int(rng.integers(0, 256))
         image = transform.warp(self.pictures.picture(index), border)
@@ -199,6 +216,21 @@ class DetectorSamples:
             image, changed = augment_pixels(image, rng, how)
             operations += changed
         return DetectorSample(image, boxes, angles, transform, operations)
+
+    def _mosaic(self, indices: list[int], rng: np.random.Generator, how: AugmentConfig) -> DetectorSample:
+        """Four whole frames in one input; ``transform`` is the first one's."""
+        chosen = [self.entries[k] for k in indices]
+        items = [self.pictures.items[k] for k in chosen]
+        placed = frame_tiles([item.size_wh for item in items], detection_codec.INPUT_WH, rng)
+        width, height = detection_codec.INPUT_WH
+        image = np.zeros((height, width, 3), np.uint8)
+        labels = []
+        for index, item, (transform, (x0, y0, x1, y1)) in zip(chosen, items, placed, strict=True):
+            image[y0:y1, x0:x1] = transform.warp(self.pictures.picture(index))[y0:y1, x0:x1]
+            labels.append(self.labels(item, transform))
+        boxes, angles = (np.concatenate(column) for column in zip(*labels, strict=True))
+        image, changed = augment_pixels(image, rng, how)
+        return DetectorSample(image, boxes, angles, placed[0][0], ("mosaic", *changed))
 
     def labels(self, item: Item, transform: CropTransform) -> tuple[np.ndarray, np.ndarray]:
         """Boxes ``(M, 4)`` and head directions ``(M,)`` of the infants of which enough is in view."""

@@ -93,12 +93,13 @@ class JointHits:
 def head_sizes(
     truth: np.ndarray, labelled: np.ndarray, skeleton: Skeleton = INFANT
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``||crown - upper_neck||`` in the image.
+    """``||crown - upper_neck||`` in the image; a skeleton without crown has its head_top instead.
 
     Returns:
         size ``(N,)`` px, and known ``(N,)`` bool: both joints labelled and apart. An unknown size is 0.
     """
-    crown, neck = skeleton.index("crown"), skeleton.index("upper_neck")
+    crown = skeleton.index("crown" if "crown" in skeleton.names else "head_top")
+    neck = skeleton.index("upper_neck")
     size = np.linalg.norm(np.asarray(truth, float)[:, crown] - np.asarray(truth, float)[:, neck], axis=-1)
     known = np.asarray(labelled, bool)[:, crown] & np.asarray(labelled, bool)[:, neck] & (size > 0)
     return np.where(known, size, 0.0), known

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from heightpose.codec import detection as detection_codec
+from heightpose.codec.decoders import decode
 from heightpose.codec.heatmap import HeatmapCodec
-from heightpose.config import AugmentConfig, TrainConfig
+from heightpose.config import AugmentConfig, LossConfig, TrainConfig
+from heightpose.data.items import Item
 from heightpose.data.pictures import Pictures
 from heightpose.data.samples import DetectorSample, DetectorSamples, PoseSample, PoseSamples
 from heightpose.errors import ConfigError
@@ -24,12 +26,15 @@ from heightpose.models.checkpoint import detector_meta, pose_meta, read_state
 from heightpose.models.detector_net import DetectorNet
 from heightpose.models.pose_net import SIZE_MULTIPLE, PoseNet
 from heightpose.models.transfer import start_from
-from heightpose.skeleton import INFANT
+from heightpose.skeleton import EDGE_JOINTS, INFANT, MPII
 from heightpose.train.losses import detection_loss, heatmap_loss
 from heightpose.types import wrap_degrees
 
 #: The threshold, in head sizes, of the headline numbers.
 PCKH_AT = 0.1
+
+#: What ``pose.joints`` may name.
+SKELETONS = {"infant": INFANT, "mpii": MPII}
 
 Batch = dict[str, Any]
 
@@ -48,20 +53,29 @@ class PoseTask:
                 got=[width, height],
             )  # fmt: skip
         self.codec = HeatmapCodec((width, height), (width // 4, height // 4), config.pose.sigma)
-        self.joint_weights = np.array(INFANT.loss_weights, dtype=np.float32)
+        self.skeleton = SKELETONS[config.pose.joints]
+        #: ``(K,)`` indices of the net's joints in the data's.
+        self.taken = INFANT.indices(*self.skeleton.names)
+        # A joint weighs the same in a net for fewer joints.
+        self.joint_weights = joint_weights(config.loss)[self.taken]
         self._seen: list[tuple[np.ndarray, ...]] = []
 
     def net(self) -> nn.Module:
         pose = self.config.pose
-        net = PoseNet(pose.backbone, len(INFANT), pose.head, pretrained=pose.pretrained)
+        net = PoseNet(pose.backbone, len(self.skeleton), pose.head, pretrained=pose.pretrained)
         if self.config.start_from is not None:
             state, meta = read_state(Path(self.config.start_from))
-            source = INFANT.names if meta is None else meta["joints"]
-            start_from(net, state, source)
+            source = _joints_of(state) if meta is None else meta["joints"]
+            nearest = self.config.init_new_joints == "nearest"
+            start_from(net, state, source, self.skeleton.names, copy_nearest=nearest)
         return net
 
+    def relabel(self, item: Item) -> Item:
+        """The picture with the labels of the net's joints alone."""
+        return item if self.skeleton is INFANT else item.with_joints(self.taken)
+
     def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> PoseSamples:
-        return PoseSamples(pictures, self.codec, augment)
+        return PoseSamples(pictures, self.codec, augment, self.skeleton)
 
     def loss_weight(self, visibility: np.ndarray) -> np.ndarray:
         """``(..., K)`` visibility to the weight each joint has in the loss."""
@@ -87,7 +101,7 @@ class PoseTask:
 
     def validate(self, raw: Tensor, batch: Batch) -> list[Any]:
         """Per person: prediction and truth in frame px, visibility."""
-        kpts_crop, _ = self.codec.decode(raw.float().cpu().numpy())
+        kpts_crop, _ = decode(self.codec, raw.float().cpu().numpy(), self.config.validation.decode)
         return [
             (crop.to_frame(pred), crop.to_frame(truth), seen)
             for crop, pred, truth, seen in zip(
@@ -102,9 +116,9 @@ class PoseTask:
     def metrics(self, results: list[Any]) -> dict[str, Any]:
         """Mean@0.1 and MeanSmS@0.1 on true boxes, pixel error, by joint."""
         pred, truth, seen = (np.stack(column) for column in zip(*results, strict=True))
-        scores = summary(pred, truth, seen, PCKH_AT)
+        scores = summary(pred, truth, seen, PCKH_AT, skeleton=self.skeleton)
         error = np.linalg.norm(pred - truth, axis=-1)
-        size, known = head_sizes(truth, seen > 0)
+        size, known = head_sizes(truth, seen > 0, self.skeleton)
         relative = (error / np.where(known, size, 1.0)[:, None])[(seen == 2) & known[:, None]]
         return {
             "Mean@0.1": scores["mean"],
@@ -124,7 +138,7 @@ class PoseTask:
 
     def meta(self, net: nn.Module, **extra: Any) -> dict[str, Any]:
         assert isinstance(net, PoseNet)
-        return pose_meta(net, INFANT.names, self.codec, **extra)
+        return pose_meta(net, self.skeleton.names, self.codec, **extra)
 
 
 class DetectorTask:
@@ -146,6 +160,10 @@ class DetectorTask:
                 raise ConfigError("the weights fit no layer of the detector", where="start_from")
             net.load_state_dict(fits, strict=False)
         return net
+
+    def relabel(self, item: Item) -> Item:
+        """The picture as it is."""
+        return item
 
     def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> DetectorSamples:
         return DetectorSamples(pictures, augment)
@@ -221,6 +239,21 @@ Task = PoseTask | DetectorTask
 def make_task(config: TrainConfig) -> Task:
     """The task that the configuration names."""
     return PoseTask(config) if config.task == "pose" else DetectorTask(config)
+
+
+def _joints_of(state: dict[str, Tensor]) -> tuple[str, ...]:
+    """The joints of weights that do not name them, published ones above all: by the number of channels."""
+    for key in ("head.out.weight", "final_layer.weight", "module.final_layer.weight"):
+        if key in state and len(state[key]) == len(MPII):
+            return MPII.names
+    return INFANT.names
+
+
+def joint_weights(loss: LossConfig) -> np.ndarray:
+    """``(21,)`` float32: what each of the data's joints weighs in the loss."""
+    weights = np.array(INFANT.loss_weights, dtype=np.float32) ** loss.joint_weights
+    weights[INFANT.indices(*EDGE_JOINTS)] *= loss.edge_weight
+    return weights
 
 
 def to_tensor(images: list[np.ndarray]) -> Tensor:

@@ -79,3 +79,42 @@ def test_an_error_in_a_sample_reaches_the_caller_and_the_threads_end():
         if thread.name.startswith("batches"):
             thread.join(5)
     assert threading.active_count() <= before
+
+
+def test_repeats_say_how_often_an_epoch_draws_a_sample():
+    repeats = np.array([0.25] * 12 + [1.0] * 5 + [2.5] * 4 + [0.0] * 3)
+    loader = batches(count=24, size=1, repeats=repeats)
+    epochs = [np.bincount(indices(loader), minlength=24) for _ in range(80)]
+    for times in epochs:
+        assert times[:12].sum() == 3
+        assert times[:12].max() == 1
+        assert (times[12:17] == 1).all()
+        assert times[17:21].sum() == 10
+        assert set(times[17:21]) == {2, 3}
+        assert not times[21:].any()
+    mean = np.mean(epochs, axis=0)
+    assert ((mean[:12] > 0.1) & (mean[:12] < 0.4)).all()  # 0.25, give or take three standard errors
+    assert len(loader) == 3 + 5 + 10
+
+
+def test_repeats_depend_on_seed_and_epoch_alone():
+    repeats = np.array([0.5] * 8 + [2.0] * 3)
+    first, again, other = (batches(count=11, repeats=repeats, seed=s) for s in (4, 4, 5))
+    runs = [[indices(loader) for _ in range(3)] for loader in (first, again, other)]
+    assert runs[0] == runs[1] != runs[2]
+    assert sorted(set(runs[0][0])) != sorted(set(runs[0][1]))  # another half
+    assert indices(batches(count=11, repeats=repeats, epoch_of=lambda: 2)) == runs[0][2]
+
+
+def test_samples_drawn_once_come_in_the_order_they_had_before_there_were_repeats():
+    order = np.arange(10)
+    np.random.default_rng([4, 0]).shuffle(order)
+    assert indices(batches(size=1)) == indices(batches(size=1, repeats=np.ones(10))) == order.tolist()
+
+
+def test_processes_share_an_epoch_with_repeats():
+    repeats = np.array([0.5] * 8 + [2.0] * 3)
+    parts = [indices(batches(count=11, size=1, repeats=repeats, shard=lambda r=r: (r, 2))) for r in (0, 1)]
+    whole = indices(batches(count=11, size=1, repeats=repeats))
+    assert sorted(parts[0] + parts[1]) == sorted(whole)
+    assert len(whole) == 10

@@ -1,0 +1,135 @@
+"""What a run trains on: mixed data sets, and a net for MPII's joints alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import drawn
+import numpy as np
+import pytest
+import torch
+
+from heightpose.config import DataConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig, from_dict
+from heightpose.errors import ConfigError
+from heightpose.metrics.pckh import head_sizes
+from heightpose.models.checkpoint import load_weights
+from heightpose.runtime.pipeline import PoseModel
+from heightpose.skeleton import INFANT, MPII
+from heightpose.train import loop
+from heightpose.train.tasks import PoseTask, make_task
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two data sets: six and four infants to train on; children of their own in each."""
+    root = tmp_path_factory.mktemp("data")
+    for name, count, seed in (("photos", 6, 1), ("nursery", 4, 2)):
+        drawn.nursery(root / name, train=count, val=2, seed=seed)
+
+        def own_children(written, name=name):
+            for annotation in written["annotations"]:
+                annotation["child"] = f"{name} {annotation['child']}"
+
+        drawn.rewrite(root / name, own_children)
+    return str(root / "photos"), str(root / "nursery")
+
+
+def settings(dirs, **data):
+    return TrainConfig(
+        data=DataConfig(dirs=tuple(dirs), **data),
+        pose=PoseConfig(input_wh=(64, 64), sigma=1.5),
+        optim=OptimConfig(epochs=1, batch_size=4),
+        hardware=HardwareConfig(threads=1, accelerator="cpu", precision="32-true"),
+    )
+
+
+def drawn_of(training):
+    """How many samples of each data set the next epoch draws."""
+    seen = []
+    sample = training.samples.sample
+    training.samples.sample = lambda index, rng: seen.append(index) or sample(index, rng)
+    list(training)
+    training.samples.sample = sample
+    names = [training.samples.item(i).path.parents[1].name for i in seen]
+    return names.count("photos"), names.count("nursery"), sorted(seen)
+
+
+def test_an_epoch_draws_each_data_set_as_often_as_the_configuration_says(folders):
+    config = settings(folders, repeat=(0.5, 2.0))
+    training, validation, about = loop.load_data(config, make_task(config))
+    training.batch_size = 1
+    epochs = [drawn_of(training) for _ in range(6)]
+    assert all(epoch[:2] == (3, 8) for epoch in epochs)
+    assert len({tuple(epoch[2]) for epoch in epochs}) > 1  # a fresh half every time
+    assert len(validation.samples) == sum(len(b["image"]) for b in validation) == 4  # never mixed
+    assert about["data"]["train"] == {"pictures": 12, "samples": 10, "samples per epoch": 11}
+    assert about["data"]["repeat"] == [0.5, 2.0]
+
+
+def test_repeats_that_fit_no_data_set_are_refused(folders):
+    for repeat, match in (((1.0,), "one number per data set"), ((1.0, -1.0), "out of range")):
+        with pytest.raises(ConfigError, match=match):
+            loop.load_items(DataConfig(dirs=folders, repeat=repeat))
+    with pytest.raises(ConfigError, match="one number per data set"):
+        loop.load_items(DataConfig(iteration="poc", repeat=(1.0,)))
+    config = settings(folders, repeat=(0.0, 0.0))
+    with pytest.raises(ConfigError, match="no picture would ever be drawn"):
+        loop.load_data(config, make_task(config))
+    assert from_dict(DataConfig, {"dirs": list(folders), "repeat": [1, 0.25]}, "x").repeat == (1.0, 0.25)
+
+
+def mpii(config):
+    return replace(config, pose=replace(config.pose, joints="mpii"))
+
+
+def test_an_mpii_net_learns_and_is_judged_by_its_sixteen_joints(folders):
+    full, sliced = (make_task(c) for c in (settings(folders), mpii(settings(folders))))
+    validation = loop.load_data(sliced.config, sliced)[1]
+    batch, reference = next(iter(validation)), next(iter(loop.load_data(full.config, full)[1]))
+    assert batch["heatmaps"].shape[1] == batch["weights"].shape[1] == 16
+    np.testing.assert_allclose(batch["kpts_crop"], reference["kpts_crop"][:, INFANT.indices(*MPII.names)])
+    assert torch.equal(batch["weights"], reference["weights"][:, torch.from_numpy(sliced.taken)])
+    perfect = sliced.metrics(sliced.validate(batch["heatmaps"], batch))
+    assert perfect["MeanSmS@0.1"] == perfect["Mean@0.1"] == 100.0
+    assert set(perfect["per joint"]) == set(MPII.names)
+    assert perfect["error px"] < 0.1
+
+
+def test_without_a_crown_the_head_reaches_from_neck_to_head_top():
+    truth = np.zeros((1, 16, 2))
+    truth[0, MPII.index("head_top")] = 3.0, 4.0
+    size, known = head_sizes(truth, np.ones((1, 16), bool), MPII)
+    assert size.tolist() == [5.0]
+    assert known.all()
+
+
+def test_pretrained_on_sixteen_joints_then_extended_to_all_and_back(folders, tmp_path):
+    """16 -> 21 copies a new joint's channel from its nearest; 21 -> 16 keeps the joints it has."""
+    config = mpii(settings(folders))
+    run = loop.train(config, tmp_path / "sixteen")
+    first, meta = load_weights(run.weights)
+    assert meta["joints"] == list(MPII.names)
+    assert PoseModel.load(str(run.onnx), backend="onnxruntime").skeleton.names == MPII.names
+    assert set(run.metrics["last"]["per joint"]) == set(MPII.names)
+
+    whole = PoseTask(replace(settings(folders), start_from=str(run.weights)))
+    image = torch.rand(1, 3, 64, 64) * 255
+    with torch.no_grad():
+        before, after = first.eval()(image), whole.net().eval()(image)
+    torch.testing.assert_close(after[:, :16], before)
+    for joint, nearest in INFANT.init_from.items():
+        torch.testing.assert_close(after[:, INFANT.index(joint)], before[:, MPII.index(nearest)])
+
+    extended = loop.train(whole.config, tmp_path / "all")
+    assert load_weights(extended.weights)[1]["joints"] == list(INFANT.names)
+    back = PoseTask(replace(config, start_from=str(extended.weights))).net().eval()
+    with torch.no_grad():
+        torch.testing.assert_close(back(image), load_weights(extended.weights)[0](image)[:, :16])
+
+
+def test_a_published_state_dict_without_joint_names_is_read_by_its_number_of_channels(folders, tmp_path):
+    net = PoseTask(mpii(settings(folders))).net()
+    torch.save(net.state_dict(), tmp_path / "sixteen.pth")
+    whole = PoseTask(replace(settings(folders), start_from=str(tmp_path / "sixteen.pth"))).net()
+    crown, top = INFANT.index("crown"), MPII.index("head_top")
+    assert torch.equal(whole.head.out.weight[crown], net.head.out.weight[top])
