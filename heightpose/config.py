@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from heightpose.errors import ConfigError
+from heightpose.textfile import read_yaml
 
 T = TypeVar("T")
 
@@ -166,19 +167,7 @@ class TrainConfig:
         Raises:
             ConfigError: no such file, not YAML, an unknown setting, or one of the wrong type or out of range.
         """
-        import yaml
-
-        path = Path(path)
-        try:
-            document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot be read: {error.strerror}",
-                where=path,
-                hint="Name a file such as configs/pose-fast.yaml",
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError("not a YAML file", where=path, got=error) from error
+        document = read_yaml(path, "configuration", error=ConfigError)
         return from_dict(cls, {} if document is None else document, str(path))
 
     def to_dict(self) -> dict[str, Any]:

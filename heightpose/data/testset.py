@@ -18,6 +18,7 @@ from heightpose.data.clips import Clip, inside, read_clips
 from heightpose.data.coco import Dataset
 from heightpose.errors import FileFormatError, InputError
 from heightpose.runtime.atomic import write_text
+from heightpose.textfile import read_yaml
 
 MANIFEST = "testset.yaml"
 #: Where names of test sets resolve, from the current folder and from a source checkout's root.
@@ -152,14 +153,7 @@ def find(name_or_dir: Path | str) -> Path:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileFormatError("not a YAML file", where=path, got=error) from error
+    document = read_yaml(path, "test set's manifest")
     if not isinstance(document, dict):
         raise FileFormatError(
             "not a test set", where=path, expected="name, version, files", got=type(document).__name__

@@ -19,6 +19,7 @@ from heightpose import __version__
 from heightpose.data.testset import MANIFEST, SHELF, TestSet, freeze, listed_files
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
 from heightpose.runtime.atomic import write_json, write_text
+from heightpose.textfile import read_yaml
 
 RECIPE = "recipe.yaml"
 MADE_WITH = "made_with.json"
@@ -47,8 +48,6 @@ class Recipe:
         Raises:
             InputError: there is none. FileFormatError: it is not what a recipe must be.
         """
-        import yaml
-
         folders = [
             Path(name_or_dir),
             SHELF / name_or_dir,
@@ -63,10 +62,7 @@ class Recipe:
                 expected=f"a folder with {RECIPE}, or one of {', '.join(known)}",
             )
         path = folder / RECIPE
-        try:
-            document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise FileFormatError("cannot be read as YAML", where=path, got=error) from error
+        document = read_yaml(path, "recipe")
         fields = {"name": str, "version": int, "synth": dict}
         if not isinstance(document, dict) or set(document) != set(fields):
             raise FileFormatError(

@@ -287,5 +287,5 @@ def read_json(path: str | Path, what: str) -> object:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the {what}", where=path, got=error.strerror or error) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"the {what} is not JSON", where=path, got=error) from error

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 from scipy.ndimage import map_coordinates
 
-from heightpose.errors import FileFormatError, InputError
+from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import as_floats
 from heightpose.geometry.crop import resize_matrix
+from heightpose.textfile import read_yaml
 from heightpose.types import require_shape
 
 _PROFILE_STEP_PX = 0.25
@@ -55,13 +55,7 @@ class SheetLayout:
     @classmethod
     def load(cls, path: str | Path) -> SheetLayout:
         """Read a sheet file (YAML). Raises InputError or FileFormatError, naming the file and the field."""
-        try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError("cannot read the sheet file", where=path, got=error.strerror or error) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise FileFormatError("the sheet file is not YAML", where=path, got=error) from error
-        return cls.from_dict(data, where=path)
+        return cls.from_dict(read_yaml(path, "sheet file"), where=path)
 
     @classmethod
     def from_dict(cls, data: object, where: object = "sheet") -> SheetLayout:

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from heightpose.errors import FileFormatError, InputError
+from heightpose.errors import FileFormatError
 from heightpose.skeleton import INFANT, MPII_JOINTS, Skeleton
+from heightpose.textfile import read_yaml
 
 #: MPII's ``id`` of a joint is its index here.
 MPII_ORDER = MPII_JOINTS
@@ -68,12 +67,7 @@ class JointMap:
         ours: dict[str, str | None] = {**(shipped if shipped is not None else {})}
         if path is None:
             return cls(ours)
-        try:
-            read = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", where=path, hint="Check --map") from error
-        except (ValueError, yaml.YAMLError) as error:
-            raise FileFormatError("not YAML", where=path, got=error) from error
+        read = read_yaml(path, "joint map")
         if not isinstance(read, dict):
             raise FileFormatError(
                 "not a joint map", where=path, expected="lines of 'their name: our name'", got=read
