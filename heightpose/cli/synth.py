@@ -24,7 +24,7 @@ Writes:
 Examples:
   heightpose synth --out nursery --count 2000 --seed 1
   heightpose synth --out testclips --count 10 --seed 7 --clips --easy --frames 10
-  heightpose synth --out bodies --count 900 --seed 77 --bodies --frames 6
+  heightpose synth --out bodies --count 1500 --seed 77 --bodies --frames 8
   heightpose synth --fit --count 200 --seed 1
   heightpose synth --out photo --count 500 --seed 3 --textures swatches
   heightpose synth --out big --count 4 --seed 2 --clips --size 1280x720 --samples 16
@@ -59,7 +59,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 @click.option(
     "--bodies",
     is_flag=True,
-    help="No pictures: OUT/bodies.npz with the 3D joints of COUNT children in --frames postures each, which "
+    help="No pictures: OUT/bodies.npz with the 3D joints of COUNT moving children in --frames frames each, which "
     "the elevation model learns from (python -m heightpose.train.lift).",
 )
 @click.option(
@@ -132,14 +132,10 @@ def synth(
     from heightpose.synth.scenario import Options
 
     if bodies:
-        from heightpose.runtime.atomic import make_folder
         from heightpose.synth.bodies import simulate
 
-        make_folder(out)
-        simulate(
-            out / "bodies.npz", seed=seed, children=count, frames=frames, jobs=jobs or os.cpu_count() or 1
-        )
-        click.echo(f"{count * frames} postures of {count} children in {out / 'bodies.npz'}")
+        path = simulate(out, seed=seed, children=count, frames=frames, jobs=jobs or os.cpu_count() or 1)
+        click.echo(f"{count} children in {frames} frames each in {path}")
         return
     if easy and (posture or legs):
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""3D joints of many posed infants without pictures: what the elevation model is learned from.
+"""3D joints of many moving infants without pictures: what the elevation model is learned from.
 
-No rendering is involved, so thousands of bodies take minutes. The same draws as the nursery's pictures: same children,
-postures, motion and resting on the mattress.
+No rendering is involved, so a child's clip takes a second or two. The same draws as the nursery's clips: same
+children, motions and resting on the mattress.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from heightpose.runtime.atomic import atomic_path
+from heightpose.runtime.atomic import atomic_path, make_folder
 from heightpose.synth import posture, scenario
 from heightpose.synth.body import BodyModel
 from heightpose.synth.puppet import Puppet
 
-_SHARES = {"back": 0.84, "side": 0.09, "front": 0.07}
+#: Posture of a clip. Only infants on their back are measured; the model has to tell the others from them.
+SHARES = {"back": 0.86, "side": 0.08, "front": 0.06}
+#: Frames per second: slower ones show more of a motion in as many frames.
+RATES = (2.0, 4.0, 8.0)
+#: Children per file on the way: what an interruption can cost.
+_PART = 25
 _model: BodyModel | None = None
 
 
@@ -29,47 +34,70 @@ def _start() -> None:
     _model = BodyModel()
 
 
-def _child(args: tuple[int, int]) -> dict[str, np.ndarray]:
+def _clip(seed: int, frames: int) -> dict[str, np.ndarray]:
     from heightpose.synth.dress import Wardrobe
     from heightpose.synth.generate import draw_leg_kinds
 
-    seed, frames = args
     assert _model is not None
     rng = np.random.default_rng([seed, 9])
     child = _model.sample_child(seed)
     puppet = Puppet(_model, child)
-    rest = puppet.rest_joints
     naked = Wardrobe("none", np.zeros((0, 3)), ())
-    joints, posed = [], []
-    for _ in range(frames):
-        lying = str(rng.choice(list(_SHARES), p=list(_SHARES.values())))
-        kinds = draw_leg_kinds(None, rng)
-        (infant,) = scenario.lie_down(
-            puppet, rng, posture=lying, leg_kinds=kinds, frames=1, fps=10.0, wardrobe=naked
-        )
-        infant = scenario.moved(infant, float(rng.uniform(-180, 180)), rng.normal(0, 8, 2))
-        joints.append(infant.joints_cm)
-        posed.append(posture.POSTURES.index(lying))
+    lying = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    infants = scenario.lie_down(
+        puppet, rng, posture=lying, leg_kinds=draw_leg_kinds(None, rng), frames=frames,
+        fps=float(rng.choice(RATES)), wardrobe=naked,
+    )  # fmt: skip
     return {
-        "joints_cm": np.array(joints, np.float32),
-        "posture": np.array(posed, np.int8),
-        "length_cm": np.full(frames, child.length_cm, np.float32),
-        "child": np.full(frames, seed, np.int64),
-        "rest_cm": np.repeat(rest[None].astype(np.float32), frames, axis=0),
+        "joints_cm": np.array([infant.joints_cm for infant in infants], np.float32),
+        "posture": np.int8(posture.POSTURES.index(lying)),
+        "length_cm": np.float32(child.length_cm),
+        "child": np.int64(seed),
+        "rest_cm": puppet.rest_joints.astype(np.float32),
     }
 
 
-def simulate(out: Path, *, seed: int, children: int, frames: int, jobs: int) -> None:
-    """Write an ``.npz`` with ``joints_cm`` (N, K, 3) in the mattress frame, ``rest_cm`` (N, K, 3) in the body frame,
-    ``posture`` (N,), ``length_cm`` (N,) and ``child`` (N,) for ``children x frames`` postures."""
+def _part(args: tuple[Path, list[int], int]) -> int:
+    path, seeds, frames = args
+    if not path.is_file():
+        clips = [_clip(seed, frames) for seed in seeds]
+        arrays: dict[str, Any] = {key: np.stack([clip[key] for clip in clips]) for key in clips[0]}
+        with atomic_path(path) as tmp:
+            np.savez_compressed(tmp, **arrays)
+    return len(seeds)
+
+
+def simulate(out: Path, *, seed: int, children: int, frames: int, jobs: int) -> Path:
+    """Write ``out/bodies.npz``: one clip of each of ``children``. A run that was interrupted goes on.
+
+    Its arrays: ``joints_cm`` (N, T, K, 3) in a mattress frame whose origin lies under the trunk, ``rest_cm``
+    (N, K, 3) in the body frame, ``posture`` (N,) an index into :data:`heightpose.synth.posture.POSTURES`,
+    ``length_cm`` (N,) and ``child`` (N,).
+    """
     from tqdm import tqdm
 
     from heightpose.synth.generate import child_seed
 
-    work = [(child_seed(seed, k), frames) for k in range(children)]
+    parts = out / "parts"
+    make_folder(parts)
+    seeds = [child_seed(seed, k) for k in range(children)]
+    work = []
+    for start in range(0, children, _PART):
+        chosen = seeds[start : start + _PART]
+        work.append((parts / f"{seed}-{start}-{len(chosen)}x{frames}.npz", chosen, frames))
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, _start) as pool:
-        done = list(tqdm(pool.imap(_child, work), total=children, unit="child", desc="posing"))
-    with atomic_path(out) as tmp:
-        arrays: dict[str, Any] = {key: np.concatenate([d[key] for d in done]) for key in done[0]}
+    with (
+        context.Pool(jobs, _start) as pool,
+        tqdm(total=children, unit="child", desc="posing", disable=None) as bar,
+    ):
+        for done in pool.imap_unordered(_part, work):
+            bar.update(done)
+    loaded = []
+    for path, _, _ in work:
+        with np.load(path, allow_pickle=False) as data:
+            loaded.append({key: data[key] for key in data.files})
+    arrays: dict[str, Any] = {key: np.concatenate([part[key] for part in loaded]) for key in loaded[0]}
+    final = out / "bodies.npz"
+    with atomic_path(final) as tmp:
         np.savez_compressed(tmp, **arrays)
+    return final
