@@ -64,13 +64,14 @@ interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
 @click.option(
     "--record", metavar="NAME", help="Also keep the main figures as eval/baselines/SET/NAME.json, a baseline."
 )
+@click.option("--note", help="What is new about what is judged: its name on the dashboard's timeline.")
 @click.option("--no-blur", is_flag=True, help="Leave faces recognisable in report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout and nothing else.")
 @click.pass_context
 def eval_(
     ctx: click.Context, testset: str | None, data: Path | None, split: str, model: str | None, detector: str | None,
     run_folder: Path | None, backend: str, out: Path | None, truth_crops: bool, limit: int | None,
-    record: str | None, no_blur: bool,
+    record: str | None, note: str | None, no_blur: bool,
     as_json: bool,
 ) -> int | None:  # fmt: skip
     """Judge a model on a test set: joints, heights, everything per stratum."""
@@ -89,7 +90,7 @@ def eval_(
     from heightpose.evaluate.text import lines
     from heightpose.report.evaluation import write_report
 
-    given: dict[str, Any] = {"model": model, "detector": detector}
+    given: dict[str, Any] = {"model": model, "detector": detector, "note": note}
     chosen = {k: v for k, v in given.items() if v is not None}
     chosen |= {"backend": backend, "truth_crops": truth_crops, "limit": limit}
     choice = Choice(**chosen) if run_folder is None else Choice.of_run(run_folder, **chosen)

@@ -18,6 +18,7 @@ Writes:
     progress.txt, log.csv         one line per epoch: watch with tail -f
     best.safetensors, last.ckpt   the best so far; where --resume goes on
     config.yaml                   the settings as they were used
+    run.json                      who the run is: time, note, seed, code, data and their hash (heightpose dashboard)
 
 \b
 Examples:
@@ -31,6 +32,14 @@ Examples:
 \b
 The numbers it prints are on true boxes of the split 'val'. For those of the whole pipeline: heightpose eval.
 """
+
+
+def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    pairs = [tuple(part.strip() for part in value.partition("=")) for value in values]
+    for value, (name, sign, text) in zip(values, pairs, strict=True):
+        if not (name and sign and text):
+            raise click.BadParameter(f"expected NAME=VALUE such as optim.lr=0.001, got '{value}'")
+    return {name: text for name, _, text in pairs} if pairs else None
 
 
 @click.command("train", epilog=EPILOG)
@@ -79,10 +88,16 @@ The numbers it prints are on true boxes of the split 'val'. For those of the who
     is_flag=True,
     help="Health check: learn one batch by heart (--epochs is its number of steps, 300 by default).",
 )
+@click.option("--note", help="What is new about this run, in a few words: its name on the timeline.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME=VALUE", callback=_labels,
+    help="The cell of an ablation that the run belongs to; repeat for several.",
+)  # fmt: skip
 def train(
     config: Path, data: tuple[Path, ...], repeat: tuple[float, ...], iteration: str | None,
     iterations_root: Path | None, out: Path | None, resume: bool, epochs: int | None,
-    max_minutes: float | None, start_from: Path | None, overfit_one_batch: bool,
+    max_minutes: float | None, start_from: Path | None, overfit_one_batch: bool, note: str | None,
+    labels: dict[str, str] | None,
 ) -> None:  # fmt: skip
     """Train a pose net or a detector as CONFIG says."""
     for package in ("torch", "timm", "lightning", "safetensors", "onnx", "albumentations"):
@@ -118,7 +133,9 @@ def train(
     from heightpose.train.loop import train as run_training
 
     folder = out if out is not None else Path("runs") / config.stem
-    run = run_training(settings, folder, resume=resume, overfit_one_batch=overfit_one_batch)
+    run = run_training(
+        settings, folder, resume=resume, overfit_one_batch=overfit_one_batch, note=note, labels=labels
+    )
     click.echo(f"{headline(run.metrics)}. Weights in {run.weights}")
 
 

@@ -23,7 +23,9 @@ from heightpose.evaluate.subject import Subject
 from heightpose.evaluate.summary import SCHEMA, headline, summarise
 from heightpose.geometry.camera import read_json
 from heightpose.metrics.height import null_length
+from heightpose.report.run_files import identity_of
 from heightpose.runtime.atomic import make_folder, write_json, write_text
+from heightpose.runtime.code import code_version
 from heightpose.runtime.output import plain, sha256
 from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.skeleton import INFANT
@@ -36,12 +38,20 @@ BASELINES = Path("eval/baselines")
 
 @dataclass(frozen=True)
 class Choice:
-    """Whom to judge: models by shipped name or path, as ``infer`` takes them."""
+    """Whom to judge: models by shipped name or path, as ``infer`` takes them.
+
+    Attributes:
+        run: the name of the folder of ``heightpose train`` that the weights are from.
+        trained: that run's identity, as its ``run.json`` has it.
+        note: what is new about what is judged, for the dashboard's timeline.
+    """
 
     model: str = "fast"
     detector: str = "detector"
     backend: str = "auto"
     run: str | None = None
+    trained: dict[str, Any] | None = None
+    note: str | None = None
     truth_crops: bool = False
     limit: int | None = None
 
@@ -60,7 +70,7 @@ class Choice:
                 expected="pose.onnx or detector.onnx",
                 hint="Let it finish",
             )
-        return cls(**(others | found), run=run.resolve().name)
+        return cls(**(others | found), run=run.resolve().name, trained=identity_of(run))
 
 
 def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[str, Any], Path, bool]:
@@ -98,7 +108,10 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
         "kind": "evaluation",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "heightpose": __version__,
+        "code": code_version(),
         "run": choice.run,
+        "trained": choice.trained,
+        "note": choice.note,
         **about,
         "backend": {"pose": vars(pose_model.backend.active), "detector": vars(detector.backend.active)},
         "whole": whole,

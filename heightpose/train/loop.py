@@ -6,6 +6,7 @@ import json
 import logging
 import warnings
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,16 @@ from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError
 from heightpose.models.checkpoint import export_onnx, load_weights, save_weights
 from heightpose.runtime.atomic import make_folder, write_json, write_text
+from heightpose.runtime.output import sha256
 from heightpose.train.callbacks import BEST, LAST, LOG, PROGRESS, Journal, Keeper
-from heightpose.train.module import TrainingModule
+from heightpose.train.module import TrainingModule, difference
+from heightpose.train.record import begin, describe_data
 from heightpose.train.tasks import Task, make_task
 
 log = logging.getLogger(__name__)
 
-#: Training samples that the best weights are judged on at the end.
-_OVERFIT_SAMPLES = 200
+#: Training samples that the best weights are judged on at the end, and those looked at with every validation.
+_OVERFIT_SAMPLES, _PROBE_SAMPLES = 200, 100
 
 _MOST_REPEATS = 1000
 
@@ -48,14 +51,24 @@ class Run:
     metrics: dict[str, Any]
 
 
-def train(config: TrainConfig, out: Path, *, resume: bool = False, overfit_one_batch: bool = False) -> Run:
-    """Train and write ``out/{pose|detector}.{safetensors,onnx}`` and ``metrics.json``.
+def train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    overfit_one_batch: bool = False,
+    note: str | None = None,
+    labels: dict[str, str] | None = None,
+) -> Run:
+    """Train and write ``out/{pose|detector}.{safetensors,onnx}``, ``run.json`` and ``metrics.json``.
 
     Args:
         config: everything; ``config.data`` names data sets or a data iteration.
         out: the run's folder, made if needed.
         resume: go on from ``out/last.ckpt``.
         overfit_one_batch: the health check: learn one unvaried batch by heart and validate on it.
+        note: what is new about this run, for the timeline. None: as before, of a resumed run.
+        labels: the ablation's cell that this run belongs to, name and value.
 
     Raises:
         ConfigError: no data, nothing to resume, or a folder that already holds a run.
@@ -78,6 +91,10 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, overfit_one_b
     _prepare_process(config)
     task = make_task(config)
     training, validation, about = load_data(config, task, overfit_one_batch)
+    record = begin(out, config, about["data"], note=note, labels=labels, resume=resume)
+    # Weights carry what identifies their data, not its tables.
+    about["data"] = {k: v for k, v in about["data"].items() if k != "strata"}
+    about["run"] = record["id"]
     trainer_keeper = Keeper(out, about)
     write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
 
@@ -87,6 +104,7 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, overfit_one_b
     training.shard = validation.shard = shard
     training.epoch_of = lambda: trainer.current_epoch
     module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
+    module.on_train = lambda net: on_train(net, task, training, _PROBE_SAMPLES)
     log.info(
         "training %s on %s, %s, %d samples, validating on %d", task.kind, _device(trainer), precision,
         len(training.samples), len(validation.samples),
@@ -117,6 +135,7 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         ConfigError: no data set is named, or a split is empty.
     """
     everything, about = load_items(config.data)
+    about |= describe_data(everything, config.data)
     items = {s: [task.relabel(i) for i in everything if i.split == s] for s in ("train", "val")}
     items["train"] = items["train"][: config.data.limit]
     seed, optim, workers = config.seed, config.optim, config.data.workers
@@ -285,31 +304,31 @@ def _finish(
     if trainer.is_global_zero:
         model, meta = load_weights(out / BEST)
         metrics["on train"] = on_train(model, task, training)
-        metrics["overfit"] = _difference(metrics["on train"], keeper.best, "Mean@0.1")
+        metrics["overfit"] = difference(metrics["on train"], keeper.best, "Mean@0.1")
+        metrics["overfit MeanSmS@0.1"] = difference(metrics["on train"], keeper.best, "MeanSmS@0.1")
         save_weights(weights, model.state_dict(), meta)
         export_onnx(model, onnx, meta)
+        metrics["weights"] = {path.name: sha256([path]) for path in (weights, onnx)}
+        metrics["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(out / "metrics.json", json.loads(json.dumps(metrics)))
     return Run(out, weights, onnx, metrics)
 
 
 @torch.no_grad()
-def on_train(model: torch.nn.Module, task: Task, training: Batches) -> dict[str, Any]:
+def on_train(
+    model: torch.nn.Module, task: Task, training: Batches, number: int = _OVERFIT_SAMPLES
+) -> dict[str, Any]:
     """Validation's figures on what the weights learned from: evenly spread training samples, not varied."""
     pictures = training.samples.pictures  # type: ignore[attr-defined]
     samples = task.samples(pictures, None)
-    chosen = np.unique(np.linspace(0, len(samples) - 1, min(_OVERFIT_SAMPLES, len(samples))).astype(int))
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(number, len(samples))).astype(int))
     rng, results = np.random.default_rng(0), []
+    device = next(model.parameters()).device
     for start in range(0, len(chosen), training.batch_size):
         part = [samples.sample(int(i), rng) for i in chosen[start : start + training.batch_size]]
         batch = task.collate(part)  # type: ignore[arg-type]
-        results += task.validate(model(batch["image"].float()), batch)
+        results += task.validate(model(batch["image"].to(device).float()), batch)
     return task.metrics(results)
-
-
-def _difference(train: dict[str, Any], val: dict[str, Any] | None, name: str) -> float | None:
-    """Overfit: the figure on train minus that on validation; None where one of them is missing."""
-    a, b = train.get(name), (val or {}).get(name)
-    return None if a is None or b is None else a - b
 
 
 def _device(trainer: lightning.Trainer) -> str:

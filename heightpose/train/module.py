@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -36,6 +37,7 @@ class TrainingModule(lightning.LightningModule):
         val_metrics: of the latest validation, with "val loss"; None before the first.
         score: of the latest validation, higher is better.
         validated_step: when that was.
+        on_train: judges a network on some training samples, for the overfit of every validation; None: not asked.
     """
 
     def __init__(self, net: nn.Module, task: Task, config: TrainConfig, total_steps: int) -> None:
@@ -48,6 +50,7 @@ class TrainingModule(lightning.LightningModule):
         self.val_metrics: dict[str, Any] | None = None
         self.score: float | None = None
         self.validated_step: int | None = None
+        self.on_train: Callable[[nn.Module], dict[str, Any]] | None = None
         self.epoch_loss: list[Tensor] = []
         self.images_seen = 0
         self._results: list[Any] = []
@@ -154,9 +157,19 @@ class TrainingModule(lightning.LightningModule):
             return
         loss = sum(value * n for value, n in losses) / sum(n for _, n in losses)
         self.val_metrics = self.task.metrics(results) | {"val loss": loss}
+        self.val_metrics |= self._overfit(self.val_metrics)
         score = self.task.score(self.val_metrics)
         self.score = -loss if score is None else score
         self.validated_step = self.trainer.global_step
+
+    def _overfit(self, val: dict[str, Any]) -> dict[str, Any]:
+        """Of a pose net its figures on training samples, and Mean@0.1 there minus on validation."""
+        if self.on_train is None or self.task.kind != "pose" or not self.trainer.is_global_zero:
+            return {}
+        with self.trainer.precision_plugin.forward_context():
+            train = self.on_train(self.ema)
+        found = {f"train {name}": train[name] for name in ("Mean@0.1", "MeanSmS@0.1")}
+        return found | {"overfit": difference(train, val, "Mean@0.1")}
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 
@@ -178,3 +191,9 @@ def _gathered(values: list[Any]) -> list[Any]:
     parts: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, values)
     return [value for part in parts for value in part]
+
+
+def difference(train: dict[str, Any], val: dict[str, Any] | None, name: str) -> float | None:
+    """Overfit: the figure on train minus that on validation; None where one of them is missing."""
+    a, b = train.get(name), (val or {}).get(name)
+    return None if a is None or b is None else a - b

@@ -1,0 +1,192 @@
+"""What a run is: records of trainings, evaluations and ablations as values; heightpose.report.runs reads them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+RUN, CONFIG, METRICS, LOG = "run.json", "config.yaml", "metrics.json", "log.csv"
+RESULT, ABLATION = "result.json", "ablation.json"
+#: Settings that do not change what is learned: runs that differ in nothing else are repetitions of each other.
+_REPEATS = ("seed", "hardware")
+_PLACES = ("dirs", "iterations_root", "memory_mb", "workers", "iteration")
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A record that is not used: which file, and why."""
+
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """One finished training.
+
+    Attributes:
+        file: the record that its figures come from.
+        id: unique; made up from the content where the run is older than ``run.json``.
+        created: UTC; of an older run its configuration file's time.
+        code: ``{"version", "commit", "changed", "sha256"}``, unknown ones None.
+        data_hash: SHA-256 of what was trained on; None of an older run.
+        iteration: ``{"name", "hash", "order", "parent"}`` of the data iteration, None without one.
+        parent: ``{"name", "sha256", "run"}`` of the weights it started from, None from scratch.
+        strata: split -> stratum -> value -> ``{"children", "items"}``; empty of an older run.
+        best, on_train: figures of the best weights on validation and on training samples (true boxes).
+        overfit: Mean@0.1 on train minus on validation; ``overfit_sms`` the same of MeanSmS@0.1.
+        log: a row per epoch, numbers or None.
+        weights: SHA-256 of each weights file by name.
+    """
+
+    folder: Path
+    file: Path
+    id: str
+    name: str
+    created: datetime
+    task: str
+    note: str
+    labels: dict[str, str]
+    seed: int | None
+    code: Json
+    data_hash: str | None
+    iteration: Json | None
+    parent: Json | None
+    data: Json
+    config: Json
+    best: Json
+    on_train: Json
+    overfit: float | None
+    overfit_sms: float | None
+    log: list[dict[str, float | None]]
+    metrics: Json
+    weights: dict[str, str]
+
+    @property
+    def strata(self) -> dict[str, Any]:
+        return self.data.get("strata") or {}
+
+    @property
+    def command(self) -> str:
+        """What recomputes the figures: the same training again."""
+        return f"heightpose train {self.folder / CONFIG} --out AGAIN"
+
+    @property
+    def data_name(self) -> str:
+        """The data in a few words: the iteration's name, or the data sets' folders."""
+        if self.iteration is not None:
+            return str(self.iteration["name"])
+        return ", ".join(Path(d).name for d in (self.config.get("data") or {}).get("dirs") or []) or "?"
+
+    @cached_property
+    def algorithm(self) -> str:
+        """Everything that was chosen but data, seed and machine, as one comparable text."""
+        return json.dumps(
+            [self.task, flat_config(self.config), self.note, _code_key(self.code)], sort_keys=True
+        )
+
+    @cached_property
+    def data_key(self) -> str:
+        """What was trained on, comparable between runs."""
+        if self.data_hash is not None:
+            return self.data_hash
+        return json.dumps([self.data_name, self.data.get("train")], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class EvalRun:
+    """One evaluation. ``document`` is ``result.json`` whole; ``testset`` tells which results compare."""
+
+    folder: Path
+    file: Path
+    created: datetime
+    document: Json
+
+    @property
+    def testset(self) -> tuple[str, str, str, int | None]:
+        """(name with version, hash, split, limit): equal only of results on the same pictures."""
+        test, limit = self.document["testset"], self.document["settings"].get("limit")
+        version = "" if test["version"] is None else f" v{test['version']}"
+        return f"{test['name']}{version}", test["sha256"], test.get("split") or "", limit
+
+    @property
+    def trained(self) -> Json | None:
+        """The identity of the run whose weights were judged, as the result holds it."""
+        return self.document.get("trained")
+
+    @property
+    def note(self) -> str:
+        return self.document.get("note") or ""
+
+    @property
+    def headline(self) -> dict[str, float | None]:
+        return self.document["headline"]
+
+    @property
+    def model_sha256(self) -> str:
+        return self.document["models"]["pose"]["sha256"]
+
+    def command(self, training: TrainRun | None = None) -> str:
+        """What recomputes the figures, from the same weights; ``training`` is the run that made them."""
+        test, settings, run = self.document["testset"], self.document["settings"], self.document.get("run")
+        split = test.get("split")
+        whom = f"--testset {test['name']}" if split is None else f"--data {test['folder']} --split {split}"
+        model = f"--run {run}" if run is not None else f"--model {self.document['models']['pose']['name']}"
+        if training is not None and run is not None:
+            model = f"--run {training.folder}"
+        more = " --truth-crops" if settings.get("truth_crops") else ""
+        more += "" if settings.get("limit") is None else f" --limit {settings['limit']}"
+        return f"heightpose eval {whom} {model}{more} --out {self.folder}"
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One run of an ablation's cell. ``run`` is its folder, None where the run is gone."""
+
+    seed: int
+    run: Path | None
+    metrics: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of settings with its repetitions."""
+
+    labels: dict[str, str]
+    seeds: tuple[Seed, ...]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A matrix of trainings. ``metric`` names the figure that cells are compared by."""
+
+    file: Path
+    name: str
+    metric: str
+    cells: tuple[Cell, ...]
+
+
+def flat_config(config: Json, prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name, without seed, machine and where the data lie."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if (not prefix and key in _REPEATS) or (prefix == "data." and key in _PLACES):
+            continue
+        if isinstance(value, dict):
+            found |= flat_config(value, f"{prefix}{key}.")
+        elif f"{prefix}{key}" != "start_from":  # the parent's hash says it better than a path
+            found[prefix + key] = value
+    return found
+
+
+def _code_key(code: Json) -> str | None:
+    """A commit where the files are those of the commit; otherwise the files themselves."""
+    if code.get("commit") is not None and not code.get("changed"):
+        return code["commit"]
+    return code.get("sha256") or code.get("version")
