@@ -134,9 +134,8 @@ def read_ablation(path: Path) -> Ablation:
                 )
             labels = {str(k): str(v) for k, v in _is(cell["labels"], dict, "labels").items()}
             cells.append(Cell(labels, tuple(seeds)))
-        return Ablation(
-            path, _is(document["name"], str, "name"), _is(document["metric"], str, "metric"), tuple(cells)
-        )
+        name, metric = (_is(document[key], str, key) for key in ("name", "metric"))
+        return Ablation(path, name, metric, tuple(cells), document)
 
 
 class _Checked:

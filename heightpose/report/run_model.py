@@ -84,11 +84,22 @@ class TrainRun:
             return str(self.iteration["name"])
         return ", ".join(Path(d).name for d in (self.config.get("data") or {}).get("dirs") or []) or "?"
 
+    @property
+    def code_key(self) -> str:
+        """The code, comparable between runs."""
+        return code_key(self.code)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by dotted name, without seed, machine and where the data lie."""
+        return flat_config(self.config)
+
     @cached_property
     def algorithm(self) -> str:
         """Everything that was chosen but data, seed and machine, as one comparable text."""
+        parent = None if self.parent is None else self.parent.get("sha256")
         return json.dumps(
-            [self.task, flat_config(self.config), self.note, _code_key(self.code)], sort_keys=True
+            [self.task, self.settings, parent, self.note, self.code_key], sort_keys=True, default=str
         )
 
     @cached_property
@@ -164,12 +175,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Ablation:
-    """A matrix of trainings. ``metric`` names the figure that cells are compared by."""
+    """A matrix of trainings. ``metric`` names the figure that cells are compared by, ``document`` is the file."""
 
     file: Path
     name: str
     metric: str
     cells: tuple[Cell, ...]
+    document: Json
 
 
 def flat_config(config: Json, prefix: str = "") -> dict[str, Any]:
@@ -185,8 +197,9 @@ def flat_config(config: Json, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _code_key(code: Json) -> str | None:
-    """A commit where the files are those of the commit; otherwise the files themselves."""
+def code_key(code: Json | None) -> str:
+    """A commit where the files are those of the commit; otherwise the hash of the files themselves."""
+    code = {} if code is None else code
     if code.get("commit") is not None and not code.get("changed"):
-        return code["commit"]
-    return code.get("sha256") or code.get("version")
+        return str(code["commit"])
+    return str(code.get("sha256") or code.get("version") or "?")
