@@ -100,6 +100,8 @@ class AugmentConfig:
     noise: float = _number(0.5, 0, 1)
     occluder: float = _number(0.2, 0, 1)
     blanket: float = _number(0.1, 0, 1)
+    # four pictures in one: a pose crop keeps its centre's quarter, a detector's frames are all labelled
+    mosaic: float = _number(0.0, 0, 1)
     enabled: bool = True
 
     @property
@@ -114,8 +116,19 @@ class LossConfig:
 
     hidden_weight: float = _number(0.5, 0, 1)
     visible_only: bool = False
+    # the skeleton's weights per joint to this power: 0 all alike, 1 as they are, 2 squared
+    joint_weights: float = _number(1.0, 0, 4)
+    # times this of crown, heels and toes
+    edge_weight: float = _number(1.0, 0, 100)
     box: float = _number(2.0, 0, 100)
     angle: float = _number(1.0, 0, 100)
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """How weights are judged; changes nothing that is learned."""
+
+    decode: str = _choice("dark", "dark", "shift", "argmax")
 
 
 @dataclass(frozen=True)
@@ -147,16 +160,22 @@ class HardwareConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything one training run depends on, apart from the data's content."""
+    """Everything one training run depends on, apart from the data's content.
+
+    ``init_new_joints``: how the output channels of joints that the weights of ``start_from`` lack begin, as a copy
+    of the nearest joint's or at random.
+    """
 
     task: str = _choice("pose", "pose", "detector")
     seed: int = _number(1, 0, 2**31 - 1)
     start_from: str | None = None
+    init_new_joints: str = _choice("nearest", "nearest", "random")
     data: DataConfig = DataConfig()
     pose: PoseConfig = PoseConfig()
     detector: DetectorConfig = DetectorConfig()
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
+    validation: ValidationConfig = ValidationConfig()
     optim: OptimConfig = OptimConfig()
     hardware: HardwareConfig = HardwareConfig()
 

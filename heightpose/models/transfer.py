@@ -120,11 +120,16 @@ def start_from(
     source: Sequence[str],
     target: Sequence[str] = INFANT.names,
     init_from: Mapping[str, str] = INFANT.init_from,
+    *,
+    copy_nearest: bool = True,
 ) -> TransferReport:
     """Load a pre-trained pose network's weights into a :class:`~heightpose.models.pose_net.PoseNet`.
 
     Whatever fits by name and shape is copied; the report says what did not. A checkpoint with the other head
     leaves the head as initialised.
+
+    Args:
+        copy_nearest: joints that the checkpoint lacks start as their nearest joint; without, as initialised.
 
     Raises:
         ConfigError: a target joint without anything to start from.
@@ -137,6 +142,11 @@ def start_from(
     if head_fits:
         state = extend_head(state, source, target, init_from)
         starts = source_of_each(source, target, init_from)
+        if not copy_nearest:
+            new = [k for k, joint in enumerate(target) if joint not in source]
+            starts = {joint: start for joint, start in starts.items() if joint in source}
+            for key in (HEAD_WEIGHT, HEAD_BIAS):
+                state[key][new] = own[key][new]
     fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     if not any(key.startswith("trunk.") for key in fits):
         raise FileFormatError(
