@@ -48,6 +48,7 @@ class Clip(ABC):
     length_hint: int | None = None
     live: bool = False
     paths: tuple[Path, ...] = ()
+    _stamps: tuple[object, ...] = ()
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
@@ -57,6 +58,15 @@ class Clip(ABC):
             InputError: a picture of a folder cannot be read or has another size.
         """
 
+    def note_files(self) -> None:
+        """Remember what the files are like now, for :attr:`changed`."""
+        self._stamps = tuple(_stamp(path) for path in self.paths)
+
+    @property
+    def changed(self) -> bool:
+        """Whether a file was written to, or went, after it was opened: its hash is then of something else."""
+        return self._stamps != tuple(_stamp(path) for path in self.paths)
+
     def close(self) -> None:  # noqa: B027 - most sources hold nothing open between reads
         """Let go of open files. Safe to call twice."""
 
@@ -65,6 +75,14 @@ class Clip(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 #: No recording is longer; also keeps times within what containers can hold.

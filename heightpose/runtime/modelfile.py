@@ -2,7 +2,8 @@
 
 Both forms carry the same JSON under the key ``heightpose``: an ONNX file among its ``metadata_props``, a
 safetensors file in its header. Only the few bytes of metadata are parsed; a hostile file can at most be
-refused.
+refused. Of an ONNX file the names of its operations are read too: one that loops, branches, fetches other
+files or makes tensors of any size is none of ours, whatever a runtime would do with it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,22 @@ SHIPPED = ("fast", "accurate")
 
 #: A header larger than this is not one of ours.
 _MAX_METADATA = 1 << 20
+
+#: Larger inputs and maps have no use here, and a batch of them fills the memory.
+_LARGEST_SIDE = 1024
+
+#: What a convolutional net needs, whole numbers and dynamic sizes included. Not here: Loop, If, Scan, Expand, Tile,
+#: ConstantOfShape, Range and the like, which let a file of a few bytes ask for any time or memory.
+_OPERATIONS = frozenset(
+    (  # noqa: SIM905 - as a list it would be seventy lines
+        "Abs Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv ConvTranspose "
+        "DepthToSpace DequantizeLinear Div Dropout Elu Equal Erf Exp Flatten Floor Gather Gelu Gemm "
+        "GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization LayerNormalization "
+        "LeakyRelu Log MatMul Max MaxPool Mean Min Mish Mul Neg PRelu Pad Pow QuantizeLinear Reciprocal ReduceMax "
+        "ReduceMean ReduceSum Relu Reshape Resize Round Shape Sigmoid Slice Softmax Softplus SpaceToDepth Split Sqrt "
+        "Squeeze Sub Sum Tanh Transpose Unsqueeze Upsample Where"
+    ).split()
+)
 
 
 @dataclass(frozen=True)
@@ -129,13 +146,15 @@ def _checked(path: Path, meta: dict[str, Any]) -> ModelFile:
 
 def _size(value: Any) -> tuple[int, int]:
     width, height = (int(v) for v in value)
-    if not (8 <= width <= 4096 and 8 <= height <= 4096):
+    if not (8 <= width <= _LARGEST_SIDE and 8 <= height <= _LARGEST_SIDE):
         raise ValueError(f"a size of {width}x{height}")
     return width, height
 
 
 def _damaged(path: Path, error: Exception) -> HeightposeError:
-    return FileFormatError("the model file is damaged", where=path, got=str(error), hint="Copy it again")
+    return FileFormatError(
+        "the model file is damaged or not one of ours", where=path, got=str(error), hint="Copy it again"
+    )
 
 
 def _safetensors_metadata(file: BinaryIO, size: int) -> str | None:
@@ -148,9 +167,15 @@ def _safetensors_metadata(file: BinaryIO, size: int) -> str | None:
 
 
 def _onnx_metadata(file: BinaryIO, size: int) -> str | None:
-    """``ModelProto.metadata_props`` (field 14) of an ONNX file; all else, the graph too, is skipped."""
+    """``ModelProto.metadata_props`` (field 14) of an ONNX file, its graph (field 7) looked over on the way."""
     found = None
     for field, start, length in _fields(file, size):
+        if field == 7:
+            file.seek(start)
+            _look_over(file, start + length)
+            file.seek(start + length)
+        elif field == 25:
+            raise ValueError("functions of its own, which none of our models has")
         if field == 14 and length <= _MAX_METADATA:
             file.seek(start)
             entry = _entry(file.read(length))
@@ -158,6 +183,26 @@ def _onnx_metadata(file: BinaryIO, size: int) -> str | None:
                 found = entry.get(2, b"").decode("utf-8")
             file.seek(start + length)
     return found
+
+
+def _look_over(file: BinaryIO, end: int) -> None:
+    """Refuse a graph with operations of another kind (NodeProto, field 1) or with weights elsewhere (field 5)."""
+    for field, start, length in _fields(file, end):
+        if field == 1:
+            file.seek(start)
+            operation = ""
+            for part, at, count in _fields(file, start + length):
+                if part == 4:  # op_type
+                    file.seek(at)
+                    operation = file.read(min(count, 80)).decode("utf-8")
+                    file.seek(at + count)
+            if operation not in _OPERATIONS:
+                raise ValueError(f"the operation '{operation}', which none of our models has")
+        elif field == 5:
+            file.seek(start)
+            if any(part == 13 for part, _, _ in _fields(file, start + length)):  # external_data
+                raise ValueError("weights in another file, which none of our models has")
+        file.seek(start + length)
 
 
 def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:

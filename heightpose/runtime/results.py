@@ -91,6 +91,9 @@ def provenance_of(
     def hashed(path: Path) -> dict[str, str]:
         return {"name": path.name, "sha256": output.sha256([path])}
 
+    changed = clip.changed
+    if changed:
+        log.warning("%s: changed while it was read; measured as it was at first", clip.name)
     models = {"pose": (pose_model.backend, pose_model.file), "detector": (detector.backend, detector.file)}
     return output.plain(
         {
@@ -104,6 +107,7 @@ def provenance_of(
                 "rotation_deg": clip.rotation_deg,
                 "fps": None if clip.fps is None else str(clip.fps),
                 "frames": len(outcome.log),
+                **({"changed_while_read": True} if changed else {}),
             },
             "files": {name: hashed(path) for name, path in files.items() if path is not None},
             "weights": {name: hashed(file.path) for name, (_, file) in models.items()},

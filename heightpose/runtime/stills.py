@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -71,7 +72,7 @@ def _decode(data: bytes) -> tuple[np.ndarray | None, str]:
         kept = os.dup(2)
     except OSError:  # no stderr at all: nothing to catch
         kept = None
-    with tempfile.TemporaryFile() as caught:
+    with _scratch() as caught:
         if kept is not None:
             os.dup2(caught.fileno(), 2)
         try:
@@ -85,6 +86,14 @@ def _decode(data: bytes) -> tuple[np.ndarray | None, str]:
         caught.seek(0)
         lines = caught.read(10_000).decode("utf-8", "replace").splitlines()
     return bgr, " ".join(lines[0].split()) if lines else ""
+
+
+def _scratch() -> IO[bytes]:
+    """An unnamed file; nowhere at all where the disk is full, and then nothing is caught."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "r+b")
 
 
 class StillsClip(Clip):
@@ -101,6 +110,7 @@ class StillsClip(Clip):
 
     def __init__(self, paths: list[Path], name: str, kind: str) -> None:
         self.name, self.kind, self.paths = name, kind, tuple(paths)
+        self.note_files()
         first, self.rotation_deg = read_picture(paths[0])
         self.size_wh = (first.shape[1], first.shape[0])
         self.length_hint = len(paths)

@@ -86,14 +86,17 @@ def open_clip(source: str | Path) -> Clip:
         raise InputError("this picture format is not read", where=path, hint="Save it as JPEG or PNG")
     try:
         with path.open("rb") as file:
-            empty = not file.read(1)
+            size = file.seek(0, 2)
     except OSError as error:
         raise InputError(
             f"cannot be read: {error.strerror}", where=path, hint="Check its permissions"
         ) from error
-    if empty:
+    if size == 0:
         raise InputError("the file is empty", where=path, hint="Copy or record it again")
-    return VideoClip(f"file:{path}", path.name, live=False, paths=(path,))
+    # As long as it is now: a file that is still being written would be followed for ever, or be another one when it
+    # is read for the overlay.
+    whole = f"subfile,,start,0,end,{size},,:file:{path}"
+    return VideoClip(whole, path.name, live=False, paths=(path,))
 
 
 class VideoClip(Clip):
@@ -104,6 +107,7 @@ class VideoClip(Clip):
 
     def __init__(self, target: str, name: str, *, live: bool, paths: tuple[Path, ...] = ()) -> None:
         self.paths = paths
+        self.note_files()
         self._where: object = paths[0] if paths else name
         self._target, self.name, self.live = target, name, live
         self.kind = "stream" if live else "video"
@@ -203,7 +207,7 @@ class VideoClip(Clip):
 
     def _options(self) -> dict[str, str]:
         if not self.live:
-            return {"protocol_whitelist": "file"}  # a file may not pull in the network
+            return {"protocol_whitelist": "subfile,file"}  # a file may not pull in the network
         if self._target.startswith("http"):  # continues where it was cut, which opening again would not
             return {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "5"}
         return {"rtsp_transport": "tcp"} if self._target.startswith("rtsp") else {}
@@ -212,8 +216,11 @@ class VideoClip(Clip):
         """The first stream of moving pictures; a cover picture in a sound file is not one."""
         streams = [s for s in container.streams.video if not s.disposition & _ATTACHED]
         if not streams:
-            what = "sound but no picture" if container.streams.audio else "no picture"
-            raise InputError(f"the file holds {what}", where=self._where, hint="Give the video file itself")
+            if container.streams.audio:
+                what, hint = "sound but no picture", "Give the video file itself"
+            else:
+                what, hint = "no picture", "It may be cut off: copy or record it again"
+            raise InputError(f"the file holds {what}", where=self._where, hint=hint)
         stream = streams[0]
         if stream.codec_context is None:
             raise InputError("the video's codec is not known", where=self._where, hint="Save it as H.264")

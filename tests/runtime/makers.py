@@ -120,3 +120,74 @@ def tiny_pose(path: Path, joints: Sequence[str] = INFANT.names) -> Path:
         "sigma": 2.0,
     }
     return _save(path, [node], {"w": scale}, ("heatmaps", ["n", len(joints), 64, 64]), meta)
+
+
+def zero_duration(path: Path) -> Path:
+    """Make an MP4 say that it and each of its frames last no time at all, as some cameras' broken clocks do."""
+    data = bytearray(path.read_bytes())
+    # (box, start of the 32-bit duration after the box's name); ISO/IEC 14496-12, 8.2.2, 8.3.2, 8.4.2.
+    for name, offset in ((b"mvhd", 20), (b"tkhd", 24), (b"mdhd", 20)):
+        at = data.index(name) + offset
+        data[at : at + 4] = bytes(4)
+    at = data.index(b"stts") + 8  # 8.6.1.2: entry count, then (count, delta) pairs
+    for entry in range(int.from_bytes(data[at : at + 4], "big")):
+        data[at + 8 + 8 * entry : at + 12 + 8 * entry] = bytes(4)
+    path.write_bytes(data)
+    return path
+
+
+def write_no_frames(path: Path) -> Path:
+    """A video with a picture stream and not one picture in it."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        out.start_encoding()
+    return path
+
+
+def billion_laughs(levels: int = 12, merge: bool = False) -> str:
+    """YAML of a few hundred bytes that unfolds into ``9 ** levels`` values, by aliases or by merge keys."""
+    lines = ["a0: &a0 " + ("{k0: lol}" if merge else "[" + ", ".join(["lol"] * 9) + "]")]
+    for i in range(1, levels):
+        inside = ", ".join([f"*a{i - 1}"] * 9)
+        lines.append(f"a{i}: &a{i} " + (f"{{<<: [{inside}]}}" if merge else f"[{inside}]"))
+    return "\n".join(lines) + "\n"
+
+
+def hostile_onnx(path: Path, kind: str) -> Path:
+    """A pose net's description in front of a graph that asks for the machine's memory or somebody's file.
+
+    Args:
+        kind: "allocates" (a tensor of 400 TB), "loops" (for ever) or "elsewhere" (weights in another file).
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    tiny_pose(path)
+    model = onnx.load(path)
+    graph = model.graph
+    if kind == "allocates":
+        shape = helper.make_tensor("shape", TensorProto.INT64, [4], [1, 10**5, 10**5, 10**4])
+        graph.initializer.append(shape)
+        graph.node.insert(0, helper.make_node("ConstantOfShape", ["shape"], ["huge"]))
+        graph.node.append(helper.make_node("ReduceMax", ["huge"], ["most"]))
+    elif kind == "loops":
+        body = helper.make_graph(
+            [helper.make_node("Identity", ["on"], ["still_on"])],
+            "body",
+            [
+                helper.make_tensor_value_info("i", TensorProto.INT64, []),
+                helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            ],
+            [helper.make_tensor_value_info("still_on", TensorProto.BOOL, [])],
+        )
+        graph.node.append(helper.make_node("Loop", ["", "yes"], [], body=body))
+        graph.initializer.append(helper.make_tensor("yes", TensorProto.BOOL, [], [True]))
+    else:
+        weights = graph.initializer[0]
+        weights.ClearField("raw_data")
+        weights.data_location = TensorProto.EXTERNAL
+        entry = weights.external_data.add()
+        entry.key, entry.value = "location", "../../../../../../etc/passwd"
+    path.write_bytes(model.SerializeToString())
+    return path

@@ -189,9 +189,9 @@ def test_metadata_that_are_nonsense(tmp_path, meta):
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_a_graph_the_runtime_refuses(pose, tmp_path, name):
-    # Valid metadata in front of a graph that is not one.
+    # Valid metadata and a known operation, but without the inputs it needs.
     data = pose.read_bytes()
-    broken = data.replace(b"Conv", b"Vnoc")
+    broken = data.replace(b"Conv", b"Gemm")
     assert broken != data
     (tmp_path / "b.onnx").write_bytes(broken)
     with pytest.raises(FileFormatError, match=f"{name} cannot load this model"):
