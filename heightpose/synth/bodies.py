@@ -15,6 +15,7 @@ import numpy as np
 from heightpose.runtime.atomic import atomic_path, make_folder
 from heightpose.synth import posture, scenario
 from heightpose.synth.body import BodyModel
+from heightpose.synth.dress import Wardrobe
 from heightpose.synth.puppet import Puppet
 
 #: Posture of a clip. Only infants on their back are measured; the model has to tell the others from them.
@@ -34,9 +35,7 @@ def _start() -> None:
     _model = BodyModel()
 
 
-def _clip(seed: int, frames: int) -> dict[str, np.ndarray]:
-    from heightpose.synth.dress import Wardrobe
-    from heightpose.synth.generate import draw_leg_kinds
+def _clip(seed: int, frames: int) -> dict[str, Any]:
 
     assert _model is not None
     rng = np.random.default_rng([seed, 9])
@@ -45,7 +44,7 @@ def _clip(seed: int, frames: int) -> dict[str, np.ndarray]:
     naked = Wardrobe("none", np.zeros((0, 3)), ())
     lying = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     infants = scenario.lie_down(
-        puppet, rng, posture=lying, leg_kinds=draw_leg_kinds(None, rng), frames=frames,
+        puppet, rng, posture=lying, legs=None, frames=frames,
         fps=float(rng.choice(RATES)), wardrobe=naked,
     )  # fmt: skip
     return {

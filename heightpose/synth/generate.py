@@ -32,7 +32,6 @@ from heightpose.synth.scene import Infant, Room
 from heightpose.synth.swatches import load_swatches
 from heightpose.synth.things import put_toys, reach_in
 
-LEG_CLASSES = ("extended", "mixed", "tucked")
 _LEG_JOINTS = INFANT.indices(
     "left_knee", "right_knee", "left_ankle", "right_ankle", "left_heel", "right_heel"
 )
@@ -166,7 +165,7 @@ class Nursery:
         wardrobe = materials.wardrobe(dress(self.model, child, rng))
         lying = options.posture or str(rng.choice(posture.POSTURES, p=[0.76, 0.14, 0.10]))
         frames = scenario.lie_down(
-            Puppet(self.model, child), rng, posture=lying, leg_kinds=draw_leg_kinds(options.legs, rng),
+            Puppet(self.model, child), rng, posture=lying, legs=options.legs,
             frames=recipe.frames, fps=recipe.fps, wardrobe=wardrobe,
         )  # fmt: skip
         return Guest(child, lying, frames)
@@ -276,19 +275,6 @@ def _legs(infants: list[dict]) -> str:
     if infants[0]["legs_covered"]:
         return "covered"
     return "extended" if infants[0]["leg_extended"] else "tucked"
-
-
-def draw_leg_kinds(legs: str | None, rng: np.random.Generator) -> tuple[str, str]:
-    """What the left and the right leg do, for one of :data:`LEG_CLASSES` (drawn when None)."""
-    if legs is None:
-        legs = str(rng.choice(LEG_CLASSES, p=[0.45, 0.2, 0.35]))
-    bent = ("bent", "frog", "raised")
-    if legs == "tucked":
-        return str(rng.choice(bent)), str(rng.choice(bent))
-    one = "straight" if rng.random() < 0.7 else str(rng.choice(bent))
-    pair = ["straight", one] if legs == "extended" else ["straight", str(rng.choice(bent))]
-    rng.shuffle(pair)
-    return pair[0], pair[1]
 
 
 def child_seed(seed: int, index: int) -> int:

@@ -35,7 +35,10 @@ __all__ = [
 ]
 __all__ += ["lie_down", "surface_points"]
 
-_DRAWS = 40
+#: What the legs of a clip do; see draw_leg_kinds.
+LEG_CLASSES = ("extended", "mixed", "tucked")
+#: Motions drawn before a posture is given up, and of these with the same kinds of legs.
+_DRAWS, _DRAWS_OF_KIND = 60, 12
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,22 @@ def draw_room(
 
 
 def lie_down(
-    puppet: Puppet, rng: np.random.Generator, *, posture: str, leg_kinds: tuple[str, str], frames: int, fps: float,
+    puppet: Puppet, rng: np.random.Generator, *, posture: str, legs: str | None, frames: int, fps: float,
     wardrobe: Wardrobe,
 ) -> list[Infant]:  # fmt: skip
     """Draw motions until one can be lain in: the infant in every frame, the middle of its trunk over the origin.
+
+    Args:
+        legs: one of :data:`LEG_CLASSES`, None for any. What each leg does is drawn again
+            where many motions fail: legs raised for long while the infant lies on its front, for one.
 
     Raises:
         ConfigError: none of many draws could, which only very long clips come to.
     """
     reasons = []
-    for _ in range(_DRAWS):
+    for number in range(_DRAWS):
+        if number % _DRAWS_OF_KIND == 0:
+            leg_kinds = draw_leg_kinds(legs, rng)
         motion = draw_motion(rng, frames, fps, posture=posture, leg_kinds=leg_kinds)
         found = lie(puppet, motion, fps)
         if isinstance(found, list):
@@ -102,10 +111,23 @@ def lie_down(
             return [moved(i, float(h), np.zeros(2)) for i, h in zip(infants, headings, strict=True)]
         reasons.append(found)
     raise ConfigError(
-        f"no motion of {frames} frames on the {posture} with legs {' and '.join(leg_kinds)} could be lain in",
+        f"no motion of {frames} frames on the {posture} with legs {legs or 'of any kind'} could be lain in",
         got=f"in {_DRAWS} draws: {', '.join(sorted(set(reasons)))}",
         hint="Fewer frames or another seed",
     )
+
+
+def draw_leg_kinds(legs: str | None, rng: np.random.Generator) -> tuple[str, str]:
+    """What the left and the right leg do, for one of :data:`LEG_CLASSES` (drawn when None)."""
+    if legs is None:
+        legs = str(rng.choice(LEG_CLASSES, p=[0.45, 0.2, 0.35]))
+    bent = ("bent", "frog", "raised")
+    if legs == "tucked":
+        return str(rng.choice(bent)), str(rng.choice(bent))
+    one = "straight" if rng.random() < 0.7 else str(rng.choice(bent))
+    pair = ["straight", one] if legs == "extended" else ["straight", str(rng.choice(bent))]
+    rng.shuffle(pair)
+    return pair[0], pair[1]
 
 
 def moved(infant: Infant, heading_deg: float, at_xy_cm: np.ndarray) -> Infant:

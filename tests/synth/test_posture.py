@@ -10,8 +10,8 @@ pytest.importorskip("anny")
 from heightpose.skeleton import INFANT
 from heightpose.synth import lying, posture
 from heightpose.synth.body import BodyModel
-from heightpose.synth.generate import draw_leg_kinds
 from heightpose.synth.puppet import Puppet
+from heightpose.synth.scenario import draw_leg_kinds
 
 LIMB_BONES = [
     (INFANT.index(f"{side}_{one}"), INFANT.index(f"{side}_{other}"))

@@ -9,7 +9,9 @@ import numpy as np
 
 from heightpose.data.checks.bodies import Bodies
 from heightpose.data.checks.shape import sigmas
+from heightpose.skeleton import Skeleton
 
+_SCORE_GROUPS = 8
 _DEGREES = 3.0  # of freedom: the net's errors are mostly small and sometimes wild
 
 
@@ -49,15 +51,48 @@ class Predictions:
         return float(0.5 * (_DEGREES + 1) / 2 * np.nansum(cost))
 
     def surprise(self) -> np.ndarray:
-        """``(N, K)`` sigmas of each joint's disagreement, against the joint's usual one and the infant's other joints.
+        """``(N, K)`` sigmas of each joint's disagreement, or of its limb's where that is the greater surprise.
 
-        Where the model is lost all joints disagree and none stands out.
+        Measured against the joint's usual error where the model is as sure of itself, and against the infant's other
+        joints: where the model is lost all joints disagree and none stands out. A limb drawn to the wrong place
+        disagrees from one joint outward, each joint a little: together they say more than the worst of them.
         """
         relative = self.error / self._usual
         with np.errstate(all="ignore"):
             own = np.array([np.nanquantile(r, 0.6) if np.isfinite(r).any() else np.nan for r in relative])
         log = np.log((relative + 0.1) / np.maximum(own, 1.0)[:, None])
-        return np.stack([sigmas(column) for column in log.T], axis=1)
+        log = log - _expected(log, self.scores)
+        single = np.stack([sigmas(column) for column in log.T], axis=1)
+        together = np.full(single.shape, np.nan)
+        for chain in _chains(self.bodies.skeleton):
+            known = np.isfinite(log[:, chain])
+            mean = np.where(known, log[:, chain], 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+            limb = sigmas(np.where(known.sum(axis=1) >= 2, mean, np.nan))
+            together[:, chain] = np.fmax(together[:, chain], limb[:, None])
+        return np.where(np.isfinite(single), np.fmax(single, together), np.nan)
+
+
+def _expected(log: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """``(N, K)`` the usual log error of predictions with such scores: medians of equally large groups, interpolated."""
+    known = np.isfinite(log)
+    if known.sum() < 20 * _SCORE_GROUPS:
+        return np.zeros(log.shape)
+    order = np.argsort(scores[known], kind="stable")
+    groups = np.array_split(order, _SCORE_GROUPS)
+    at = np.array([np.median(scores[known][g]) for g in groups])
+    usual = np.array([np.median(log[known][g]) for g in groups])
+    # A surer prediction is never expected to be the worse one.
+    return np.interp(scores, at, np.minimum.accumulate(usual))
+
+
+def _chains(skeleton: Skeleton) -> list[np.ndarray]:
+    """Each limb from each of its joints outward, where that is more than one joint."""
+    chains = []
+    for side in ("left", "right"):
+        for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "heel", "toe")):
+            names = [f"{side}_{part}" for part in limb if f"{side}_{part}" in skeleton.names]
+            chains += [skeleton.indices(*names[k:]) for k in range(len(names) - 1)]
+    return chains
 
 
 def predict(bodies: Bodies, model: str = "fast") -> Predictions:
