@@ -86,7 +86,7 @@ def stretches_of(views: Sequence[IndexedView], size_wh: tuple[int, int]) -> list
     Args:
         views: in order of frames.
     """
-    still = _still_px(size_wh)
+    still = still_px(size_wh)
     runs: list[list[IndexedView]] = []
     for index, view in views:
         if not len(view.ids):
@@ -119,7 +119,7 @@ def track_from_tags(runs: Sequence[Sequence[IndexedView]], camera: Camera, layou
     Raises:
         PlaneError: fewer than half of the looks belong to a stretch whose tags give a plane.
     """
-    limit = _JUMP * _still_px(camera.size_wh)
+    limit = _JUMP * still_px(camera.size_wh)
     stretches = []
     for i, run in enumerate(runs):
         try:
@@ -140,5 +140,6 @@ def track_from_tags(runs: Sequence[Sequence[IndexedView]], camera: Camera, layou
     return PlaneTrack(tuple(stretches), int(np.median(steps)) if len(steps) else 1)
 
 
-def _still_px(size_wh: tuple[int, int]) -> float:
+def still_px(size_wh: tuple[int, int]) -> float:
+    """Tags that moved by no more than this between two looks stand still."""
     return max(_STILL_PX, _STILL_SHARE * float(np.hypot(*size_wh)))

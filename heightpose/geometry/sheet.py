@@ -1,38 +1,33 @@
-"""The printed sheet: its layout file, and finding its tags to a tenth of a pixel.
+"""The printed sheet: its layout file, and finding its tags in a frame.
 
-OpenCV finds and reads the tags, but none of its corner refinements is unbiased: contour corners sit half a
-pixel inside the black border, the "subpix" window swallows the first bit cells of a small tag, and the
-"apriltag" corners are half a pixel off in x and y. So each side of the tag is fitted here as a line through
-the steepest dark-to-light steps across it, and the corners are where neighbouring lines meet. The steps are
-located in linear light: a lens blurs light, and seen through the sRGB curve (IEC 61966-2-1) a blurred edge leans
-into the dark, which makes a tag look up to 0.7 px too small.
+OpenCV finds and reads the tags; :mod:`heightpose.geometry.tag_edges` makes their corners exact. A frame in which tags
+are small is searched enlarged too, but only where the tags found first say that the missing ones are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import as_floats
 from heightpose.geometry.crop import resize_matrix
+from heightpose.geometry.tag_edges import refine_quads
 from heightpose.textfile import read_yaml
 from heightpose.types import require_shape
 
-_PROFILE_STEP_PX = 0.25
-_SIDE_SAMPLES = 24
-_ROUNDS = 5
 #: Frames shorter than this are also searched at twice their size: OpenCV misses tags under 20 px.
 _ENLARGE_BELOW_PX = 1400
-#: Sides from this length on may be fitted as arcs.
-_ARC_PX = 30.0
-#: Grey levels between border and paper below which a side is no edge.
-_MIN_CONTRAST = 6.0
+#: Missing tags are looked for where the others say they are: at least so many others, and the nearest ones only.
+_PREDICT_FROM, _NEAREST = 4, 6
+#: So much around the predicted place belongs to it, in tag sides; smaller parts than this hold no tag.
+_PATCH_MARGIN, _LEAST_PATCH_PX = 0.75, 12
+#: A picture smaller than this is a part of a frame.
+_PART_PX = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,21 +125,24 @@ def detect_tags(gray: np.ndarray, layout: SheetLayout, *, bent: bool = False) ->
     Args:
         gray: ``(H, W)`` uint8 frame.
         layout: the sheet; tags of other ids are ignored, an id seen twice is dropped.
-        bent: see :func:`refine_quads`.
+        bent: see :func:`heightpose.geometry.tag_edges.refine_quads`.
 
     Returns:
         The tags, ascending by id, corners good to about 0.1 px on tags of 20 px and more.
     """
     if gray.ndim != 2 or gray.dtype != np.uint8:
         raise ValueError(f"gray: expected (H, W) uint8, got {gray.shape} {gray.dtype}")
-    size = (gray.shape[1], gray.shape[0])
     found = _find(gray, layout)
-    if max(size) < _ENLARGE_BELOW_PX and len(found) < len(layout.tags):
-        big_size = (2 * size[0], 2 * size[1])
-        big = cv2.resize(gray, big_size, interpolation=cv2.INTER_CUBIC)
-        back = resize_matrix(big_size, size)
-        for tag, quad in _find(big, layout).items():
-            found.setdefault(tag, quad @ back[:2, :2].T + back[:2, 2])
+    if max(gray.shape) < _ENLARGE_BELOW_PX and len(found) < len(layout.tags):
+        for tag, quad in _find_enlarged(gray, layout, found).items():
+            found.setdefault(tag, quad)
+    return refined_view(gray, layout, found, bent=bent)
+
+
+def refined_view(
+    gray: np.ndarray, layout: SheetLayout, found: Mapping[int, np.ndarray], *, bent: bool = False
+) -> TagView:
+    """Tag id -> ``(4, 2)`` corners to about a pixel made exact; tags without four clear sides are left out."""
     if not found:
         return TagView(np.zeros(0, np.intp), np.zeros((0, 4, 2)))
     ids = np.array(sorted(found))
@@ -153,14 +151,87 @@ def detect_tags(gray: np.ndarray, layout: SheetLayout, *, bent: bool = False) ->
     return TagView(ids[good], quads[good])
 
 
+def _find_enlarged(
+    gray: np.ndarray, layout: SheetLayout, found: Mapping[int, np.ndarray]
+) -> dict[int, np.ndarray]:
+    """The search at twice the size: where the sheet's other tags say that the missing ones are, else everywhere."""
+    if len(found) >= _PREDICT_FROM:
+        return find_missing(gray, layout, found)
+    return _find_at_double(gray, layout, (0, 0, gray.shape[1], gray.shape[0]))
+
+
+def find_missing(
+    gray: np.ndarray, layout: SheetLayout, found: Mapping[int, np.ndarray]
+) -> dict[int, np.ndarray]:
+    """Look for each missing tag, at twice the size, around the place that the tags next to it predict.
+
+    A tenth of the cost of a search of the whole frame. The prediction is a homography over the nearest tags only, so
+    that a lens's distortion hardly matters.
+
+    Args:
+        found: tag id -> ``(4, 2)`` corners, to about a pixel.
+
+    Returns:
+        The missing tags that are there; none where fewer than four tags are found.
+    """
+    known = np.array(sorted(found))
+    if len(known) < _PREDICT_FROM:
+        return {}
+    centres = np.stack([layout.tags[tag].mean(axis=0) for tag in known.tolist()])
+    size = np.array([gray.shape[1], gray.shape[0]])
+    more: dict[int, np.ndarray] = {}
+    for tag, corners_cm in layout.tags.items():
+        if tag in found or tag in more:
+            continue
+        apart = np.linalg.norm(centres - corners_cm.mean(axis=0), axis=1)
+        near = known[np.argsort(apart, kind="stable")[:_NEAREST]].tolist()
+        quad = _predicted(corners_cm, [layout.tags[t] for t in near], [found[t] for t in near])
+        if quad is None:
+            continue
+        margin = _PATCH_MARGIN * np.ptp(quad, axis=0).max()
+        low = np.maximum(np.floor(quad.min(axis=0) - margin), 0).astype(int)
+        high = np.minimum(np.ceil(quad.max(axis=0) + margin) + 1, size).astype(int)
+        if (high - low).min() < _LEAST_PATCH_PX or margin > size.max() / 4:
+            continue
+        at = _find_at_double(gray, layout, (*low.tolist(), *high.tolist()))
+        more.update({t: q for t, q in at.items() if t == tag})
+    return more
+
+
+def _predicted(
+    corners_cm: np.ndarray, near_cm: list[np.ndarray], near_frame: list[np.ndarray]
+) -> np.ndarray | None:
+    """Where a tag's corners ``(4, 2)`` lie in the frame by the tags near it."""
+    matrix, _ = cv2.findHomography(np.concatenate(near_cm), np.concatenate(near_frame), cv2.LMEDS)
+    if matrix is None:
+        return None
+    ends = np.concatenate([corners_cm, np.ones((4, 1))], axis=1) @ matrix.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quad = ends[:, :2] / ends[:, 2:]
+    return quad if np.isfinite(quad).all() and (ends[:, 2] * ends[0, 2] > 0).all() else None
+
+
+def _find_at_double(
+    gray: np.ndarray, layout: SheetLayout, box: tuple[int, int, int, int]
+) -> dict[int, np.ndarray]:
+    """:func:`_find` in a part (x0, y0, x1, y1) of the frame enlarged twice; corners in frame pixels."""
+    x0, y0, x1, y1 = box
+    size, big_size = (x1 - x0, y1 - y0), (2 * (x1 - x0), 2 * (y1 - y0))
+    big = cv2.resize(gray[y0:y1, x0:x1], big_size, interpolation=cv2.INTER_CUBIC)
+    back = resize_matrix(big_size, size)
+    return {tag: quad @ back[:2, :2].T + back[:2, 2] + (x0, y0) for tag, quad in _find(big, layout).items()}
+
+
 def _find(gray: np.ndarray, layout: SheetLayout) -> dict[int, np.ndarray]:
-    """Tag id -> ``(4, 2)`` corners to about a pixel."""
+    """Tag id -> ``(4, 2)`` corners to about a pixel. An id seen twice is dropped."""
     settings = cv2.aruco.DetectorParameters()
     settings.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_CONTOUR
     settings.adaptiveThreshWinSizeStep = 5
     settings.adaptiveThreshWinSizeMax = 33
-    # The default drops tags shorter than 0.75 % of the frame's longer side, too many in a wide frame.
-    settings.minMarkerPerimeterRate = min(0.03, 40.0 / max(gray.shape))
+    # The default drops tags shorter than 0.75 % of the frame's longer side, too many in a wide frame, and in a small
+    # part of one it would read every speck.
+    longest = max(gray.shape)
+    settings.minMarkerPerimeterRate = 40.0 / longest if longest < _PART_PX else min(0.03, 40.0 / longest)
     corners, ids, _ = cv2.aruco.ArucoDetector(_dictionary(layout.family), settings).detectMarkers(gray)
     found: dict[int, np.ndarray] = {}
     twice = set()
@@ -170,100 +241,6 @@ def _find(gray: np.ndarray, layout: SheetLayout) -> dict[int, np.ndarray]:
         if tag in layout.tags:
             found[tag] = np.asarray(quad, dtype=np.float64).reshape(4, 2)
     return {tag: quad for tag, quad in found.items() if tag not in twice}
-
-
-def refine_quads(
-    gray: np.ndarray, quads: np.ndarray, cells: int, *, bent: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit the four sides of dark squares on light paper.
-
-    Across each side the light step is located as the centroid of the outward brightening. The window reaches
-    about half a bit cell to either side, so that the edges of the inner bits, one cell away, stay out, and it
-    follows the edge over several rounds, so that it ends symmetric about it and hence unbiased.
-
-    Args:
-        gray: ``(H, W)`` uint8 picture, sRGB-coded as cameras deliver it.
-        quads: ``(M, 4, 2)`` first guess, clockwise in the picture, to about a pixel.
-        cells: bit cells along a side, border included.
-        bent: sides of 30 px and more are arcs, as a strong lens draws them: unbiased then, but noisier. Shorter ones
-            stay straight, as the bend falls with the square of the length and the noise does not.
-
-    Returns:
-        ``(M, 4, 2)`` corners and ``(M,)`` bool, False where a side has no clear edge or the fit ran away.
-    """
-    light = _linear_light()[gray]
-    start = np.asarray(quads, dtype=np.float64)
-    side = np.linalg.norm(np.roll(start, -1, axis=1) - start, axis=2)  # (M, 4) px
-    cell = side.mean(axis=1) / cells
-    reach = np.clip(0.45 * cell, 0.75, 5.0)
-    ends = np.clip(1.5 / side.min(axis=1), 0.08, 0.2)  # leave out what the rounded corners touch
-    grid = np.linspace(0.0, 1.0, _SIDE_SAMPLES)
-    along = ends[:, None] + grid * (1 - 2 * ends[:, None])  # (M, S) as a share of the side
-    steps = int(np.ceil(reach.max() / _PROFILE_STEP_PX))
-    across = np.arange(-steps, steps + 1) * _PROFILE_STEP_PX  # (T,) px, outwards
-    inside = np.abs(across) <= reach[:, None] + 1e-9  # (M, T)
-
-    arcs = (side >= _ARC_PX) & bent  # (M, 4)
-    corners = start.copy()
-    for _ in range(_ROUNDS):
-        first, second = corners, np.roll(corners, -1, axis=1)
-        tangent = second - first
-        unit = tangent / np.maximum(np.linalg.norm(tangent, axis=2, keepdims=True), 1e-9)
-        normal = np.stack([unit[..., 1], -unit[..., 0]], axis=-1)  # outwards, as the quad is clockwise
-        points = first[:, :, None] + tangent[:, :, None] * along[:, None, :, None]  # (M, 4, S, 2)
-        probes = points[:, :, :, None] + normal[:, :, None, None] * across[:, None]  # (M, 4, S, T, 2)
-        half = 0.5 * normal[:, :, None, None]
-        rise = _sample(light, probes + half) - _sample(light, probes - half)  # brightening per px, outwards
-        weight = np.maximum(rise, 0.0) * inside[:, None, None]
-        mass = weight.sum(axis=-1)  # (M, 4, S)
-        offset = (weight * across).sum(axis=-1) / np.maximum(mass, 1e-9)
-        shift, turn, bend = _line_fit(along[:, None] - 0.5, offset, mass, arcs)
-        start_point = first + normal * (shift - 0.5 * turn + 0.25 * bend)[..., None]
-        end_point = second + normal * (shift + 0.5 * turn + 0.25 * bend)[..., None]
-        corners = _meet(start_point, end_point)
-    moved = np.linalg.norm(corners - start, axis=2).max(axis=1)
-    good = np.isfinite(corners).all(axis=(1, 2)) & (moved < 1.5 + 0.75 * cell)
-    beside = normal[:, :, None] * reach[:, None, None, None]
-    contrast = _sample(gray, points + beside).astype(float) - _sample(gray, points - beside)
-    return corners, good & (np.median(contrast, axis=-1).min(axis=1) > _MIN_CONTRAST)
-
-
-@cache
-def _linear_light() -> np.ndarray:
-    """``(256,)`` grey level -> linear light, 0..255, by the sRGB curve."""
-    level = np.arange(256) / 255.0
-    return 255.0 * np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
-
-
-def _sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return map_coordinates(image, [points[..., 1], points[..., 0]], order=1, mode="nearest")
-
-
-def _line_fit(
-    x: np.ndarray, y: np.ndarray, weight: np.ndarray, arcs: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weighted ``y = shift + turn * x + bend * x**2`` along the last axis, refitted once without stray samples.
-
-    ``bend`` is 0 where ``arcs`` is False.
-    """
-    x = np.broadcast_to(x, y.shape)
-    powers = np.stack([np.ones_like(x), x, np.where(arcs[..., None], x * x, 0.0)], axis=-1)
-    for _ in range(2):
-        weighted = powers * weight[..., None]
-        normal = np.swapaxes(weighted, -1, -2) @ powers + 1e-9 * np.eye(3)
-        fitted = np.linalg.solve(normal, (weighted * y[..., None]).sum(axis=-2)[..., None])
-        stray = np.abs(y - (powers @ fitted)[..., 0])
-        weight = weight * (stray <= 2.5 * np.median(stray, axis=-1, keepdims=True) + 0.05)
-    return fitted[..., 0, 0], fitted[..., 1, 0], fitted[..., 2, 0]
-
-
-def _meet(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Corners ``(M, 4, 2)`` where each side's line meets the previous side's."""
-    ones = np.ones((*first.shape[:-1], 1))
-    lines = np.cross(np.concatenate([first, ones], axis=-1), np.concatenate([second, ones], axis=-1))
-    meet = np.cross(np.roll(lines, 1, axis=1), lines)
-    with np.errstate(divide="ignore", invalid="ignore"):  # parallel sides: caught as not finite
-        return meet[..., :2] / meet[..., 2:]
 
 
 def _is_clockwise_quad(corners: np.ndarray) -> bool:
