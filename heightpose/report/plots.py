@@ -35,6 +35,7 @@ class Plot:
         x, y: (low, high) of the axes.
         size: width and height in the SVG's own px.
         legend_left: names of series at the top left instead of the bottom right.
+        x_ticks: (place, word) of the x axis' marks instead of round numbers.
     """
 
     x: tuple[float, float]
@@ -43,6 +44,7 @@ class Plot:
     y_label: str = ""
     size: tuple[int, int] = (440, 300)
     legend_left: bool = False
+    x_ticks: Sequence[tuple[float, str]] | None = None
     _parts: list[str] = field(default_factory=list)
     _legend: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -84,17 +86,29 @@ class Plot:
         tip: str = "",
         y_range: Sequence[float] | None = None,
         r: float = 4,
+        link: str = "",
     ) -> None:
-        """A dot, with an upright interval where there is one."""
+        """A dot, with an upright interval where there is one; ``link`` is a place in the page, such as "#r3"."""
         px, py = self._px(x), self._py(y)
         if y_range is not None:
             self._parts.append(
                 f'<line x1="{px:.1f}" x2="{px:.1f}" y1="{self._py(y_range[0]):.1f}" y2="{self._py(y_range[1]):.1f}" '
                 f'stroke="var(--{colour})" stroke-width="1.5"/>'
             )
-        self._parts.append(
+        dot = (
             f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{r}" fill="var(--{colour})" fill-opacity="0.75">'
             f"<title>{html.escape(tip)}</title></circle>"
+        )
+        self._parts.append(f'<a href="{html.escape(link)}">{dot}</a>' if link else dot)
+
+    def upright(self, x: float, colour: str, text: str) -> None:
+        """A dashed line from top to bottom with a word at its upper end."""
+        px = self._px(x)
+        self._parts.append(
+            f'<line x1="{px:.1f}" x2="{px:.1f}" y1="{self._TOP}" y2="{self.size[1] - self._BOTTOM}" '
+            f'stroke="var(--{colour})" stroke-dasharray="2 4"/>'
+            f'<text x="{px:.1f}" y="{self._TOP - 2}" text-anchor="middle" style="fill: var(--{colour})">'
+            f"{html.escape(text)}</text>"
         )
 
     def svg(self, title: str) -> Html:
@@ -112,11 +126,12 @@ class Plot:
     def _axes(self) -> str:
         width, height = self.size
         parts = []
-        for tick in ticks(*self.x):
+        marks = [(t, f"{t:g}") for t in ticks(*self.x)] if self.x_ticks is None else self.x_ticks
+        for tick, word in marks:
             px = self._px(tick)
             parts.append(
                 f'<line class="grid" x1="{px:.1f}" x2="{px:.1f}" y1="{self._TOP}" y2="{height - self._BOTTOM}"/>'
-                f'<text x="{px:.1f}" y="{height - self._BOTTOM + 15}" text-anchor="middle">{tick:g}</text>'
+                f'<text x="{px:.1f}" y="{height - self._BOTTOM + 15}" text-anchor="middle">{html.escape(word)}</text>'
             )
         for tick in ticks(*self.y):
             py = self._py(tick)

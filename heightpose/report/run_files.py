@@ -24,6 +24,7 @@ from heightpose.report.run_model import (
     TrainRun,
 )  # fmt: skip
 from heightpose.runtime.output import sha256
+from heightpose.textfile import read_yaml
 
 #: Of ``run.json``; a reader takes no other.
 SCHEMA = 1
@@ -109,8 +110,10 @@ def read_evaluation(path: Path) -> EvalRun:
             _is(document["models"]["pose"][key], str, f"models.pose.{key}")
         for key, value in document["headline"].items():
             _number(value, f"headline.{key}")
-        for key in ("pose", "height"):
-            _is(document[key], dict | None, key)
+        _blocks(document, "")
+        for name, values in document["strata"].items():
+            for value, both in values.items():
+                _blocks(both, f"strata.{name}.{value}.")
         _is(document.get("trained"), dict | None, "trained")
         return EvalRun(path.parent, path, _time(document["created"]), document)
 
@@ -127,7 +130,7 @@ def read_ablation(path: Path) -> Ablation:
                 figures = {
                     k: _number(v, k)
                     for k, v in _is(one["metrics"], dict, "metrics").items()
-                    if not isinstance(v, (str, list, dict))
+                    if isinstance(v, (int, float)) and not isinstance(v, bool)
                 }
                 seeds.append(
                     Seed(_is(one["seed"], int, "seed"), None if run is None else path.parent / run, figures)
@@ -171,14 +174,7 @@ def _object(path: Path) -> Json:
 
 def _config(path: Path) -> Json:
     """As plain values: an old run's settings may not exist any more."""
-    import yaml
-
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise FileFormatError("corrupted or half-written", where=path, got=error) from error
+    value = read_yaml(path, "configuration")
     if not isinstance(value, dict):
         raise FileFormatError("not a configuration", where=path, expected="name: value")
     return value
@@ -230,6 +226,33 @@ def _figures(value: Any, name: str) -> Json:
     for key in ("Mean@0.1", "MeanSmS@0.1"):
         _number(figures.get(key), f"{name}.{key}")
     return figures
+
+
+def _blocks(holder: Json, where: str) -> None:
+    """Checks the figures of joints and of heights, as far as they are there, that readers take for granted."""
+    pose, height = (_is(holder[key], dict | None, where + key) for key in ("pose", "height"))
+    if pose is not None:
+        fine = pose["pckh"]["0.1"]
+        for key in ("mean", "mean_sms"):
+            _number(fine[key], f"{where}pose.pckh.0.1.{key}")
+            _interval(fine[f"{key}_interval"], f"{where}pose.pckh.0.1.{key}_interval")
+        for key in ("people", "children"):
+            _is(pose[key], int, f"{where}pose.{key}")
+    if height is not None:
+        for key in ("mae_cm", "bias_cm", "null_mae_cm", "yield", "coverage"):
+            _number(height[key], f"{where}height.{key}")
+        _interval(height["mae_cm_interval"], f"{where}height.mae_cm_interval")
+        for key in ("clips", "measured", "children"):
+            _is(height[key], int, f"{where}height.{key}")
+
+
+def _interval(value: Any, name: str) -> None:
+    if value is not None and (not isinstance(value, list) or len(value) != 2 or None in map(_bound, value)):
+        raise ValueError(f"{name}: expected two numbers, got {value!r}")
+
+
+def _bound(value: Any) -> float | None:
+    return _number(value, "bound")
 
 
 def _difference(train: Json, val: Json, name: str) -> float | None:

@@ -1,0 +1,88 @@
+"""What a dashboard is made from, before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from heightpose.data.testset import MANIFEST, SHELF
+from heightpose.metrics.correlation import Correlation, pearson
+from heightpose.report.advice import Ranking, rank
+from heightpose.report.dashboard_sources import Record, Sources
+from heightpose.report.run_model import EvalRun
+from heightpose.report.runs import Runs, read_runs
+from heightpose.report.timeline import Step, TestSet, Timeline, timeline
+from heightpose.runtime.output import sha256
+
+Points = list[tuple[Step, Record, float, float]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a dashboard is made of besides run records.
+
+    Attributes:
+        checks: ``findings.json`` files of ``heightpose data check``.
+        pictures: folders of test sets, for the worst cases; those under eval/testsets are found by name.
+        target: stratum -> value -> share where the product is used.
+        blur: make every infant's face unrecognisable.
+    """
+
+    checks: tuple[Path, ...] = ()
+    pictures: tuple[Path, ...] = ()
+    target: Mapping[str, Mapping[str, float]] | None = None
+    blur: bool = True
+    title: str = "How the models develop"
+
+
+@dataclass(frozen=True)
+class View:
+    """The records in order, and the test sets that most of them share."""
+
+    runs: Runs
+    line: Timeline
+    numbers: Sources
+    joints: TestSet | None
+    heights: TestSet | None
+    ranking: Ranking
+
+
+def look(roots: Sequence[Path], options: Options) -> View:
+    """Everything that the page shows, before it is drawn."""
+    runs = read_runs(roots)
+    line = timeline(runs)
+    return View(
+        runs, line, Sources(runs), line.main_testset("mean_sms_0.1"), line.main_testset("height_mae_cm"),
+        rank(line, options.target),
+    )  # fmt: skip
+
+
+def correlations(view: View) -> list[tuple[TestSet, TestSet, Points, Correlation]]:
+    """Per test set with heights: MeanSmS@0.1 (of the same set, else of the main one) against height MAE over runs."""
+    found = []
+    for heights in view.line.testsets:
+        own = view.line.judged("mean_sms_0.1", heights)
+        joints = heights if own else view.joints
+        if joints is None or not view.line.judged("height_mae_cm", heights):
+            continue
+        points: Points = []
+        for step in view.line.steps:
+            sms = {e.model_sha256: v for e, v in step.figures("mean_sms_0.1", joints)}
+            points += [
+                (step, e, sms[e.model_sha256], mae)
+                for e, mae in step.figures("height_mae_cm", heights)
+                if e.model_sha256 in sms
+            ]
+        found.append((joints, heights, points, pearson([p[2] for p in points], [p[3] for p in points])))
+    return found
+
+
+def pictures_of(result: EvalRun, folders: Sequence[Path]) -> Path | None:
+    """The folder that a result is about: by the hash of its manifest or labels, never by its name."""
+    test = result.document["testset"]
+    for folder in (*folders, SHELF / test["name"], SHELF / test["folder"], Path(test["folder"])):
+        for name in (MANIFEST, "annotations.json"):
+            if (folder / name).is_file() and sha256([folder / name]) == test["sha256"]:
+                return folder
+    return None
