@@ -16,6 +16,9 @@ Where this differs from the published code:
   step at all.
 - The start is the highest pixel of the smoothed map, not of the raw one: one noisy pixel does not move it.
 
+A net that was trained by the mean position of its maps (Sun et al., "Integral Human Pose Regression", ECCV 2018) is
+read the way it was trained: ``decoder`` "expectation".
+
 Spaces: ``kpts_crop`` network-input px, ``kpts_hm`` heatmap px, an integer coordinate is a pixel's centre.
 """
 
@@ -29,6 +32,8 @@ import numpy as np
 
 from heightpose.geometry.crop import crop_from_hm, hm_from_crop
 from heightpose.types import require_finite, require_shape
+
+DARK, EXPECTATION = "dark", "expectation"
 
 #: Pixels below this share of the peak belong to the background: they carry no shape, and log h is noise
 #: there.
@@ -50,14 +55,16 @@ class HeatmapCodec:
         input_wh: the network's input, (width, height) px.
         heatmap_wh: its heatmaps, (width, height) px.
         sigma: standard deviation of the encoded Gaussian, heatmap px.
+        decoder: "dark", or "expectation" for the maps of a net that was trained by their mean position.
 
     Raises:
-        ValueError: a size or sigma that is not positive.
+        ValueError: a size or sigma that is not positive, or no such decoder.
     """
 
     input_wh: tuple[int, int] = (256, 256)
     heatmap_wh: tuple[int, int] = (64, 64)
     sigma: float = 2.0
+    decoder: str = DARK
 
     def __post_init__(self) -> None:
         for name in ("input_wh", "heatmap_wh"):
@@ -69,6 +76,14 @@ class HeatmapCodec:
             object.__setattr__(self, name, wh)
         if not (np.isfinite(self.sigma) and self.sigma > 0):
             raise ValueError(f"sigma: expected a positive number of heatmap px, got {self.sigma}")
+        if self.decoder not in (DARK, EXPECTATION):
+            raise ValueError(f"decoder: expected {DARK} or {EXPECTATION}, got {self.decoder!r}")
+
+    @property
+    def sigma_crop(self) -> float:
+        """The Gaussian's standard deviation in crop px; geometric mean of the axes."""
+        sx, sy = (i / o for i, o in zip(self.input_wh, self.heatmap_wh, strict=True))
+        return float(self.sigma * np.sqrt(sx * sy))
 
     def encode(self, kpts_crop: np.ndarray, labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Heatmaps that the network should produce.
@@ -108,6 +123,8 @@ class HeatmapCodec:
             its peak clipped to 0..1: a ranking, not a probability. A map without a positive value scores 0.
         """
         maps = self._maps(heatmaps)
+        if self.decoder == EXPECTATION:
+            return self._expectation(maps, np.shape(heatmaps)[:2])
         smooth = self._smooth(maps)
         w, h = self.heatmap_wh
         flat = smooth.reshape(len(maps), -1).argmax(axis=1)
@@ -128,6 +145,18 @@ class HeatmapCodec:
         shape = np.shape(heatmaps)[:2]
         kpts_crop = crop_from_hm(kpts_hm, self.input_wh, self.heatmap_wh)
         return kpts_crop.reshape(*shape, 2), np.clip(scores, 0.0, 1.0).astype(np.float64).reshape(shape)
+
+    def _expectation(self, maps: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean position of each map ``(M, h, w)``; the middle of one that has nothing positive, with score 0."""
+        w, h = self.heatmap_wh
+        mass = np.maximum(maps, 0.0).astype(np.float64)
+        total = mass.sum(axis=(1, 2))
+        mass[total <= 0] = 1.0
+        mass /= mass.sum(axis=(1, 2), keepdims=True)
+        kpts_hm = np.stack([mass.sum(axis=1) @ np.arange(w), mass.sum(axis=2) @ np.arange(h)], axis=-1)
+        scores = np.where(total > 0, np.clip(maps.max(axis=(1, 2)), 0.0, 1.0), 0.0).astype(np.float64)
+        kpts_crop = crop_from_hm(kpts_hm, self.input_wh, self.heatmap_wh)
+        return kpts_crop.reshape(*shape, 2), scores.reshape(shape)
 
     def covariance(self, heatmaps: np.ndarray, kpts_crop: np.ndarray | None = None) -> np.ndarray:
         """How far each map spreads around its joint.

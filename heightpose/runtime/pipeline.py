@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,13 +16,15 @@ from typing import TypeVar
 import numpy as np
 
 from heightpose.codec import detection as detection_codec
-from heightpose.codec.heatmap import HeatmapCodec, merge_flip
+from heightpose.codec.confidence import Calibration, Evidence, load_calibrations
+from heightpose.codec.heatmap import DARK, HeatmapCodec, merge_flip
 from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import CropTransform, crop_from_box, letterbox_transform
 from heightpose.runtime.backends import Backend, load_backend
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.modelfile import ModelFile, find_model
 from heightpose.runtime.refine import second_look
+from heightpose.runtime.tta import FLIP, Tta, merge_views
 from heightpose.skeleton import Skeleton
 from heightpose.types import Detection, FrameResult, Pose, wrap_degrees
 
@@ -92,17 +94,45 @@ class Detector:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What the network says about N crops.
+
+    Attributes:
+        kpts_crop: ``(N, K, 2)`` px of the plain crop.
+        evidence: what the heatmaps tell beside.
+    """
+
+    kpts_crop: np.ndarray
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
 class PoseModel:
-    """Turns an infant's crop into joints, in frame pixels."""
+    """Turns an infant's crop into joints, in frame pixels.
+
+    Attributes:
+        tta: the views that every crop is looked at in.
+        calibrations: by views (``str(tta)``); without one a pose has no probabilities.
+    """
 
     backend: Backend
     file: ModelFile
     codec: HeatmapCodec
     skeleton: Skeleton
+    tta: Tta = FLIP
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, model: str = "fast", backend: str = "auto", **options: object) -> PoseModel:
-        """Load by shipped name or path. Errors as :func:`load_backend`; FileFormatError for a detector."""
+    def load(
+        cls, model: str = "fast", backend: str = "auto", *, tta: Tta | str = "flip", **options: object
+    ) -> PoseModel:
+        """Load by shipped name or path, with the calibration beside the weights.
+
+        Raises:
+            ConfigError: no such ``tta``; else as :func:`load_backend`. FileFormatError: a detector, or a calibration
+            that cannot be read.
+        """
+        views = Tta.parse(tta) if isinstance(tta, str) else tta
         loaded, file = load_backend(find_model(model), backend, **options)  # type: ignore[arg-type]
         _require_kind(file, "pose")
         try:
@@ -111,15 +141,23 @@ class PoseModel:
             raise FileFormatError(
                 "the model's joints do not fit together", where=file.path, got=error
             ) from error
-        codec = HeatmapCodec(input_wh=file.input_wh, heatmap_wh=file.heatmap_wh, sigma=file.sigma)
-        return cls(loaded, file, codec, skeleton)
+        decoder = file.meta.get("decoder", DARK)
+        try:
+            codec = HeatmapCodec(file.input_wh, file.heatmap_wh, file.sigma, decoder)
+        except ValueError as error:
+            raise FileFormatError("the model's maps cannot be read", where=file.path, got=error) from error
+        return cls(loaded, file, codec, skeleton, views, load_calibrations(file.path, file.joints))
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration for the views in use, if these weights have one."""
+        return self.calibrations.get(str(self.tta))
 
     def estimate(
         self,
         rgbs: Sequence[np.ndarray],
         detections: Sequence[Detection],
         *,
-        flip: bool = True,
         times: StageTimes | None = None,
     ) -> list[Pose]:
         """The joints of one infant per frame.
@@ -127,38 +165,68 @@ class PoseModel:
         Args:
             rgbs: frames ``(H, W, 3)`` uint8.
             detections: whom to look at, one per frame.
-            flip: also run the mirrored crop and average the heatmaps (test-time augmentation).
             times: where to count the stages' time.
         """
         times = StageTimes() if times is None else times
         if not rgbs:
             return []
-        with times.stage("crop"):
-            crops = [crop_from_box(d.bbox_xyxy, d.head_angle_deg, self.file.input_wh) for d in detections]
-            batch = _to_batch([crop.warp(rgb) for crop, rgb in zip(crops, rgbs, strict=True)])
-        with times.stage("pose"):
-            heatmaps = self.heatmaps(batch, flip=flip)
+        crops = [crop_from_box(d.bbox_xyxy, d.head_angle_deg, self.file.input_wh) for d in detections]
+        look = self.look(rgbs, crops, times=times)
         with times.stage("joints"):
-            kpts_crop, scores = self.codec.decode(heatmaps)
-            cov_crop = self.codec.covariance(heatmaps, kpts_crop)
-            return [
-                Pose(crop.to_frame(kpts), score, detection, crop.cov_to_frame(cov))
-                for crop, kpts, score, detection, cov in zip(
-                    crops, kpts_crop, scores, detections, cov_crop, strict=True
-                )
-            ]
+            return self._poses(look, crops, detections)
 
-    def heatmaps(self, batch: np.ndarray, *, flip: bool = True) -> np.ndarray:
-        """Crops ``(N, 3, H, W)`` float32 RGB 0..255 -> heatmaps ``(N, K, h, w)``, mirror averaged in."""
-        count = len(batch)
-        if flip:
+    def look(
+        self, rgbs: Sequence[np.ndarray], crops: Sequence[CropTransform], *, times: StageTimes | None = None
+    ) -> Look:
+        """Every crop in every view, merged and decoded; at least one crop."""
+        times = StageTimes() if times is None else times
+        with times.stage("crop"):
+            views = zip(*(self.tta.crops(crop) for crop in crops), strict=True)
+            batch = _to_batch(
+                [crop.warp(rgb) for view in views for crop, rgb in zip(view, rgbs, strict=True)]
+            )
+        with times.stage("pose"):
+            heatmaps, view_peak = self._heatmaps(batch, len(crops))
+        with times.stage("joints"):
+            kpts_crop, peak = self.codec.decode(heatmaps)
+            cov = self.codec.covariance(heatmaps, kpts_crop)
+            return Look(kpts_crop, Evidence(peak, cov, self.codec.sigma_crop, view_peak))
+
+    def _poses(
+        self, look: Look, crops: Sequence[CropTransform], detections: Sequence[Detection]
+    ) -> list[Pose]:
+        calibration, evidence = self.calibration, look.evidence
+        cov_crop, chances = evidence.cov_crop, [(None, None)] * len(crops)
+        if calibration is not None:
+            cov_crop = calibration.cov_crop(evidence)
+            right, seen = calibration.probabilities(evidence), calibration.seen_probabilities(evidence)
+            chances = list(zip(right, seen, strict=True))
+        return [
+            Pose(crop.to_frame(kpts), peak, detection, crop.cov_to_frame(cov), *chance)
+            for crop, kpts, peak, detection, cov, chance in zip(
+                crops, look.kpts_crop, evidence.peak, detections, cov_crop, chances, strict=True
+            )
+        ]
+
+    def _heatmaps(self, batch: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Views of ``count`` crops, ``(V * count, 3, H, W)`` float32 RGB 0..255, view by view -> merged heatmaps.
+
+        Returns:
+            ``(count, K, h, w)`` in the plain crop, and ``(count, K)`` the mean of the single maps' peaks.
+        """
+        given = len(batch)
+        if self.tta.flip:
             batch = np.concatenate([batch, batch[..., ::-1]])
-        heatmaps = self.backend.run(batch)
-        expected = (len(batch), len(self.skeleton), *self.file.heatmap_wh[::-1])
-        _require_output(self.file, heatmaps, expected)
-        if not flip:
-            return heatmaps
-        return merge_flip(heatmaps[:count], heatmaps[count:], self.skeleton.flip_map)
+        raw = self.backend.run(batch)
+        _require_output(self.file, raw, (len(batch), len(self.skeleton), *self.file.heatmap_wh[::-1]))
+        heatmaps, peaks = raw, raw.max(axis=(-2, -1)).astype(np.float64)
+        if self.tta.flip:
+            flip_map = self.skeleton.flip_map
+            heatmaps = merge_flip(raw[:given], raw[given:], flip_map)
+            peaks = (peaks[:given] + peaks[given:, flip_map]) / 2
+        views = heatmaps.reshape(-1, count, *heatmaps.shape[1:])
+        merged = merge_views(views, self.tta, self.file.input_wh, self.file.heatmap_wh, self.file.sigma)
+        return merged, peaks.reshape(-1, count, peaks.shape[1]).mean(axis=0)
 
 
 def estimate_poses(
@@ -166,7 +234,6 @@ def estimate_poses(
     detector: Detector,
     pose_model: PoseModel,
     *,
-    flip: bool = True,
     refine: bool = True,
     batch: int = BATCH,
     times: StageTimes | None = None,
@@ -177,7 +244,6 @@ def estimate_poses(
 
     Args:
         frames: (index, t_s, rgb) in order; consumed a few at a time.
-        flip: mirror test-time augmentation.
         refine: look again with the crop that the first skeleton asks for (:mod:`heightpose.runtime.refine`).
         batch: frames per call of the networks.
         times: where to count the stages' time.
@@ -191,11 +257,9 @@ def estimate_poses(
         with times.stage("detect"):
             found = detector.detect(rgbs)
         seen = [i for i, infants in enumerate(found) if infants]
-        posed = pose_model.estimate(
-            [rgbs[i] for i in seen], [found[i][0] for i in seen], flip=flip, times=times
-        )
+        posed = pose_model.estimate([rgbs[i] for i in seen], [found[i][0] for i in seen], times=times)
         if refine and posed:
-            posed = second_look(pose_model, [rgbs[i] for i in seen], posed, flip=flip, times=times)
+            posed = second_look(pose_model, [rgbs[i] for i in seen], posed, times=times)
         poses = dict(zip(seen, posed, strict=True))
         times.frames += len(group)
         for i, frame in enumerate(group):

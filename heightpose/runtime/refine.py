@@ -57,7 +57,6 @@ def second_look(
     rgbs: Sequence[np.ndarray],
     poses: list[Pose],
     *,
-    flip: bool,
     times: StageTimes | None = None,
 ) -> list[Pose]:
     """Better skeletons of the same frames.
@@ -77,9 +76,9 @@ def second_look(
             replace(poses[i].detection, head_angle_deg=poses[i].detection.head_angle_deg + turn)
             for i in unsure
         ]
-        _keep_surer(best, unsure, model.estimate([rgbs[i] for i in unsure], turned, flip=flip, times=times))
+        _keep_surer(best, unsure, model.estimate([rgbs[i] for i in unsure], turned, times=times))
     everyone = list(range(len(best)))
-    again = model.estimate(list(rgbs), [detection_around(pose) for pose in best], flip=flip, times=times)
+    again = model.estimate(list(rgbs), [detection_around(pose) for pose in best], times=times)
     _keep_surer(best, everyone, again, margin=0.05)
     return best
 

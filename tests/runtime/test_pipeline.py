@@ -18,6 +18,7 @@ from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.modelfile import ModelFile
 from heightpose.runtime.pipeline import Detector, PoseModel, StageTimes, estimate_poses
+from heightpose.runtime.tta import Tta
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection
 
@@ -79,9 +80,9 @@ def test_a_net_that_sees_its_crop_exactly_gives_exact_joints(tmp_path, angle, fl
 
     path = tmp_path / "fake.onnx"
     file = ModelFile(path, "pose", INFANT.names, (256, 256), (64, 64), 2.0, {})
-    model = PoseModel(Fake(maps, path), file, codec, INFANT)
+    model = PoseModel(Fake(maps, path), file, codec, INFANT, Tta(flip=flip))
     rgb = np.zeros((720, 1280, 3), np.uint8)
-    (pose,) = model.estimate([rgb], [Detection(box, angle, 0.9)], flip=flip)
+    (pose,) = model.estimate([rgb], [Detection(box, angle, 0.9)])
     # 0.05 px is the codec's own bound at 256; the crop shows 525 px of the frame.
     np.testing.assert_allclose(pose.kpts_frame, truth, atol=0.05 * 525 / 256)
 
