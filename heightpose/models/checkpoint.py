@@ -8,7 +8,7 @@ from a file: safetensors and ONNX hold numbers only, and older torch files are r
 The description, under the key ``heightpose``::
 
     {"schema": 1, "kind": "pose", "arch": {"backbone": .., "joints": 21, "head": ..}, "joints": [names],
-     "input_wh": [256, 256], "heatmap_wh": [64, 64], "sigma": 2.0, ...}
+     "input_wh": [256, 256], "heatmap_wh": [64, 64], "sigma": 2.0, ["output": "coordinates",] ...}
     {"schema": 1, "kind": "detector", "arch": {"backbone": .., "width": ..}, "input_wh": [256, 256], ...}
 """
 
@@ -25,9 +25,10 @@ import torch
 from torch import nn
 
 from heightpose.codec.detection import INPUT_WH
-from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.codec.heatmap import EXPECTATION, HeatmapCodec
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.models.detector_net import DetectorNet
+from heightpose.models.expectation import softmax_scale
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.atomic import atomic_path
 from heightpose.runtime.modelfile import read_model_file
@@ -35,10 +36,14 @@ from heightpose.runtime.modelfile import read_model_file
 SCHEMA = 1
 META_KEY = "heightpose"
 OPSET = 17
-_TORCH = (".pt", ".pth", ".ckpt", ".tar")
+_TORCH = (".pt", ".pth", ".ckpt", ".tar", ".bin")
 
-#: Names of the ONNX graph's output by kind; its input is always "image".
-OUTPUTS = {"pose": "heatmaps", "detector": "detections"}
+#: Where training checkpoints of various projects keep the weights, the first there is.
+_NESTED = ("state_dict", "best_state_dict", "model")
+
+#: Name of the ONNX graph's output of a detector; of a pose net it is what the net's ``output`` says. The input
+#: is always "image".
+DETECTIONS = "detections"
 
 #: Constructor arguments a description may name, with their type, and the largest value of a number: a
 #: hostile file must not make us allocate the machine's memory before its weights turn out not to fit.
@@ -56,10 +61,17 @@ def pose_meta(model: PoseNet, joints: Sequence[str], codec: HeatmapCodec, **extr
     """The description of a pose network; ``extra`` may add plain JSON values (licence, data, scores).
 
     Raises:
-        ConfigError: as many names as channels are needed.
+        ConfigError: as many names as channels are needed, and a codec of the network's sizes.
     """
     if len(joints) != model.arch["joints"]:
         raise ConfigError("joint names do not fit the model", expected=model.arch["joints"], got=len(joints))
+    if model.output == "heatmaps" and not model.gives(codec.input_wh, codec.heatmap_wh):
+        raise ConfigError(
+            "the codec's sizes are not the model's", expected=f"{model.input_wh} to {model.heatmap_wh}",
+            got=f"{codec.input_wh} to {codec.heatmap_wh}",
+        )  # fmt: skip
+    if model.output != "heatmaps":
+        extra["output"] = model.output
     return {
         **extra,
         "schema": SCHEMA,
@@ -69,6 +81,7 @@ def pose_meta(model: PoseNet, joints: Sequence[str], codec: HeatmapCodec, **extr
         "input_wh": list(codec.input_wh),
         "heatmap_wh": list(codec.heatmap_wh),
         "sigma": codec.sigma,
+        "decoder": codec.decoder,
     }
 
 
@@ -122,7 +135,7 @@ def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any
     state, meta = read_state(path)
     if path.suffix.lower() != ".safetensors" or meta is None:
         raise FileFormatError("not a weights file", where=path, expected="a .safetensors of this project")
-    model = _build(path, meta)
+    model = _build(path, meta, state)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -136,10 +149,10 @@ def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any
 
 
 def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
-    """A state dict, in float32, from a safetensors file or a torch checkpoint (.pt, .pth, .ckpt, .tar).
+    """A state dict, in float32, from a safetensors file or a torch checkpoint (.pt, .pth, .ckpt, .tar, .bin).
 
     Meant for starting from a checkpoint of any origin; :func:`load_weights` is for our own. Of a training
-    checkpoint the entry ``state_dict`` is taken.
+    checkpoint the entry ``state_dict``, ``best_state_dict`` or ``model`` is taken.
 
     Returns:
         The state dict, and our description if the file has one.
@@ -186,8 +199,8 @@ def _read_torch(path: Path) -> dict[str, torch.Tensor]:
             got=f"{type(error).__name__}",
             hint="Files that need code to be run are refused; save the state dict alone and try again",
         ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    if isinstance(state, dict):
+        state = next((state[name] for name in _NESTED if isinstance(state.get(name), dict)), state)
     if not isinstance(state, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
     ):
@@ -195,7 +208,7 @@ def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def _build(path: Path, meta: dict[str, Any]) -> PoseNet | DetectorNet:
+def _build(path: Path, meta: dict[str, Any], state: Mapping[str, torch.Tensor]) -> PoseNet | DetectorNet:
     kind, arch = meta["kind"], meta.get("arch")
     if meta.get("schema") != SCHEMA:
         raise FileFormatError(
@@ -214,9 +227,45 @@ def _build(path: Path, meta: dict[str, Any]) -> PoseNet | DetectorNet:
             "joint names do not fit the network", where=path, expected=arch["joints"], got=len(meta["joints"])
         )
     try:
-        return PoseNet(**arch) if kind == "pose" else DetectorNet(**arch)
+        if kind == "detector":
+            return DetectorNet(**arch)
+        _require_size(path, arch, meta, state)
+        net = PoseNet(**arch, **_sizes(meta))
+        net.softmax_scale = softmax_scale(meta["sigma"]) if meta.get("decoder") == EXPECTATION else None
+        return net
     except ConfigError as error:
         raise FileFormatError(foreign, where=path, got=error) from error
+
+
+def _sizes(meta: dict[str, Any]) -> dict[str, Any]:
+    """Sizes as the file gives them; those written before networks had other strides may leave the map's out."""
+    width, height = meta.get("input_wh", (256, 256))
+    return {
+        "input_wh": (width, height),
+        "heatmap_wh": tuple(meta.get("heatmap_wh", (width // 4, height // 4))),
+    }
+
+
+def _require_size(
+    path: Path, arch: dict[str, Any], meta: dict[str, Any], state: Mapping[str, torch.Tensor]
+) -> None:
+    """timm has networks of billions of weights: allocate none that the file does not hold.
+
+    Raises:
+        ConfigError: see :class:`PoseNet`.
+        FileFormatError: the described network is larger than the file's.
+    """
+    try:
+        with torch.device("meta"):
+            needed = sum(p.numel() for p in PoseNet(**arch, **_sizes(meta)).parameters())
+    except (RuntimeError, NotImplementedError):  # a few of timm's compute with numbers while they are built
+        return
+    held = sum(v.numel() for v in state.values())
+    if needed > held:
+        raise FileFormatError(
+            "the weights do not fit the network the file describes", where=path, expected=f"{needed} weights",
+            got=held, hint="Use the file as it was written",
+        )  # fmt: skip
 
 
 def _require_finite(state: Mapping[str, torch.Tensor], where: Path) -> None:
@@ -234,8 +283,8 @@ def export_onnx(model: PoseNet | DetectorNet, path: str | Path, meta: dict[str, 
     """Write the network as ONNX, whole or not at all.
 
     One input "image" ``(batch, 3, H, W)`` RGB 0..255 float32 with a free batch size and H, W of
-    ``meta["input_wh"]``; one output "heatmaps" or "detections" as the codecs read them. The model is not
-    changed.
+    ``meta["input_wh"]``; one output "heatmaps" or "detections" as the codecs read them, or "coordinates". The
+    model is not changed.
 
     Raises:
         FileFormatError: weights that are not finite.
@@ -246,7 +295,7 @@ def export_onnx(model: PoseNet | DetectorNet, path: str | Path, meta: dict[str, 
     _require_finite(model.state_dict(), path)
     graph = _Exported(copy.deepcopy(model)).cpu().float().eval().to(memory_format=torch.contiguous_format)
     width, height = meta["input_wh"]
-    output = OUTPUTS[meta["kind"]]
+    output = DETECTIONS if meta["kind"] == "detector" else meta.get("output", "heatmaps")
     with atomic_path(path) as tmp, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no further package
         torch.onnx.export(

@@ -1,29 +1,41 @@
-"""The pose network: a timm HRNet trunk and a small head that turns its branches into one heatmap per joint.
+"""The pose network: a trunk that turns a crop into feature maps, and a head that turns these into heatmaps.
 
-The trunk keeps the names of the published code (Sun et al., CVPR 2019), so a published pose checkpoint loads
-through :mod:`heightpose.models.transfer`. Everything that only the ImageNet classifier uses is removed: every
-parameter of a :class:`PoseNet` takes part in the heatmaps.
+``pose.backbone`` alone chooses a network; ``pose.head`` only where a backbone has several:
+
+=================================  ==============================  =====================================
+backbone                           heads, the default first        network
+=================================  ==============================  =====================================
+``hrnet_*``                        concat, single, regression      HRNet; ``single`` is the published one
+``lite_hrnet_18``, ``_30``         single, concat                  Lite-HRNet
+``hourglass_1``, ``_2``, ...       stacked                         stacked hourglass
+any other network of timm          deconv, upsample, regression    SimpleBaseline, ViTPose, ...
+=================================  ==============================  =====================================
+
+The trunk of HRNet keeps the names of the published code (Sun et al., CVPR 2019), so a published pose checkpoint
+loads through :mod:`heightpose.models.transfer`. Everything that only a classifier uses is removed: every
+parameter of a :class:`PoseNet` takes part in its answer.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from heightpose.errors import ConfigError
-
-BACKBONES = ("hrnet_w18_small", "hrnet_w18_small_v2", "hrnet_w32", "hrnet_w48")
-HEADS = ("single", "concat")
-
-#: Input sizes must be multiples of this: the lowest-resolution branch runs at 1/32.
-SIZE_MULTIPLE = 32
+from heightpose.models.expectation import softmax_maps
+from heightpose.models.heads import ConcatHead, DeconvHead, RegressionHead, SingleHead, UpsampleHead
+from heightpose.models.hourglass import HOURGLASSES, HourglassHead, HourglassTrunk
+from heightpose.models.lite_hrnet import LITE_HRNETS, LiteHrnetTrunk
+from heightpose.models.trunks import HRNET, HrnetTrunk, Pretrained, TimmTrunk
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, 0..255
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+#: Doublings that a deconv head may have.
+_MOST_DOUBLINGS = 5
 
 
 class Normalise(nn.Module):
@@ -42,122 +54,175 @@ class Normalise(nn.Module):
         return (image - self.mean) / self.std
 
 
-class SingleHead(nn.Module):
-    """1x1 convolution on the highest-resolution branch, the head of the published pose HRNet."""
-
-    def __init__(self, channels: list[int], joints: int) -> None:
-        super().__init__()
-        self.out = nn.Conv2d(channels[0], joints, 1)
-
-    def forward(self, branches: list[torch.Tensor]) -> torch.Tensor:
-        return self.out(branches[0])
+def heads_of(backbone: str) -> tuple[str, ...]:
+    """The heads a backbone can have, its default first. Whether timm has the backbone is not asked here."""
+    if backbone.startswith(HRNET):
+        return ("concat", "single", "regression")
+    if backbone in LITE_HRNETS:
+        return ("single", "concat")
+    return ("stacked",) if backbone in HOURGLASSES else ("deconv", "upsample", "regression")
 
 
-class ConcatHead(nn.Module):
-    """All branches upsampled to the highest resolution, concatenated, 1x1 conv + BN + ReLU, 1x1 conv.
+def resolve_head(backbone: str, head: str) -> str:
+    """``auto`` to the backbone's default.
 
-    Computed in the cheaper order: a 1x1 convolution of a concatenation is the sum of one 1x1 convolution per
-    part, and it commutes with bilinear upsampling (both are linear, and the interpolation's weights are the
-    same for all channels). So each branch is projected at its own resolution and the upsampled results are
-    added, which gives the same numbers and the same parameters for a fraction of the work.
+    Raises:
+        ConfigError: the backbone cannot have this head.
     """
-
-    def __init__(self, channels: list[int], joints: int) -> None:
-        super().__init__()
-        width = 4 * channels[0]
-        convs = [nn.Conv2d(c, width, 1, bias=False) for c in channels]
-        fan_in = sum(channels)  # of the one convolution that the projections stand for
-        for conv in convs:
-            nn.init.normal_(conv.weight, std=(2.0 / fan_in) ** 0.5)
-        self.project = nn.ModuleList(convs)
-        self.norm = nn.BatchNorm2d(width)
-        self.out = nn.Conv2d(width, joints, 1)
-
-    def forward(self, branches: list[torch.Tensor]) -> torch.Tensor:
-        total = self.project[0](branches[0])
-        for i, (conv, branch) in enumerate(zip(self.project, branches, strict=True)):
-            if i:
-                # align_corners=False is the half-pixel convention of the whole project.
-                total = total + F.interpolate(
-                    conv(branch), scale_factor=float(2**i), mode="bilinear", align_corners=False
-                )
-        return self.out(F.relu(self.norm(total)))
+    possible = heads_of(backbone)
+    if head == "auto":
+        return possible[0]
+    if head not in possible:
+        raise ConfigError(
+            f"{backbone} cannot have this head", where="pose.head", expected=", ".join(("auto", *possible)),
+            got=repr(head), hint="Leave pose.head out, or write auto, for the backbone's own",
+        )  # fmt: skip
+    return head
 
 
 class PoseNet(nn.Module):
-    """RGB crop to joint heatmaps.
+    """RGB crop to joint heatmaps (with the head ``regression``: to joint coordinates).
 
     Args:
-        backbone: one of :data:`BACKBONES`.
-        joints: number of output channels K.
-        head: "single" (published pose HRNet) or "concat" (uses all four branches).
-        pretrained: start the trunk from timm's ImageNet weights (downloads them).
+        backbone: the module's docstring lists them.
+        joints: number of joints K.
+        head: "auto", or one the backbone can have.
+        pretrained: start the trunk from ImageNet weights: True downloads timm's, a path reads them from a file.
+        input_wh: (width, height) of the crop, px.
+        heatmap_wh: (width, height) of the heatmaps, px; None for a quarter of the input.
+
+    Attributes:
+        arch: what it takes, beside the sizes, to build this network again; written into weights files.
+        output: "heatmaps" or "coordinates".
+        input_wh, heatmap_wh: as given.
 
     Raises:
-        ConfigError: an unknown backbone or head, or fewer than one joint.
+        ConfigError: an unknown backbone or head, fewer than one joint, or sizes that the network cannot have.
+        FileFormatError: the file in ``pretrained`` is not what it must be.
     """
 
     def __init__(
         self,
         backbone: str = "hrnet_w18_small",
         joints: int = 21,
-        head: str = "concat",
-        pretrained: bool = False,
+        head: str = "auto",
+        pretrained: bool | str | Path = False,
+        input_wh: tuple[int, int] = (256, 256),
+        heatmap_wh: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        if backbone not in BACKBONES:
-            raise ConfigError(
-                "unknown backbone", where="model.backbone", expected=BACKBONES, got=repr(backbone)
-            )
-        if head not in HEADS:
-            raise ConfigError("unknown head", where="model.head", expected=HEADS, got=repr(head))
+        head = resolve_head(backbone, head)
         if joints < 1:
-            raise ConfigError("no joints to predict", where="model.joints", expected="at least 1", got=joints)
-        #: What it takes to build this network again; written into weights files.
+            raise ConfigError("no joints to predict", where="pose.joints", expected="at least 1", got=joints)
         self.arch: dict[str, object] = {"backbone": backbone, "joints": joints, "head": head}
+        #: Set where the maps are logits of a spatial softmax: what its shares are multiplied by in files.
+        self.softmax_scale: float | None = None
+        self.output = "coordinates" if head == "regression" else "heatmaps"
+        width, height = (int(n) for n in input_wh)
+        self.input_wh = (width, height)
+        default = (width // 4, height // 4)
+        self.heatmap_wh = default if heatmap_wh is None else (int(heatmap_wh[0]), int(heatmap_wh[1]))
         self.normalise = Normalise()
-        trunk: Any = timm.create_model(backbone, pretrained=pretrained)
-        channels = _strip_classifier(trunk)
-        if head == "single":
-            _keep_first_output(trunk)
-        self.trunk = trunk
-        self.head = SingleHead(channels, joints) if head == "single" else ConcatHead(channels, joints)
+        self.trunk = _trunk(backbone, head, pretrained, self.input_wh)
+        self._check_input()
+        self.head = self._head(head, joints)
         out = self.head.out
         # The published initialisation: start from nearly empty heatmaps, the background they mostly are.
         nn.init.normal_(out.weight, std=0.001)
-        out.bias = nn.Parameter(torch.zeros(joints))
+        nn.init.zeros_(out.bias)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Heatmaps of a batch of crops.
 
         Args:
-            image: ``(N, 3, H, W)`` float, RGB 0..255; H and W multiples of 32.
+            image: ``(N, 3, H, W)`` float, RGB 0..255; for convolutional networks any H and W that are multiples
+                of the trunk's.
 
         Returns:
-            ``(N, K, H/4, W/4)`` heatmaps, peaks near 1 where a joint is.
+            ``(N, K, h, w)`` heatmaps, peaks near 1 where a joint is; with ``output`` "coordinates" ``(N, K, 2)``
+            crop px. A stacked hourglass in training mode: one such answer per stack, the best informed last.
         """
         return self.head(self.features(self.normalise(image)))
 
-    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The trunk's branches for normalised input, highest resolution (1/4) first."""
-        t: Any = self.trunk
-        x = t.act1(t.bn1(t.conv1(x)))
-        x = t.act2(t.bn2(t.conv2(x)))
-        return t.stages(x)
+    def forward_export(self, image: Tensor) -> Tensor:
+        """Like :meth:`forward` for inference, in the unit of heatmaps whatever the net was trained with."""
+        answer = self.forward(image)
+        assert isinstance(answer, Tensor)
+        return answer if self.softmax_scale is None else softmax_maps(answer, self.softmax_scale)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The trunk's feature maps for normalised input, finest first."""
+        return self.trunk(x)
+
+    def gives(self, input_wh: tuple[int, int], heatmap_wh: tuple[int, int]) -> bool:
+        """Whether an input of this size becomes heatmaps of that: the network's own, or others in its ratio."""
+        return all(
+            a * h == b * i
+            for a, i, b, h in zip(self.input_wh, input_wh, self.heatmap_wh, heatmap_wh, strict=True)
+        )
+
+    def _check_input(self) -> None:
+        multiple = self.trunk.multiple
+        if any(n % multiple or n < multiple for n in self.input_wh):
+            raise ConfigError(
+                "impossible input size", where="pose.input_wh", got=list(self.input_wh),
+                expected=f"multiples of {multiple} with {self.arch['backbone']}",
+            )  # fmt: skip
+
+    def _head(self, head: str, joints: int) -> Any:
+        channels, reduction = self.trunk.channels, self.trunk.reductions
+        if head == "regression":
+            return RegressionHead(channels, joints, self.input_wh)
+        if head in ("single", "concat", "stacked"):
+            self._require_heatmap([self._grid(reduction[0])])
+            if head == "stacked":
+                return HourglassHead(channels[0], joints, HOURGLASSES[str(self.arch["backbone"])][0])
+            return SingleHead(channels, joints) if head == "single" else ConcatHead(channels, joints)
+        grid = self._grid(reduction[-1])
+        if head == "upsample":
+            if any(not g <= h <= n for g, h, n in zip(grid, self.heatmap_wh, self.input_wh, strict=True)):
+                raise self._impossible(f"{list(grid)} to {list(self.input_wh)}")
+            return UpsampleHead(channels, joints, self.heatmap_wh)
+        sizes = [(grid[0] << n, grid[1] << n) for n in range(_MOST_DOUBLINGS + 1)]
+        return DeconvHead(channels, joints, self._require_heatmap(sizes))
+
+    def _grid(self, reduction: int) -> tuple[int, int]:
+        return self.input_wh[0] // reduction, self.input_wh[1] // reduction
+
+    def _require_heatmap(self, possible: list[tuple[int, int]]) -> int:
+        """Index of the heatmap's size among those possible."""
+        if self.heatmap_wh not in possible:
+            raise self._impossible(" or ".join(str(list(wh)) for wh in possible if wh[0] <= self.input_wh[0]))
+        return possible.index(self.heatmap_wh)
+
+    def _impossible(self, expected: str) -> ConfigError:
+        backbone, head = self.arch["backbone"], self.arch["head"]
+        return ConfigError(
+            f"{backbone} with the head {head} cannot give heatmaps of this size from an input of "
+            f"{list(self.input_wh)}",
+            where="pose.heatmap_wh", expected=expected, got=list(self.heatmap_wh),
+        )  # fmt: skip
 
 
-def _strip_classifier(trunk: Any) -> list[int]:
-    """Remove what only classification uses; returns the channels of the four branches."""
-    channels = [int(c) for c in trunk.stage4[-1].get_num_in_chs()]
-    for name in ("incre_modules", "downsamp_modules", "final_layer"):
-        setattr(trunk, name, None)
-    for name in ("global_pool", "head_drop", "classifier"):
-        setattr(trunk, name, nn.Identity())
-    return channels
+def _trunk(backbone: str, head: str, pretrained: bool | str | Path, input_wh: tuple[int, int]) -> Any:
+    if backbone in LITE_HRNETS or backbone in HOURGLASSES:
+        if pretrained is not False:
+            raise ConfigError(
+                "there are no ImageNet weights of this backbone", where="pose.pretrained",
+                expected="false", got=pretrained,
+            )  # fmt: skip
+        return (
+            HourglassTrunk(backbone)
+            if backbone in HOURGLASSES
+            else LiteHrnetTrunk(backbone, finest=head == "single")
+        )
+    source: Pretrained
+    if isinstance(pretrained, bool):
+        source = pretrained
+    else:
+        from heightpose.models.checkpoint import read_state
 
-
-def _keep_first_output(trunk: Any) -> None:
-    """Drop the last exchange unit's three low-resolution outputs, which the single head never reads."""
-    last = trunk.stage4[-1]
-    last.fuse_layers = nn.ModuleList([last.fuse_layers[0]])
-    last.multi_scale_output = False
+        source = (Path(pretrained), read_state(pretrained)[0])
+    if backbone.startswith(HRNET):
+        return HrnetTrunk(backbone, source, {"single": 0, "regression": -1}.get(head))
+    return TimmTrunk(backbone, source, input_wh)

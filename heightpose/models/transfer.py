@@ -6,12 +6,13 @@ bias (:data:`heightpose.skeleton.INFANT`'s ``init_from``), so before any trainin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heightpose.errors import ConfigError, FileFormatError
-from heightpose.skeleton import INFANT
+from heightpose.skeleton import INFANT, MPII
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,26 @@ HEAD_WEIGHT, HEAD_BIAS = "head.out.weight", "head.out.bias"
 #: The published pose HRNet calls its output layer so; its trunk has the names we have, without the prefix.
 _PUBLISHED_HEAD = "final_layer."
 _PUBLISHED_TRUNK = ("conv1.", "bn1.", "conv2.", "bn2.", "layer1.", "transition", "stage")
+
+#: The 17 joints of published nets trained on COCO (``pose_hrnet_w48_256x192.pth`` and the like), in their order.
+COCO = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee",
+    "left_ankle", "right_ankle",
+)  # fmt: skip
+
+#: What our joints that COCO lacks start from: the nearest it has; of two as near, the left one.
+_COCO_NEAREST = {
+    "head_top": "nose",
+    "upper_neck": "nose",
+    "thorax": "left_shoulder",
+    "pelvis": "left_hip",
+}
+
+#: Layers with one output channel per joint (two in the regression head): the last one, and the hourglass's early.
+_JOINT_OUT = re.compile(r"head\.(out|early\.\d+)\.(weight|bias)")
+#: Layers that read the joints' maps: an hourglass hands its early answer on.
+_JOINT_IN = re.compile(r"head\.back\.\d+\.weight")
 
 
 @dataclass(frozen=True)
@@ -71,10 +92,13 @@ def extend_head(
     target: Sequence[str],
     init_from: Mapping[str, str] = INFANT.init_from,
 ) -> dict[str, torch.Tensor]:
-    """A pose network's state dict with the output layer rearranged for other joints; all else is untouched.
+    """A pose network's state dict with the layers of the joints rearranged for others; all else is untouched.
+
+    Both give the same heatmap for a joint and the one it starts from.
 
     Args:
-        state: state dict with ``head.out.weight`` ``(len(source), C, 1, 1)`` and ``head.out.bias``.
+        state: state dict with ``head.out.weight`` ``(len(source), C, 1, 1)`` and ``head.out.bias`` (twice as many
+            rows, and no last two axes, where the network gives coordinates).
         source, target: joint names in the order of the output channels, before and after.
         init_from: nearest joint of each joint that the source lacks.
 
@@ -87,18 +111,51 @@ def extend_head(
         raise FileFormatError(
             "not a pose network's weights", expected=missing[0], hint="Name a pose checkpoint"
         )
-    if len(state[HEAD_WEIGHT]) != len(source) or len(state[HEAD_BIAS]) != len(source):
-        raise FileFormatError(
-            "the checkpoint's output layer does not fit its joints",
-            where=HEAD_WEIGHT,
-            expected=f"{len(source)} channels",
-            got=len(state[HEAD_WEIGHT]),
-        )
+    per_joint = 2 if state[HEAD_WEIGHT].ndim == 2 else 1
     starts = source_of_each(source, target, init_from)
     rows = [list(source).index(starts[joint]) for joint in target]
-    return {
-        key: value[rows].clone() if key in (HEAD_WEIGHT, HEAD_BIAS) else value for key, value in state.items()
-    }
+    taken = [per_joint * row + part for row in rows for part in range(per_joint)]
+    out = {}
+    for key, value in state.items():
+        if _JOINT_OUT.fullmatch(key):
+            _require_channels(key, len(value), per_joint * len(source))
+            value = value[taken].clone()
+        elif _JOINT_IN.fullmatch(key):
+            _require_channels(key, value.shape[1], len(source))
+            value = _read_once(value, rows, [starts[joint] == joint for joint in target])
+        out[key] = value
+    return out
+
+
+def _require_channels(key: str, got: int, expected: int) -> None:
+    if got != expected:
+        raise FileFormatError(
+            "the checkpoint's output layer does not fit its joints",
+            where=key,
+            expected=f"{expected} channels",
+            got=got,
+        )
+
+
+def _read_once(weight: torch.Tensor, rows: Sequence[int], own: Sequence[bool]) -> torch.Tensor:
+    """``(C, source, 1, 1)`` to ``(C, target, 1, 1)``: a map that several joints start from counts once."""
+    extended = weight.new_zeros(weight.shape[0], len(rows), *weight.shape[2:])
+    read: set[int] = set()
+    for place in sorted(range(len(rows)), key=lambda i: not own[i]):
+        if rows[place] not in read:
+            extended[:, place] = weight[:, rows[place]]
+            read.add(rows[place])
+    return extended
+
+
+def joints_of(state: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """The joints of weights that do not name them, published ones above all: by the number of channels.
+
+    16 are MPII's, 17 COCO's, 21 ours; of any other number ours are returned, which then will not fit.
+    """
+    head = rename_published(state).get(HEAD_WEIGHT)
+    sets = {len(joints): joints for joints in (MPII.names, COCO, INFANT.names)}
+    return INFANT.names if head is None else sets.get(len(head), INFANT.names)
 
 
 def rename_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -119,7 +176,7 @@ def start_from(
     state: Mapping[str, torch.Tensor],
     source: Sequence[str],
     target: Sequence[str] = INFANT.names,
-    init_from: Mapping[str, str] = INFANT.init_from,
+    init_from: Mapping[str, str] | None = None,
     *,
     copy_nearest: bool = True,
 ) -> TransferReport:
@@ -129,6 +186,9 @@ def start_from(
     leaves the head as initialised.
 
     Args:
+        source, target: joint names in the order of the output channels; :func:`joints_of` guesses the source's.
+        init_from: nearest joint of each joint that the source lacks; None for the skeleton's own (and for COCO's
+            17 joints what they lack of MPII's).
         copy_nearest: joints that the checkpoint lacks start as their nearest joint; without, as initialised.
 
     Raises:
@@ -136,6 +196,8 @@ def start_from(
         FileFormatError: the checkpoint shares no trunk with the model.
     """
     state = rename_published(state)
+    if init_from is None:
+        init_from = {**INFANT.init_from, **(_COCO_NEAREST if tuple(source) == COCO else {})}
     starts: dict[str, str] = {}
     own = model.state_dict()
     head_fits = HEAD_WEIGHT in state and state[HEAD_WEIGHT].shape[1:] == own[HEAD_WEIGHT].shape[1:]
@@ -143,10 +205,12 @@ def start_from(
         state = extend_head(state, source, target, init_from)
         starts = source_of_each(source, target, init_from)
         if not copy_nearest:
+            per_joint = 2 if own[HEAD_WEIGHT].ndim == 2 else 1
             new = [k for k, joint in enumerate(target) if joint not in source]
+            rows = [per_joint * k + part for k in new for part in range(per_joint)]
             starts = {joint: start for joint, start in starts.items() if joint in source}
-            for key in (HEAD_WEIGHT, HEAD_BIAS):
-                state[key][new] = own[key][new]
+            for key in filter(_JOINT_OUT.fullmatch, own.keys() & state.keys()):
+                state[key][rows] = own[key][rows]
     fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     if not any(key.startswith("trunk.") for key in fits):
         raise FileFormatError(
