@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -67,6 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     logging.addLevelName(logging.INFO, "")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s%(message)s")
     logging.getLogger("heightpose").setLevel(logging.DEBUG if debug else logging.INFO)
+    if not debug and not sys.warnoptions:  # a library's warning with its file and line tells a user nothing
+        warnings.simplefilter("ignore")
     # A few bytes of a damaged picture can claim a billion pixels; read by OpenCV when it is first imported.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
     code = _run(args, debug)

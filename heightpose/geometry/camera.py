@@ -22,6 +22,7 @@ from heightpose.types import require_shape
 
 _DIST_NAMES = {"pinhole": "k1, k2, p1, p2, k3", "fisheye": "k1, k2, k3, k4"}
 _KEYS = {"model", "width", "height", "K", "dist"}
+_LARGEST = 1e12
 #: A ray this far off the axis has no finite x/z, y/z worth speaking of.
 _MAX_ANGLE = np.deg2rad(89.0)
 
@@ -260,14 +261,17 @@ def _is_uniform(own_wh: tuple[int, int], wh: tuple[int, int]) -> bool:
 
 
 def as_floats(value: object, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Finite numbers of that shape, or None: for checking what a file holds."""
+    """Finite numbers of that shape, or None: for checking what a file holds.
+
+    Beyond 1e12 nothing in a camera, plane or sheet file means anything, and arithmetic with it overflows.
+    """
     if not _has_shape(value, shape):
         return None
     try:
         array = np.array(value, dtype=np.float64)
     except OverflowError:  # an integer of 400 digits
         return None
-    return array if np.isfinite(array).all() else None
+    return array if (np.abs(array) <= _LARGEST).all() else None
 
 
 def _has_shape(value: object, shape: tuple[int, ...]) -> bool:

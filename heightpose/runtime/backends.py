@@ -7,6 +7,7 @@ compilation, not repeated from the request.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,12 +17,15 @@ from typing import Any
 import numpy as np
 
 from heightpose.errors import ConfigError, FileFormatError, MissingExtraError
-from heightpose.runtime.modelfile import ModelFile, read_model_file
+from heightpose.runtime.modelfile import WEIGHTS_DIR, ModelFile, read_model_file
 
 NAMES = ("openvino", "onnxruntime", "torch")
 
-#: The file form a backend reads.
-_READS = {"openvino": ".onnx", "onnxruntime": ".onnx", "torch": ".safetensors"}
+#: Values in one tensor for one picture; HRNet-W48 at 384x384 has 9 million in its largest.
+_MOST_VALUES = 1 << 28
+
+#: The file forms a backend reads, the one to look for first.
+_READS = {"openvino": (".onnx", ".xml"), "onnxruntime": (".onnx",), "torch": (".safetensors",)}
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,14 @@ def resolve(name: str, path: Path) -> tuple[str, Path]:
     if name != "auto" and importlib.util.find_spec(name) is None:
         raise MissingExtraError(name, "all", f"--backend {name}")
     for candidate in NAMES if name == "auto" else (name,):
-        file = path.with_suffix(_READS[candidate])
+        forms = _READS[candidate]
+        file = path if path.suffix in forms else path.with_suffix(forms[0])
         if importlib.util.find_spec(candidate) is None or not file.is_file():
             continue
         # auto must not leave the file that was named for its neighbour.
         if name != "auto" or file == path:
             return candidate, file
-    suffix = path.suffix if name == "auto" else _READS[name]
+    suffix = path.suffix if name == "auto" else _READS[name][0]
     raise ConfigError(
         f"no installed backend reads this {suffix} file"
         if name == "auto"
@@ -121,7 +126,7 @@ def load_backend(
     """Load a network.
 
     Args:
-        path: an .onnx or .safetensors file.
+        path: an .onnx or .safetensors file, or OpenVINO's .xml with its .bin beside it.
         name: "auto", "openvino", "onnxruntime" or "torch".
         precision: "auto" (bf16 where the processor has it, else f32), "f32" or "bf16"; OpenVINO only, the
             others run in f32.
@@ -162,6 +167,7 @@ class OpenVinoBackend(Backend):
 
         self._path = path
         core = ov.Core()
+        model = _sane_model(core, path)
         capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         # Asking for bf16 on a processor without it is accepted and then emulated slowly or ignored.
         hint = "bf16" if capable and precision != "f32" else "f32"
@@ -170,13 +176,13 @@ class OpenVinoBackend(Backend):
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": threads,
         }
-        self._model = core.compile_model(core.read_model(path), "CPU", settings)
+        self._model = core.compile_model(model, "CPU", settings)
         self._request = self._model.create_infer_request()
         kind = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.active = Active(
             "openvino " + ov.__version__.split("-")[0],
             ",".join(self._model.get_property("EXECUTION_DEVICES")),
-            kind,
+            f"int8 with {kind}" if _is_quantised(model) else kind,
             int(self._model.get_property("INFERENCE_NUM_THREADS")),
         )
 
@@ -185,13 +191,50 @@ class OpenVinoBackend(Backend):
         return self._request.get_output_tensor(0).data.copy()
 
 
+def _sane_model(core: Any, path: Path) -> Any:
+    """OpenVINO's model, after working out every tensor's size for one picture without computing any.
+
+    Raises:
+        FileFormatError: more than one input, or a tensor that no picture needs: a few bytes can ask for terabytes.
+    """
+    model = core.read_model(path)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise FileFormatError(
+            "not a network of ours", where=path, expected="one input, one output",
+            got=f"{len(model.inputs)} and {len(model.outputs)}",
+        )  # fmt: skip
+    if path.parent == WEIGHTS_DIR:  # came with the package, and working it out takes a tenth of a second
+        return model
+    free = model.inputs[0].partial_shape
+    if free.rank.is_static and len(free) == 4:
+        model.reshape([1, *(256 if side.is_dynamic else side.get_length() for side in list(free)[1:])])
+    for node in model.get_ordered_ops():
+        for shape in (output.partial_shape for output in node.outputs()):
+            values = math.prod(shape.get_max_shape()) if shape.rank.is_static and shape.is_static else 0
+            if values > _MOST_VALUES:
+                raise FileFormatError(
+                    "the network asks for too much memory", where=path, expected=f"at most {_MOST_VALUES} values",
+                    got=f"{values} values in one tensor ({node.get_type_name()})",
+                )  # fmt: skip
+    model.reshape(free)
+    return model
+
+
+def _is_quantised(model: Any) -> bool:
+    return any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+
+
 class OnnxRuntimeBackend(Backend):
-    """ONNX Runtime on the processor, f32."""
+    """ONNX Runtime on the processor, f32 or INT8 as the file says."""
 
     def __init__(self, path: Path, threads: int) -> None:
         import onnxruntime as ort
+        import openvino as ov
 
         self._path = path
+        model = _sane_model(
+            ov.Core(), path
+        )  # asked before a runtime that would compute such a tensor when it loads
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -201,7 +244,8 @@ class OnnxRuntimeBackend(Backend):
             raise RuntimeError(str(error)) from error
         self._input = self._session.get_inputs()[0].name
         device = self._session.get_providers()[0].removesuffix("ExecutionProvider")
-        self.active = Active(f"onnxruntime {ort.__version__}", device, "f32", threads)
+        kind = "int8 with f32" if _is_quantised(model) else "f32"
+        self.active = Active(f"onnxruntime {ort.__version__}", device, kind, threads)
 
     def _run(self, batch: np.ndarray) -> Any:
         return self._session.run(None, {self._input: batch})[0]

@@ -1,9 +1,9 @@
 """What a weights file says about itself, read without loading any runtime.
 
-Both forms carry the same JSON under the key ``heightpose``: an ONNX file among its ``metadata_props``, a
-safetensors file in its header. Only the few bytes of metadata are parsed; a hostile file can at most be
-refused. Of an ONNX file the names of its operations are read too: one that loops, branches, fetches other
-files or makes tensors of any size is none of ours, whatever a runtime would do with it.
+All forms carry the same JSON under the key ``heightpose``: an ONNX file among its ``metadata_props``, a
+safetensors file in its header, OpenVINO's .xml in its ``rt_info``. Only the few bytes of metadata are parsed; a
+hostile file can at most be refused. The names of a graph's operations are read too: one that loops, branches or
+fetches other files is none of ours, whatever a runtime would do with it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ SHIPPED = ("fast", "accurate")
 #: A header larger than this is not one of ours.
 _MAX_METADATA = 1 << 20
 
+_KEY = "heightpose"
+
 #: Larger inputs and maps have no use here, and a batch of them fills the memory.
 _LARGEST_SIDE = 1024
 
-#: What a convolutional net needs, whole numbers and dynamic sizes included. Not here: Loop, If, Scan, Expand, Tile,
-#: ConstantOfShape, Range and the like, which let a file of a few bytes ask for any time or memory.
+#: What the nets of this project and of timm need. Not here: Loop, If, Scan and sequences, which let a file of a few
+#: bytes run for ever. What makes tensors of any size is judged by the size, in :mod:`heightpose.runtime.backends`.
 _OPERATIONS = frozenset(
     (  # noqa: SIM905 - as a list it would be seventy lines
-        "Abs Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv ConvTranspose "
-        "DepthToSpace DequantizeLinear Div Dropout Elu Equal Erf Exp Flatten Floor Gather Gelu Gemm "
-        "GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization LayerNormalization "
-        "LeakyRelu Log MatMul Max MaxPool Mean Min Mish Mul Neg PRelu Pad Pow QuantizeLinear Reciprocal ReduceMax "
-        "ReduceMean ReduceSum Relu Reshape Resize Round Shape Sigmoid Slice Softmax Softplus SpaceToDepth Split Sqrt "
-        "Squeeze Sub Sum Tanh Transpose Unsqueeze Upsample Where"
+        "Abs Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv "
+        "ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Dropout Einsum Elu Equal Erf Exp Expand Flatten "
+        "Floor Gather Gelu Gemm GlobalAveragePool GlobalMaxPool Greater HardSigmoid HardSwish Identity "
+        "InstanceNormalization LayerNormalization LeakyRelu Less Log MatMul Max MaxPool Mean Min Mish Mod Mul Neg Not "
+        "Or PRelu Pad Pow QuantizeLinear Reciprocal ReduceL2 ReduceMax ReduceMean ReduceSum Relu Reshape Resize Round "
+        "Shape Sigmoid Sin Slice Softmax Softplus SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze "
+        "Upsample Where"
     ).split()
 )
 
@@ -97,12 +100,12 @@ def read_model_file(path: Path) -> ModelFile:
     """Read and check a weights file's metadata.
 
     Raises:
-        FileFormatError: not an ONNX or safetensors file, or one without our metadata.
+        FileFormatError: not an ONNX, safetensors or OpenVINO file, or one without our metadata.
     """
-    readers = {".onnx": _onnx_metadata, ".safetensors": _safetensors_metadata}
+    readers = {".onnx": _onnx_metadata, ".safetensors": _safetensors_metadata, ".xml": _openvino_metadata}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise FileFormatError("not a model file", where=path, expected="an .onnx or .safetensors file")
+        raise FileFormatError("not a model file", where=path, expected="an .onnx, .safetensors or .xml file")
     try:
         with path.open("rb") as file:
             text = reader(file, path.stat().st_size)
@@ -162,8 +165,33 @@ def _safetensors_metadata(file: BinaryIO, size: int) -> str | None:
     if length > min(size, 100 * _MAX_METADATA):
         raise ValueError(f"a header of {length} bytes in a file of {size}")
     header = json.loads(file.read(length))
-    value = header.get("__metadata__", {}).get("heightpose") if isinstance(header, dict) else None
+    value = header.get("__metadata__", {}).get(_KEY) if isinstance(header, dict) else None
     return value if isinstance(value, str) else None
+
+
+#: OpenVINO's layers that run bodies of their own, read files or keep state.
+_FOREIGN_LAYERS = frozenset({"Loop", "TensorIterator", "If", "ReadValue", "Assign"})
+_LARGEST_XML = 32 << 20
+
+
+def _openvino_metadata(file: BinaryIO, size: int) -> str | None:
+    """``rt_info`` of OpenVINO's IR; the weights lie in the .bin beside it."""
+    from xml.etree import ElementTree
+
+    if size > _LARGEST_XML:
+        raise ValueError(f"a graph of {size} bytes")
+    text = file.read()
+    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:  # OpenVINO writes none; entities can unfold without end
+        raise ValueError("entities, which none of our models has")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(str(error)) from error
+    for layer in root.iter("layer"):
+        if layer.get("type") in _FOREIGN_LAYERS:
+            raise ValueError(f"the operation '{layer.get('type')}', which none of our models has")
+    found = root.find(f"rt_info/{_KEY}")
+    return None if found is None else found.get("value")
 
 
 def _onnx_metadata(file: BinaryIO, size: int) -> str | None:
@@ -179,7 +207,7 @@ def _onnx_metadata(file: BinaryIO, size: int) -> str | None:
         if field == 14 and length <= _MAX_METADATA:
             file.seek(start)
             entry = _entry(file.read(length))
-            if entry.get(1) == b"heightpose":
+            if entry.get(1) == _KEY.encode():
                 found = entry.get(2, b"").decode("utf-8")
             file.seek(start + length)
     return found
