@@ -128,7 +128,8 @@ def synth(
         missing = next(n for n, v in (("out", out), ("count", count), ("seed", seed)) if v is None)
         raise click.UsageError(f"Missing option '--{missing}'.")
     from heightpose.geometry.sheet import shipped_sheet
-    from heightpose.synth.generate import Recipe, generate
+    from heightpose.synth.generate import generate
+    from heightpose.synth.nursery import Recipe
     from heightpose.synth.scenario import Options
 
     if bodies:
@@ -170,7 +171,7 @@ def _fit_text(seed: int, count: int) -> str:
 
     from heightpose.synth.body import BodyModel
     from heightpose.synth.fit import draw, fit_text, measure
-    from heightpose.synth.generate import child_seed
+    from heightpose.synth.nursery import child_seed
 
     seeds = tqdm((child_seed(seed, k) for k in range(count)), total=count, unit="child", disable=None)
     return fit_text(measure(draw(BodyModel(), seeds)))

@@ -75,7 +75,7 @@ def simulate(out: Path, *, seed: int, children: int, frames: int, jobs: int) -> 
     """
     from tqdm import tqdm
 
-    from heightpose.synth.generate import child_seed
+    from heightpose.synth.nursery import child_seed
 
     parts = out / "parts"
     make_folder(parts)

@@ -13,7 +13,7 @@ from heightpose.runtime.atomic import write_json
 from heightpose.skeleton import INFANT
 
 if TYPE_CHECKING:
-    from heightpose.synth.generate import Recipe
+    from heightpose.synth.nursery import Recipe
 
 SCHEMA = 1
 

@@ -19,7 +19,8 @@ from heightpose.geometry.plane import Plane, plane_from_tags
 from heightpose.geometry.sheet import SheetLayout, detect_tags, shipped_sheet
 from heightpose.metrics.who import median_and_spread
 from heightpose.skeleton import INFANT
-from heightpose.synth.generate import Nursery, Recipe, generate
+from heightpose.synth.generate import generate
+from heightpose.synth.nursery import Nursery, Recipe
 from heightpose.synth.scenario import MATTRESS_CM, Options
 
 

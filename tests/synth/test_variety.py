@@ -14,8 +14,8 @@ from heightpose.geometry.sheet import shipped_sheet
 from heightpose.skeleton import INFANT
 from heightpose.synth import scenario, scene, viewpoint
 from heightpose.synth.blanket import EXTENTS, cover, plan_blanket
-from heightpose.synth.generate import Nursery, Recipe
 from heightpose.synth.materials import Materials
+from heightpose.synth.nursery import Nursery, Recipe
 from heightpose.synth.relief import Relief
 from heightpose.synth.scenario import MATTRESS_CM, Options
 from heightpose.synth.things import TOYS, put_toys, reach_in, toy_solids
