@@ -279,12 +279,23 @@ def _require_finite(state: Mapping[str, torch.Tensor], where: Path) -> None:
         )
 
 
-def export_onnx(model: PoseNet | DetectorNet, path: str | Path, meta: dict[str, Any]) -> None:
+def export_onnx(
+    model: PoseNet | DetectorNet,
+    path: str | Path,
+    meta: dict[str, Any],
+    *,
+    half: bool = True,
+    free_size: bool = False,
+) -> None:
     """Write the network as ONNX, whole or not at all.
 
     One input "image" ``(batch, 3, H, W)`` RGB 0..255 float32 with a free batch size and H, W of
     ``meta["input_wh"]``; one output "heatmaps" or "detections" as the codecs read them, or "coordinates". The
     model is not changed.
+
+    Args:
+        half: store large weights in half precision.
+        free_size: leave H and W free too, for networks that take any.
 
     Raises:
         FileFormatError: weights that are not finite.
@@ -296,6 +307,10 @@ def export_onnx(model: PoseNet | DetectorNet, path: str | Path, meta: dict[str, 
     graph = _Exported(copy.deepcopy(model)).cpu().float().eval().to(memory_format=torch.contiguous_format)
     width, height = meta["input_wh"]
     output = DETECTIONS if meta["kind"] == "detector" else meta.get("output", "heatmaps")
+    image_axes, output_axes = {0: "batch"}, {0: "batch"}
+    if free_size:
+        image_axes |= {2: "height", 3: "width"}
+        output_axes |= {2: "map_height", 3: "map_width"}
     with atomic_path(path) as tmp, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no further package
         torch.onnx.export(
@@ -304,12 +319,13 @@ def export_onnx(model: PoseNet | DetectorNet, path: str | Path, meta: dict[str, 
             str(tmp),
             input_names=["image"],
             output_names=[output],
-            dynamic_axes={"image": {0: "batch"}, output: {0: "batch"}},
+            dynamic_axes={"image": image_axes, output: output_axes},
             opset_version=OPSET,
             dynamo=False,
         )
         proto = onnx.load(str(tmp))
-        _store_half(proto)
+        if half:
+            _store_half(proto)
         onnx.helper.set_model_props(proto, {META_KEY: json.dumps(meta, allow_nan=False)})
         onnx.checker.check_model(proto, full_check=True)
         tmp.write_bytes(proto.SerializeToString())
