@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from heightpose.cli.eval_verbs import confidence_, tta_
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
 
 EPILOG = """\b
@@ -26,6 +27,8 @@ Examples:
   heightpose eval --data nursery --split val
   heightpose eval compare results/old results/new
   heightpose eval make nursery-easy
+  heightpose eval confidence --model fast --data nursery
+  heightpose eval tta --model fast --data nursery
 
 \b
 The figures describe what infer does: a person that the detector missed has all joints wrong, a clip that was refused
@@ -56,6 +59,10 @@ interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
     show_default=True, help="What runs the networks; what is really active is printed.",
 )  # fmt: skip
 @click.option(
+    "--tta", default="flip", show_default=True, metavar="KINDS",
+    help="Views of each crop, as infer's --tta: none, or some of flip, rotate, scale joined by commas.",
+)  # fmt: skip
+@click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False),
     help="Result folder; by default eval-results/SET/MODEL-HASHES.",
 )  # fmt: skip
@@ -70,7 +77,7 @@ interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
 @click.pass_context
 def eval_(
     ctx: click.Context, testset: str | None, data: Path | None, split: str, model: str | None, detector: str | None,
-    run_folder: Path | None, backend: str, out: Path | None, truth_crops: bool, limit: int | None,
+    run_folder: Path | None, backend: str, tta: str, out: Path | None, truth_crops: bool, limit: int | None,
     record: str | None, note: str | None, no_blur: bool,
     as_json: bool,
 ) -> int | None:  # fmt: skip
@@ -92,7 +99,7 @@ def eval_(
 
     given: dict[str, Any] = {"model": model, "detector": detector, "note": note}
     chosen = {k: v for k, v in given.items() if v is not None}
-    chosen |= {"backend": backend, "truth_crops": truth_crops, "limit": limit}
+    chosen |= {"backend": backend, "tta": tta, "truth_crops": truth_crops, "limit": limit}
     choice = Choice(**chosen) if run_folder is None else Choice.of_run(run_folder, **chosen)
     if testset is not None:
         subject = Subject.of_testset(testset)
@@ -109,6 +116,10 @@ def eval_(
     click.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else "\n".join(lines(result)))
     click.echo(f"results saved to {folder}", err=True)
     return 0
+
+
+eval_.add_command(confidence_)
+eval_.add_command(tta_)
 
 
 @eval_.command("compare")

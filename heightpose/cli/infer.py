@@ -67,6 +67,11 @@ with several inputs the worst of them.
     show_default=True, help="What runs the networks; what is really active is printed.",
 )  # fmt: skip
 @click.option(
+    "--tta", default="flip", show_default=True, metavar="KINDS",
+    help="Views each crop is looked at in besides itself: none, or some of flip, rotate, scale joined by commas. "
+    "docs/tta.md has what each gains and costs.",
+)  # fmt: skip
+@click.option(
     "--sex", type=click.Choice(["female", "male"]), help="For the WHO z-score; never used to measure."
 )
 @click.option(

@@ -99,12 +99,14 @@ class Calibration:
         seen: log odds that it is visible rather than hidden.
         error: log of the standard deviation of its error along either axis, in encoded widths.
         shape: how far the covariance takes on the map's shape: 0 round, 1 as drawn out as the map.
+        stretch: how much larger errors are along the crop's y, the body's axis, than across it, beyond the map's shape.
     """
 
     right: Linear
     seen: Linear
     error: Linear
     shape: float
+    stretch: float = 1.0
 
     def probabilities(self, evidence: Evidence) -> np.ndarray:
         """``(N, K)`` that the joint is within 0.1 head sizes."""
@@ -117,33 +119,34 @@ class Calibration:
     def cov_crop(self, evidence: Evidence) -> np.ndarray:
         """``(N, K, 3)`` covariance of the joint's error, crop px^2: the map's shape, the fitted size."""
         variance = (np.exp(self.error(evidence.features())) * evidence.sigma_crop) ** 2
-        return unit_shape(evidence.cov_crop, self.shape) * variance[..., None]
+        return unit_shape(evidence.cov_crop, self.shape, self.stretch) * variance[..., None]
 
     def as_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).as_dict() for name in ("right", "seen", "error")}
-        return parts | {"shape": self.shape}
+        return parts | {"shape": self.shape, "stretch": self.stretch}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], joints: int) -> Calibration:
         """Raises KeyError, TypeError or ValueError for anything but what :meth:`as_dict` gives."""
-        shape = float(value["shape"])
-        if not 0.0 <= shape <= 1.0:
-            raise ValueError(f"shape: expected 0..1, got {shape}")
+        shape, stretch = float(value["shape"]), float(value["stretch"])
+        if not (0.0 <= shape <= 1.0 and 0.1 <= stretch <= 10.0):
+            raise ValueError(f"shape 0..1 and stretch 0.1..10, got {shape}, {stretch}")
         right, seen, error = (Linear.from_dict(value[name], joints) for name in ("right", "seen", "error"))
-        return cls(right, seen, error, shape)
+        return cls(right, seen, error, shape, stretch)
 
 
-def unit_shape(cov: np.ndarray, power: float) -> np.ndarray:
-    """Covariances ``(..., 3)`` to the given power, scaled to a determinant of 1: 0 gives circles.
+def unit_shape(cov: np.ndarray, power: float, stretch: float = 1.0) -> np.ndarray:
+    """Covariances ``(..., 3)`` to the given power, stretched along y, with a determinant of 1.
 
-    With ``C = R diag(a, b) R'`` the result is ``R diag(r, 1 / r) R'``, ``r = (a / b)^(power / 2)``.
+    With ``C = R diag(a, b) R'`` the result is ``S R diag(r, 1 / r) R' S``, ``r = (a / b)^(power / 2)``, ``S^2 =
+    diag(1 / stretch, stretch)``; a power of 0 gives circles before the stretch.
     """
     xx, xy, yy = (cov[..., i] for i in range(3))
     mean, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     ratio = ((mean + half) / np.maximum(mean - half, 1e-12)) ** (power / 2)
-    grow, stretch = (ratio + 1 / ratio) / 2, (ratio - 1 / ratio) / 2 / np.maximum(half, 1e-12)
-    tilt = stretch * (xx - yy) / 2
-    return np.stack([grow + tilt, stretch * xy, grow - tilt], axis=-1)
+    grow, pull = (ratio + 1 / ratio) / 2, (ratio - 1 / ratio) / 2 / np.maximum(half, 1e-12)
+    tilt = pull * (xx - yy) / 2
+    return np.stack([(grow + tilt) / stretch, pull * xy, (grow - tilt) * stretch], axis=-1)
 
 
 def calibration_path(weights: Path) -> Path:

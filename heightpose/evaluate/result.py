@@ -28,6 +28,7 @@ from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.code import code_version
 from heightpose.runtime.output import plain, sha256
 from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.tta import FLIP
 from heightpose.skeleton import INFANT
 
 log = logging.getLogger("heightpose")
@@ -49,6 +50,7 @@ class Choice:
     model: str = "fast"
     detector: str = "detector"
     backend: str = "auto"
+    tta: str = "flip"
     run: str | None = None
     trained: dict[str, Any] | None = None
     note: str | None = None
@@ -84,17 +86,19 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
     """
     detector, pose_model = (
         Detector.load(choice.detector, choice.backend),
-        PoseModel.load(choice.model, choice.backend),
+        PoseModel.load(choice.model, choice.backend, tta=choice.tta),
     )
     for part in (detector, pose_model):
         log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
+    log.info("%s", pose_model.score_meaning)
     subject = subject.limited(choice.limit)
     models = {"pose": _model(pose_model), "detector": _model(detector)}
     about = {
         "testset": subject.as_dict(),
         "models": models,
         "settings": {
-            "flip": True, "second_look": True, "detect_threshold": detector.threshold, "least_iou": LEAST_IOU,
+            "tta": str(pose_model.tta), "scores": "peak" if pose_model.calibration is None else "probability",
+            "second_look": True, "detect_threshold": detector.threshold, "least_iou": LEAST_IOU,
             "truth_crops": choice.truth_crops, "limit": choice.limit,
         },
     }  # fmt: skip
@@ -169,7 +173,8 @@ def _model(part: Detector | PoseModel) -> dict[str, str]:
 def _default_folder(subject: Subject, pose_model: PoseModel, models: dict[str, dict[str, str]]) -> Path:
     name = "".join(c if c.isalnum() or c in "-._" else "-" for c in subject.name)
     hashes = f"{models['pose']['sha256'][:6]}-{models['detector']['sha256'][:6]}"
-    return Path("eval-results") / name / f"{pose_model.file.path.stem}-{hashes}"
+    views = "" if pose_model.tta == FLIP else f"-{pose_model.tta}".replace(",", "-")
+    return Path("eval-results") / name / f"{pose_model.file.path.stem}-{hashes}{views}"
 
 
 def _require_same(path: Path, about: dict[str, Any]) -> None:

@@ -187,7 +187,7 @@ def _guess(result: FrameResult, people: Sequence[Person]) -> Guess | None:
     person, overlap = match(detection.bbox_xyxy, people)
     return Guess(
         _rounded(detection.bbox_xyxy), round(detection.head_angle_deg, 2), round(detection.score, 5),
-        _rounded(result.pose.kpts_frame), _rounded(result.pose.scores, 5), person, round(overlap, 4),
+        _rounded(result.pose.kpts_frame), _rounded(result.pose.reported_scores, 5), person, round(overlap, 4),
     )  # fmt: skip
 
 

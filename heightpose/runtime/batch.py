@@ -62,6 +62,7 @@ class Settings:
     model: str = "fast"
     detector: str = "detector"
     backend: str = "auto"
+    tta: str = "flip"
     sex: str | None = None
     age_months: float | None = None
     blur_faces: bool = False
@@ -226,10 +227,11 @@ def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Iterator[Item]
 
 
 def _load_models(settings: Settings) -> Models:
-    pose_model = PoseModel.load(settings.model, settings.backend)
+    pose_model = PoseModel.load(settings.model, settings.backend, tta=settings.tta)
     detector = Detector.load(settings.detector, settings.backend)
     for part in (detector, pose_model):
         log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
+    log.info("%s", pose_model.score_meaning)
     return detector, pose_model
 
 

@@ -124,9 +124,15 @@ class PoseModel:
 
     @classmethod
     def load(
-        cls, model: str = "fast", backend: str = "auto", *, tta: Tta | str = "flip", **options: object
+        cls,
+        model: str = "fast",
+        backend: str = "auto",
+        *,
+        tta: Tta | str = "flip",
+        calibrated: bool = True,
+        **options: object,
     ) -> PoseModel:
-        """Load by shipped name or path, with the calibration beside the weights.
+        """Load by shipped name or path, with the calibration beside the weights unless ``calibrated`` is False.
 
         Raises:
             ConfigError: no such ``tta``; else as :func:`load_backend`. FileFormatError: a detector, or a calibration
@@ -146,12 +152,21 @@ class PoseModel:
             codec = HeatmapCodec(file.input_wh, file.heatmap_wh, file.sigma, decoder)
         except ValueError as error:
             raise FileFormatError("the model's maps cannot be read", where=file.path, got=error) from error
-        return cls(loaded, file, codec, skeleton, views, load_calibrations(file.path, file.joints))
+        found = load_calibrations(file.path, file.joints) if calibrated else {}
+        return cls(loaded, file, codec, skeleton, views, found)
 
     @property
     def calibration(self) -> Calibration | None:
         """The calibration for the views in use, if these weights have one."""
         return self.calibrations.get(str(self.tta))
+
+    @property
+    def score_meaning(self) -> str:
+        """What the reported score of a joint is, for a person."""
+        if self.calibration is not None:
+            return "joint scores are calibrated probabilities"
+        why = f"no calibration for --tta {self.tta}" if self.calibrations else "no calibration"
+        return f"these weights have {why}: joint scores are raw peaks, not probabilities (heightpose eval confidence)"
 
     def estimate(
         self,

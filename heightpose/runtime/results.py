@@ -112,7 +112,7 @@ def provenance_of(
             "files": {name: hashed(path) for name, path in files.items() if path is not None},
             "weights": {name: hashed(file.path) for name, (_, file) in models.items()},
             "backend": {name: vars(backend.active) for name, (backend, _) in models.items()},
-            "settings": {"flip": True, "detect_threshold": detector.threshold, **settings},
+            "settings": {"tta": str(pose_model.tta), "detect_threshold": detector.threshold, **settings},
             "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},
             "interrupted": outcome.interrupted,
             "versions": {

@@ -1,0 +1,136 @@
+"""``heightpose eval confidence`` and ``heightpose eval tta``: what held-out pictures say about one pose model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+_DATA = click.option(
+    "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True, required=True,
+    help="Data set folder; repeat for several.",
+)  # fmt: skip
+_SPLIT = click.option(
+    "--split", default="val", show_default=True, help="Pictures that the model was not trained on."
+)
+_MODEL = click.option(
+    "--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model."
+)
+_BACKEND = click.option(
+    "--backend", type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]), default="auto", show_default=True,
+    help="What runs the networks.",
+)  # fmt: skip
+
+
+@click.command("confidence")
+@_DATA
+@_SPLIT
+@_MODEL
+@click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
+@_BACKEND
+@click.option(
+    "--tta", "views", multiple=True, default=("flip", "none"), show_default=True,
+    help="Views to calibrate, as infer's --tta; repeat for several. Under others scores stay raw peaks.",
+)  # fmt: skip
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Report folder; eval-results/confidence/MODEL.",
+)
+@click.option(
+    "--report-only", is_flag=True, help="Leave the calibration in the report folder, not beside the weights."
+)
+def confidence_(
+    folders: tuple[Path, ...], split: str, model: str, detector: str, backend: str, views: tuple[str, ...],
+    out: Path | None, report_only: bool,
+) -> None:  # fmt: skip
+    """Calibrate joint scores, covariances and visibility of a pose model's weights.
+
+    \b
+    Half of the children are fitted to, the other half reported on, along the path of infer.
+    Writes:
+      WEIGHTS.calibration.json   beside the weights: what infer applies from then on
+      OUT/
+        reliability.txt, .json, .png   on the children not used for the fit
+
+    \b
+    Examples:
+      heightpose eval confidence --model fast --data n21 --data n41
+      heightpose eval confidence --model runs/pose/pose.onnx --data nursery --report-only
+    """
+    from heightpose.codec.confidence import calibration_path
+    from heightpose.report.reliability import lines, write_plot
+    from heightpose.runtime.atomic import make_folder, write_json, write_text
+    from heightpose.runtime.output import plain
+    from heightpose.runtime.pipeline import Detector, PoseModel
+    from heightpose.runtime.tta import Tta
+    from heightpose.train import confidence, evidence
+
+    sets = [Tta.parse(text) for text in views]
+    items = evidence.labelled(folders, split)
+    # The file may be broken or of other weights: it is about to be replaced.
+    pose_model = PoseModel.load(model, backend, calibrated=False)
+    samples = evidence.collect(items, Detector.load(detector, backend), pose_model, sets)
+    found: dict[str, Any] = {}
+    for name, one in samples.items():
+        own = confidence.halves(one.children)
+        calibration = confidence.fit(one.of(own))
+        report = {"fitted_to_children": len(set(one.children[own]))} | confidence.judge(
+            calibration, one.of(~own)
+        )
+        found[name] = {"parameters": calibration.as_dict(), "report": report}
+    path = pose_model.file.path
+    folder = Path("eval-results") / "confidence" / path.stem if out is None else out
+    make_folder(folder)
+    data = [confidence.read_from(f) | {"split": split} for f in folders]
+    document = plain(confidence.document(pose_model.file, found, data))
+    reports = {name: value["report"] for name, value in document["views"].items()}
+    text = lines(reports)
+    write_text(folder / "reliability.txt", "\n".join(text) + "\n")
+    write_json(
+        folder / "reliability.json", {k: v for k, v in document.items() if k != "views"} | {"views": reports}
+    )
+    write_plot(folder / "reliability.png", reports)
+    installed = folder / calibration_path(path).name if report_only else calibration_path(path)
+    write_json(installed, document)
+    click.echo("\n".join(text))
+    click.echo(f"calibration in {installed}, report in {folder}", err=True)
+
+
+@click.command("tta")
+@_DATA
+@_SPLIT
+@_MODEL
+@_BACKEND
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N pictures.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table as JSON.")
+def tta_(
+    folders: tuple[Path, ...], split: str, model: str, backend: str, limit: int | None, out: Path | None
+) -> None:
+    """What each kind of test-time augmentation gains and costs, in the crops of the true boxes.
+
+    \b
+    Example:
+      heightpose eval tta --model fast --data n41
+    """
+    from heightpose.evaluate.tta import TABLE, lines, table
+    from heightpose.runtime.atomic import write_json
+    from heightpose.runtime.output import plain
+    from heightpose.runtime.pipeline import PoseModel, StageTimes
+    from heightpose.runtime.tta import Tta
+    from heightpose.train import evidence
+
+    pose_model = PoseModel.load(model, backend)
+    times: dict[str, StageTimes] = {}
+    items = evidence.labelled(folders, split)[:limit]
+    samples = evidence.collect(items, None, pose_model, [Tta.parse(name) for name in TABLE], times)
+    rows = table(samples, times)
+    if out is not None:
+        write_json(
+            out,
+            plain(
+                {"model": pose_model.file.path.name, "backend": str(pose_model.backend.active), "rows": rows}
+            ),
+        )
+    click.echo("\n".join(lines(rows)))

@@ -1,0 +1,73 @@
+"""What each kind of test-time augmentation gains and costs, on held-out pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from heightpose.metrics.bootstrap import Draws
+from heightpose.metrics.pckh import JointHits
+from heightpose.runtime.pipeline import StageTimes
+from heightpose.skeleton import INFANT
+from heightpose.train.evidence import Samples
+
+#: The kinds of the table, in its order; gains are over the first.
+TABLE = ("none", "flip", "rotate", "scale", "flip,rotate", "flip,scale", "rotate,scale", "flip,rotate,scale")
+_AT_HEADS = 0.1
+
+
+def table(samples: dict[str, Samples], times: dict[str, StageTimes]) -> list[dict[str, Any]]:
+    """A row per set of views: MeanSmS@0.1 and Mean@0.1 of seen joints, median error, their paired gain over the
+    first row with its 90 % interval (by child), and milliseconds per picture by stage."""
+    first = next(iter(samples.values()))
+    draws = Draws.by_child(list(first.children))
+    base = _hits(first)
+    rows = []
+    for name, one in samples.items():
+        hits, ms = _hits(one), times[name].per_frame_ms()
+        seen = one.known & (one.visibility == 2)
+        row: dict[str, Any] = {
+            "tta": name,
+            "people": len(one),
+            "median_error_heads": float(np.median(one.error_heads[seen])),
+        }
+        for key, joints in (("mean_sms_0.1", INFANT.height_joints), ("mean_0.1", None)):
+            value, zero = hits.mean(joints), base.mean(joints)
+            drawn = hits.drawn_means(draws, joints) - base.drawn_means(draws, joints)
+            row[key] = value
+            row[f"{key}_gain"] = None if value is None or zero is None else value - zero
+            row[f"{key}_gain_interval"] = draws.interval(drawn)
+        row |= {"ms": sum(ms.values()), "ms_by_stage": ms}
+        rows.append(row)
+    return rows
+
+
+def lines(rows: list[dict[str, Any]]) -> list[str]:
+    """The table for a terminal or a page (Markdown)."""
+    text = [
+        "| views | MeanSmS@0.1 | gain (90 %) | Mean@0.1 | gain (90 %) | median error, heads | ms per picture |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [row["tta"]]
+        for key in ("mean_sms_0.1", "mean_0.1"):
+            cells += [_number(row[key]), _gain(row[f"{key}_gain"], row[f"{key}_gain_interval"])]
+        cells += [f"{row['median_error_heads']:.4f}", f"{row['ms']:.1f}"]
+        text.append("| " + " | ".join(cells) + " |")
+    return text
+
+
+def _hits(samples: Samples) -> JointHits:
+    counted = samples.known & (samples.visibility == 2)
+    return JointHits(counted & (samples.error_heads <= _AT_HEADS), counted)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _gain(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None or interval is None:
+        return "-"
+    return f"{value:+.1f} ({interval[0]:+.1f} to {interval[1]:+.1f})"

@@ -1,0 +1,145 @@
+"""Held-out pictures through the path of ``infer``: what the heatmaps said of each joint, and how wrong it was."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from heightpose.codec.confidence import Evidence
+from heightpose.codec.detection import iou
+from heightpose.data.coco import Dataset
+from heightpose.data.items import Item, Person, head_angle_deg
+from heightpose.errors import ConfigError
+from heightpose.geometry.crop import crop_from_box
+from heightpose.metrics.pckh import head_sizes
+from heightpose.runtime.clip import Frame
+from heightpose.runtime.pipeline import Detector, PoseModel, StageTimes, estimate_poses
+from heightpose.runtime.tta import Tta
+from heightpose.runtime.video import open_clip
+from heightpose.types import Detection
+
+#: A pose is the labelled person's when their boxes overlap by this much, as in ``heightpose eval``.
+_LEAST_IOU = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """N labelled infants seen in one set of views.
+
+    Attributes:
+        evidence: of N people, K joints.
+        error_crop: ``(N, K, 2)`` prediction minus truth, crop px.
+        error_heads: ``(N, K)`` its length in head sizes; NaN where the joint is not labelled in the frame or the
+            head's size is not known.
+        visibility: ``(N, K)`` 2 seen, 1 hidden, 0 not labelled or out of the frame.
+        children: who it is, ``(N,)`` str.
+    """
+
+    evidence: Evidence
+    error_crop: np.ndarray
+    error_heads: np.ndarray
+    visibility: np.ndarray
+    children: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.children)
+
+    @property
+    def known(self) -> np.ndarray:
+        """``(N, K)`` bool: joints whose error is known."""
+        return np.isfinite(self.error_heads)
+
+    def of(self, chosen: np.ndarray) -> Samples:
+        """Some of the people; ``chosen`` is a mask or indices."""
+        e = self.evidence
+        evidence = Evidence(e.peak[chosen], e.cov_crop[chosen], e.sigma_crop, e.view_peak[chosen])
+        arrays = (self.error_crop, self.error_heads, self.visibility, self.children)
+        return Samples(evidence, *(array[chosen] for array in arrays))
+
+
+def labelled(folders: Sequence[Path], split: str) -> list[tuple[Item, str]]:
+    """Pictures of a split with their people, each with its data set's name (children are numbered per set)."""
+    found = []
+    for folder in folders:
+        items = Dataset.load(folder).subset(split).items
+        found += [(item, folder.resolve().name) for item in items if item.people and item.frame is None]
+    if not found:
+        raise ConfigError(
+            "no labelled picture is in this split", expected=split, hint="Check --data, --split"
+        )
+    return found
+
+
+def detections(
+    items: Sequence[tuple[Item, str]], detector: Detector | None, model: PoseModel
+) -> Iterator[tuple[np.ndarray, Detection, Person, str]]:
+    """(rgb, crop's box and direction, person, child) for everybody found.
+
+    With a detector as ``infer`` does it, second look included; people it misses are left out. Without one, the true
+    boxes with the head up by the true joints.
+    """
+    bar = tqdm(items, unit="picture", desc="posing", disable=None, file=sys.stderr)
+    for number, (item, source) in enumerate(bar):
+        with open_clip(str(item.path)) as clip:
+            rgb = next(clip.frames()).rgb
+        pose = None
+        if detector is not None:
+            ((result, _),) = estimate_poses([Frame(0, 0.0, rgb)], detector, model)
+            pose = result.pose
+        for person in item.people:
+            child = f"{source}/{number if person.child is None else person.child}"
+            if detector is None:
+                angle = head_angle_deg(person.kpts_frame, person.visibility > 0)
+                yield rgb, Detection(person.bbox_xyxy, 0.0 if angle is None else angle, 1.0), person, child
+            elif pose is not None and iou(pose.detection.bbox_xyxy, person.bbox_xyxy) >= _LEAST_IOU:
+                yield rgb, pose.detection, person, child
+
+
+def collect(
+    items: Sequence[tuple[Item, str]],
+    detector: Detector | None,
+    model: PoseModel,
+    views: Sequence[Tta],
+    times: dict[str, StageTimes] | None = None,
+) -> dict[str, Samples]:
+    """Everybody found, looked at in the same crop under each set of views.
+
+    Args:
+        items: from :func:`labelled`.
+        detector: None for true boxes.
+        views: sets of views; the detections are made with the model's own.
+        times: filled with the stages' time of each set.
+    """
+    models = {str(tta): replace(model, tta=tta) for tta in views}
+    rows: dict[str, list[tuple]] = {name: [] for name in models}
+    children: list[str] = []
+    for rgb, detection, person, child in detections(items, detector, model):
+        children.append(child)
+        crop = crop_from_box(detection.bbox_xyxy, detection.head_angle_deg, model.file.input_wh)
+        size, known = head_sizes(person.kpts_frame[None], (person.visibility > 0)[None], model.skeleton)
+        usable = person.usable & known[0]
+        for name, one in models.items():
+            spent = None if times is None else times.setdefault(name, StageTimes())
+            look = one.look([rgb], [crop], times=spent)
+            if spent is not None:
+                spent.frames += 1
+            frame_error = np.linalg.norm(crop.to_frame(look.kpts_crop[0]) - person.kpts_frame, axis=1)
+            heads = np.where(usable, frame_error / np.where(known[0], size[0], 1.0), np.nan)
+            e = look.evidence
+            rows[name].append(
+                (e.peak[0], e.cov_crop[0], e.view_peak[0], look.kpts_crop[0] - crop.to_crop(person.kpts_frame), heads,
+                 np.where(person.out_of_frame, 0, person.visibility))
+            )  # fmt: skip
+    if not children:
+        raise ConfigError("nobody was found in these pictures", hint="Check --data, or the detector")
+    found = {}
+    for name, column in rows.items():
+        peak, cov, view_peak, error, heads, visibility = (np.stack(c) for c in zip(*column, strict=True))
+        evidence = Evidence(peak, cov, model.codec.sigma_crop, view_peak)
+        found[name] = Samples(evidence, error, heads, visibility, np.array(children))
+    return found
