@@ -65,7 +65,7 @@ def development(
     keys = [(name, colour) for name, colour, _ in series] + (
         [("dashed: the null model", "dim")] if null else []
     )
-    return Html(plot.svg(f"{label} over steps") + legend(keys))
+    return Html(_scrolled(plot.svg(f"{label} over steps")) + legend(keys))
 
 
 def overfit(line: Timeline, numbers: Sources) -> Html:
@@ -81,7 +81,8 @@ def overfit(line: Timeline, numbers: Sources) -> Html:
             for run, value in row:
                 tip = f"step {x}, {step.name}\noverfit, {name}: {value:+.1f}\n{numbers.of(run).tip}"
                 plot.point(x, value, colour, tip, link=f"#{numbers.of(run).ref}")
-    return Html(plot.svg("Overfit over steps") + legend([(name, colour) for name, colour, _ in both]))
+    keys = [(name, colour) for name, colour, _ in both]
+    return Html(_scrolled(plot.svg("Overfit over steps")) + legend(keys))
 
 
 def learning(run: TrainRun) -> Html | None:
@@ -132,11 +133,18 @@ def legend(keys: Sequence[tuple[str, str]]) -> Html:
     return Html(f'<div class="legend">{words}</div>')
 
 
+def _scrolled(drawing: Html) -> str:
+    """A wide drawing that scrolls by itself on a narrow screen."""
+    return f'<div class="wide">{drawing}</div>'
+
+
 def _joined(
     plot: Plot, values: Sequence[float | None], colour: str, dash: str = "", shift: float = 0.0
 ) -> None:
     """A line through the steps that have a value, over those that have none."""
     known = [(x + shift, v) for x, v in enumerate(values, 1) if v is not None]
+    if dash and len(known) == 1:  # a level that only one step has is a short line there
+        known = [(known[0][0] + side, known[0][1]) for side in (-0.25, 0.25)]
     plot.line([x for x, _ in known], [v for _, v in known], colour, dash=dash)
 
 

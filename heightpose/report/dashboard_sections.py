@@ -106,9 +106,9 @@ def development_parts(view: View) -> list[Html]:
     words = (
         "MeanSmS@0.1 of every step. D: data added or changed, A: algorithm changed. Point at a dot for its record, "
         "click for its row. The validation split changes with the data.",
-        "Height error of the same steps and the null model's, on the clips that were measured: read it beside the yield.",
+        "Height error of the same steps and the null model's, on the clips measured: read it beside the yield.",
     )
-    drawn = [_scrolled(framed(one, text)) for one, text in zip((upper, lower), words, strict=True)]
+    drawn = [framed(one, text) for one, text in zip((upper, lower), words, strict=True)]
     made = steps_table(line, view.numbers, view.joints, view.heights)
     return [Html('<div class="stack">' + "".join(drawn) + "</div>"), made, _comparing(view)]
 
@@ -139,7 +139,7 @@ def overfit_parts(view: View) -> list[Html]:
         if drawing is not None and len(curves) < _CURVES:
             ref = view.numbers.of(run).ref
             curves.append(framed(drawing, f"{run.name} ({ref}): Mean@0.1 over its epochs."))
-    return [Html(_scrolled(chart)), plots(curves)]
+    return [Html(f'<div class="stack">{chart}</div>'), plots(curves)]
 
 
 def correlation_parts(view: View) -> list[Html]:
@@ -288,8 +288,3 @@ def records(view: View) -> list[Html]:
         rows = [(str(s.path), s.why) for s in view.runs.skipped]
         parts += [paragraph("Skipped:", "mark"), table(["record", "why it is not used"], rows)]
     return [*parts, view.numbers.table()]
-
-
-def _scrolled(figure: str) -> str:
-    """A wide drawing that scrolls by itself on a narrow screen."""
-    return f'<div class="wide">{figure}</div>'

@@ -21,7 +21,7 @@ from heightpose.report.run_model import Ablation
 from heightpose.report.timeline import Step, TestSet, Timeline
 
 #: Steps side by side in the table of strata over time, advice and findings shown at first.
-_STEPS, _ADVICE, _FINDINGS = 10, 12, 15
+_STEPS, _ADVICE, _FINDINGS = 10, 6, 15
 #: Figures of heights in the table of strata: name, digits, factor.
 _HEIGHTS = (("mae_cm", 2, 1.0), ("null_mae_cm", 2, 1.0), ("yield", 0, 100.0))
 
@@ -106,7 +106,7 @@ def advice_table(ranking: Ranking, numbers: Sources) -> Html:
     source = numbers.links(list(ranking.step.results[ranking.testset]) + list(ranking.step.runs))
     most = max((a.weight for a in ranking.advice), default=1.0)
     lines = []
-    for place, a in enumerate(ranking.advice[:_ADVICE], 1):
+    for place, a in enumerate(ranking.advice, 1):
         bar = f'<span class="meter" style="width: {5 * a.weight / most:.2f}rem"></span>{100 * a.weight:.0f} %'
         why = "<ul>" + "".join(f"<li>{html.escape(r)}</li>" for r in a.reasons) + "</ul>"
         lines.append(
@@ -119,7 +119,13 @@ def advice_table(ranking: Ranking, numbers: Sources) -> Html:
                 source,
             ]
         )
-    return table(["rank", "stratum", "share of the budget", "gain", "why", "from"], lines)
+    columns = ["rank", "stratum", "share of the budget", "gain", "why", "from"]
+    if len(lines) <= _ADVICE:
+        return table(columns, lines)
+    rest = table(columns, lines[_ADVICE:])
+    return Html(
+        f"{table(columns, lines[:_ADVICE])}<details><summary>{len(lines) - _ADVICE} more</summary>{rest}</details>"
+    )
 
 
 def findings_parts(files: Sequence[Path]) -> list[Html]:

@@ -57,8 +57,10 @@ def training(
     return folder
 
 
-def evaluation(root, name, hour, of=None, *, frames=(), clips=(), test=SET, commit="c" * 40, note=None):
-    """A result over real records, of the weights of the training ``of``."""
+def evaluation(
+    root, name, hour, of=None, *, frames=(), clips=(), test=SET, commit="c" * 40, note=None, figures=None
+):
+    """A result over real records, of the weights of the training ``of``; ``figures`` instead of theirs."""
     folder = root / name
     (folder / "records").mkdir(parents=True)
     Log(folder / "records").add(frames)
@@ -74,7 +76,7 @@ def evaluation(root, name, hour, of=None, *, frames=(), clips=(), test=SET, comm
         "models": {"pose": {"name": "pose.onnx", "sha256": weights_of(of)},
                    "detector": {"name": "detector.onnx", "sha256": "dd" * 32}},
         "settings": {"flip": True, "truth_crops": False, "limit": None}, "backend": {}, "whole": True,
-        **summarise(frames, clips),
+        **(summarise(frames, clips) if figures is None else figures),
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(plain(result)))
     return folder

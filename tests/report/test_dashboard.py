@@ -1,0 +1,219 @@
+"""The dashboard on synthetic run folders: what it says is what the records say, and it needs nothing but itself."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+
+import numpy as np
+import pytest
+import run_folders as make
+from click.testing import CliRunner
+
+from heightpose.cli.main import cli
+from heightpose.evaluate.summary import summarise
+from heightpose.report.dashboard import write_dashboard
+from heightpose.report.dashboard_view import Options, correlations, look
+
+POSTURES = ("back", "side", "front")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three steps: 10 children, more of them, another learning rate; a second seed; an ablation; four bad records."""
+    root = tmp_path_factory.mktemp("project")
+    runs, results = root / "runs", root / "results"
+    few, more = {"posture": {"back": 8, "side": 2}}, {"posture": {"back": 30, "side": 10, "front": 5}}
+    make.training(runs, "poc", 0, note="proof of concept", children=few, val=40, train=61)
+    make.training(runs, "more", 24, note="+40 %", data="d2", children=more, val=48, train=60)
+    make.training(runs, "rate", 48, data="d2", children=more, lr=2e-3, val=51, train=60)
+    make.training(runs, "rate-seed2", 49, data="d2", children=more, lr=2e-3, seed=2, val=53, train=60)
+    make.training(runs, "cell", 50, data="d2", lr=5e-3, labels={"lr": "5e-3"})
+    for hour, name, wrong, error in (
+        (1, "poc", {"back": 2, "side": 4, "front": 4}, 2.0), (25, "more", {"side": 3, "front": 3}, 1.5),
+        (51, "rate", {"side": 3, "front": 2}, 1.0), (52, "rate-seed2", {"side": 2, "front": 2}, 0.8),
+    ):  # fmt: skip
+        make.evaluation(
+            results, f"of-{name}", hour, name, frames=make.infants(POSTURES, wrong=wrong.items()),
+            clips=make.measured([error, -error, None]),
+        )  # fmt: skip
+    make.ablation(
+        root / "ablations",
+        "rates",
+        {"1e-3": [40.0, 41.0, 42.0], "2e-3": [44.0, 45.2, 46.1], "5e-3": [40, 42, 41]},
+    )
+    break_some(runs, results)
+    return root
+
+
+def break_some(runs, results):
+    """A record cut in half, one of a wrong type, one that is not finished, one that is another's."""
+    text = (results / "of-more" / "result.json").read_text()
+    (results / "cut").mkdir()
+    (results / "cut" / "result.json").write_text(text[: len(text) // 2])
+    changed = json.loads(text)
+    changed["strata"]["posture"]["side"]["pose"]["pckh"]["0.1"]["mean_sms"] = "high"
+    (results / "typed").mkdir()
+    (results / "typed" / "result.json").write_text(json.dumps(changed))
+    unfinished = make.training(runs, "unfinished", 90)
+    (unfinished / "metrics.json").unlink()
+    mixed = make.training(runs, "mixed", 91)
+    (mixed / "metrics.json").write_text((runs / "poc" / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    out = folder / "dashboard.html"
+    view = write_dashboard([folder], out, Options())
+    return view, out.read_text()
+
+
+def data_of(text):
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1)
+    )
+
+
+def test_bad_records_are_named_and_skipped(page, folder):
+    view, text = page
+    why = {s.path.parent.name: s.why for s in view.runs.skipped}
+    assert why.keys() == {"cut", "typed", "unfinished", "mixed"}
+    assert "half-written" in why["cut"]
+    assert "strata" not in why["cut"]
+    assert "mean_sms" in why["typed"]
+    assert "not finished" in why["unfinished"]
+    for name in why:
+        assert html.escape(str(folder / ("results" if name in ("cut", "typed") else "runs") / name)) in text
+
+
+def test_steps_are_algorithm_changes_and_data_additions(page):
+    line = page[0].line
+    assert [(s.name, s.kind, len(s.runs)) for s in line.steps] == [
+        ("proof of concept", "first", 1), ("+40 %", "data", 1), ("rate", "algorithm", 2),
+    ]  # fmt: skip
+    assert line.steps[2].changes == ["optim.lr 0.001 → 0.002"]
+    assert "data d1 → d2" in line.steps[1].changes[0]
+
+
+def test_numbers_on_the_page_are_those_of_the_records(page, folder):
+    _, text = page
+    steps = data_of(text)["steps"]
+    for step, names in zip(steps, (["poc"], ["more"], ["rate", "rate-seed2"]), strict=True):
+        assert [r["record"] for r in step["results"]] == [
+            ref(text, folder, f"results/of-{n}/result.json") for n in names
+        ]
+        for name, result, training in zip(names, step["results"], step["trainings"], strict=True):
+            record = json.loads((folder / "results" / f"of-{name}" / "result.json").read_text())
+            metrics = json.loads((folder / "runs" / name / "metrics.json").read_text())
+            assert {k: result[k] for k in record["headline"]} == record["headline"]
+            assert training["overfit"] == metrics["on train"]["Mean@0.1"] - metrics["best"]["Mean@0.1"]
+    values = [
+        json.loads((folder / "results" / f"of-{n}" / "result.json").read_text())["headline"]
+        for n in ("rate", "rate-seed2")
+    ]
+    assert f"<b>{np.mean([v['mean_sms_0.1'] for v in values]):.1f}</b>" in text
+    assert f"<b>{np.mean([v['height_mae_cm'] for v in values]):.2f}</b>" in text
+    assert values[0]["height_mae_cm"] == pytest.approx(1.0)
+
+
+def ref(text, folder, file):
+    """The number of a record by its file, as the table of records has it."""
+    return re.search(
+        rf'<tr id="(r\d+)">(?:(?!</tr>).)*<code>{re.escape(str(folder / file))}</code>', text, re.S
+    ).group(1)
+
+
+def test_every_link_leads_to_a_record_with_its_file_and_command(page, folder):
+    _, text = page
+    linked = set(re.findall(r'href="#(r\d+)"', text))
+    rows = set(re.findall(r'<tr id="(r\d+)">', text))
+    assert linked
+    assert linked <= rows
+    records = data_of(text)["records"]
+    assert rows == records.keys()
+    for record in records.values():
+        assert (folder / record["file"]).is_file()
+        assert record["command"].startswith("heightpose ")
+        assert html.escape(record["command"]) in text
+    command = records[ref(text, folder, "results/of-more/result.json")]["command"]
+    assert f"--run {folder / 'runs' / 'more'}" in command
+
+
+def test_the_page_needs_nothing_but_itself(page):
+    _, text = page
+    assert not re.search(r"https?:|//[a-z]", text.replace("<!doctype", ""))
+    assert not re.search(r"<(link|iframe|object|embed|base)\b|@import|\burl\((?!#)|\bfetch\(|XMLHttp", text)
+    assert set(re.findall(r'\bsrc="([^"]{0,5})', text)) <= {"data:"}
+
+
+def test_what_records_say_is_escaped(tmp_path):
+    evil = "</script><script>alert(1)</script>"
+    make.training(tmp_path / "runs", "run", 0, note=evil)
+    write_dashboard([tmp_path], tmp_path / "page.html", Options(title=evil))
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("<script") == 2  # the page's own
+    assert data_of(text)["steps"][0]["name"] == evil
+
+
+def test_correlation_over_runs_with_its_interval(page):
+    ((_, _, points, found),) = correlations(page[0])
+    assert found.n == len(points) == 4
+    assert found.r == pytest.approx(np.corrcoef([p[2] for p in points], [p[3] for p in points])[0, 1])
+    assert found.r < 0
+    assert found.interval[0] <= found.r <= found.interval[1]
+
+
+def test_ablations_say_what_they_show(page):
+    _, text = page
+    part = text[text.index(">Ablations</h2>") :]
+    rows = {m[0]: m[1] for m in re.findall(r"<tr><td>(lr [^<]*)</td>(.*?)</tr>", part, re.S)}
+    assert list(rows) == ["lr 1e-3", "lr 2e-3", "lr 5e-3"]
+    assert "base" in rows["lr 1e-3"]
+    assert '<span class="good">better</span>' in rows["lr 2e-3"]
+    assert "no difference shown" in rows["lr 5e-3"]
+
+
+def test_ablation_cells_are_no_steps_and_copies_count_once(folder, tmp_path):
+    view = look([folder, folder / "runs"], Options())
+    assert "cell" not in [r.name for s in view.line.steps for r in s.runs]
+    assert len({r.id for r in view.runs.trainings}) == len(view.runs.trainings) == 5
+
+
+def test_fifty_runs(tmp_path):
+    figures = summarise(make.infants(POSTURES[:2], each=2), make.measured([1.0]))
+    for i in range(50):
+        make.training(tmp_path / "runs", f"run-{i}", i, data=f"d{i % 10}", lr=1e-3 * (1 + i), val=40 + i % 7)
+        own = figures | {
+            "headline": figures["headline"] | {"mean_sms_0.1": 40 + i, "height_mae_cm": 3 - i / 50}
+        }
+        make.evaluation(tmp_path / "results", f"of-{i}", i + 0.5, f"run-{i}", figures=own)
+    view = write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    assert len(view.line.steps) == 50
+    assert (tmp_path / "page.html").stat().st_size < 2_000_000
+    found = correlations(view)[0][3]
+    assert found.n == 50
+    assert found.r == pytest.approx(-1.0)
+
+
+def test_the_command_writes_page_and_advice(folder, tmp_path):
+    finding = {"rank": 1, "kind": "swap", "severity": 9.5, "file": "7.jpg", "text": "<left> is right"}
+    (tmp_path / "findings.json").write_text(json.dumps({"data": "cots", "findings": [finding]}))
+    out, advice = tmp_path / "new" / "page.html", tmp_path / "next.json"
+    done = CliRunner().invoke(
+        cli, ["dashboard", "--runs", str(folder), "--out", str(out), "--advice", str(advice), "--checks",
+              str(tmp_path / "findings.json")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "3 steps from 5 trainings, 4 evaluations, 1 ablations; 4 records skipped" in done.output
+    text = out.read_text()
+    assert "&lt;left&gt; is right" in text
+    assert data_of(text)["advice"] == json.loads(advice.read_text())
+
+
+def test_nothing_there_is_said(tmp_path):
+    view = write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    assert not view.line.steps
+    assert "No run record was found" in (tmp_path / "page.html").read_text()
+    done = CliRunner().invoke(cli, ["dashboard", "--runs", str(tmp_path / "gone")], standalone_mode=False)
+    assert "no such folder" in str(done.exception)
