@@ -67,9 +67,13 @@ def height_document(
 
 
 def write_poses(path: Path, log: PoseLog, skeleton: Skeleton) -> None:
-    """poses.json, one line per frame, streamed: an hour of frames is never one string."""
+    """poses.json, one line per frame, streamed: an hour of frames is never one string.
+
+    ``score`` says what the keypoints' third number is: a calibrated probability or the heatmap's raw peak.
+    """
     with atomic_path(path) as tmp, tmp.open("w", encoding="utf-8") as file:
-        file.write('{"joints": ' + json.dumps(list(skeleton.names)) + ',\n"frames": [')
+        file.write('{"joints": ' + json.dumps(list(skeleton.names)))
+        file.write(f',\n"score": "{"probability" if log.calibrated else "peak"}",\n"frames": [')
         for index in range(len(log)):
             document = frame_document(log[index], skeleton)
             if not log.looked(index):

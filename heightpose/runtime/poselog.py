@@ -97,6 +97,11 @@ class PoseLog:
             for column, chance in enumerate((pose.probabilities, pose.seen)):
                 row["chances"][:, column] = _ABSENT if chance is None else chance
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether any skeleton has probabilities."""
+        return any((block["found"] & (block["chances"][:, 0, 0] != _ABSENT)).any() for block in self._blocks)
+
     def looked(self, index: int) -> bool:
         """Whether the networks saw this frame."""
         return bool(self._row(index)["looked"])

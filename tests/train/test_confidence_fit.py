@@ -1,0 +1,207 @@
+"""The fit finds odds and sizes that are known, on people it never saw, and the command installs what it found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from heightpose.cli.eval import eval_
+from heightpose.codec.confidence import Evidence, calibration_path
+from heightpose.errors import ConfigError
+from heightpose.runtime.clip import Frame
+from heightpose.runtime.pipeline import Detector, PoseModel, estimate_poses
+from heightpose.skeleton import INFANT
+from heightpose.train import confidence
+from heightpose.train.evidence import Samples
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "runtime"))
+
+import makers
+
+K = 6
+SIGMA = 8.0
+
+
+def drawn(people=1500, seed=0, per_child=2):
+    """Evidence without end, and errors drawn from it: odds and sizes depend on peak and width, by joint."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0.5, 1.5, (people, 1)) * 0.5 + rng.normal(0.5, 1.0, (people, K))
+    peak = 1 / (1 + np.exp(-logit))
+    width = np.exp(rng.normal(0.3, 0.4, (people, K)))
+    tilt, long = rng.uniform(0, np.pi, (people, K)), np.exp(rng.uniform(0, 0.8, (people, K)))
+    axes = np.stack([np.cos(tilt), np.sin(tilt), -np.sin(tilt), np.cos(tilt)], -1).reshape(people, K, 2, 2)
+    size = np.stack([long, 1 / long], -1)
+    full = np.einsum("nkji,nkj,nkjl->nkil", axes, size, axes) * (width * SIGMA)[..., None, None] ** 2
+    cov = np.stack([full[..., 0, 0], full[..., 0, 1], full[..., 1, 1]], -1)
+    sd = 0.25 * width * SIGMA * np.exp(-0.4 * logit + np.linspace(-0.3, 0.3, K))
+    error = np.einsum("nkji,nkj->nki", axes, rng.normal(size=(people, K, 2)) * np.sqrt(size)) * sd[..., None]
+    seen = rng.random((people, K)) < 1 / (1 + np.exp(-(0.8 * logit + np.linspace(-1, 2, K))))
+    children = np.array([f"child-{i // per_child}" for i in range(people)])
+    evidence = Evidence(peak, cov, SIGMA, peak)
+    return Samples(evidence, error, np.linalg.norm(error, axis=-1) / 40.0, np.where(seen, 2, 1), children), sd
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    samples, sd = drawn()
+    own = confidence.halves(samples.children)
+    return confidence.fit(samples.of(own)), samples.of(~own), sd[~own]
+
+
+def test_all_of_a_child_is_on_one_side_and_others_do_not_matter():
+    children = np.array([f"c{i // 3}" for i in range(300)])
+    side = confidence.halves(children)
+    assert (side.reshape(-1, 3) == side.reshape(-1, 3)[:, :1]).all()
+    assert 30 < side[::3].sum() < 70
+    np.testing.assert_array_equal(confidence.halves(children[:90]), side[:90])
+    assert (confidence.halves(children, seed=1) != side).any()
+
+
+def test_probabilities_are_right_as_often_as_they_say(fitted):
+    calibration, others, _ = fitted
+    figures = confidence.judge(calibration, others)
+    assert figures["right"]["ece"] < 0.03
+    assert figures["right"]["ece"] < figures["raw peak"]["ece"] / 3
+    assert figures["seen"]["ece"] < 0.03
+    assert figures["right"]["brier"] < 0.9 * (
+        figures["right"]["base_rate"] * (1 - figures["right"]["base_rate"])
+    )
+    assert sum(b["n"] for b in figures["right"]["bins"]) == figures["right"]["n"] == others.known.sum()
+
+
+def test_covariances_have_the_size_and_direction_of_the_errors(fitted):
+    calibration, others, sd = fitted
+    cov = calibration.cov_crop(others.evidence)
+    said = (cov[..., 0] * cov[..., 2] - cov[..., 1] ** 2) ** 0.25
+    assert np.abs(np.log(said / sd)).mean() < 0.08
+    assert calibration.shape == 1.0
+    assert calibration.stretch == pytest.approx(1.0, abs=0.1)
+    full = np.stack([cov[..., [0, 1]], cov[..., [1, 2]]], axis=-2)
+    squared = np.einsum("nki,nkij,nkj->nk", others.error_crop, np.linalg.inv(full), others.error_crop)
+    figures = confidence.judge(calibration, others)["error"]
+    assert np.median(squared) == pytest.approx(figures["median_squared"], rel=1e-6)
+    assert figures["median_squared"] == pytest.approx(2 * np.log(2), rel=0.07)
+    assert figures["within_2_sd"] == pytest.approx(0.8647, abs=0.02)
+    assert figures["robust_sd_per_axis"] == pytest.approx([1.0, 1.0], abs=0.05)
+
+
+def test_a_stretch_along_the_body_is_found():
+    samples, _ = drawn(800)
+    longer = replace(samples, error_crop=samples.error_crop * [1 / np.sqrt(1.8), np.sqrt(1.8)])
+    assert confidence.fit(longer).stretch == pytest.approx(1.8, rel=0.2)
+
+
+def test_unlabelled_joints_do_not_take_part():
+    samples, _ = drawn(200)
+    heads = samples.error_heads.copy()
+    heads[:, 2] = np.nan
+    hidden = replace(
+        samples, error_heads=heads, error_crop=np.where(np.isnan(heads)[..., None], 1e6, samples.error_crop)
+    )
+    figures = confidence.judge(confidence.fit(hidden), hidden)
+    assert figures["right"]["n"] == 200 * (K - 1)
+    assert figures["error"]["median_squared"] == pytest.approx(2 * np.log(2), rel=0.1)
+
+
+def test_few_children_are_not_calibrated_on():
+    samples, _ = drawn(60, per_child=20)
+    with pytest.raises(ConfigError, match="too few children"):
+        confidence.fit(samples)
+
+
+def test_reliability_by_hand():
+    said = np.array([0.05, 0.05, 0.95, 0.95, 0.95, 0.95])
+    happened = np.array([False, True, True, True, True, False])
+    figures = confidence.reliability(said, happened)
+    assert figures["ece"] == pytest.approx((2 * 0.45 + 4 * 0.2) / 6)
+    assert figures["auc"] == pytest.approx((3 * (1 + 0.5) + 1 * (0.5 + 0)) / 8)
+    assert figures["brier"] == pytest.approx((0.05**2 + 0.95**2 + 3 * 0.05**2 + 0.95**2) / 6)
+    assert confidence.reliability(said[:0], happened[:0])["ece"] is None
+
+
+def spots(folder, number=36):
+    """Pictures of one white spot, on which the tiny net puts every joint; some joints' labels are off it."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(3)
+    images, annotations = [], []
+    for i in range(number):
+        spot = rng.uniform([55, 45], [105, 75])
+        cv2.imwrite(str(folder / "images" / f"{i}.png"), makers.scene((160, 120), spot))
+        images.append({"id": i, "file_name": f"images/{i}.png", "width": 160, "height": 120, "split": "val"})
+        off = rng.normal(size=(len(INFANT), 2)) * rng.choice([0.5, 6.0], (len(INFANT), 1))
+        kpts = spot + off
+        kpts[INFANT.index("crown")], kpts[INFANT.index("upper_neck")] = spot, spot + [0, 24]
+        flat = [v for x, y in kpts for v in (float(x), float(y), int(rng.choice([1, 2])))]
+        annotations.append({"id": i, "image_id": i, "category_id": 1, "child": f"c{i}", "keypoints": flat,
+                            "bbox": [spot[0] - 38, spot[1] - 38, 76, 76]})  # fmt: skip
+    document = {"heightpose": {"schema": 1}, "images": images, "annotations": annotations,
+                "categories": [{"id": 1, "name": "infant", "keypoints": list(INFANT.names)}]}  # fmt: skip
+    (folder / "annotations.json").write_text(json.dumps(document))
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """A tiny pose net calibrated by the command, and the folder of its report."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    spots(folder / "data")
+    detector, pose = makers.tiny_detector(folder / "d.onnx"), makers.tiny_pose(folder / "p.onnx")
+    done = CliRunner().invoke(
+        eval_,
+        ["confidence", "--data", str(folder / "data"), "--model", str(pose), "--detector", str(detector),
+         "--out", str(folder / "report")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return folder, done
+
+
+def test_the_command_writes_report_and_calibration(calibrated):
+    folder, done = calibrated
+    assert "children not used for the fit" in done.output
+    document = json.loads(calibration_path(folder / "p.onnx").read_text())
+    assert list(document["views"]) == ["flip", "none"]
+    report = json.loads((folder / "report" / "reliability.json").read_text())["views"]["flip"]
+    assert report["fitted_to_children"] + report["children"] == 36
+    assert (folder / "report" / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    assert "ECE" in (folder / "report" / "reliability.txt").read_text()
+
+
+def test_what_the_command_installed_is_applied_and_its_raw_peaks_are_kept(calibrated):
+    folder, _ = calibrated
+    detector, model = Detector.load(str(folder / "d.onnx")), PoseModel.load(str(folder / "p.onnx"))
+    assert "probabilities" in model.score_meaning
+    frame = Frame(0, 0.0, makers.scene((160, 120), (70, 60)))
+    ((result, _),) = estimate_poses([frame], detector, model)
+    raw = PoseModel.load(str(folder / "p.onnx"), calibrated=False)
+    ((bare, _),) = estimate_poses([frame], detector, raw)
+    np.testing.assert_array_equal(result.pose.scores, bare.pose.scores)
+    np.testing.assert_array_equal(bare.pose.reported_scores, bare.pose.scores)
+    assert bare.pose.probabilities is None
+    assert "raw peaks" in raw.score_meaning
+    np.testing.assert_array_equal(result.pose.reported_scores, result.pose.probabilities)
+    assert ((result.pose.seen > 0) & (result.pose.seen < 1)).all()
+    assert (result.pose.cov_frame[:, 0] > 0).all()
+    turned = PoseModel.load(str(folder / "p.onnx"), tta="rotate")
+    assert turned.calibration is None
+    assert "--tta rotate" in turned.score_meaning
+
+
+def test_the_table_of_views_is_a_command(calibrated):
+    folder, _ = calibrated
+    done = CliRunner().invoke(
+        eval_, ["tta", "--data", str(folder / "data"), "--model", str(folder / "p.onnx"), "--limit", "3",
+                "--out", str(folder / "tta.json")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    rows = json.loads((folder / "tta.json").read_text())["rows"]
+    assert [row["tta"] for row in rows][:2] == ["none", "flip"]
+    assert len(rows) == 8
+    assert rows[0]["mean_0.1_gain"] == 0.0
+    assert all(row["people"] == 3 and row["ms"] > 0 for row in rows)
+    assert done.output.count("\n| ") == 8
