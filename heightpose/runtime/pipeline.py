@@ -6,7 +6,7 @@ One streaming generator serves every front end: ``infer`` and ``eval`` both cons
 
 from __future__ import annotations
 
-import itertools
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,9 +23,10 @@ from heightpose.geometry.crop import CropTransform, crop_from_box, letterbox_tra
 from heightpose.runtime.backends import Backend, load_backend
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.modelfile import ModelFile, find_model
-from heightpose.runtime.refine import second_look
+from heightpose.runtime.refine import own_look, second_look
+from heightpose.runtime.track import Guide, KeyFrames, guides_of
 from heightpose.runtime.tta import FLIP, Tta, merge_views
-from heightpose.skeleton import Skeleton
+from heightpose.skeleton import INFANT, Skeleton
 from heightpose.types import Detection, FrameResult, Pose, wrap_degrees
 
 #: Frames handed to the networks together, fewer when they are large: memory is bounded, not the batch.
@@ -37,10 +38,15 @@ T = TypeVar("T")
 
 @dataclass
 class StageTimes:
-    """Seconds spent per stage, for the summary line and the benchmark."""
+    """Seconds spent per stage, for the summary line and the benchmark.
+
+    Stages run beside each other: their sum is work, :attr:`wall_s` is what it took.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     frames: int = 0
+    wall_s: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -48,7 +54,9 @@ class StageTimes:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            spent = time.perf_counter() - start
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
     def timed(self, name: str, items: Iterable[T]) -> Iterator[T]:
         """Pass items through, counting the time it takes to get each."""
@@ -141,6 +149,11 @@ class PoseModel:
         views = Tta.parse(tta) if isinstance(tta, str) else tta
         loaded, file = load_backend(find_model(model), backend, **options)  # type: ignore[arg-type]
         _require_kind(file, "pose")
+        if file.meta.get("output", "heatmaps") != "heatmaps":
+            raise FileFormatError(
+                "a net that gives coordinates instead of heatmaps measures nothing", where=file.path,
+                hint="pose.head: regression is a baseline for comparisons in training; take one with another head",
+            )  # fmt: skip
         try:
             skeleton = Skeleton(file.joints)
         except ValueError as error:
@@ -252,6 +265,7 @@ def estimate_poses(
     refine: bool = True,
     batch: int = BATCH,
     times: StageTimes | None = None,
+    track: bool = False,
 ) -> Iterator[tuple[FrameResult, np.ndarray]]:
     """The infant's joints in every frame, as the frames come.
 
@@ -262,28 +276,73 @@ def estimate_poses(
         refine: look again with the crop that the first skeleton asks for (:mod:`heightpose.runtime.refine`).
         batch: frames per call of the networks.
         times: where to count the stages' time.
+        track: the frames are one clip of one camera: let the last skeleton say where to look
+            (:mod:`heightpose.runtime.track`). ``infants`` is then that of the last frame the detector saw.
 
     Yields:
         (result, rgb) for every frame given, in order; ``result.pose`` is None where no infant was found.
     """
     times = StageTimes() if times is None else times
-    for group in _groups(times.timed("decode", frames), batch):
+    looker = _Looker(detector, pose_model, refine, times)
+    keys, guide = KeyFrames(), None
+    track = track and refine and pose_model.skeleton == INFANT
+    for group in _groups(frames, batch):
+        are_keys = [not track or keys.is_key(frame) for frame in group]
         rgbs = [frame.rgb for frame in group]
-        with times.stage("detect"):
-            found = detector.detect(rgbs)
-        seen = [i for i, infants in enumerate(found) if infants]
-        posed = pose_model.estimate([rgbs[i] for i in seen], [found[i][0] for i in seen], times=times)
-        if refine and posed:
-            posed = second_look(pose_model, [rgbs[i] for i in seen], posed, times=times)
-        poses = dict(zip(seen, posed, strict=True))
+        seen = looker.anew(rgbs, [i for i, key in enumerate(are_keys) if key])
+        if track:
+            made = [Guide.after(*seen[i]) for i, key in enumerate(are_keys) if key]
+            guides = guides_of(are_keys, made, guide)
+            seen |= looker.followed(rgbs, {i: g for i, g in enumerate(guides) if not are_keys[i]})
+            guide = guides[-1]
         times.frames += len(group)
         for i, frame in enumerate(group):
-            yield FrameResult(frame.index, frame.t_s, poses.get(i), len(found[i])), frame.rgb
+            pose, infants = seen[i]
+            yield FrameResult(frame.index, frame.t_s, pose, infants), frame.rgb
 
 
-def every_nth(frames: Iterable[Frame], step: int) -> Iterator[Frame]:
-    """Frames 0, step, 2 * step, ... with their own indices."""
-    return itertools.islice(frames, 0, None, step)
+#: An infant's skeleton, None where none is there, and how many infants the detector saw.
+Seen = tuple[Pose | None, int]
+
+
+@dataclass(frozen=True)
+class _Looker:
+    """Looks at some frames of a group; results by their place in it."""
+
+    detector: Detector
+    pose_model: PoseModel
+    refine: bool
+    times: StageTimes
+
+    def anew(self, rgbs: Sequence[np.ndarray], which: Sequence[int]) -> dict[int, Seen]:
+        """By detector and pose net."""
+        if not which:
+            return {}
+        with self.times.stage("detect"):
+            found = dict(zip(which, self.detector.detect([rgbs[i] for i in which]), strict=True))
+        there = [i for i in which if found[i]]
+        pictures = [rgbs[i] for i in there]
+        poses = self.pose_model.estimate(pictures, [found[i][0] for i in there], times=self.times)
+        if self.refine and poses:
+            poses = second_look(self.pose_model, pictures, poses, times=self.times)
+        posed = dict(zip(there, poses, strict=True))
+        return {i: (posed.get(i), len(found[i])) for i in which}
+
+    def followed(self, rgbs: Sequence[np.ndarray], guides: Mapping[int, Guide | None]) -> dict[int, Seen]:
+        """Where the last skeleton was; anew where that is not known or turns out wrong."""
+        held = {i: guide for i, guide in guides.items() if guide is not None}
+        pictures = [rgbs[i] for i in held]
+        poses = self.pose_model.estimate(pictures, [g.detection for g in held.values()], times=self.times)
+        posed = dict(zip(held, poses, strict=True))
+        lost = [i for i in guides if i not in held or held[i].lost(posed[i])]
+        moved = [i for i in held if i not in lost and not held[i].fits(posed[i])]
+        if moved:
+            again = own_look(
+                self.pose_model, [rgbs[i] for i in moved], [posed[i] for i in moved], times=self.times
+            )
+            posed.update(zip(moved, again, strict=True))
+        seen: dict[int, Seen] = {i: (posed[i], guide.infants) for i, guide in held.items()}
+        return seen | self.anew(rgbs, lost)
 
 
 def _groups(frames: Iterable[Frame], batch: int) -> Iterator[list[Frame]]:
