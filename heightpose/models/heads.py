@@ -11,15 +11,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class SingleHead(nn.Module):
-    """1x1 convolution on the finest branch, the head of the published pose HRNet."""
+def resize(x: Tensor, size: tuple[int, int] | None, factor: int = 1) -> Tensor:
+    """Bilinear in the half-pixel convention of the whole project, to (height, width) or by a whole factor."""
+    if size is not None:
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    if factor == 1:
+        return x
+    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
-    def __init__(self, channels: list[int], joints: int) -> None:
+
+class SingleHead(nn.Module):
+    """1x1 convolution on the finest branch, the head of the published pose HRNet.
+
+    Args:
+        size: (height, width) of the heatmaps; None for the branch's own, whatever the input's size.
+    """
+
+    def __init__(self, channels: list[int], joints: int, size: tuple[int, int] | None = None) -> None:
         super().__init__()
+        self.size = size
         self.out = nn.Conv2d(channels[0], joints, 1)
 
     def forward(self, branches: list[Tensor]) -> Tensor:
-        return self.out(branches[0])
+        return resize(self.out(branches[0]), self.size)
 
 
 class ConcatHead(nn.Module):
@@ -29,10 +43,15 @@ class ConcatHead(nn.Module):
     part, and it commutes with bilinear upsampling (both are linear, and the interpolation's weights are the
     same for all channels). So each branch is projected at its own resolution and the upsampled results are
     added, which gives the same numbers and the same parameters for a fraction of the work.
+
+    Args:
+        size: (height, width) of the heatmaps, to which every branch is then brought; None for the finest branch's
+            own, whatever the input's size. The weights are the same for all sizes.
     """
 
-    def __init__(self, channels: list[int], joints: int) -> None:
+    def __init__(self, channels: list[int], joints: int, size: tuple[int, int] | None = None) -> None:
         super().__init__()
+        self.size = size
         width = 4 * channels[0]
         convs = [nn.Conv2d(c, width, 1, bias=False) for c in channels]
         fan_in = sum(channels)  # of the one convolution that the projections stand for
@@ -43,13 +62,10 @@ class ConcatHead(nn.Module):
         self.out = nn.Conv2d(width, joints, 1)
 
     def forward(self, branches: list[Tensor]) -> Tensor:
-        total = self.project[0](branches[0])
+        total = resize(self.project[0](branches[0]), self.size)
         for i, (conv, branch) in enumerate(zip(self.project, branches, strict=True)):
             if i:
-                # align_corners=False is the half-pixel convention of the whole project.
-                total = total + F.interpolate(
-                    conv(branch), scale_factor=float(2**i), mode="bilinear", align_corners=False
-                )
+                total = total + resize(conv(branch), self.size, 2**i)
         return self.out(F.relu(self.norm(total)))
 
 

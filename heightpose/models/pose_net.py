@@ -173,21 +173,27 @@ class PoseNet(nn.Module):
         channels, reduction = self.trunk.channels, self.trunk.reductions
         if head == "regression":
             return RegressionHead(channels, joints, self.input_wh)
-        if head in ("single", "concat", "stacked"):
+        if head == "stacked":
             self._require_heatmap([self._grid(reduction[0])])
-            if head == "stacked":
-                return HourglassHead(channels[0], joints, HOURGLASSES[str(self.arch["backbone"])][0])
-            return SingleHead(channels, joints) if head == "single" else ConcatHead(channels, joints)
+            return HourglassHead(channels[0], joints, HOURGLASSES[str(self.arch["backbone"])][0])
+        if head in ("single", "concat"):
+            self._require_between(self._grid(32))
+            own = self.heatmap_wh == self._grid(reduction[0])
+            size = None if own else (self.heatmap_wh[1], self.heatmap_wh[0])
+            return (SingleHead if head == "single" else ConcatHead)(channels, joints, size)
         grid = self._grid(reduction[-1])
         if head == "upsample":
-            if any(not g <= h <= n for g, h, n in zip(grid, self.heatmap_wh, self.input_wh, strict=True)):
-                raise self._impossible(f"{list(grid)} to {list(self.input_wh)}")
+            self._require_between(grid)
             return UpsampleHead(channels, joints, self.heatmap_wh)
         sizes = [(grid[0] << n, grid[1] << n) for n in range(_MOST_DOUBLINGS + 1)]
         return DeconvHead(channels, joints, self._require_heatmap(sizes))
 
     def _grid(self, reduction: int) -> tuple[int, int]:
         return self.input_wh[0] // reduction, self.input_wh[1] // reduction
+
+    def _require_between(self, least: tuple[int, int]) -> None:
+        if any(not g <= h <= n for g, h, n in zip(least, self.heatmap_wh, self.input_wh, strict=True)):
+            raise self._impossible(f"{list(least)} to {list(self.input_wh)}")
 
     def _require_heatmap(self, possible: list[tuple[int, int]]) -> int:
         """Index of the heatmap's size among those possible."""
