@@ -19,6 +19,12 @@ from heightpose.textfile import read_yaml
 
 T = TypeVar("T")
 
+#: What ``loss.kind`` may name.
+LOSSES = ("heatmap", "cross_entropy", "l1", "euclidean", "smooth_l1", "wing", "oks")
+
+#: What ``optim.freeze`` may name.
+FREEZE = ("none", "all_but_stage4", "all_but_stage4_last_module", "all_but_stage4_exchange", "all_but_head")
+
 
 def _number(default: float | int | None, low: float, high: float) -> Any:
     """A field with a range, ends included."""
@@ -50,13 +56,18 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class PoseConfig:
-    """The pose net and its codec. ``joints``: all 21, or MPII's first 16 for pre-training."""
+    """The pose net and its codec; :mod:`heightpose.models.pose_net` lists backbones and heads.
+
+    ``joints``: all 21, or MPII's first 16 for pre-training. ``pretrained``: true downloads ImageNet weights, a
+    path reads them from a file. ``heatmap_wh``: None for a quarter of the input.
+    """
 
     joints: str = _choice("infant", "infant", "mpii")
     backbone: str = "hrnet_w18_small"
-    head: str = _choice("concat", "single", "concat")
-    pretrained: bool = False
+    head: str = _choice("auto", "auto", "single", "concat", "deconv", "upsample", "stacked", "regression")
+    pretrained: bool | str = False
     input_wh: tuple[int, int] = (256, 256)
+    heatmap_wh: tuple[int, int] | None = None
     sigma: float = _number(2.0, 0.5, 10)
 
 
@@ -112,34 +123,63 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss terms; the first two concern pose, the others the detector."""
+    """What is minimised. ``kind`` up to ``edge_weight`` concern pose, the others the detector.
 
+    ``heatmap`` compares maps; ``cross_entropy`` their spatial softmax; the others compare its expectation with the
+    joint's place, plus ``shape`` times the cross entropy. ``oks_sigmas``: COCO's ("published"), one over the number
+    of joints ("uniform"), a third of that, or those of ``oks_file``, which ``heightpose data sigmas`` measures.
+    ``balance``: how the detector's ``presence``, ``box`` and ``angle`` are weighed: those fixed numbers, or weights
+    learned with the network (:mod:`heightpose.train.balance`).
+    """
+
+    kind: str = _choice("heatmap", *LOSSES)
+    shape: float = _number(0.1, 0, 100)
+    oks_sigmas: str = _choice("published", "published", "uniform", "third", "file")
+    oks_file: str | None = None
     hidden_weight: float = _number(0.5, 0, 1)
     visible_only: bool = False
     # the skeleton's weights per joint to this power: 0 all alike, 1 as they are, 2 squared
     joint_weights: float = _number(1.0, 0, 4)
     # times this of crown, heels and toes
     edge_weight: float = _number(1.0, 0, 100)
+    balance: str = _choice("fixed", "fixed", "uncertainty", "gradnorm")
+    gradnorm_alpha: float = _number(1.5, 0, 10)
+    presence: float = _number(1.0, 0, 100)
     box: float = _number(2.0, 0, 100)
     angle: float = _number(1.0, 0, 100)
 
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """How weights are judged; changes nothing that is learned."""
+    """How weights are judged; changes nothing that is learned.
+
+    ``tta`` concerns ``heightpose ablate`` alone: none, or some of flip, rotate and scale joined by commas. Validation
+    within a training looks at every crop once.
+    """
 
     decode: str = _choice("dark", "dark", "shift", "argmax")
+    tta: str = "none"
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW with linear warm-up and cosine decay over ``epochs`` or ``max_minutes``, whichever ends first."""
+    """Linear warm-up, then the ``schedule`` over ``epochs`` or ``max_minutes``, whichever ends first.
+
+    ``milestones`` (of the step schedule) are shares of the run. ``freeze``: what does not learn, see
+    :func:`heightpose.train.optimise.frozen_parts`.
+    """
 
     epochs: int = _number(60, 1, 1_000_000)
     max_minutes: float | None = _number(None, 0.001, 1e6)
     batch_size: int = _number(16, 1, 4096)
     lr: float = _number(1.5e-3, 1e-8, 1)
     final_lr: float = _number(0.005, 0, 1)
+    optimizer: str = _choice("adamw", "adamw", "adam", "sgd")
+    momentum: float = _number(0.9, 0, 0.9999)
+    schedule: str = _choice("cosine", "cosine", "step")
+    milestones: tuple[float, ...] = (0.8, 0.95)
+    step_factor: float = _number(0.1, 0, 1)
+    freeze: str = _choice("none", *FREEZE)
     weight_decay: float = _number(0.02, 0, 1)
     warmup_steps: int = _number(100, 0, 1_000_000)
     clip_norm: float = _number(2.0, 0, 1e6)
@@ -219,11 +259,12 @@ def from_dict(cls: type[T], values: Any, where: str) -> T:
 def _value(kind: Any, limits: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return from_dict(typing.cast(type, kind), value, where)
-    options = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
-        if value is None:
+        kinds = [option for option in typing.get_args(kind) if option is not type(None)]
+        if value is None and len(kinds) < len(typing.get_args(kind)):
             return None
-        kind = next(option for option in options if option is not type(None))
+        kind = next((option for option in kinds if type(value) is option), kinds[0])
+    options = typing.get_args(kind)
     if typing.get_origin(kind) is tuple:
         return _tuple(options, value, where)
     # bool is an int in Python, but `batch_size: true` is a mistake.

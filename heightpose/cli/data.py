@@ -15,6 +15,7 @@ VERBS = {
     "check": "Rank the labels most likely to be wrong, with pictures.",
     "stats": "Channels, sizes, angles, visibility and strata of a data set.",
     "preview": "Draw augmented samples, to judge whether they look real.",
+    "sigmas": "Sigmas of the OKS loss from two labellings of the same pictures.",
 }
 
 

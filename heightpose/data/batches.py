@@ -67,6 +67,8 @@ class Batches:
         shard: returns (rank, number of processes); each process takes its share of every epoch.
         epoch_of: returns the epoch's number, so that a resumed run goes on with new variations and does not
             repeat the first ones; counted from 0 by itself when left out.
+        done_of: returns how many batches of the epoch a run that was interrupted inside it has had already; they
+            are not made again.
     """
 
     def __init__(
@@ -81,10 +83,11 @@ class Batches:
         repeats: np.ndarray | None = None,
         shard: Callable[[], tuple[int, int]] = lambda: (0, 1),
         epoch_of: Callable[[], int] | None = None,
+        done_of: Callable[[], int] = lambda: 0,
     ) -> None:
         self.samples, self.collate, self.batch_size = samples, collate, batch_size
         self.shuffle, self.seed, self.workers = shuffle, seed, workers
-        self.shard, self.epoch_of = shard, epoch_of
+        self.shard, self.epoch_of, self.done_of = shard, epoch_of, done_of
         self.repeats = np.ones(len(samples)) if repeats is None else np.asarray(repeats, dtype=np.float64)
         self._total = draws_per_epoch(self.repeats)
         self.epoch = 0
@@ -109,6 +112,7 @@ class Batches:
         mine = order[rank::world][: self._share()]
         chunks = [mine[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
         epoch, self.epoch = self.epoch, self.epoch + 1
+        first = self.done_of()
 
         def make(number: int) -> Any:
             rng = np.random.default_rng([self.seed, epoch, rank, number])
@@ -117,7 +121,7 @@ class Batches:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
         waiting: deque[Future] = deque()
         try:
-            for number in range(len(chunks)):
+            for number in range(first, len(chunks)):
                 waiting.append(pool.submit(make, number))
                 if len(waiting) > _AHEAD * self.workers:
                     yield waiting.popleft().result()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +21,7 @@ from heightpose.runtime.atomic import atomic_path
 from heightpose.train.module import TrainingModule
 
 LAST, BEST = "last.ckpt", "best.safetensors"
-PROGRESS, LOG = "progress.txt", "log.csv"
+PROGRESS, LOG, PARTS = "progress.txt", "log.csv", "losses.csv"
 
 log = logging.getLogger(__name__)
 
@@ -83,16 +87,65 @@ def save_last(trainer: lightning.Trainer, folder: Path) -> None:
         trainer.save_checkpoint(tmp)
 
 
+class Stopper(Callback):
+    """Ctrl-C waits for the step under way, so that the run can go on from there to the bit; a second one does not.
+
+    Several processes would stop at different steps and wait for each other: there Ctrl-C stays as it was.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def listening(self, trainer: lightning.Trainer) -> Iterator[None]:
+        """Ctrl-C asks for a stop while this lasts. Around the trainer: it leaves handlers of its own behind."""
+        before = signal.getsignal(signal.SIGINT)
+        alone = trainer.world_size == 1 and threading.current_thread() is threading.main_thread()
+        # A process that was told to ignore Ctrl-C (nohup, a shell's background) goes on ignoring it.
+        if not alone or before in (signal.SIG_IGN, None):
+            yield
+            return
+        signal.signal(signal.SIGINT, self._ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        log.warning("stopping after this step; Ctrl-C again stops at once")
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+
+
 class Journal(Callback):
-    """One line per epoch to ``progress.txt`` and one row to ``log.csv``, from the first process."""
+    """One line per epoch to ``progress.txt``, one row to ``log.csv`` and to ``losses.csv``, from the first process.
+
+    ``losses.csv`` has the training loss of every joint, or of the detector's parts with their learned weights.
+    """
 
     def __init__(self, folder: Path, quiet: bool = False) -> None:
         self.folder, self.quiet = folder, quiet
-        self._clock = self._trained = 0.0
+        self._clock = self._trained = self._spent = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # Of a run that goes on inside an epoch, which then does not start again.
+        self._clock = cast(TrainingModule, pl_module).elapsed_s - self._spent
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"spent_s": max(self._trained - self._clock, 0.0)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._spent = state_dict["spent_s"]
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         module = cast(TrainingModule, pl_module)
         module.epoch_loss, module.images_seen, self._clock = [], 0, module.elapsed_s
+        module.tally.sums = None
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any
@@ -124,11 +177,15 @@ class Journal(Callback):
             file.write(line + "\n")
         if not self.quiet:
             log.info("%s", line)
-        self._append(row)
+        self._append(LOG, row)
+        parts: dict[str, Any] = {k: row[k] for k in ("epoch", "step")} | module.tally.means()
+        if module.balance is not None:
+            parts |= {f"{name} weight": weight for name, weight in module.balance.weights().items()}
+        self._append(PARTS, parts)
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, name: str, row: dict[str, Any]) -> None:
         """Add a row; columns that come later, as validation's do, get their place in the rows before too."""
-        path, rows = self.folder / LOG, []
+        path, rows = self.folder / name, []
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))

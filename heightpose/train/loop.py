@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ import lightning
 import numpy as np
 import torch
 import yaml
+from lightning.pytorch.callbacks import Callback
 
 from heightpose import __version__
 from heightpose.config import DataConfig, TrainConfig
@@ -28,7 +30,7 @@ from heightpose.errors import ConfigError
 from heightpose.models.checkpoint import export_onnx, load_weights, save_weights
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.output import sha256
-from heightpose.train.callbacks import BEST, LAST, LOG, PROGRESS, Journal, Keeper
+from heightpose.train.callbacks import BEST, LAST, LOG, PARTS, PROGRESS, Journal, Keeper, Stopper
 from heightpose.train.module import TrainingModule, difference
 from heightpose.train.record import begin, describe_data
 from heightpose.train.tasks import Task, make_task
@@ -59,6 +61,7 @@ def train(
     overfit_one_batch: bool = False,
     note: str | None = None,
     labels: dict[str, str] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train and write ``out/{pose|detector}.{safetensors,onnx}``, ``run.json`` and ``metrics.json``.
 
@@ -69,6 +72,7 @@ def train(
         overfit_one_batch: the health check: learn one unvaried batch by heart and validate on it.
         note: what is new about this run, for the timeline. None: as before, of a resumed run.
         labels: the ablation's cell that this run belongs to, name and value.
+        callbacks: who else watches the run.
 
     Raises:
         ConfigError: no data, nothing to resume, or a folder that already holds a run.
@@ -82,15 +86,17 @@ def train(
         raise ConfigError(
             "the folder already holds a run", where=out, hint="Add --resume or choose another --out"
         )
-    make_folder(out)
-    if not resume:
-        for name in (PROGRESS, LOG):  # of a run that died before its first checkpoint
-            (out / name).unlink(missing_ok=True)
     if overfit_one_batch:
         config = for_one_batch(config)
     _prepare_process(config)
     task = make_task(config)
     training, validation, about = load_data(config, task, overfit_one_batch)
+    # Nothing is written before all that can be wrong with the settings and the data has had its say.
+    module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
+    make_folder(out)
+    if not resume:
+        for name in (PROGRESS, LOG, PARTS):  # of a run that died before its first checkpoint
+            (out / name).unlink(missing_ok=True)
     record = begin(out, config, about["data"], note=note, labels=labels, resume=resume)
     # Weights carry what identifies their data, not its tables.
     about["data"] = {k: v for k, v in about["data"].items() if k != "strata"}
@@ -99,17 +105,22 @@ def train(
     write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
 
     precision = resolve_precision(config.hardware.precision, config.hardware.accelerator)
-    trainer = _trainer(config, out, precision, trainer_keeper)
+    stopper = Stopper()
+    trainer = _trainer(config, out, precision, trainer_keeper, stopper)
+    trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
     shard = lambda: (trainer.global_rank, trainer.world_size)  # noqa: E731
     training.shard = validation.shard = shard
     training.epoch_of = lambda: trainer.current_epoch
-    module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
+    training.done_of = lambda: trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    # Of this process's share, which is known only now.
+    module.total_steps = max(1, config.optim.epochs * len(training))
     module.on_train = lambda net: on_train(net, task, training, _PROBE_SAMPLES)
     log.info(
         "training %s on %s, %s, %d samples, validating on %d", task.kind, _device(trainer), precision,
         len(training.samples), len(validation.samples),
     )  # fmt: skip
-    _fit(trainer, module, training, validation, last if resume else None)
+    with stopper.listening(trainer):
+        _fit(trainer, module, training, validation, last if resume else None)
     about |= {"precision": precision}
     return _finish(out, task, module, trainer, trainer_keeper, about, training)
 
@@ -232,7 +243,9 @@ def _prepare_process(config: TrainConfig) -> None:
     cv2.setNumThreads(1)  # the batches' own threads do the work
 
 
-def _trainer(config: TrainConfig, out: Path, precision: str, keeper: Keeper) -> lightning.Trainer:
+def _trainer(
+    config: TrainConfig, out: Path, precision: str, keeper: Keeper, stopper: Stopper
+) -> lightning.Trainer:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     devices = config.hardware.devices
@@ -247,7 +260,8 @@ def _trainer(config: TrainConfig, out: Path, precision: str, keeper: Keeper) -> 
         check_val_every_n_epoch=config.optim.val_every_epochs,
         num_sanity_val_steps=0,
         logger=False,
-        callbacks=[keeper, Journal(out)],
+        # In this order: a row is written before the checkpoint that goes on after it.
+        callbacks=[Journal(out), keeper, stopper],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

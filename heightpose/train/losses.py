@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+class Tally:
+    """Weighted sums of a loss's parts over an epoch, where they were made: reading them waits for the device.
+
+    Args:
+        names: of the parts, P of them.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.sums: Tensor | None = None
+
+    def add(self, values: Tensor, weights: Tensor) -> None:
+        """Losses ``(..., P)`` and what each counts, of the same shape."""
+        values, weights = (v.detach().double().reshape(-1, len(self.names)) for v in (values, weights))
+        both = torch.stack([(values * weights).sum(dim=0), weights.sum(dim=0)])
+        self.sums = both if self.sums is None else self.sums + both
+
+    def means(self) -> dict[str, float | None]:
+        """Mean of each part; None where nothing counted."""
+        if self.sums is None:
+            return dict.fromkeys(self.names)
+        total, weight = self.sums.tolist()
+        return {n: t / w if w > 0 else None for n, t, w in zip(self.names, total, weight, strict=True)}
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Scalar; 0 (with a gradient of 0) when nothing has weight."""
+    return (values * weights).sum() / weights.sum().clamp_min(1e-6)
+
+
+def heatmap_losses(pred: Tensor, target: Tensor, sigma: float) -> Tensor:
+    """``(N, K)``: what :func:`heatmap_loss` averages."""
+    return (pred.float() - target).square().sum(dim=(2, 3)) / (math.pi * sigma**2)
 
 
 def heatmap_loss(pred: Tensor, target: Tensor, weights: Tensor, sigma: float) -> Tensor:
@@ -24,8 +60,7 @@ def heatmap_loss(pred: Tensor, target: Tensor, weights: Tensor, sigma: float) ->
     Returns:
         Scalar; 0 (with a gradient of 0) when no joint takes part.
     """
-    error = (pred.float() - target).square().sum(dim=(2, 3)) / (math.pi * sigma**2)
-    return (error * weights).sum() / weights.sum().clamp_min(1e-6)
+    return weighted_mean(heatmap_losses(pred, target, sigma), weights)
 
 
 def centre_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -47,18 +82,19 @@ def centre_loss(logits: Tensor, target: Tensor) -> Tensor:
     return torch.where(is_centre, missed, false_alarm).sum() / is_centre.sum().clamp_min(1)
 
 
-def detection_loss(
-    raw: Tensor, centre: Tensor, regression: Tensor, weight: Tensor, box: float, angle: float
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of the detector's raw map; :func:`heightpose.codec.detection.encode_targets` makes the targets.
+#: What the detector's loss is made of.
+DETECTION_PARTS = ("presence", "box", "angle")
+
+
+def detection_parts(raw: Tensor, centre: Tensor, regression: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Losses of the detector's raw map; :func:`heightpose.codec.detection.encode_targets` makes the targets.
 
     Args:
         raw: ``(N, 7, h, w)``, channel 0 logits, 1..4 before the softplus.
         centre: ``(N, h, w)``; regression: ``(N, 6, h, w)``; weight: ``(N, h, w)``.
-        box, angle: weights of the side distances (smooth L1) and of sine and cosine (L1).
 
     Returns:
-        The scalar total, and its parts by name.
+        scalars by name: "presence" (focal), "box" (smooth L1 of the side distances), "angle" (L1 of sine and cosine).
     """
     raw = raw.float()
     total_weight = weight.sum().clamp_min(1e-6)
@@ -66,9 +102,8 @@ def detection_loss(
         dim=1
     )
     turn = (raw[:, 5:7] - regression[:, 4:6]).abs().mean(dim=1)
-    parts = {
-        "centre": centre_loss(raw[:, 0], centre),
+    return {
+        "presence": centre_loss(raw[:, 0], centre),
         "box": (sides * weight).sum() / total_weight,
         "angle": (turn * weight).sum() / total_weight,
     }
-    return parts["centre"] + box * parts["box"] + angle * parts["angle"], parts

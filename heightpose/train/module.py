@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,16 +11,12 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from heightpose.config import OptimConfig, TrainConfig
+from heightpose.config import TrainConfig
 from heightpose.errors import HeightposeError
-from heightpose.train.tasks import Batch, Task
-
-
-def learning_rate(optim: OptimConfig, step: int, progress: float) -> float:
-    """Linear warm-up over steps, then a half cosine over ``progress`` 0..1 down to ``final_lr * lr``."""
-    warm = min(1.0, (step + 1) / max(optim.warmup_steps, 1))
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
-    return optim.lr * warm * (optim.final_lr + (1.0 - optim.final_lr) * cosine)
+from heightpose.train.balance import make_balance
+from heightpose.train.losses import Tally
+from heightpose.train.optimise import check_schedule, freeze, frozen_parts, learning_rate, make_optimizer
+from heightpose.train.tasks import Batch, DetectorTask, Task
 
 
 class TrainingModule(lightning.LightningModule):
@@ -42,8 +37,12 @@ class TrainingModule(lightning.LightningModule):
 
     def __init__(self, net: nn.Module, task: Task, config: TrainConfig, total_steps: int) -> None:
         super().__init__()
+        check_schedule(config.optim)
         self.net = net.to(memory_format=torch.channels_last) if config.hardware.channels_last else net
         self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
+        self._frozen = tuple(frozen_parts(self.net, config.optim.freeze))
+        freeze(self._frozen)
+        self.balance = make_balance(config.loss.balance, task.part_names, config.loss.gradnorm_alpha)
         self.task, self.config, self.total_steps = task, config, max(1, total_steps)
         self.elapsed_before_s = 0.0
         self._started: float | None = None
@@ -52,7 +51,9 @@ class TrainingModule(lightning.LightningModule):
         self.validated_step: int | None = None
         self.on_train: Callable[[nn.Module], dict[str, Any]] | None = None
         self.epoch_loss: list[Tensor] = []
+        self.tally = Tally(task.part_names)
         self.images_seen = 0
+        self._random: dict[str, Any] | None = None
         self._results: list[Any] = []
         self._val_losses: list[tuple[float, int]] = []
 
@@ -72,10 +73,16 @@ class TrainingModule(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         self._started = time.monotonic()
+        self.epoch_loss = [value.to(self.device) for value in self.epoch_loss]  # read from a checkpoint
+        if self.tally.sums is not None:
+            self.tally.sums = self.tally.sums.to(self.device)
+        if self._random is not None:
+            _set_random_state(self._random)
 
     def train(self, mode: bool = True) -> TrainingModule:
         super().train(mode)
         self.ema.eval()  # its normalisation statistics are averages, never its own
+        freeze(self._frozen)
         return self
 
     # --- training -------------------------------------------------------------------------------------------
@@ -89,7 +96,13 @@ class TrainingModule(lightning.LightningModule):
         return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.task.loss(self.net(batch["image"].float()), batch)
+        raw = self.net(batch["image"].float())
+        if self.balance is None:
+            loss = self.task.loss(raw, batch, self.tally)
+        else:
+            assert isinstance(self.task, DetectorTask)
+            parts = self.task.parts(raw, batch, self.tally)
+            loss = self.balance(parts, self.task.shared(self.net))
         self.epoch_loss.append(loss.detach())
         self.images_seen += len(batch["image"])
         # Looking at the value waits for the device, so not at every step.
@@ -130,13 +143,10 @@ class TrainingModule(lightning.LightningModule):
         torch._foreach_lerp_(averages, values, 1.0 - decay)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        optim = self.config.optim
-        decayed = [p for p in self.net.parameters() if p.ndim >= 2]
-        plain = [p for p in self.net.parameters() if p.ndim < 2]  # biases and normalisation: no weight decay
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         # Lightning does not clip gradients in front of a fused step in mixed precision.
         fused = self.trainer.precision == "32-true"
-        return torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=fused)
+        own = () if self.balance is None else tuple(self.balance.parameters())
+        return make_optimizer(self.config.optim, self.net.parameters(), own, fused=fused)
 
     # --- validation -----------------------------------------------------------------------------------------
 
@@ -174,7 +184,18 @@ class TrainingModule(lightning.LightningModule):
     # --- checkpoints ----------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["heightpose"] = {"elapsed_s": self.elapsed_s, "kind": self.task.kind}
+        checkpoint["heightpose"] = {
+            "elapsed_s": self.elapsed_s,
+            "kind": self.task.kind,
+            "random": _random_state(),
+            # What the epoch's row of the log is made of, should it end in another process.
+            "epoch_loss": torch.stack(self.epoch_loss).cpu() if self.epoch_loss else torch.zeros(0),
+            "images_seen": self.images_seen,
+            "parts": None if self.tally.sums is None else self.tally.sums.cpu(),
+            "val_metrics": self.val_metrics,
+            "score": self.score,
+            "validated_step": self.validated_step,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         own = checkpoint.get("heightpose", {})
@@ -184,6 +205,26 @@ class TrainingModule(lightning.LightningModule):
                 hint="Resume with the configuration the run was started with",
             )  # fmt: skip
         self.elapsed_before_s = float(own["elapsed_s"])
+        if "random" not in own:  # written before runs were resumed to the bit
+            return
+        self._random = own["random"]
+        self.epoch_loss, self.images_seen = list(own["epoch_loss"]), own["images_seen"]
+        self.tally.sums = own["parts"]
+        self.val_metrics, self.score = own["val_metrics"], own["score"]
+        self.validated_step = own["validated_step"]
+
+
+def _random_state() -> dict[str, Any]:
+    """Torch's generators: dropout and its like draw from them. Batches have generators of their own."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    # Another number of devices cannot go on to the bit in any case.
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
 
 
 def _gathered(values: list[Any]) -> list[Any]:

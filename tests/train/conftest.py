@@ -1,4 +1,24 @@
 import sys
 from pathlib import Path
 
+import pytest
+from tinynet import TinyNet
+
+from heightpose.train import loop, tasks
+
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Pose runs train a TinyNet, and what only real networks can do (weights files) is left out."""
+    monkeypatch.setattr(tasks.PoseTask, "net", lambda self: TinyNet())
+    monkeypatch.setattr(tasks.PoseTask, "meta", lambda self, net, **extra: {"kind": "pose", **extra})
+    seen = {}
+
+    def finish(out, task, module, trainer, keeper, about, training):
+        seen.update(module=module, best=keeper.best, training=training)
+        return loop.Run(out, out, out, {"best": keeper.best, "last": module.val_metrics})
+
+    monkeypatch.setattr(loop, "_finish", finish)
+    return seen

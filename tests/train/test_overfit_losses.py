@@ -1,0 +1,120 @@
+"""Every loss, and every way to balance the detector's, learns one batch by heart through the whole of ``train``."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import drawn
+import numpy as np
+import pytest
+import torch
+from tinynet import settings
+
+from heightpose.codec.heatmap import EXPECTATION
+from heightpose.config import LOSSES, DetectorConfig, LossConfig
+from heightpose.models import checkpoint
+from heightpose.runtime.pipeline import PoseModel
+from heightpose.skeleton import INFANT
+from heightpose.train import loop
+from heightpose.train.tasks import PoseTask
+from heightpose.types import Detection
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "set"
+    drawn.nursery(path, train=3, val=1)
+    return path
+
+
+def pose_settings(folder, loss, steps=150):
+    config = settings(folder, batch_size=4, epochs=steps, lr=1e-2, warmup_steps=10)
+    pose = replace(config.pose, input_wh=(64, 64))
+    hardware = replace(config.hardware, precision="32-true")
+    return replace(config, pose=pose, loss=loss, hardware=hardware)
+
+
+CASES = [LossConfig(kind=kind) for kind in LOSSES]
+# nothing beside the coordinate itself
+CASES += [LossConfig(kind=kind, shape=0.0) for kind in ("l1", "euclidean", "smooth_l1", "wing", "oks")]
+CASES += [LossConfig(kind="oks", oks_sigmas=sigmas) for sigmas in ("uniform", "third")]
+
+
+@pytest.mark.parametrize("loss", CASES, ids=lambda c: f"{c.kind}-{c.oks_sigmas}-{c.shape}")
+def test_a_pose_loss_learns_a_batch_by_heart(folder, tmp_path, tiny, loss):
+    run = loop.train(pose_settings(folder, loss), tmp_path / "run", overfit_one_batch=True)
+    assert run.metrics["last"]["people"] == 3
+    assert run.metrics["last"]["MeanSmS@0.1"] >= 99
+    # every joint's own loss is in the log, and has fallen
+    with (tmp_path / "run" / "losses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 150
+    assert list(rows[0]) == ["epoch", "step", *INFANT.names]
+    assert all(float(rows[-1][name]) < 0.5 * float(rows[0][name]) for name in INFANT.names)
+
+
+@pytest.mark.parametrize("balance", ["fixed", "uncertainty", "gradnorm"])
+def test_the_detector_learns_a_batch_by_heart_however_its_losses_are_balanced(
+    folder, tmp_path, monkeypatch, balance
+):
+    config = settings(folder, batch_size=4, epochs=90, lr=1e-2, warmup_steps=10)
+    config = replace(
+        config, task="detector", loss=LossConfig(balance=balance), detector=DetectorConfig(width=32)
+    )
+    kept = {}
+    monkeypatch.setattr(loop, "_finish", lambda out, task, module, *rest: kept.update(module=module))
+    loop.train(config, tmp_path / "run", overfit_one_batch=True)
+    learnt = kept["module"].val_metrics
+    assert (learnt["infants"], learnt["empties"]) == (3, 1)
+    assert learnt["recall@0.5"] == 1.0
+    assert learnt["false alarms"] == 0.0
+    assert learnt["head >20 deg"] == 0.0
+    with (tmp_path / "run" / "losses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    parts = ["presence", "box", "angle"]
+    weights = [] if balance == "fixed" else [f"{p} weight" for p in parts]
+    assert list(rows[0]) == ["epoch", "step", *parts, *weights]
+    assert all(float(rows[-1][p]) < 0.5 * float(rows[0][p]) for p in parts)
+    assert all(abs(float(rows[-1][w]) - float(rows[0][w])) > 0.01 for w in weights)  # they are learned
+
+
+def test_files_of_a_net_trained_by_expectation_are_read_by_expectation(folder, tmp_path):
+    """Validation while training, the weights file and the exported graph in the runtime: one decoder."""
+    task = PoseTask(pose_settings(folder, LossConfig(kind="smooth_l1")))
+    torch.manual_seed(0)
+    net = task.net().eval()
+    with torch.no_grad():
+        net.head.out.weight.mul_(1000.0)  # not next to nothing, as a new net's: maps with a shape
+    meta = task.meta(net)
+    assert meta["decoder"] == EXPECTATION
+    checkpoint.save_weights(tmp_path / "pose.safetensors", net.state_dict(), meta)
+    loaded, _ = checkpoint.load_weights(tmp_path / "pose.safetensors")
+    checkpoint.export_onnx(loaded, tmp_path / "pose.onnx", meta)
+
+    validation = loop.load_data(task.config, task)[1]
+    batch = next(iter(validation))
+    with torch.no_grad():
+        (validated, _, _), *_ = task.validate(loaded(batch["image"].float()), batch)
+    item = validation.samples.item(0)
+    picture = validation.samples.pictures.picture(validation.samples.entries[0][0])
+    _, person, angle = validation.samples.entries[0]
+    assert item.people[0] is person
+    for name, backend in (("pose.onnx", "onnxruntime"), ("pose.safetensors", "torch")):
+        model = PoseModel.load(str(tmp_path / name), backend=backend, tta="none")
+        assert model.codec == task.codec
+        (found,) = model.estimate([picture], [Detection(person.bbox_xyxy, angle, 1.0)])
+        assert abs(found.kpts_frame - validated).max() < 0.05  # weights are stored in half precision
+        assert (found.scores <= 1.0).all()
+
+
+def test_a_coordinate_loss_leaves_out_joints_off_the_map(folder):
+    """The expectation of a map cannot be outside it, however the net answers; a heatmap's flank can."""
+    tasks_of = {kind: PoseTask(pose_settings(folder, LossConfig(kind=kind))) for kind in ("heatmap", "l1")}
+    sample = tasks_of["l1"].samples(loop.Pictures(loop.load_items(tasks_of["l1"].config.data)[0]), None)
+    one = sample.sample(0, np.random.default_rng(0))
+    kpts = one.kpts_crop.copy()
+    kpts[3] = -3.0, 10.0  # less than a heatmap pixel outside
+    weights = {k: t.collate([replace(one, kpts_crop=kpts)])["weights"][0, 3] for k, t in tasks_of.items()}
+    assert weights["heatmap"] > 0
+    assert weights["l1"] == 0

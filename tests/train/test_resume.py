@@ -1,0 +1,160 @@
+"""A run that was stopped goes on to the bit: weights, average, optimizer and log are those of one that was not."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from dataclasses import replace
+
+import drawn
+import pytest
+import torch
+from tinynet import TinyNet, settings
+from torch import nn
+
+from heightpose.train import loop, tasks
+from heightpose.train.module import TrainingModule
+from heightpose.train.tasks import PoseTask
+
+#: Columns of the log that tell the time.
+CLOCK = ("images/s", "elapsed min")
+
+
+class ForgetfulNet(TinyNet):
+    """With dropout: a resumed run must also go on with the same random numbers."""
+
+    def __init__(self):
+        super().__init__(width=24)
+        self.net.insert(len(self.net) - 1, nn.Dropout2d(0.2))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "set"
+    drawn.nursery(path, train=6, val=2)
+    return path
+
+
+@pytest.fixture
+def forgetful(tiny, monkeypatch):
+    monkeypatch.setattr(tasks.PoseTask, "net", lambda self: ForgetfulNet())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell's child ignores it
+    yield tiny
+    signal.signal(signal.SIGINT, before)
+
+
+def four_epochs(folder, **optim):
+    """Eight steps, a mixture of all that draws random numbers."""
+    config = settings(folder, batch_size=2, epochs=4, **optim)
+    return replace(
+        config, data=replace(config.data, repeat=(0.75,)), pose=replace(config.pose, input_wh=(64, 64))
+    )
+
+
+def rows(path):
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in csv.DictReader(path.open())]
+
+
+def stop_with_ctrl_c(step):
+    """Ctrl-C while the step is computed."""
+
+    def loss(self, raw, batch, tally=None):
+        if raw.requires_grad:
+            stop_with_ctrl_c.seen += 1
+            if stop_with_ctrl_c.seen == step:
+                os.kill(os.getpid(), signal.SIGINT)
+        return PoseTask.plain_loss(self, raw, batch, tally)
+
+    stop_with_ctrl_c.seen = 0
+    return loss, KeyboardInterrupt
+
+
+def kill(step):
+    """As if the machine were switched off: nothing of the run is asked."""
+
+    def loss(self, raw, batch, tally=None):
+        if raw.requires_grad:
+            stop_with_ctrl_c.seen += 1
+            if stop_with_ctrl_c.seen == step:
+                raise RuntimeError("killed")
+        return PoseTask.plain_loss(self, raw, batch, tally)
+
+    stop_with_ctrl_c.seen = 0
+    return loss, RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("how", "step", "goes_on_at", "optim"),
+    [
+        (stop_with_ctrl_c, 5, 5, {}),  # inside the third epoch of two steps
+        (
+            stop_with_ctrl_c,
+            4,
+            4,
+            {"optimizer": "sgd", "schedule": "step", "lr": 1e-2},
+        ),  # an epoch's last step
+        (kill, 6, 4, {"val_every_epochs": 2}),  # the last checkpoint is of the second epoch
+        (kill, 8, 6, {"optimizer": "adam"}),
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_bit(
+    folder, tmp_path, forgetful, monkeypatch, how, step, goes_on_at, optim
+):
+    config = four_epochs(folder, **optim)
+    loop.train(config, tmp_path / "whole")
+    whole, best = forgetful["module"], forgetful["best"]
+
+    monkeypatch.setattr(PoseTask, "plain_loss", PoseTask.loss, raising=False)
+    loss, error = how(step)
+    monkeypatch.setattr(PoseTask, "loss", loss)
+    with pytest.raises(error):
+        loop.train(config, tmp_path / "part")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    last = torch.load(tmp_path / "part" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == goes_on_at
+    monkeypatch.setattr(PoseTask, "loss", PoseTask.plain_loss)
+    loop.train(config, tmp_path / "part", resume=True)
+    resumed = forgetful["module"]
+
+    assert resumed.elapsed_before_s > 0
+    for name in ("net", "ema"):
+        expected, got = (getattr(m, name).state_dict() for m in (whole, resumed))
+        assert all(torch.equal(v, got[k]) for k, v in expected.items()), name
+    states = [torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("whole", "part")]
+    moments = [list(s["optimizer_states"][0]["state"].values()) for s in states]
+    assert len(moments[0]) == len(moments[1]) > 0
+    for a, b in zip(*moments, strict=True):
+        assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(b[k])) for k, v in a.items())
+    for log in ("log.csv", "losses.csv"):
+        assert rows(tmp_path / "whole" / log) == rows(tmp_path / "part" / log), log
+    assert len(rows(tmp_path / "part" / "log.csv")) == 4
+    assert forgetful["best"] == best
+    assert len((tmp_path / "whole" / "progress.txt").read_text().splitlines()) == 4
+
+
+def test_a_second_ctrl_c_does_not_wait(folder, tmp_path, forgetful, monkeypatch):
+    steps, loss = [], PoseTask.loss
+
+    def twice(self, raw, batch, tally=None):
+        if raw.requires_grad:
+            steps.append(1)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(self, raw, batch, tally)
+
+    monkeypatch.setattr(PoseTask, "loss", twice)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(four_epochs(folder), tmp_path / "run")
+    assert len(steps) == 3
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_checkpoints_without_random_state_still_go_on():
+    """Those that were written before runs went on to the bit."""
+    config = settings("nowhere")
+    module = TrainingModule(TinyNet(), PoseTask(config), config, total_steps=100)
+    module.on_load_checkpoint({"heightpose": {"elapsed_s": 3.0, "kind": "pose"}})
+    assert module.elapsed_s == 3.0
+    assert module.val_metrics is None
