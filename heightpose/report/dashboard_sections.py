@@ -28,6 +28,8 @@ from heightpose.report.timeline import TestSet
 _PEOPLE, _CLIPS = 8, 4
 #: Runs whose learning curves are drawn.
 _CURVES = 2
+#: A longer list of records is folded up.
+_OPEN = 20
 
 
 def summary(view: View) -> Html:
@@ -154,9 +156,9 @@ def correlation_parts(view: View) -> list[Html]:
     if not parts:
         return [paragraph("No run was judged by joints and by heights.")]
     note = paragraph(
-        "Whether better joints mean better heights. Pearson's r over runs with Fisher's 90 % interval; runs that grew "
-        "out of each other are not independent, so it is rather too narrow. Each MAE is over the clips that its run "
-        "measured.",
+        "Whether better joints mean better heights: then r is negative. Pearson's r over runs with Fisher's 90 % "
+        "interval; runs that grew out of each other are not independent, so it is rather too narrow. Each MAE is over "
+        "the clips that its run measured.",
         "dim",
     )
     return [note, plots(parts)]
@@ -287,4 +289,6 @@ def records(view: View) -> list[Html]:
     if view.runs.skipped:
         rows = [(str(s.path), s.why) for s in view.runs.skipped]
         parts += [paragraph("Skipped:", "mark"), table(["record", "why it is not used"], rows)]
-    return [*parts, view.numbers.table()]
+    state = " open" if len(view.numbers) <= _OPEN else ""
+    inside = f"<summary>{len(view.numbers)} records</summary>{view.numbers.table()}"
+    return [*parts, Html(f"<details{state}>{inside}</details>")]

@@ -53,6 +53,9 @@ class Sources:
         words = " ".join(str(w) for w in (code.get("version"), commit) if w)
         self._of[file] = Source(f"r{len(self._of) + 1}", kind, name, file, created, words, command)
 
+    def __len__(self) -> int:
+        return len(self._of)
+
     def of(self, record: Record) -> Source:
         """The record's entry."""
         return self._of[record.file]

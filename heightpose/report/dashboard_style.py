@@ -13,18 +13,20 @@ nav { position: sticky; top: 0; z-index: 2; display: flex; gap: .2rem 1rem; flex
   background: var(--paper); border-bottom: 1px solid var(--line); font-size: .92rem; }
 nav a, p a, td a { color: var(--one); }
 h2 { scroll-margin-top: 5rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
-.cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 10.5rem), 1fr));
+.cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 10rem), 1fr));
   margin: 1rem 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem .7rem; }
-.card b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; line-height: 1.25; }
+.card b { display: block; overflow-wrap: anywhere; font-size: 1.4rem; line-height: 1.25; }
 .card span { display: block; font-size: .85rem; overflow-wrap: anywhere; }
 .stack { display: grid; gap: .9rem; }
-.stack figure { max-width: 62rem; } .stack + .wide { margin-top: 1rem; }
+th, td { padding: .3rem .55rem; }
+.stack figure { max-width: 62rem; } .small figure { max-width: 38rem; margin-bottom: .5rem; }
+.stack + .wide { margin-top: 1rem; }
 .wide > svg.plot { min-width: 38rem; }
 @media (max-width: 44rem) { nav { position: static; } }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; padding: .1rem .75rem 0 3.2rem; font-size: .85rem; }
 .legend i { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .35rem; }
-a.src { color: var(--one); font-size: .75rem; text-decoration: none; padding-left: .2rem; }
+a.src { color: var(--one); font-size: .75rem; text-decoration: none; padding-left: .2rem; white-space: nowrap; }
 svg.plot a circle { cursor: pointer; } svg.plot a:hover circle, svg.plot a:focus circle { stroke: var(--ink);
   stroke-width: 2; }
 svg.plot .lines { stroke: var(--line); }
@@ -36,7 +38,7 @@ code { font: .82rem ui-monospace, monospace; overflow-wrap: anywhere; }
 tr:target td { background: color-mix(in srgb, var(--two) 22%, transparent); }
 tr { scroll-margin-top: 6rem; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--dim); }
-.reasons { min-width: 20rem; } .changes { min-width: 17rem; max-width: 26rem; } .nowrap { white-space: nowrap; }
+.reasons { min-width: 20rem; } .changes { min-width: 16rem; max-width: 26rem; } .nowrap { white-space: nowrap; }
 #bar { position: fixed; inset: auto 0 0 0; z-index: 3; display: none; padding: .5rem clamp(.8rem, 3vw, 2.5rem);
   background: var(--card); border-top: 2px solid var(--one); font-size: .85rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }

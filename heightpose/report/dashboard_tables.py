@@ -31,7 +31,11 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
     shown = []
     for index, step in enumerate(line.steps, 1):
         changes = "".join(f"<li>{html.escape(c)}</li>" for c in step.changes)
-        words = Html(f'<div class="changes"><b>{html.escape(step.name)}</b><ul>{changes}</ul></div>')
+        words = Html(
+            f'<div class="changes"><b>{html.escape(step.name)}</b> <span class="dim">{html.escape(step.kind)}</span>'
+            f"<ul>{changes}</ul></div>"
+        )
+        when = Html(f'{index}<br><span class="dim nowrap">{step.created:%Y-%m-%d}</span>')
         figures = [
             _figure(step, "mean_sms_0.1", joints, 1), _figure(step, "height_mae_cm", heights, 2),
             _figure(step, "null_mae_cm", heights, 2), _share(step, "height_yield", heights),
@@ -40,15 +44,16 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
         ]  # fmt: skip
         records = [*step.runs, *(e for t in (joints, heights) if t for e in step.results.get(t, ()))]
         source = numbers.links(list({id(r): r for r in records}.values()))
-        shown.append(
-            [index, _whole(f"{step.created:%Y-%m-%d}"), _whole(step.kind), words, max(1, len(step.runs)),
-             *map(_whole, figures), source]
-        )  # fmt: skip
+        shown.append([when, words, max(1, len(step.runs)), *map(_whole, figures), source])
     columns = [
-        "step", "when", "new", "what changed", "runs", "MeanSmS@0.1", "height MAE cm", "null cm", "yield %", "Mean@0.1",
+        "step", "what changed", "runs", "MeanSmS@0.1", "height MAE cm", "null cm", "yield %", "Mean@0.1",
         "MeanSmS@0.1 val", "overfit", "from",
     ]  # fmt: skip
-    return table(columns, shown)
+    made = table(columns, shown[-_STEPS:])
+    if len(shown) <= _STEPS:
+        return made
+    earlier = table(columns, shown[:-_STEPS])
+    return Html(f"<details><summary>{len(shown) - _STEPS} earlier steps</summary>{earlier}</details>{made}")
 
 
 def strata_table(step: Step, before: Step | None, testset: TestSet, numbers: Sources) -> Html:
@@ -184,14 +189,16 @@ def ablation_parts(ablation: Ablation, numbers: Sources) -> list[Html]:
              if not isinstance(verdict, Html) else Html(verdict + html.escape(failed)), numbers.link(ablation)]
         )  # fmt: skip
     better = f", {document['better']} is better" if "better" in document else ""
-    parts = [paragraph(f"{document.get('question') or ablation.name}"), paragraph(_budget(document), "dim")]
+    words = ((str(document.get("question") or ""), ""), (_budget(document), "dim"))
+    parts = [paragraph(text, style) for text, style in words if text]
     made = table(["cell", "seeds", f"{ablation.metric}{better}", "to the base", "verdict", "from"], shown)
     bars = [Bar(r.name, r.mean, r.interval, f"{r.mean:.1f}") for r in found if r.mean is not None]
     if len(bars) > 1:
         ends = [v for b in bars for v in (b.value, *(b.interval or ())) if v is not None]
         margin = 0.1 * (max(ends) - min(ends)) or 1.0
         drawing = rows_svg(bars, (min(ends) - margin, max(ends) + margin), ablation.name, ablation.metric)
-        return [*parts, framed(drawing, "Means and 90 % intervals over seeds."), made]
+        figure = framed(drawing, "Means and 90 % intervals over seeds.")
+        return [*parts, Html(f'<div class="small">{figure}</div>'), made]
     return [*parts, made]
 
 
