@@ -19,6 +19,7 @@ class Clip:
         video: a file or a folder of pictures.
         sheet, plane: the scale; at least one of them is there.
         length_cm: measured crown-heel length.
+        truth: a file with the true plane and 3D joints, which only rendered clips have.
         sex: "female" or "male"; it and the age only ever serve the null model.
     """
 
@@ -32,6 +33,7 @@ class Clip:
     sex: str
     age_months: float
     strata: dict[str, str] = field(default_factory=dict)
+    truth: Path | None = None
 
 
 def read_clips(path: Path) -> tuple[Clip, ...]:
@@ -84,7 +86,7 @@ def _clip(path: Path, number: int, entry: Any) -> Clip:
             raise InputError("the file is missing", where=f"{where}, field {key}, {found}")
         return found
 
-    video, camera, sheet, plane = (file(key) for key in ("video", "camera", "sheet", "plane"))
+    video, camera, sheet, plane, truth = (file(k) for k in ("video", "camera", "sheet", "plane", "truth"))
     if video is None or camera is None or (sheet is None and plane is None):
         raise FileFormatError("a field is missing", where=where, expected="video, camera, and sheet or plane")
     sex = {name[0]: name for name in SEXES}.get(text("sex").lower(), text("sex").lower())
@@ -99,7 +101,7 @@ def _clip(path: Path, number: int, entry: Any) -> Clip:
         )
     return Clip(
         text("id"), text("child"), video, camera, sheet, plane, number_of("length_cm", 20, 150), sex,
-        number_of("age_months", 0, 60), {str(k): str(v) for k, v in strata.items()},
+        number_of("age_months", 0, 60), {str(k): str(v) for k, v in strata.items()}, truth,
     )  # fmt: skip
 
 

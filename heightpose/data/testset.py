@@ -234,7 +234,7 @@ def _used(
     for clip in clips:
         pictures = clip.video.iterdir() if clip.video.is_dir() else [clip.video]
         paths |= {p for p in pictures if p.is_file() and p.name[0] != "."}
-        paths |= {p for p in (clip.camera, clip.sheet, clip.plane) if p is not None}
+        paths |= {p for p in (clip.camera, clip.sheet, clip.plane, clip.truth) if p is not None}
     root = folder.resolve()
     used = set()
     for path in paths:

@@ -1,23 +1,23 @@
 """One child, many frames: bone lengths shared by the whole clip, and crown-heel length with its interval.
 
-Every frame gives each bone group a length and a standard deviation (heightpose.geometry.lift). A bone has one length:
-the frames are combined with weights 1 / sd^2, robustly (Huber), left and right together. Frames of one clip share
-their mistakes (the same posture, the same pixels), so their errors are taken as correlated and many frames never make
-the interval vanish. Legs bent in most frames do not shorten the child: bent frames weigh little, and when no frame
-shows the bones well enough the clip is refused.
+Every frame gives each bone a length and a standard deviation (heightpose.geometry.lift); a bone has one length, so the
+frames of a clip are joined (heightpose.geometry.clip_lift), which also says how wrong the result can be. Legs bent in
+most frames do not shorten the child: bent frames weigh little, and when no frame shows the bones well enough the clip
+is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.legs import legs_extended
-from heightpose.geometry.lift import LiftedFrames, LiftNet, default_lift, lift_frames
+from heightpose.geometry.clip_lift import ClipBones, combine
+from heightpose.geometry.legs import EXTENDED_DEG, legs_extended
+from heightpose.geometry.lift import BONES, LiftedFrames, LiftNet, default_lift, lift_frames
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_track import PlaneTrack
 from heightpose.skeleton import INFANT
@@ -25,9 +25,6 @@ from heightpose.types import FrameResult, Measurement, Reason
 
 INTERVAL_LEVEL = 0.9
 _Z = 1.6449  # two-sided 90 %
-#: Correlation of the errors of two frames of one clip. Legs that are tucked in all of them are misread alike in all.
-_SHARED_ERROR = 0.5
-_SHARED_ERROR_TUCKED = 1.0
 #: What neither joints nor plane explain: the chain's map to crown-heel length, relative to the length.
 _MODEL_SD = 0.006
 #: What the predicted standard deviations are multiplied by. On 151 held-out nursery infants (one still each, on the
@@ -37,19 +34,28 @@ _CALIBRATION = 1.1
 #: A clip is refused when its length is known worse than this, relative (1 sd): children of one age and sex spread by
 #: 3.5 % themselves (WHO's S), so a length no better known than that measures nothing.
 _MAX_RELATIVE_SD = 0.035
-#: ... and at this already when fewer than a fifth of the frames show a leg unbent: lengths of legs that are always
-#: tucked rest on the elevation model, and a doubtful one comes out short.
-_MAX_RELATIVE_SD_TUCKED = 0.03
+#: ... and at this already when legs are hidden or fewer than a fifth of the frames show one unbent: such lengths rest
+#: on the elevation model and on proportions, and a doubtful one comes out short.
+_MAX_RELATIVE_SD_UNSEEN = 0.03
 _TUCKED_SHARE = 0.2
 #: Flexion read off a picture errs by some 20 degrees (hips above all), so a leg counts as bent only well beyond 30.
 _SURELY_BENT_DEG = 50.0
-_MIN_FRAMES = 1
+#: Least share of frames with an infant, of these wholly in view, of these clear.
+_LEAST_SEEN, _LEAST_WHOLE, _LEAST_CLEAR = 0.1, 0.2, 0.1
+#: Log of thigh and shank over upper body: among 1,225 nursery children -0.76 (sd 0.06) and -0.89 (sd 0.07). Real
+#: children spread alike; five times that is a left leg taken for a right one, or no infant.
+_USUAL_RATIOS = np.array([-0.76, -0.89])
+_MOST_UNUSUAL = np.array([0.32, 0.36])
+#: The upper body shows in every posture: frames that differ by more in its log length (weighted sd) show two children,
+#: a bent sheet or a camera that moved unnoticed.
+_MOST_SPREAD = 0.08
+_LEGS = INFANT.indices(
+    *(f"{side}_{part}" for side in ("left", "right") for part in ("knee", "ankle", "heel"))
+)
 # Heatmap peaks rank how well a skeleton fits. On held-out nursery stills (one frame each) those whose median height
 # joint peaks above 0.9 were off by 1.2 cm in the mean, 0.8-0.9 by 2.0, 0.6-0.8 by 4.1, below 0.6 by up to 15 cm: the
 # last are not used, and the standard deviation of the others grows as the peak falls.
 _MIN_PEAK = 0.6
-_SURE_PEAK = 0.93
-_SD_PER_PEAK = 9.0
 _PLAUSIBLE_CM = (38.0, 105.0)
 
 _REASONS = {
@@ -58,6 +64,13 @@ _REASONS = {
     "not_on_back": "The baby is not lying on its back. Please lay the baby on its back and record again.",
     "legs_not_seen": "The legs were never seen straight enough to measure. Please gently extend one leg, or record "
     "a little longer.",
+    "legs_covered": "The legs are covered. Please uncover the legs and record again.",
+    "too_few_frames": "Only a few pictures of the video show the baby clearly. Please record again with better light "
+    "and a steady camera.",
+    "implausible_proportions": "The proportions of the body do not look like a baby's. Please record again with the "
+    "whole body uncovered and nothing else in the cot.",
+    "inconsistent_frames": "The pictures of the video contradict each other. Please keep the camera and the sheet "
+    "still and record again.",
     "out_of_view": "Part of the baby is outside the picture. Please move the camera so that head and feet are in view.",
     "implausible": "The result is not a plausible length for a baby up to two years. Please check that the sheet and "
     "camera files belong to this recording.",
@@ -82,54 +95,27 @@ def _peak(result: FrameResult) -> float:
     return float(np.median(result.pose.scores[INFANT.height_joints]))
 
 
-def _robust_mean(values: np.ndarray, sd: np.ndarray, shared: float) -> tuple[float, float, np.ndarray]:
-    """Huber-weighted mean of ``values`` ``(N,)`` with standard deviations ``sd``, errors correlated by ``shared``.
-
-    Returns:
-        (mean, sd_of_mean, weights): the weights are normalised.
-    """
-    weights = 1.0 / sd**2
-    mean = float(np.median(values))
-    for _ in range(10):
-        pull = np.abs(values - mean) / sd
-        robust = weights * np.where(pull <= 1.5, 1.0, 1.5 / np.maximum(pull, 1e-9))
-        mean = float((robust * values).sum() / robust.sum())
-    share = robust / robust.sum()
-    independent = (share**2 * sd**2).sum()
-    together = (share * sd).sum() ** 2
-    return mean, float(np.sqrt((1 - shared) * independent + shared * together)), share
-
-
-def _combine(lifted: LiftedFrames, shared: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(upper body, thigh, shank): log lengths, their sds, and each frame's share of the leg evidence."""
-    logs, sds = [], []
-    shares = np.zeros(len(lifted.lengths_cm))
-    for columns in ((0,), (1, 3), (2, 4)):  # left and right bones have one length
-        values = np.log(np.maximum(lifted.lengths_cm[:, columns], 0.1)).ravel()
-        sd = lifted.relative_sd[:, columns].ravel()
-        mean, mean_sd, share = _robust_mean(values, sd, shared)
-        logs.append(mean)
-        sds.append(mean_sd)
-        if len(columns) == 2:
-            shares += share.reshape(-1, 2).sum(1) / 2
-    return np.array(logs), np.array(sds), shares
-
-
 def _lifted(
-    frames: Sequence[FrameResult], kpts: np.ndarray, camera: Camera, plane: Plane | PlaneTrack, lift: LiftNet
+    frames: Sequence[FrameResult], camera: Camera, plane: Plane | PlaneTrack, lift: LiftNet
 ) -> LiftedFrames:
-    """Every frame over its own plane; ``kpts`` ``(T, K, 2)`` are the frames' joints."""
-    if isinstance(plane, Plane):
-        return lift_frames(kpts, camera, plane, lift)
+    """Every frame over its own plane."""
+    poses = [f.pose for f in frames if f.pose is not None]
+    kpts = np.stack([pose.kpts_frame for pose in poses])
+    known = [pose.cov_frame for pose in poses if pose.cov_frame is not None]
+    cov = np.stack(known) if len(known) == len(poses) else None
     parts = []
-    for _, rows in groupby(range(len(frames)), key=lambda i: id(plane.at(frames[i].index))):
+    for _, rows in groupby(range(len(frames)), key=lambda i: id(_plane_of(frames[i], plane))):
         chosen = list(rows)
-        own = plane.at(frames[chosen[0]].index)
-        if own is None:
-            raise ValueError(f"frame {frames[chosen[0]].index} has no plane")
-        parts.append(lift_frames(kpts[chosen], camera, own, lift))
-    names = ("joints_cm", "lengths_cm", "relative_sd", "on_back")
-    return LiftedFrames(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        own = _plane_of(frames[chosen[0]], plane)
+        parts.append(lift_frames(kpts[chosen], camera, own, lift, None if cov is None else cov[chosen]))
+    return LiftedFrames.joined(parts)
+
+
+def _plane_of(frame: FrameResult, plane: Plane | PlaneTrack) -> Plane:
+    found = plane if isinstance(plane, Plane) else plane.at(frame.index)
+    if found is None:
+        raise ValueError(f"frame {frame.index} has no plane")
+    return found
 
 
 def measure(
@@ -146,79 +132,108 @@ def measure(
         A measurement, or a rejection with its reasons; nothing is raised for what the clip shows.
     """
     lift = default_lift() if lift is None else lift
-    total = len(frames)
-    seen = [f for f in frames if f.pose is not None]
-    if len(seen) < max(_MIN_FRAMES, round(0.1 * total)):
-        return Measurement.rejected([reason("no_infant")], frames_total=total)
-    if np.mean([f.infants > 1 for f in seen]) > 0.5:
-        return Measurement.rejected([reason("several_infants")], frames_total=total)
-    whole = [f for f in seen if _in_view(f, camera.size_wh)]
-    if len(whole) < max(_MIN_FRAMES, round(0.2 * len(seen))):
-        return Measurement.rejected([reason("out_of_view")], frames_total=total)
-
-    peaks = np.array([_peak(f) for f in whole])
-    clear = peaks >= _MIN_PEAK
-    if not clear.any():
-        return Measurement.rejected(
-            [reason("uncertain")], frames_total=total, best_peak=round(float(peaks.max()), 2)
-        )
-    whole = [f for f, keep in zip(whole, clear, strict=True) if keep]
-    doubt = 1.0 + _SD_PER_PEAK * np.maximum(_SURE_PEAK - peaks[clear], 0.0)
-    kpts = np.stack([f.pose.kpts_frame for f in whole if f.pose is not None])
-    lifted = _lifted(whole, kpts, camera, plane, lift)
-    lifted = replace(lifted, relative_sd=lifted.relative_sd * doubt[:, None])
+    usable = _usable(frames, camera)
+    if isinstance(usable, Measurement):
+        return usable
+    lifted = _lifted(usable, camera, plane, lift)
     lying = lifted.on_back > 0.5
-    if lying.mean() < 0.5:
-        return Measurement.rejected(
-            [reason("not_on_back")], frames_total=total, on_back=round(float(lying.mean()), 2)
-        )
-    lying_frames = [f.index for f, back in zip(whole, lying, strict=True) if back]
-    lifted = LiftedFrames(
-        *(getattr(lifted, n)[lying] for n in ("joints_cm", "lengths_cm", "relative_sd", "on_back"))
-    )
-
-    extended = float(np.mean([legs_extended(joints) for joints in lifted.joints_cm]))
-    unbent = float(np.mean([legs_extended(joints, _SURELY_BENT_DEG) for joints in lifted.joints_cm]))
-    tucked = unbent < _TUCKED_SHARE
-    logs, sds, shares = _combine(lifted, _SHARED_ERROR_TUCKED if tucked else _SHARED_ERROR)
-    parts = lift.length_weights * np.exp(logs)
+    on_back = float(lying.mean())
+    if on_back < 0.5:
+        return _rejected("not_on_back", frames, on_back=round(on_back, 2))
+    usable = [f for f, back in zip(usable, lying, strict=True) if back]
+    lifted = lifted.chosen(lying)
+    bones = combine(lifted, lift)
+    parts = lift.length_weights * bones.lengths_cm
     length = float(parts.sum())
-    relative = parts / length
-    sd = _CALIBRATION * float(np.sqrt(((relative * sds) ** 2).sum() + _MODEL_SD**2))
-    used = [index for index, share in zip(lying_frames, shares, strict=True) if share > 0.25 / len(shares)]
-    informed = len(used)
+    sd = _CALIBRATION * float(np.hypot(bones.length_relative_sd, _MODEL_SD))
+    informed_by = _informed_by(bones, usable)
+    used = sorted({index for name in BONES[1:] for index in informed_by[name]})
+    unbent = _share_extended(lifted, _SURELY_BENT_DEG)
     details = {
         "bones_cm": {
-            name: {"length_cm": round(float(np.exp(log)), 2), "sd_cm": round(float(np.exp(log) * s), 2)}
-            for name, log, s in zip(("upper body", "thigh", "shank"), logs, sds, strict=True)
+            name: {
+                "length_cm": round(float(value), 2), "sd_cm": round(float(value * part_sd), 2),
+                "frames": informed_by[name],
+            }
+            for name, value, part_sd in zip(BONES, bones.lengths_cm, bones.relative_sd, strict=True)
         },
         "used_frames": used,
-        "leg_extended_share": round(extended, 2),
+        "leg_extended_share": round(_share_extended(lifted), 2),
         "relative_sd": round(sd, 4),
-        "on_back": round(float(lying.mean()), 2),
+        "on_back": round(on_back, 2),
         "frames": {
-            "infant_seen": len(seen), "wholly_in_view": len(whole), "on_back": int(lying.sum()), 
-            "informed_legs": informed,
+            "infant_seen": sum(f.pose is not None for f in frames), "usable": len(lying), "on_back": len(usable),
+            "informed_legs": len(used),
         },
     }  # fmt: skip
-    if sd > (_MAX_RELATIVE_SD_TUCKED if tucked else _MAX_RELATIVE_SD):
-        legs_to_blame = tucked or float(np.hypot(*(relative * sds)[1:])) > float((relative * sds)[0])
-        code = "legs_not_seen" if legs_to_blame else "uncertain"
-        return Measurement.rejected([reason(code)], frames_total=total, frames_used=informed, **details)
-    if not _PLAUSIBLE_CM[0] <= length <= _PLAUSIBLE_CM[1]:
-        return Measurement.rejected(
-            [reason("implausible")],
-            frames_total=total,
-            frames_used=informed,
-            unreported_cm=round(length, 1),
-            **details,
-        )
+    code = _doubt(bones, parts, sd, hidden=_legs_hidden(usable), tucked=unbent < _TUCKED_SHARE)
+    if code is None and not _PLAUSIBLE_CM[0] <= length <= _PLAUSIBLE_CM[1]:
+        code = "implausible"
+    if code is not None:
+        details["unreported_cm"] = round(length, 1)
+        return _rejected(code, frames, len(used), **details)
     half = _Z * sd * length
     return Measurement(
         length,
         (length - half, length + half),
-        total,
-        informed,
+        len(frames),
+        len(used),
         interval_level=INTERVAL_LEVEL,
         details=details,
     )
+
+
+def _rejected(code: str, clip: Sequence[FrameResult], used: int = 0, **details: Any) -> Measurement:
+    return Measurement.rejected([reason(code)], frames_total=len(clip), frames_used=used, **details)
+
+
+def _usable(frames: Sequence[FrameResult], camera: Camera) -> list[FrameResult] | Measurement:
+    """The frames that show one infant, whole and clearly, or the rejection of a clip that has too few of them."""
+    seen = [f for f in frames if f.pose is not None]
+    if len(seen) < max(1, round(_LEAST_SEEN * len(frames))):
+        return _rejected("no_infant", frames)
+    if np.mean([f.infants > 1 for f in seen]) > 0.5:
+        return _rejected("several_infants", frames)
+    whole = [f for f in seen if _in_view(f, camera.size_wh)]
+    if len(whole) < max(1, round(_LEAST_WHOLE * len(seen))):
+        return _rejected("out_of_view", frames)
+    peaks = np.array([_peak(f) for f in whole])
+    clear = [f for f, peak in zip(whole, peaks, strict=True) if peak >= _MIN_PEAK]
+    if not clear:
+        return _rejected("uncertain", frames, best_peak=round(float(peaks.max()), 2))
+    if len(clear) < round(_LEAST_CLEAR * len(whole)):
+        return _rejected("too_few_frames", frames, len(clear), clear_frames=len(clear))
+    return clear
+
+
+def _doubt(bones: ClipBones, parts: np.ndarray, sd: float, *, hidden: bool, tucked: bool) -> str | None:
+    """Why a length with the relative standard deviation ``sd`` is not given out; None when it may be."""
+    ratios = np.log(bones.lengths_cm[1:] / bones.lengths_cm[0])
+    if (np.abs(ratios - _USUAL_RATIOS) > _MOST_UNUSUAL).any():
+        return "implausible_proportions"
+    if bones.spread[0] > _MOST_SPREAD:
+        return "inconsistent_frames"
+    if sd <= (_MAX_RELATIVE_SD_UNSEEN if tucked or hidden else _MAX_RELATIVE_SD):
+        return None
+    doubt = parts * bones.relative_sd
+    if not (tucked or hidden) and float(np.hypot(*doubt[1:])) <= float(doubt[0]):
+        return "uncertain"
+    return "legs_covered" if hidden else "legs_not_seen"
+
+
+def _legs_hidden(frames: Sequence[FrameResult]) -> bool:
+    """Whether the pose net takes the legs for covered in most frames; never without its calibrated word on it."""
+    told = [f.pose.seen[_LEGS].mean() < 0.5 for f in frames if f.pose is not None and f.pose.seen is not None]
+    return bool(told) and float(np.mean(told)) > 0.5
+
+
+def _share_extended(lifted: LiftedFrames, limit_deg: float = EXTENDED_DEG) -> float:
+    return float(np.mean([legs_extended(joints, limit_deg) for joints in lifted.joints_cm]))
+
+
+def _informed_by(bones: ClipBones, frames: Sequence[FrameResult]) -> dict[str, list[int]]:
+    """The frames that gave each bone at least a quarter of an equal share."""
+    return {
+        name: [f.index for f, share in zip(frames, column, strict=True) if share > 0.25 / len(column)]
+        for name, column in zip(BONES, bones.shares.T, strict=True)
+    }

@@ -1,18 +1,19 @@
 """From a flat picture to bone lengths: how high each joint lies, learned from nursery truth.
 
 A ray through a pixel meets the mattress at one point, but the joint lies somewhere above it; ignoring that inflates
-lengths by h / (H - h), and a bent knee hides the length of its bones. A small network reads the whole 2D pose
-(as seen on the mattress, in the infant's own frame and scale, with the viewing direction) and returns each joint's
-elevation, a correction and a standard deviation for each bone group, and whether the infant lies on its back.
-It never sees centimetres, age or sex: everything is in units of the infant's own apparent size, so a sheet drawn
-20 % larger gives a length 20 % larger.
+lengths by h / (H - h), and a bent knee hides the length of its bones. A small network reads the whole 2D pose (as
+seen on the mattress, in the infant's own frame and scale, with the viewing direction and how well each joint is
+known) and returns each joint's elevation, a correction and a standard deviation for each bone, and whether the
+infant lies on its back. A second one, :mod:`heightpose.geometry.clip_lift`, joins the frames of a clip. Neither ever
+sees centimetres, age or sex: everything is in units of the infant's own apparent size, so a sheet drawn 20 % larger
+gives a length 20 % larger.
 
-The network is plain numpy here; ``heightpose.train.lift`` trains it.
+The networks are plain numpy here; ``heightpose.train.lift`` trains them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -32,11 +33,23 @@ BONE_GROUPS = (
     ("right thigh", ("right_hip", "right_knee")),
     ("right shank", ("right_knee", "right_ankle")),
 )
+#: What a child has one of: the groups with left and right taken together.
+BONES = ("upper body", "thigh", "shank")
+#: How many numbers one frame tells the clip beside its lengths.
+EMBEDDING = 24
 _PELVIS, _THORAX, _CROWN = (INFANT.index(n) for n in ("pelvis", "thorax", "crown"))
 #: head_top says what crown says; the pelvis is the origin.
 _INPUT_JOINTS = np.array([k for k, n in enumerate(INFANT.names) if n not in ("head_top", "pelvis")])
-INPUTS = 2 * len(_INPUT_JOINTS) + 3
-OUTPUTS = len(INFANT) + 2 * len(BONE_GROUPS) + 1
+INPUTS = 3 * len(_INPUT_JOINTS) + 3
+OUTPUTS = len(INFANT) + 2 * len(BONE_GROUPS) + 1 + EMBEDDING
+#: Clip features: two ratios of bones, spread and best standard deviation of three bones, frames, mean embedding.
+CLIP_INPUTS = 2 + 3 + 3 + 1 + EMBEDDING
+#: Corrections of three bones, their log standard deviations, and that of the whole length.
+CLIP_OUTPUTS = 3 + 3 + 1
+#: Relative standard deviations of joints are told to the network within these.
+SD_RANGE = (1e-3, 0.5)
+#: Of a joint whose covariance is not known, relative to the infant's size.
+_USUAL_SD = 0.03
 _MIN_SIZE_CM = 8.0
 
 
@@ -57,19 +70,42 @@ class LiftedFrames:
         joints_cm: ``(T, K, 3)`` mattress frame.
         lengths_cm: ``(T, 5)`` bone group lengths; relative_sd: ``(T, 5)`` their standard deviations over the length.
         on_back: ``(T,)`` probability that the infant lies on its back.
+        embedding: ``(T, EMBEDDING)`` what the frame tells :mod:`heightpose.geometry.clip_lift`.
     """
 
     joints_cm: np.ndarray
     lengths_cm: np.ndarray
     relative_sd: np.ndarray
     on_back: np.ndarray
+    embedding: np.ndarray
+
+    def chosen(self, rows: np.ndarray) -> LiftedFrames:
+        """Some of the frames."""
+        return LiftedFrames(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @staticmethod
+    def joined(parts: list[LiftedFrames]) -> LiftedFrames:
+        """The frames of all parts, in order."""
+        return LiftedFrames(
+            *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(LiftedFrames))
+        )
+
+
+Layers = tuple[tuple[np.ndarray, np.ndarray], ...]
 
 
 @dataclass(frozen=True)
 class LiftNet:
-    """Weights of a small fully connected network: ``layers`` are (weight ``(in, out)``, bias ``(out,)``) pairs."""
+    """Weights of two small fully connected networks: layers are (weight ``(in, out)``, bias ``(out,)``) pairs.
 
-    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    Attributes:
+        frame: one frame, :data:`INPUTS` to :data:`OUTPUTS`.
+        clip: all frames of a clip together, :data:`CLIP_INPUTS` to :data:`CLIP_OUTPUTS`.
+        length_weights: ``(3,)`` what each of :data:`BONES` adds to crown-heel length.
+    """
+
+    frame: Layers
+    clip: Layers
     length_weights: np.ndarray
 
     @classmethod
@@ -77,29 +113,33 @@ class LiftNet:
         """Read an ``.npz``. Raises FileFormatError when it is not a lift network."""
         try:
             with np.load(path, allow_pickle=False) as data:
-                count = sum(1 for name in data.files if name.startswith("weight"))
-                layers = tuple(
-                    (data[f"weight{i}"].astype(np.float64), data[f"bias{i}"].astype(np.float64))
-                    for i in range(count)
-                )
+                frame, clip = _layers(data, "frame"), _layers(data, "clip")
                 weights = data["length_weights"].astype(np.float64)
         except (OSError, ValueError, KeyError) as error:
             raise FileFormatError("not an elevation model", where=path, got=str(error)) from None
-        finite = all(np.isfinite(a).all() for pair in layers for a in pair) and np.isfinite(weights).all()
-        if not layers or layers[0][0].shape[0] != INPUTS or layers[-1][0].shape[1] != OUTPUTS or not finite:
-            raise FileFormatError(
-                "not an elevation model", where=path, expected=f"{INPUTS} inputs, {OUTPUTS} outputs"
-            )
-        return cls(layers, weights)
+        shapes = [(net[0][0].shape[0], net[-1][0].shape[1]) if net else None for net in (frame, clip)]
+        finite = all(np.isfinite(a).all() for net in (frame, clip) for pair in net for a in pair)
+        expected = [(INPUTS, OUTPUTS), (CLIP_INPUTS, CLIP_OUTPUTS)]
+        if shapes != expected or weights.shape != (3,) or not finite or not np.isfinite(weights).all():
+            raise FileFormatError("not an elevation model", where=path, expected=expected, got=shapes)
+        return cls(frame, clip, weights)
 
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """``(T, INPUTS)`` to ``(T, OUTPUTS)``."""
-        x = features
-        for i, (weight, bias) in enumerate(self.layers):
-            x = x @ weight + bias
-            if i < len(self.layers) - 1:
-                x = x / (1.0 + np.exp(-np.clip(x, -60, 60)))  # SiLU
-        return x
+
+def _layers(data: np.lib.npyio.NpzFile, name: str) -> Layers:
+    count = sum(1 for key in data.files if key.startswith(f"{name}_weight"))
+    return tuple(
+        (data[f"{name}_weight{i}"].astype(np.float64), data[f"{name}_bias{i}"].astype(np.float64))
+        for i in range(count)
+    )
+
+
+def forward(layers: Layers, x: np.ndarray) -> np.ndarray:
+    """``(N, in)`` to ``(N, out)``, SiLU between the layers."""
+    for i, (weight, bias) in enumerate(layers):
+        x = x @ weight + bias
+        if i < len(layers) - 1:
+            x = x / (1.0 + np.exp(-np.clip(x, -60, 60)))
+    return x
 
 
 @cache
@@ -109,11 +149,14 @@ def default_lift() -> LiftNet:
         return LiftNet.load(path)
 
 
-def canonical(flat_cm: np.ndarray, camera_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The network's input.
+def canonical(
+    flat_cm: np.ndarray, camera_cm: np.ndarray, sd_cm: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The frame network's input.
 
     Args:
         flat_cm: ``(T, K, 2)`` where each joint's ray meets the mattress; camera_cm: ``(T, 3)`` the camera's centre.
+        sd_cm: ``(T, K)`` standard deviation of each joint there; None where it is not known.
 
     Returns:
         (features, size_cm): ``(T, INPUTS)`` and the apparent crown-pelvis distance ``(T,)`` that they are divided by.
@@ -128,26 +171,51 @@ def canonical(flat_cm: np.ndarray, camera_cm: np.ndarray) -> tuple[np.ndarray, n
     local = np.einsum("tij,tkj->tki", turn, flat_cm - flat_cm[:, _PELVIS : _PELVIS + 1]) / size[:, None, None]
     aside = np.einsum("tij,tj->ti", turn, camera_cm[:, :2] - flat_cm[:, _PELVIS])
     above = camera_cm[:, 2:]
+    relative = np.full(flat_cm.shape[:2], _USUAL_SD) if sd_cm is None else sd_cm / size[:, None]
+    doubt = np.log(np.clip(relative[:, _INPUT_JOINTS], *SD_RANGE))
     features = np.concatenate(
-        [local[:, _INPUT_JOINTS].reshape(len(size), -1), aside / above, size[:, None] / above], axis=1
+        [local[:, _INPUT_JOINTS].reshape(len(size), -1), aside / above, size[:, None] / above, doubt], axis=1
     )
     return features, size
 
 
+def mattress_sd(kpts_frame: np.ndarray, cov_frame: np.ndarray, camera: Camera, plane: Plane) -> np.ndarray:
+    """``(T, K)`` standard deviation in cm on the mattress, the mean over directions.
+
+    Args:
+        kpts_frame: ``(T, K, 2)`` px; cov_frame: ``(T, K, 3)`` xx, xy, yy in px^2.
+    """
+    flat = kpts_frame.reshape(-1, 2)
+    here, right, below = (
+        plane.to_mattress(camera, flat + step, 0.0)[:, :2] for step in ([0.0, 0.0], [1.0, 0.0], [0.0, 1.0])
+    )
+    to_right, to_below = right - here, below - here
+    xx, xy, yy = cov_frame.reshape(-1, 3).T
+    variance = (
+        xx * (to_right**2).sum(-1) + 2 * xy * (to_right * to_below).sum(-1) + yy * (to_below**2).sum(-1)
+    )
+    return np.sqrt(np.maximum(variance, 0.0) / 2.0).reshape(kpts_frame.shape[:2])
+
+
 def lift_frames(
-    kpts_frame: np.ndarray, camera: Camera, plane: Plane, net: LiftNet | None = None
+    kpts_frame: np.ndarray,
+    camera: Camera,
+    plane: Plane,
+    net: LiftNet | None = None,
+    cov_frame: np.ndarray | None = None,
 ) -> LiftedFrames:
     """Elevations, 3D joints and bone lengths for every frame.
 
     Args:
-        kpts_frame: ``(T, K, 2)`` joints in frame pixels.
+        kpts_frame: ``(T, K, 2)`` joints in frame pixels; cov_frame: ``(T, K, 3)`` their covariances, px^2.
     """
     net = default_lift() if net is None else net
     frames, joints, _ = kpts_frame.shape
     flat = plane.to_mattress(camera, kpts_frame.reshape(-1, 2), 0.0).reshape(frames, joints, 3)
     centre = plane.camera_centre_cm
-    features, size = canonical(flat[..., :2], np.repeat(centre[None], frames, axis=0))
-    output = net(features)
+    sd_cm = None if cov_frame is None else mattress_sd(kpts_frame, cov_frame, camera, plane)
+    features, size = canonical(flat[..., :2], np.repeat(centre[None], frames, axis=0), sd_cm)
+    output = forward(net.frame, features)
     elevation = output[:, :joints] * size[:, None]
     elevation = np.clip(elevation, 0.0, 0.5 * centre[2])
     share = (elevation / centre[2])[..., None]
@@ -157,5 +225,6 @@ def lift_frames(
     log_sd = np.clip(output[:, joints + groups : joints + 2 * groups], -6.0, 1.0)
     usable = size > _MIN_SIZE_CM
     sd = np.where(usable[:, None], np.exp(log_sd), 10.0)
-    on_back = 1.0 / (1.0 + np.exp(-np.clip(output[:, -1], -30, 30)))
-    return LiftedFrames(lifted, group_lengths(lifted) * np.exp(correction), sd, on_back)
+    on_back = 1.0 / (1.0 + np.exp(-np.clip(output[:, joints + 2 * groups], -30, 30)))
+    embedding = output[:, joints + 2 * groups + 1 :]
+    return LiftedFrames(lifted, group_lengths(lifted) * np.exp(correction), sd, on_back, embedding)

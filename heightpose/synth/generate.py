@@ -60,6 +60,9 @@ def write_clip(nursery: Nursery, index: int, out: Path) -> None:
             writer.write(image, record["t_s"])
             records.append(record)
     write_json(out / "clips" / f"{name}.camera.json", record["camera"])
+    if len(record["infants"]) == 1:  # what only the renderer knows, to tell where errors come from
+        joints = [r["infants"][0]["joints_cm"] for r in records]
+        write_json(out / "clips" / f"{name}.truth.json", record["plane"] | {"joints_cm": joints})
     if not record["tagged"]:  # nothing in the picture says where the mattress is
         write_json(out / "clips" / f"{name}.plane.json", record["plane"])
     write_json(out / "items" / f"{name}.json", records)

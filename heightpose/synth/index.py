@@ -106,6 +106,9 @@ def _clips(records: list[list[dict]], folder: Path) -> list[dict]:
         }
         if not alone:
             clip["infants"] = len(frames[0]["infants"])
+        truth = f"clips/{name}.truth.json"
+        if (folder / truth).is_file():
+            clip["truth"] = truth
         plane = f"clips/{name}.plane.json"
         clip |= {"plane": plane} if (folder / plane).is_file() else {"sheet": "clips/sheet.yaml"}
         clips.append(clip)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from heightpose.errors import FileFormatError
 from heightpose.geometry.body import measure
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.lift import LiftNet, canonical
+from heightpose.geometry.clip_lift import combine
+from heightpose.geometry.lift import LiftNet, lift_frames, mattress_sd
 from heightpose.geometry.plane import Plane
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Pose
@@ -124,22 +127,107 @@ def test_a_file_that_is_no_lift_network_is_refused(tmp_path) -> None:
     path.write_bytes(b"not a zip")
     with pytest.raises(FileFormatError, match="elevation model"):
         LiftNet.load(path)
-    np.savez(path, weight0=np.zeros((3, 4)), bias0=np.zeros(4), length_weights=np.ones(3))
+    np.savez(path, frame_weight0=np.zeros((3, 4)), frame_bias0=np.zeros(4), length_weights=np.ones(3))
     with pytest.raises(FileFormatError, match="elevation model"):
         LiftNet.load(path)
 
 
-def test_torch_twins_agree_with_numpy() -> None:
+def test_torch_twins_agree_with_numpy(tmp_path) -> None:
+    """A network trained in torch and read back in numpy says the same of a clip, from pixels to bones."""
     torch = pytest.importorskip("torch")
-    from heightpose.geometry.lift import group_lengths
-    from heightpose.train.lift import features_of, lengths
+    from heightpose.train.lift import LiftModel, draw_cameras, project
 
+    torch.manual_seed(0)
+    model = LiftModel(16, 8).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    np.savez(tmp_path / "lift.npz", **model.arrays(), length_weights=np.array([1.0, 1.1, 1.2]))
+    net = LiftNet.load(tmp_path / "lift.npz")
     rng = np.random.default_rng(0)
-    flat = body()[None, :, :2] + rng.normal(0, 1, (7, 21, 2))
-    camera = np.column_stack([rng.normal(0, 20, (7, 2)), rng.uniform(120, 220, 7)])
-    ours, size = canonical(flat, camera)
-    theirs, their_size = features_of(torch.from_numpy(flat), torch.from_numpy(camera))
-    assert np.allclose(ours, theirs.numpy(), atol=1e-9)
-    assert np.allclose(size, their_size.numpy())
-    joints = body()[None] + rng.normal(0, 1, (7, 21, 3))
-    assert np.allclose(group_lengths(joints), lengths(torch.from_numpy(joints)).numpy())
+    joints = body()[None] + rng.normal(0, 1, (5, 21, 3))
+    joints[..., 2] = np.maximum(joints[..., 2], 0.5)
+    plane = above(170.0, aside=(20.0, -15.0), turn_deg=30.0)
+    centre = torch.from_numpy(plane.camera_centre_cm)[None]
+    assert draw_cameras(3).shape == (3, 3)
+    flat = project(torch.from_numpy(joints)[None], centre)
+    cov = np.tile([0.8, 0.1, 0.5], (5, 21, 1))
+    kpts = plane.to_frame(CAMERA, joints.reshape(-1, 3)).reshape(5, 21, 2)
+    told = torch.from_numpy(mattress_sd(kpts, cov, CAMERA, plane))[None]
+    with torch.no_grad():
+        answers = model(flat, centre, told)
+    frames = lift_frames(kpts, CAMERA, plane, net, cov)
+    np.testing.assert_allclose(np.log(frames.lengths_cm), answers.log_lengths[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(np.log(frames.relative_sd), answers.log_sd[0].numpy(), atol=1e-4)
+    bones = combine(frames, net)
+    np.testing.assert_allclose(np.log(bones.lengths_cm), answers.bones[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(np.log(bones.relative_sd), answers.bones_log_sd[0].numpy(), atol=1e-4)
+    assert np.log(bones.length_relative_sd) == pytest.approx(float(answers.total_log_sd[0]), abs=1e-4)
+    np.testing.assert_allclose(bones.shares.sum(axis=0), 1.0)
+
+
+def test_a_joints_covariance_reaches_the_mattress() -> None:
+    """Straight down from 160 cm with f = 800 px a pixel is 0.2 cm, in every direction."""
+    plane = above(160.0)
+    kpts = np.full((1, 2, 2), [500.0, 250.0])
+    sd = mattress_sd(kpts, np.array([[[4.0, 0.0, 4.0], [8.0, 0.0, 0.0]]]), CAMERA, plane)
+    np.testing.assert_allclose(sd, [[0.4, 0.4]], rtol=1e-6)
+
+
+def test_one_frame_that_is_wrong_does_not_decide() -> None:
+    plane = above(160.0)
+    swollen = dict(STRAIGHT)
+    swollen |= {f"left_{n}": (x, 1.5 * y, z) for n in ("knee", "ankle", "heel", "toe")
+                for x, y, z in [STRAIGHT[f"left_{n}"]]}  # fmt: skip
+    a = measure(clip([body()] * 8, plane), CAMERA, plane)
+    b = measure(clip([body()] * 7 + [body(swollen)], plane), CAMERA, plane)
+    assert b.length_cm == pytest.approx(a.length_cm, abs=0.5)
+
+
+def test_bones_name_the_frames_they_rest_on() -> None:
+    plane = above(160.0)
+    result = measure(clip([body()] * 4, plane), CAMERA, plane)
+    bones = result.details["bones_cm"]
+    assert list(bones) == ["upper body", "thigh", "shank"]
+    assert all(set(bone["frames"]) <= {0, 1, 2, 3} and bone["frames"] for bone in bones.values())
+    assert all(bone["sd_cm"] > 0 for bone in bones.values())
+
+
+def test_proportions_that_no_infant_has_are_refused() -> None:
+    points = dict(STRAIGHT)
+    for name in ("left_ankle", "left_heel", "left_toe"):
+        x, y, z = points[name]
+        points[name] = (x, y - 14.0, z)
+    plane = above(200.0)
+    result = measure(clip([body(points)] * 6, plane), CAMERA, plane)
+    assert [r.code for r in result.reasons] == ["implausible_proportions"]
+    assert result.details["unreported_cm"] > 75
+
+
+def test_frames_of_two_sizes_contradict_each_other() -> None:
+    plane = above(170.0)
+    result = measure(clip([body(), body(scale=1.3)] * 5, plane), CAMERA, plane)
+    assert [r.code for r in result.reasons] == ["inconsistent_frames"]
+
+
+def test_a_clip_with_hardly_a_clear_frame_says_so() -> None:
+    plane = above(160.0)
+    frames = clip([body()] * 40, plane, score=0.3)
+    frames[7] = clip([body()] * 8, plane)[7]
+    result = measure(frames, CAMERA, plane)
+    assert [r.code for r in result.reasons] == ["too_few_frames"]
+    assert result.frames_used == 1
+
+
+def test_covered_legs_are_told_from_bent_ones() -> None:
+    """The lengths are as uncertain in both clips; only the pose net's word on what it sees differs."""
+    plane = above(160.0)
+    legs = [k for k, n in enumerate(INFANT.names) if n.endswith(("knee", "ankle", "heel", "toe"))]
+    codes = []
+    for seen in (0.9, 0.1):
+        frames = []
+        for f in clip([body()] * 5, plane):
+            cov, told = np.tile([100.0, 0.0, 100.0], (21, 1)), np.full(21, 0.9)
+            cov[legs], told[legs] = [3600.0, 0.0, 3600.0], seen
+            frames.append(replace(f, pose=replace(f.pose, cov_frame=cov, seen=told)))
+        codes += [r.code for r in measure(frames, CAMERA, plane).reasons]
+    assert codes == ["legs_not_seen", "legs_covered"]

@@ -1,0 +1,223 @@
+"""Where the centimetres are lost: the same clips measured with true joints, true planes and true bones in turn.
+
+Each row of the split knows one thing less than the one above it:
+
+- ``bones``: the true 3D joints. What is left is the map from joints to crown-heel length.
+- ``elevation``: the true joints in the picture and the true mattress plane: elevation and posture have to be inferred.
+- ``plane``: the true joints in the picture, the plane as ``infer`` finds it from the tags.
+- ``joints``: all as ``infer`` does it.
+
+Chosen noise on the true joints of the two middle rows says how much pose error the geometry bears. True bones and
+planes come from the clip's truth file, which the nursery writes; outside sets without it have the other rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heightpose.data.clips import Clip as LengthClip
+from heightpose.data.items import Item, head_angle_deg
+from heightpose.errors import ConfigError, FileFormatError, InputError
+from heightpose.evaluate.subject import Subject
+from heightpose.geometry import body
+from heightpose.geometry.camera import Camera, read_json
+from heightpose.geometry.lift import default_lift, group_lengths
+from heightpose.geometry.plane import Plane
+from heightpose.geometry.plane_track import PlaneTrack
+from heightpose.metrics.height import null_length
+from heightpose.runtime.batch import Settings
+from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.session import measure_clip
+from heightpose.runtime.video import open_clip
+from heightpose.skeleton import INFANT
+from heightpose.types import Detection, FrameResult, Measurement, Pose
+
+log = logging.getLogger("heightpose")
+
+ROWS = ("bones", "elevation", "plane", "joints")
+#: What exact labels are still said to be off by, px: nothing is known better than a pixel's fraction.
+_LABEL_SD_PX = 0.25
+
+
+@dataclass(frozen=True)
+class Split:
+    """One clip's errors in cm by row of :data:`ROWS`; None where that row could not be or was not measured."""
+
+    clip: str
+    length_cm: float
+    errors_cm: dict[str, float | None]
+    strata: dict[str, str]
+    null_cm: float | None
+
+
+def split_errors(
+    subject: Subject, detector: Detector, pose_model: PoseModel, *, noise_px: float = 0.0, seed: int = 0
+) -> list[Split]:
+    """Measure every clip of a test set along all rows.
+
+    Args:
+        noise_px: standard deviation of Gaussian noise on each coordinate of the true joints, independent by frame.
+
+    Raises:
+        ConfigError: no clip has labelled frames.
+    """
+    from tqdm import tqdm
+
+    labelled = subject.of_clips
+    chosen = [clip for clip in subject.clips if labelled[clip.video]]
+    if not chosen:
+        raise ConfigError("no clip of this set has labelled frames", where=subject.folder)
+    found = []
+    for number, clip in enumerate(tqdm(chosen, desc="splitting", unit="clip", disable=None)):
+        rng = np.random.default_rng([seed, number])
+        try:
+            found.append(_split(clip, labelled[clip.video], detector, pose_model, noise_px, rng))
+        except (InputError, FileFormatError) as error:
+            log.warning("clip %s left out: %s", clip.id, error)
+    return found
+
+
+def _split(
+    clip: LengthClip, items: Sequence[Item], detector: Detector, pose_model: PoseModel, noise_px: float,
+    rng: np.random.Generator,
+) -> Split:  # fmt: skip
+    scale = Settings(camera=clip.camera, sheet=clip.sheet, plane=clip.plane).load_scale()
+    with open_clip(str(clip.video)) as source:
+        outcome = measure_clip(source, detector, pose_model, scale)
+    frames = true_frames(items, noise_px, rng)
+    truth = None if clip.truth is None else read_truth(clip.truth)
+    lengths: dict[str, float | None] = dict.fromkeys(ROWS)
+    lengths["joints"] = outcome.measurement.length_cm
+    if outcome.camera is not None:
+        plane = outcome.plane if outcome.track is None else outcome.track
+        lengths["plane"] = _measured(frames, outcome.camera, plane)
+        if truth is not None:
+            lengths["elevation"] = _measured(frames, outcome.camera, truth.plane)
+    if truth is not None:
+        lengths["bones"] = _from_bones(truth.joints_cm)
+    errors = {row: None if value is None else value - clip.length_cm for row, value in lengths.items()}
+    return Split(
+        clip.id,
+        clip.length_cm,
+        errors,
+        dict(clip.strata),
+        null_length(clip.sex, clip.age_months) - clip.length_cm,
+    )
+
+
+def _measured(frames: list[FrameResult], camera: Camera, plane: Plane | PlaneTrack | None) -> float | None:
+    if plane is None:
+        return None
+    placed = [f for f in frames if isinstance(plane, Plane) or plane.at(f.index) is not None]
+    measurement: Measurement = body.measure(placed, camera, plane)
+    return measurement.length_cm
+
+
+def _from_bones(joints_cm: np.ndarray) -> float:
+    groups = np.median(group_lengths(joints_cm), axis=0)
+    bones = np.array([groups[0], groups[[1, 3]].mean(), groups[[2, 4]].mean()])
+    return float(default_lift().length_weights @ bones)
+
+
+def true_frames(items: Sequence[Item], noise_px: float, rng: np.random.Generator) -> list[FrameResult]:
+    """The labels of a clip's frames as if a perfect pose net, or one that errs by ``noise_px``, had seen them."""
+    found = []
+    for item in sorted(items, key=lambda i: i.frame or 0):
+        index, pose = item.frame or 0, None
+        if len(item.people) == 1:
+            person = item.people[0]
+            kpts = person.kpts_frame + rng.normal(0, noise_px, person.kpts_frame.shape)
+            angle = head_angle_deg(person.kpts_frame, person.visibility > 0)
+            variance = max(noise_px, _LABEL_SD_PX) ** 2
+            pose = Pose(
+                kpts, np.ones(len(INFANT)), Detection(person.bbox_xyxy, angle or 0.0, 1.0),
+                cov_frame=np.tile([variance, 0.0, variance], (len(INFANT), 1)),
+            )  # fmt: skip
+        found.append(FrameResult(index, float(index), pose, len(item.people)))
+    return found
+
+
+@dataclass(frozen=True)
+class TruthFile:
+    """What the nursery knows of a clip: the mattress plane and the joints ``(T, K, 3)`` over it, cm."""
+
+    plane: Plane
+    joints_cm: np.ndarray
+
+
+def read_truth(path: Path) -> TruthFile:
+    """Read a clip's truth file, a plane file with joints. Raises FileFormatError naming the field that is wrong."""
+    plane = Plane.load(path)
+    try:
+        document: Any = read_json(path, "clip's truth")
+        array = np.asarray(document["joints_cm"], dtype=np.float64)
+    except (TypeError, ValueError, KeyError):
+        array = np.zeros(0)
+    if array.ndim != 3 or array.shape[1:] != (len(INFANT), 3) or not np.isfinite(array).all():
+        raise FileFormatError(
+            "not the joints of a clip", where=f"{path}: joints_cm", expected=f"(T, {len(INFANT)}, 3) numbers",
+            got=array.shape,
+        )  # fmt: skip
+    return TruthFile(plane, array)
+
+
+def summarise(splits: Sequence[Split], noise_px: float) -> dict[str, Any]:
+    """MAE, bias, 95th percentile and yield by row; ``parts`` over the clips measured along every row.
+
+    A part is what one step of ignorance adds: the error of a row minus that of the row above it, clip by clip.
+    """
+    rows = {}
+    for row in ROWS:
+        errors = np.array([s.errors_cm[row] for s in splits if s.errors_cm[row] is not None], dtype=float)
+        rows[row] = _figures(errors) | {"measured": len(errors), "clips": len(splits)}
+    null = np.array([s.null_cm for s in splits if s.null_cm is not None])
+    whole = [s for s in splits if all(s.errors_cm[row] is not None for row in ROWS)]
+    parts = {}
+    for before, row in zip((None, *ROWS[:-1]), ROWS, strict=True):
+        step = np.array([s.errors_cm[row] - (0.0 if before is None else s.errors_cm[before]) for s in whole])  # type: ignore[operator]
+        parts[row] = _figures(step)
+    return {
+        "noise_px": noise_px, "rows": rows, "null": _figures(null), "parts": parts, "parts_clips": len(whole),
+    }  # fmt: skip
+
+
+def _figures(errors: np.ndarray) -> dict[str, float | None]:
+    if not len(errors):
+        return {"mae_cm": None, "bias_cm": None, "p95_cm": None}
+    return {
+        "mae_cm": float(np.abs(errors).mean()),
+        "bias_cm": float(errors.mean()),
+        "p95_cm": float(np.quantile(np.abs(errors), 0.95)),
+    }
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    """The table for a terminal."""
+    titles = {
+        "bones": "true 3D joints", "elevation": "+ elevation, posture inferred", "plane": "+ plane from the tags",
+        "joints": "+ joints of the pose net",
+    }  # fmt: skip
+    noise = f", true joints with {summary['noise_px']:g} px noise" if summary["noise_px"] else ""
+    out = [f"{'what is inferred' + noise:<42}{'MAE':>7}{'bias':>8}{'P95':>7}{'measured':>12}   adds (MAE)"]
+    for row, title in titles.items():
+        figures = summary["rows"][row]
+        out.append(
+            f"{title:<42}{_cm(figures['mae_cm']):>7}{_cm(figures['bias_cm'], sign=True):>8}{_cm(figures['p95_cm']):>7}"
+            f"{figures['measured']:>5} of {figures['clips']:<4}   {_cm(summary['parts'][row]['mae_cm'])}"
+        )
+    null = summary["null"]
+    figures = (_cm(null["mae_cm"]), _cm(null["bias_cm"], sign=True), _cm(null["p95_cm"]))
+    out.append(f"{'WHO median (null model)':<42}{figures[0]:>7}{figures[1]:>8}{figures[2]:>7}")
+    out.append("trained observers on a length board: TEM 0.3-0.5 cm")
+    out.append(f"'adds' over the {summary['parts_clips']} clips measured along every row; all in cm")
+    return out
+
+
+def _cm(value: float | None, sign: bool = False) -> str:
+    return "-" if value is None else f"{value:+.2f}" if sign else f"{value:.2f}"
