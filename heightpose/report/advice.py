@@ -313,9 +313,11 @@ def _required(value: float | None) -> float:
 def _reasons(a: Advice, ranking: Ranking, whole: float) -> tuple[str, ...]:
     words = [f"MeanSmS@0.1 {figure(a.mean_sms, a.interval)} against {100 - whole:.1f} over all"]
     if a.test < _PRIOR:
-        words.append(f"only {a.test} children in the test set, so its error is drawn towards the whole set's")
-    words.append(f"{100 * a.share:.0f} % of the target ({a.test} children in test)")
-    words.append("children in train not recorded" if a.train is None else f"{a.train} children in train")
+        words.append(
+            f"only {_children(a.test)} in the test set, so its error is drawn towards the whole set's"
+        )
+    words.append(f"{100 * a.share:.0f} % of the target ({_children(a.test)} in test)")
+    words.append("children in train not recorded" if a.train is None else f"{_children(a.train)} in train")
     halved = 100.0 * (1.0 - 2.0**-a.exponent)
     if not ranking.fitted:
         words.append(f"no learning curve yet: error assumed to fall by {halved:.0f} % when children double")
@@ -332,3 +334,7 @@ def _reasons(a: Advice, ranking: Ranking, whole: float) -> tuple[str, ...]:
     gained = f"{ranking.part} more of it: +{a.score:.3f} points over the target"
     words.append(f"{gained}, {a.score / ranking.at_random:.1f} times what as many at random bring")
     return tuple(words)
+
+
+def _children(number: int) -> str:
+    return "1 child" if number == 1 else f"{number} children"

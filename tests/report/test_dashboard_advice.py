@@ -1,0 +1,122 @@
+"""What to annotate next: error, share of the target and learning curve each move the ranking as they should."""
+
+from __future__ import annotations
+
+import pytest
+import run_folders as make
+
+from heightpose.errors import ConfigError
+from heightpose.report.advice import ASSUMED, rank, read_target
+from heightpose.report.runs import read_runs
+from heightpose.report.timeline import timeline
+
+
+def result(sms, people=50):
+    """Figures of a result with so much MeanSmS@0.1 per posture; as many children as people."""
+    count = people if isinstance(people, dict) else dict.fromkeys(sms, people)
+
+    def pose(value, number):
+        fine = {
+            "mean": value,
+            "mean_sms": value,
+            "mean_interval": None,
+            "mean_sms_interval": [value - 5, value + 5],
+        }
+        return {"people": number, "children": number, "pckh": {"0.1": fine, "0.5": fine}}
+
+    strata = {v: {"pose": pose(sms[v], count[v]), "height": None} for v in sms}
+    mean = sum(sms[v] * count[v] for v in sms) / sum(count.values())
+    head = {
+        "mean_0.1": mean,
+        "mean_sms_0.1": mean,
+        "height_mae_cm": None,
+        "null_mae_cm": None,
+        "height_yield": None,
+    }
+    return {"headline": head, "pose": pose(mean, sum(count.values())), "truth_crops": None, "height": None,
+            "strata": {"posture": strata, "annotator": strata}}  # fmt: skip
+
+
+def ranking(root, steps, target=None, **test):
+    """Of steps of (children in train, MeanSmS@0.1), both by posture."""
+    for i, (children, sms) in enumerate(steps):
+        make.training(root / "runs", f"run{i}", 10 * i, data=f"d{i}", children={"posture": children})
+        make.evaluation(root / "results", f"of{i}", 10 * i + 1, f"run{i}", figures=result(sms, **test))
+    return rank(timeline(read_runs([root])), target)
+
+
+EVEN = {"back": 100, "side": 100}
+
+
+def test_where_the_error_is_larger_comes_first_and_weights_sum_to_one(tmp_path):
+    found = ranking(tmp_path, [(EVEN, {"back": 80.0, "side": 30.0})])
+    assert found.advice[0].key == "posture=side"
+    document = found.document()
+    assert sum(s["weight"] for s in document["strata"]) == pytest.approx(1.0)
+    assert [s["score"] for s in document["strata"]] == sorted(
+        (s["score"] for s in document["strata"]), reverse=True
+    )
+    assert not any("annotator" in s["key"] for s in document["strata"])
+    assert any("no learning curve yet" in r for r in document["strata"][0]["reasons"])
+    assert found.exponent == ASSUMED
+
+
+def test_the_score_is_the_formula(tmp_path):
+    first = ranking(tmp_path, [(EVEN, {"back": 80.0, "side": 30.0})]).advice[0]
+    error = (50 * 70.0 + 8 * 45.0) / 58  # drawn towards the whole set's 45 by eight children
+    assert first.error == pytest.approx(error)
+    assert first.score == pytest.approx(0.5 * error * (1 - (101 / 102) ** ASSUMED))  # 0.5 % of 200 in train
+
+
+def test_of_equal_errors_the_one_with_fewer_children_in_train_comes_first(tmp_path):
+    found = ranking(tmp_path, [({"back": 400, "side": 20}, {"back": 50.0, "side": 50.0})])
+    assert [a.key for a in found.advice] == ["posture=side"]  # the other gains no more than drawing at random
+
+
+def test_the_target_decides_how_much_an_error_matters(tmp_path):
+    steps = [(EVEN, {"back": 60.0, "side": 50.0})]
+    assert ranking(tmp_path / "a", steps).advice[0].key == "posture=side"
+    target = {"posture": {"back": 0.95, "side": 0.05}}
+    assert ranking(tmp_path / "b", steps, target).advice[0].key == "posture=back"
+
+
+def test_the_learning_curve_is_fitted_to_the_iterations(tmp_path):
+    # error = 80 * (n / 100) ** -0.5 on the side, on the back nothing is learned
+    steps = [
+        ({"back": n, "side": n}, {"back": 50.0, "side": 100 - 80 * ((n + 1) / 101) ** -0.5})
+        for n in (100, 200, 400)
+    ]
+    found = ranking(tmp_path, steps)
+    assert found.fitted
+    assert found.iterations == 3
+    assert not found.mixed
+    assert found.exponent == pytest.approx(0.25)  # of both together
+    own = found.advice[0]
+    assert own.key == "posture=side"
+    assert own.exponent == pytest.approx((0.5 + 0.25) / 2)  # its own slope drawn half way to it
+    assert [n for n, _ in own.curve] == [100, 200, 400]
+    assert any("learning curve" in r and "at 400" in r for r in own.reasons)
+
+
+def test_few_unlucky_infants_do_not_lead_the_ranking(tmp_path):
+    sms, people = {"back": 60.0, "side": 40.0, "front": 0.0}, {"back": 50, "side": 50, "front": 1}
+    even = {"posture": dict.fromkeys(sms, 1 / 3)}
+    found = ranking(tmp_path, [(dict.fromkeys(sms, 100), sms)], even, people=people)
+    assert [a.value for a in found.advice] == ["side", "front"]
+    assert found.advice[1].mean_sms == 0.0
+    assert any("only 1 child in the test set" in r for r in found.advice[1].reasons)
+
+
+def test_nothing_judged_is_no_advice(tmp_path):
+    make.training(tmp_path / "runs", "run", 0)
+    assert rank(timeline(read_runs([tmp_path]))).document() == {"schema": 1, "strata": []}
+
+
+def test_a_target_is_read_and_checked(tmp_path):
+    path = tmp_path / "target.yaml"
+    path.write_text("posture: {back: 3, side: 1}")
+    assert read_target(path) == {"posture": {"back": 0.75, "side": 0.25}}
+    for text in ("posture: {back: -1}", "posture: {back: .nan}", "posture: 3", "posture: {back: 0}", "[]"):
+        path.write_text(text)
+        with pytest.raises(ConfigError):
+            read_target(path)
