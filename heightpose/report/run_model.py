@@ -146,8 +146,9 @@ class EvalRun:
     def command(self, training: TrainRun | None = None) -> str:
         """What recomputes the figures, from the same weights; ``training`` is the run that made them."""
         test, settings, run = self.document["testset"], self.document["settings"], self.document.get("run")
-        split = test.get("split")
-        whom = f"--testset {test['name']}" if split is None else f"--data {test['folder']} --split {split}"
+        whom = f"--testset {test['name']}"
+        if not test.get("frozen", True):
+            whom = f"--data {test['folder']} --split {test.get('split') or 'all'}"
         model = f"--run {run}" if run is not None else f"--model {self.document['models']['pose']['name']}"
         if training is not None and run is not None:
             model = f"--run {training.folder}"
