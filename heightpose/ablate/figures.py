@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 
 from heightpose.ablate.jobs import Plan
-from heightpose.ablate.matrix import HIGHER, Budget, Matrix
+from heightpose.ablate.matrix import HIGHER, Budget, Matrix, short_name
 from heightpose.metrics.bootstrap import LEVEL, Interval
 from heightpose.runtime.atomic import make_folder, write_json
 
@@ -200,12 +200,6 @@ def csv_rows(document: Mapping[str, Any]) -> list[list[object]]:
 
 def _words(row: Row, table: Sequence[Row]) -> str:
     return short_name(row.labels, table[0].labels)
-
-
-def short_name(labels: Mapping[str, str], base: Mapping[str, str]) -> str:
-    """A cell by what it changes; the base cell by all its levels."""
-    changed = {f: level for f, level in labels.items() if level != base[f]}
-    return ", ".join(f"{factor} {level}" for factor, level in (changed if changed else labels).items())
 
 
 def _span(interval: Interval | None, sign: str = "") -> str:

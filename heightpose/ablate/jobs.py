@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from heightpose import __version__
-from heightpose.ablate.matrix import Budget, Cell, Matrix, Overrides, stage_of
+from heightpose.ablate.matrix import Budget, Cell, Matrix, Overrides, short_name, stage_of
 from heightpose.config import TrainConfig
 from heightpose.errors import ConfigError
 
@@ -70,20 +70,18 @@ def plan(matrix: Matrix, budget: Budget, out: Path, only: Sequence[str] = ()) ->
     """Lay a matrix out below ``out``.
 
     Args:
-        only: keep the base cell and cells whose name contains one of these texts.
+        only: keep the base cell and cells of whose changes the words contain one of these texts.
 
     Raises:
         ConfigError: no data, a cell that is not valid, or nothing that ``only`` matches.
     """
     cells = matrix.cells()
     if only:
-        chosen = [c for c in cells[1:] if any(text in c.name for text in only)]
+        names = {short_name(cell.labels, matrix.base_labels): cell for cell in cells[1:]}
+        chosen = [cell for name, cell in names.items() if any(text in name for text in only)]
         if not chosen:
             raise ConfigError(
-                "no cell matches",
-                where="--only",
-                got=list(only),
-                hint=f"Cells: {'; '.join(c.name for c in cells)}",
+                "no cell matches", where="--only", got=list(only), hint=f"Cells: {'; '.join(names)}"
             )
         cells = [cells[0], *chosen]
     trainings: dict[Path, Training] = {}

@@ -181,6 +181,12 @@ class Matrix:
         return merged
 
 
+def short_name(labels: Mapping[str, str], base: Mapping[str, str]) -> str:
+    """A cell by what it changes; the base cell by all its levels."""
+    changed = {f: level for f, level in labels.items() if level != base[f]}
+    return ", ".join(f"{factor} {level}" for factor, level in (changed if changed else labels).items())
+
+
 def stage_of(config: TrainConfig) -> str | None:
     """The pre-training stage that a configuration starts from; None where it starts from a file or from nothing."""
     start = config.start_from

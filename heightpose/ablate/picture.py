@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from heightpose.ablate.figures import BASE, BETTER, WORSE, rows, short_name
+from heightpose.ablate.figures import BASE, BETTER, WORSE, rows
+from heightpose.ablate.matrix import short_name
 from heightpose.errors import MissingExtraError
 from heightpose.metrics.bootstrap import LEVEL
 from heightpose.runtime.atomic import atomic_path
