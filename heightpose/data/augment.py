@@ -130,3 +130,14 @@ def _kelvin(strength: float) -> tuple[int, int]:
 
 def _odd(size: float) -> int:
     return 2 * (round(size) // 2) + 1
+
+
+def drawn(names: tuple[str, ...], rng: np.random.Generator, how: AugmentConfig) -> tuple[str, ...]:
+    """``randaugment_n`` of the geometric operations' names; none where the strength is 0."""
+    count = min(how.randaugment_n, len(names)) if how.strength > 0 else 0
+    return tuple(names[k] for k in sorted(rng.choice(len(names), count, replace=False)))
+
+
+def scaled(factors: tuple[float, float], strength: float) -> tuple[float, float]:
+    """A range of scale factors, made narrower or wider about 1 in equal ratios."""
+    return factors[0] ** strength, factors[1] ** strength

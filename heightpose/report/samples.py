@@ -11,8 +11,9 @@ from tqdm import tqdm
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.config import TrainConfig
 from heightpose.data.coco import Dataset
+from heightpose.data.detector_samples import DetectorSample, DetectorSamples
 from heightpose.data.pictures import Pictures
-from heightpose.data.samples import DetectorSample, DetectorSamples, PoseSample, PoseSamples
+from heightpose.data.samples import PoseSample, PoseSamples
 from heightpose.errors import FileFormatError
 from heightpose.report.overlay import draw_joints
 from heightpose.runtime.atomic import atomic_path

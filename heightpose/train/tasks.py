@@ -16,9 +16,10 @@ from heightpose.codec import detection as detection_codec
 from heightpose.codec.decoders import decode
 from heightpose.codec.heatmap import DARK, EXPECTATION, HeatmapCodec
 from heightpose.config import AugmentConfig, LossConfig, TrainConfig
+from heightpose.data.detector_samples import DetectorSample, DetectorSamples
 from heightpose.data.items import Item
 from heightpose.data.pictures import Pictures
-from heightpose.data.samples import DetectorSample, DetectorSamples, PoseSample, PoseSamples
+from heightpose.data.samples import PoseSample, PoseSamples
 from heightpose.errors import ConfigError
 from heightpose.geometry.crop import CropTransform, hm_from_crop
 from heightpose.metrics.pckh import head_sizes, summary

@@ -12,9 +12,10 @@ import pytest
 from heightpose.codec.detection import encode_targets
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.config import AugmentConfig
+from heightpose.data.detector_samples import DetectorSamples
 from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.occlude import paste_occluder
-from heightpose.data.samples import DetectorSamples, PoseSamples
+from heightpose.data.samples import PoseSamples
 from heightpose.geometry.crop import crop_from_box
 from heightpose.skeleton import INFANT
 
