@@ -46,3 +46,12 @@ class Point(click.ParamType):
         if not (math.isfinite(x) and math.isfinite(y)):
             self.fail(f"expected a point in the picture, got {value}", param, ctx)
         return x, y
+
+
+def wandb_option(command: Any) -> Any:
+    """``--wandb``: where a run is logged besides its own folder."""
+    return click.option(
+        "--wandb", "wandb_mode", type=click.Choice(["online", "offline", "off"]),
+        help="Weights & Biases: offline (the default) keeps a folder in the result's own for 'wandb sync', online "
+        "needs 'wandb login' before. WANDB_MODE says the same.",
+    )(command)  # fmt: skip

@@ -18,6 +18,7 @@ Writes:
     people.csv       each labelled person: found or missed, every joint's error in head sizes
     clips.csv        each clip: true and measured length, interval, reasons
     records/         the raw joints and lengths, from which all of it was computed
+    wandb/           the result for 'wandb sync'; nothing is contacted unless --wandb online
 
 \b
 Examples:
@@ -74,12 +75,13 @@ interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
 @click.option("--note", help="What is new about what is judged: its name on the dashboard's timeline.")
 @click.option("--no-blur", is_flag=True, help="Leave faces recognisable in report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout and nothing else.")
+@wandb_option
 @click.pass_context
 def eval_(
     ctx: click.Context, testset: str | None, data: Path | None, split: str, model: str | None, detector: str | None,
     run_folder: Path | None, backend: str, tta: str, out: Path | None, truth_crops: bool, limit: int | None,
     record: str | None, note: str | None, no_blur: bool,
-    as_json: bool,
+    as_json: bool, wandb_mode: str | None,
 ) -> int | None:  # fmt: skip
     """Judge a model on a test set: joints, heights, everything per stratum."""
     if ctx.invoked_subcommand is not None:
@@ -111,6 +113,7 @@ def eval_(
         click.echo(f"interrupted; the same command goes on. Records so far in {folder}", err=True)
         return EXIT_INTERRUPTED
     write_report(folder, subject.folder, blur=not no_blur)
+    _log(folder, result, subject.folder, wandb_mode)
     if record is not None:
         click.echo(f"recorded as {write_baseline(result, record)}", err=True)
     click.echo(json.dumps(result, indent=2, allow_nan=False) if as_json else "\n".join(lines(result)))
@@ -120,6 +123,17 @@ def eval_(
 
 eval_.add_command(confidence_)
 eval_.add_command(tta_)
+
+
+def _log(folder: Path, result: dict[str, Any], data: Path, asked: str | None) -> None:
+    """To W&B, unless that is off. What is shared has its faces blurred, whatever the report has."""
+    from heightpose.report.wandb_log import resolve_mode
+
+    mode = resolve_mode(asked)
+    if mode != "off":
+        from heightpose.report.wandb_eval import log_evaluation
+
+        log_evaluation(folder, result, data, mode)
 
 
 @eval_.command("compare")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
+from heightpose.cli._params import wandb_option
 from heightpose.errors import ConfigError, MissingExtraError
 
 EPILOG = """\b
@@ -18,6 +20,7 @@ Writes:
     progress.txt, log.csv         one line per epoch: watch with tail -f
     best.safetensors, last.ckpt   the best so far; where --resume goes on
     config.yaml                   the settings as they were used
+    wandb/                        the run for 'wandb sync'; nothing is contacted unless --wandb online
     run.json                      who the run is: time, note, seed, code, data and their hash (heightpose dashboard)
 
 \b
@@ -93,11 +96,12 @@ def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
     "--label", "labels", multiple=True, metavar="NAME=VALUE", callback=_labels,
     help="The cell of an ablation that the run belongs to; repeat for several.",
 )  # fmt: skip
+@wandb_option
 def train(
     config: Path, data: tuple[Path, ...], repeat: tuple[float, ...], iteration: str | None,
     iterations_root: Path | None, out: Path | None, resume: bool, epochs: int | None,
     max_minutes: float | None, start_from: Path | None, overfit_one_batch: bool, note: str | None,
-    labels: dict[str, str] | None,
+    labels: dict[str, str] | None, wandb_mode: str | None,
 ) -> None:  # fmt: skip
     """Train a pose net or a detector as CONFIG says."""
     for package in ("torch", "timm", "lightning", "safetensors", "onnx", "albumentations"):
@@ -133,9 +137,23 @@ def train(
     from heightpose.train.loop import train as run_training
 
     folder = out if out is not None else Path("runs") / config.stem
-    run = run_training(
-        settings, folder, resume=resume, overfit_one_batch=overfit_one_batch, note=note, labels=labels
-    )
+    choices: dict[str, Any] = {
+        "resume": resume,
+        "overfit_one_batch": overfit_one_batch,
+        "note": note,
+        "labels": labels,
+    }
+    from heightpose.report.wandb_log import resolve_mode
+
+    mode = resolve_mode(wandb_mode)
+    if mode == "off":
+        run = run_training(settings, folder, **choices)
+    else:
+        from heightpose.report.wandb_train import TrainTracking
+
+        with TrainTracking(folder, mode, resume) as tracking:
+            run = run_training(settings, folder, **choices, callbacks=[tracking])
+            tracking.conclude(run)
     click.echo(f"{headline(run.metrics)}. Weights in {run.weights}")
 
 

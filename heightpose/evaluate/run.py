@@ -125,7 +125,7 @@ class Evaluation:
 
     def _unseen(self, item: Item) -> FrameRecord:
         file = self.subject.relative(item.path)
-        people = [_truth(person, f"{file}#{item.frame}/{n}", None) for n, person in enumerate(item.people)]
+        people = [truth_of(person, f"{file}#{item.frame}/{n}", None) for n, person in enumerate(item.people)]
         return FrameRecord(file, item.frame, item.split, people, None, 0)
 
     def _measured(self, clip: LengthClip, measurement: Measurement, best: FrameResult | None) -> ClipRecord:
@@ -155,7 +155,7 @@ class Evaluation:
         file = self.subject.relative(item.path)
         crops = self._in_true_boxes(item, rgb) if self._crops else [None] * len(item.people)
         people = [
-            _truth(person, f"{file}#{item.frame}/{n}", crops[n]) for n, person in enumerate(item.people)
+            truth_of(person, f"{file}#{item.frame}/{n}", crops[n]) for n, person in enumerate(item.people)
         ]
         unlabelled = item.infants_in_view is not None and item.infants_in_view > len(people)
         return FrameRecord(
@@ -191,7 +191,8 @@ def _guess(result: FrameResult, people: Sequence[Person]) -> Guess | None:
     )  # fmt: skip
 
 
-def _truth(person: Person, place: str, crop_kpts: np.ndarray | None) -> Truth:
+def truth_of(person: Person, place: str, crop_kpts: np.ndarray | None = None) -> Truth:
+    """A label as a record; ``place`` stands for a child that the set does not name."""
     visibility = np.where(person.out_of_frame, 0, person.visibility)
     size, known = head_sizes(person.kpts_frame[None], (person.visibility > 0)[None])
     pixels = float(size[0]) if known[0] else None

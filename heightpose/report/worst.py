@@ -58,7 +58,20 @@ def worst_people(people: People, number: int) -> list[Case]:
 
 
 def person_figure(case: Case, folder: Path, *, blur: bool) -> Html:
-    """Truth (green) and what was found (coloured by side), a red line from each true joint to the one found."""
+    """:func:`person_picture` for a page; empty when the picture is gone."""
+    found = person_picture(case, folder, blur=blur)
+    if found is None:
+        return Html("")
+    picture, state, words = found
+    return figure(jpeg(picture), f"{state}. {words}", f"Worst case: {state}")
+
+
+def person_picture(case: Case, folder: Path, *, blur: bool) -> tuple[np.ndarray, str, str] | None:
+    """Truth (green) and what was found (coloured by side), a red line from each true joint to the one found.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB, how wrong it is, and who and where it is; None when the picture is gone.
+    """
     record, truth = case.record, case.record.people[case.person]
     guess = record.guess
     found = guess is not None and guess.person == case.person
@@ -66,7 +79,7 @@ def person_figure(case: Case, folder: Path, *, blur: bool) -> Html:
     state = f"mean error {case.badness:.2f} head sizes" if found else "missed"
     rgb = _read(folder / record.file, record.frame)
     if rgb is None:
-        return Html("")
+        return None
     picture = blurred(rgb, record) if blur else rgb.copy()
     scale = max(max(np.ptp(np.array(truth.bbox_xyxy).reshape(2, 2), axis=0)) / 330.0, 0.3)
     if guess is not None and found:
@@ -75,7 +88,7 @@ def person_figure(case: Case, folder: Path, *, blur: bool) -> Html:
     else:
         draw_joints(picture, np.array(truth.kpts), hidden=np.array(truth.visibility) != 2, scale=scale)
     boxes = [truth.bbox_xyxy] + ([guess.bbox_xyxy] if guess is not None and found else [])
-    return figure(jpeg(_cut_out(picture, boxes)), f"{state}. {words}", f"Worst case: {state}")
+    return _cut_out(picture, boxes), state, words
 
 
 def clip_figure(clip: ClipRecord, records: Sequence[FrameRecord], folder: Path, *, blur: bool) -> Html:
@@ -162,4 +175,5 @@ def _read(path: Path, frame: int | None) -> np.ndarray | None:
 
 
 def _strata_words(strata: dict[str, str]) -> str:
+    """Without the annotator: a report is no list of who did what."""
     return "".join(f"; {name} {value}" for name, value in strata.items() if name != "annotator")
