@@ -7,6 +7,7 @@ with its ``exit_code``; a traceback appears only under ``--debug``.
 from __future__ import annotations
 
 import reprlib
+from typing import Any
 
 EXIT_MEASURED = 0
 EXIT_USAGE = 2
@@ -39,6 +40,10 @@ class HeightposeError(Exception):
         self.what, self.where, self.expected, self.got, self.hint = what, where, expected, got, hint
         super().__init__(self._message())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Crosses to another process whole, whatever the arguments of its class are."""
+        return _restored, (type(self), self.args, self.__dict__)
+
     def _message(self) -> str:
         text = f"{self.where}: {self.what}" if self.where is not None else self.what
         if self.expected is not None or self.got is not None:
@@ -51,6 +56,13 @@ class HeightposeError(Exception):
         if self.hint is not None:
             text += f". {self.hint}"
         return " ".join(text.split())  # always one line
+
+
+def _restored(kind: type[HeightposeError], args: tuple[Any, ...], state: dict[str, Any]) -> HeightposeError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 #: Bounded in depth and length: what a hostile file holds may unfold without end.

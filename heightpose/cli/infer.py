@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,38 @@ Examples:
   heightpose infer clip.mp4 --camera camera.json --sheet sheet.yaml
   heightpose infer clip.mp4 --sheet sheet.yaml --camera-height-cm 150     no camera file
   heightpose infer clips/ --camera camera.json --plane plane.json --out results --json
-  heightpose infer rtsp://camera/stream --camera camera.json --plane plane.json
+  heightpose infer clips/ --jobs 4 --camera camera.json --sheet sheet.yaml --no-overlay
+  heightpose infer night.mp4 --start 2:10:00 --end 2:15:00 --fps 5 --camera camera.json --plane plane.json
+  heightpose infer rtsp://camera/stream --end 60 --camera camera.json --plane plane.json
   heightpose infer clip.mp4 --camera camera.json --corners 310,40 905,52 930,1010 280,998 --size 70x132
   heightpose infer clip.mp4 --camera camera.json --sheet sheet.yaml --sex female --age-months 6.5
+
+Frames that are not looked at are listed in poses.json, marked "skipped". A stream that drops is
+tried again three times, with growing pauses, and then measured from what was seen. Ctrl-C ends the clips at work in
+the same way, marks their height.json "interrupted" and exits with 130; a second Ctrl-C ends at once, writing nothing.
 
 \b
 Exit codes: 0 measured, 2 usage or unreadable input, 3 rejected, 130 interrupted;
 with several inputs the worst of them.
 """
+
+
+class Moment(click.ParamType):
+    """A time in the clip: seconds, or hours, minutes and seconds joined by colons."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        parts = str(value).split(":")
+        try:
+            seconds = sum(float(part) * 60.0**power for power, part in enumerate(reversed(parts)))
+        except ValueError:
+            seconds = math.nan
+        if not (0 <= seconds < 1e8 and len(parts) <= 3 and all(float(part) >= 0 for part in parts)):
+            self.fail(f"expected seconds, or minutes and seconds such as 1:30, got {value}", param, ctx)
+        return seconds
 
 
 @click.command("infer", epilog=EPILOG)
@@ -84,8 +109,26 @@ with several inputs the worst of them.
 @click.option("--blur-faces", is_flag=True, help="Make faces unrecognisable in overlay and preview.")
 @click.option("--no-overlay", is_flag=True, help="Write no overlay.mp4.")
 @click.option(
+    "--smooth", is_flag=True, help="Draw the skeleton smoothed over time; the numbers stay as they are."
+)
+@click.option(
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Look at every n-th frame only."
 )
+@click.option(
+    "--fps", type=click.FloatRange(min=0, min_open=True, max=1000),
+    help="Look at no more than so many frames per second, evenly by their own times; instead of --every.",
+)  # fmt: skip
+@click.option("--start", type=Moment(), help="Look from this time on: seconds, or 1:02:03.5.")
+@click.option("--end", type=Moment(), help="Stop after this time; later frames are not even decoded.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1, max=256), default=1, show_default=True,
+    help="Measure so many inputs at once, each in a process of its own with its share of the cores. One uses two "
+    "cores well; with more cores, one job for every two.",
+)  # fmt: skip
+@click.option(
+    "--threads", type=click.IntRange(min=1, max=256),
+    help="Processor threads of the networks, per job; by default the cores this process may use, shared by the jobs.",
+)  # fmt: skip
 def infer(inputs: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Measure the infant in each VIDEO: a file, a picture, a folder of pictures (one clip), a stream address,
     or a folder of videos (one clip each).

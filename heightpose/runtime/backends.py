@@ -140,7 +140,7 @@ def load_backend(
         raise ConfigError("unknown precision", expected="auto, f32 or bf16", got=precision)
     name, file = resolve(name, path)
     model_file = read_model_file(file)
-    count = threads if threads is not None else _usable_cores()
+    count = threads if threads is not None else usable_cores()
     try:
         if name == "openvino":
             return OpenVinoBackend(file, precision, count), model_file
@@ -154,7 +154,7 @@ def load_backend(
         ) from error
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use; not every system can say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 

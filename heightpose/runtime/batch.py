@@ -6,12 +6,13 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -20,110 +21,25 @@ from heightpose.errors import (
     EXIT_MEASURED,
     EXIT_REJECTED,
     EXIT_USAGE,
-    ConfigError,
-    FileFormatError,
     HeightposeError,
 )
-from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, plane_from_height
-from heightpose.geometry.sheet import SheetLayout
 from heightpose.report.overlay import answer_text
 from heightpose.runtime import results
 from heightpose.runtime.atomic import make_folder, write_json
 from heightpose.runtime.clip import Clip
-from heightpose.runtime.interrupt import Interrupt
+from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.output import open_video_writer
 from heightpose.runtime.pipeline import Detector, PoseModel
-from heightpose.runtime.session import MattressCorners, Outcome, Scale, measure_clip
+from heightpose.runtime.session import Outcome, Scale, measure_clip
+from heightpose.runtime.settings import Settings
+from heightpose.runtime.stages import Beside, depth_for
 from heightpose.runtime.stills import list_folder
 from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, open_clip, without_login
 from heightpose.types import FrameResult
 
 log = logging.getLogger("heightpose")
 
-#: A camera, sheet or plane file has a few kilobytes.
-_LARGEST_FILE = 1 << 20
-
-T = TypeVar("T")
 Models = tuple[Detector, PoseModel]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What ``heightpose infer`` was asked for; names and meanings are its options'."""
-
-    camera: Path | None = None
-    sheet: Path | None = None
-    plane: Path | None = None
-    corners: tuple[tuple[float, float], ...] | None = None
-    size: tuple[float, float] | None = None
-    camera_height_cm: float | None = None
-    out: Path = Path("heightpose-results")
-    model: str = "fast"
-    detector: str = "detector"
-    backend: str = "auto"
-    tta: str = "flip"
-    sex: str | None = None
-    age_months: float | None = None
-    blur_faces: bool = False
-    no_overlay: bool = False
-    every: int = 1
-
-    def load_scale(self) -> Scale:
-        """Read the camera, sheet and plane files. Raises ConfigError, InputError or FileFormatError."""
-        if (self.sex is None) != (self.age_months is None):
-            raise ConfigError(
-                "a z-score needs both sex and age", hint="Give --sex and --age-months, or neither"
-            )
-        camera = None if self.camera is None else _load_file(Camera.load, self.camera)
-        sheet = None if self.sheet is None else _load_file(SheetLayout.load, self.sheet)
-        plane = None if self.plane is None else _load_file(Plane.load, self.plane)
-        if sheet is not None and plane is not None:
-            log.warning(
-                "--plane and --sheet are given: the stored plane is used, the sheet is not looked for"
-            )
-        corners = self._corners()
-        if corners is not None and plane is not None:
-            log.warning("--plane and --corners are given: the stored plane is used")
-            corners = None
-        if corners is not None and sheet is not None:
-            log.warning("--corners and --sheet are given: the corners are used, the sheet is not looked for")
-        height: float | None = None
-        if self.camera_height_cm is not None:
-            if camera is None and sheet is not None and plane is None and corners is None:
-                height = self.camera_height_cm  # makes up for what the sheet does not tell of the lens
-            elif sheet is not None or plane is not None or corners is not None:
-                log.warning("--camera-height-cm is not used: the sheet, plane or corners say it better")
-            else:
-                log.warning("only the camera's height is known: it is taken to look straight down")
-                plane = plane_from_height(self.camera_height_cm)
-        return Scale(camera, sheet, plane, corners, height)
-
-    def _corners(self) -> MattressCorners | None:
-        if (self.corners is None) != (self.size is None):
-            raise ConfigError(
-                "the mattress's corners say how large the picture is only together with its size",
-                expected="--corners x,y x,y x,y x,y --size ACROSSxALONG",
-                got="--size alone" if self.corners is None else "--corners alone",
-            )
-        if self.corners is None or self.size is None:
-            return None
-        return MattressCorners(np.array(self.corners), self.size)
-
-
-def _load_file(load: Callable[[Path], T], path: Path) -> T:
-    """Read a settings file that may be anything: a device, a video given by mistake, brackets without end."""
-    if path.exists() and not path.is_dir() and not (path.is_file() and path.stat().st_size <= _LARGEST_FILE):
-        raise FileFormatError(
-            "not a settings file", where=path, expected="a text file of less than 1 MB", hint="Check the path"
-        )
-    try:
-        return load(path)
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        # What the parsers themselves raise for an impossible date, a number of a thousand digits, ...
-        raise FileFormatError(
-            "cannot be understood", where=path, got=f"{type(error).__name__}: {error}"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -198,37 +114,61 @@ def _stem(source: str) -> str:
 
 
 def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Iterator[Item]:
-    """Measure each (source, name). Yields one item per input, also for those that cannot be used.
+    """Measure each (source, name). Yields one item per input in order, also for those that cannot be used.
 
-    After Ctrl-C the item at work is finished with what was seen, and none follows.
+    After Ctrl-C the items at work are finished with what was seen, and none follows.
 
     Raises:
         HeightposeError: a setting, a camera, sheet or plane file, or a model cannot be used.
     """
+    settings.selection  # noqa: B018 - contradictions are told before anything is read
     scale = settings.load_scale()
-    models: Models | None = None
+    jobs = min(settings.jobs, len(inputs))
+    if jobs > 1:
+        from heightpose.runtime.jobs import run_side_by_side
+
+        yield from run_side_by_side(inputs, settings, scale, jobs)
+        return
     with Interrupt() as interrupt:
+        worker = Worker(replace(settings, jobs=1), scale, interrupt)
         for source, name in inputs:
-            try:
-                clip = open_clip(source)
-            except HeightposeError as error:
-                yield _unusable(name, error, interrupt)
-            else:
-                with clip:
-                    # Only now: an unreadable input is answered at once, without waiting for the networks.
-                    models = _load_models(settings) if models is None else models
-                    try:
-                        item = _run_one(clip, name, scale, settings, models, interrupt)
-                    except HeightposeError as error:
-                        item = _unusable(name, error, interrupt)
-                yield item
+            yield worker.measure(source, name)
             if interrupt.requested:
                 return
 
 
+class Worker:
+    """Measures one input after the other in this process; the models are loaded for the first readable one.
+
+    Args:
+        stop: asked whether the user wants an end.
+    """
+
+    def __init__(self, settings: Settings, scale: Scale, stop: Stop) -> None:
+        self.stop = stop
+        self._settings, self._scale = settings, scale
+        self._models: Models | None = None
+        cv2.setNumThreads(1)  # the stages are the threads: more of them than cores only wait for each other
+
+    def measure(self, source: str, name: str) -> Item:
+        """The item of one input. Raises HeightposeError where a model cannot be used."""
+        try:
+            clip = open_clip(source)
+        except HeightposeError as error:
+            return unusable(name, error, self.stop.requested)
+        with clip:
+            # Only now: an unreadable input is answered at once, without waiting for the networks.
+            if self._models is None:
+                self._models = _load_models(self._settings)
+            try:
+                return _run_one(clip, name, self._scale, self._settings, self._models, self.stop)
+            except HeightposeError as error:
+                return unusable(name, error, self.stop.requested)
+
+
 def _load_models(settings: Settings) -> Models:
-    pose_model = PoseModel.load(settings.model, settings.backend, tta=settings.tta)
-    detector = Detector.load(settings.detector, settings.backend)
+    pose_model = PoseModel.load(settings.model, settings.backend, tta=settings.tta, threads=settings.threads)
+    detector = Detector.load(settings.detector, settings.backend, threads=settings.threads)
     for part in (detector, pose_model):
         log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
     log.info("%s", pose_model.score_meaning)
@@ -236,36 +176,43 @@ def _load_models(settings: Settings) -> Models:
 
 
 def _run_one(
-    clip: Clip, name: str, scale: Scale, settings: Settings, models: Models, interrupt: Interrupt
+    clip: Clip, name: str, scale: Scale, settings: Settings, models: Models, interrupt: Stop
 ) -> Item:
     detector, pose_model = models
     folder = settings.out / name
     make_folder(folder)
     overlay = folder / "overlay.mp4"
     live: results.LiveOverlay | None = None
-    frames = None if clip.length_hint is None else -(-clip.length_hint // settings.every)
+    selection = settings.selection
+    frames = selection.expected(clip.length_hint, None if clip.fps is None else float(clip.fps))
     with ExitStack() as stack:
-        # disable=None: a progress bar only where a person can see it
+        # None: a progress bar only where a person can see it; of several at once none would be readable
+        quiet = True if settings.jobs > 1 else None
         bar = stack.enter_context(
-            tqdm(total=frames, unit="frame", desc=clip.name, leave=False, disable=None, file=sys.stderr)
+            tqdm(total=frames, unit="frame", desc=clip.name, leave=False, disable=quiet, file=sys.stderr)
         )
         if clip.live and not settings.no_overlay:
             writer = stack.enter_context(open_video_writer(overlay, clip.size_wh, clip.fps))
-            live = results.LiveOverlay(writer, blur_faces=settings.blur_faces)
+            live = results.LiveOverlay(writer, blur_faces=settings.blur_faces, smooth=settings.smooth)
+        drawing = stack.enter_context(Beside[None](depth_for(clip.size_wh), "draw"))
 
         def watch(result: FrameResult, rgb: np.ndarray) -> None:
             bar.update()
             if live is not None:
-                live.show(result, rgb)
+                drawing.call(live.show, result, rgb)
 
         outcome = measure_clip(
-            clip, detector, pose_model, scale, every=settings.every, interrupt=interrupt, watch=watch
+            clip, detector, pose_model, scale, selection=selection, interrupt=interrupt, watch=watch
         )
     document = results.height_of(clip, outcome, settings.sex, settings.age_months)
     files = {"camera": settings.camera, "sheet": settings.sheet, "plane": settings.plane}
     chosen = {
         "model": Path(settings.model).name,
         "every": settings.every,
+        "fps": settings.fps,
+        "start_s": settings.start,
+        "end_s": settings.end,
+        "smooth": settings.smooth,
         "corners": settings.corners,
         "size_cm": settings.size,
         "camera_height_cm": settings.camera_height_cm,
@@ -278,7 +225,12 @@ def _run_one(
     if not clip.live and not settings.no_overlay and not outcome.interrupted:
         with outcome.times.stage("overlay"):
             drawn = results.write_overlay(
-                overlay, clip, outcome, blur_faces=settings.blur_faces, interrupt=interrupt
+                overlay,
+                clip,
+                outcome,
+                blur_faces=settings.blur_faces,
+                smooth=settings.smooth,
+                interrupt=interrupt,
             )
     if not drawn:
         overlay.unlink(missing_ok=True)  # one of an earlier run would not belong to this answer
@@ -292,19 +244,20 @@ def _run_one(
     return Item(name, code, document, answer_text(outcome.measurement))
 
 
-def _unusable(name: str, error: HeightposeError, interrupt: Interrupt) -> Item:
+def unusable(name: str, error: HeightposeError, interrupted: bool = False) -> Item:
+    """The item of an input that cannot be used."""
     document = {"status": "error", "input": name, "error": str(error)}
-    code = EXIT_INTERRUPTED if interrupt.requested else error.exit_code
+    code = EXIT_INTERRUPTED if interrupted else error.exit_code
     return Item(name, code, document, f"error: {error}", error)
 
 
 def _summary(name: str, outcome: Outcome, folder: Path, height_cm: float | None) -> None:
     stages = outcome.times.per_frame_ms()
-    total = sum(stages.values())
-    rate = f"{1000 / total:.1f} frames/s" if total > 0 else "no frames"
+    wall_s = outcome.times.wall_s
+    rate = f"{outcome.times.frames / wall_s:.1f} frames/s" if wall_s > 0 else "no frames"
     parts = ", ".join(f"{stage} {ms:.1f}" for stage, ms in stages.items())
     log.info(
-        "%s: %d frames, %s; ms/frame: %s; measure %.0f ms in all",
+        "%s: %d frames, %s; beside each other, ms/frame: %s; measure %.0f ms in all",
         *(name, outcome.times.frames, rate, parts, 1000 * outcome.measure_s),
     )
     found = outcome.calibration

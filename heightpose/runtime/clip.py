@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,10 @@ class Frame(NamedTuple):
     index: int  # type: ignore[assignment]  # tuple.index is of no use here
     t_s: float
     rgb: np.ndarray
+
+
+#: The picture of a frame that nobody looks at.
+NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 
 
 class Clip(ABC):
@@ -57,6 +61,22 @@ class Clip(ABC):
         Raises:
             InputError: a picture of a folder cannot be read or has another size.
         """
+
+    def chosen(
+        self, wanted: Callable[[int, float], bool], past: Callable[[float], bool] = lambda t_s: False
+    ) -> Iterator[Frame]:
+        """All frames up to the first one ``past`` the end, those not ``wanted`` with an empty picture.
+
+        Sources that can spare the work of an unwanted picture do.
+
+        Args:
+            wanted: asked once per frame with (index, t_s).
+            past: of t_s, whether to stop before this frame.
+        """
+        for frame in self.frames():
+            if past(frame.t_s):
+                return
+            yield frame if wanted(frame.index, frame.t_s) else frame._replace(rgb=NO_PICTURE)
 
     def note_files(self) -> None:
         """Remember what the files are like now, for :attr:`changed`."""

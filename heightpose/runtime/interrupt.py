@@ -5,7 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
+
+
+class Stop(Protocol):
+    """What the frame loop asks whether to stop."""
+
+    @property
+    def requested(self) -> bool: ...
 
 
 class Interrupt:

@@ -97,6 +97,15 @@ class PoseLog:
             for column, chance in enumerate((pose.probabilities, pose.seen)):
                 row["chances"][:, column] = _ABSENT if chance is None else chance
 
+    def cut(self, length: int) -> None:
+        """Forget the frames from index ``length`` on: decoded ahead of a look that did not come."""
+        self._length = min(self._length, length)
+
+    @property
+    def last_t_s(self) -> float:
+        """Time of the last frame; minus infinity without one."""
+        return float(self._row(self._length - 1)["t_s"]) if self._length else -np.inf
+
     @property
     def calibrated(self) -> bool:
         """Whether any skeleton has probabilities."""
@@ -119,7 +128,8 @@ class PoseLog:
     def looked_at(self, before: int | None = None) -> list[int]:
         """Indices of the frames that the networks saw, in order; only those smaller than ``before``."""
         end = self._length if before is None else min(before, self._length)
-        return [i for i in range(end) if self.looked(i)]
+        looked = [np.flatnonzero(block["looked"]) + n * _BLOCK for n, block in enumerate(self._blocks)]
+        return [int(i) for i in np.concatenate([*looked, np.zeros(0, int)]) if i < end]
 
     def _row(self, index: int) -> np.ndarray:
         if not 0 <= index < self._length:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Flesh reaches beyond the joints' hull by about this share of its longer side (median on nursery bodies 2.5 %).
 _HULL_GROWTH = 0.03
 #: Median heatmap peak under which a skeleton counts as unsure.
-_UNSURE = 0.45
+UNSURE = 0.45
 _TRUSTED_JOINT = 0.1
 
 
@@ -70,16 +70,27 @@ def second_look(
     if model.skeleton != INFANT:
         return poses
     best = list(poses)
-    unsure = [i for i, pose in enumerate(best) if surety(pose) < _UNSURE]
+    unsure = [i for i, pose in enumerate(best) if surety(pose) < UNSURE]
     for turn in (90.0, 180.0, 270.0):
         turned = [
             replace(poses[i].detection, head_angle_deg=poses[i].detection.head_angle_deg + turn)
             for i in unsure
         ]
         _keep_surer(best, unsure, model.estimate([rgbs[i] for i in unsure], turned, times=times))
-    everyone = list(range(len(best)))
+    return own_look(model, rgbs, best, times=times)
+
+
+def own_look(
+    model: PoseModel,
+    rgbs: Sequence[np.ndarray],
+    poses: Sequence[Pose],
+    *,
+    times: StageTimes | None = None,
+) -> list[Pose]:
+    """The same skeletons on the crops that their own joints ask for, where that is as good as level."""
+    best = list(poses)
     again = model.estimate(list(rgbs), [detection_around(pose) for pose in best], times=times)
-    _keep_surer(best, everyone, again, margin=0.05)
+    _keep_surer(best, list(range(len(best))), again, margin=0.05)
     return best
 
 

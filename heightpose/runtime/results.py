@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +19,13 @@ from heightpose.errors import ConfigError
 from heightpose.report.overlay import Caption, answer_text, draw_overlay
 from heightpose.runtime import output
 from heightpose.runtime.atomic import write_json
-from heightpose.runtime.clip import Clip
-from heightpose.runtime.interrupt import Interrupt
+from heightpose.runtime.clip import Clip, Frame
+from heightpose.runtime.interrupt import Stop
 from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.runtime.poselog import PoseLog
 from heightpose.runtime.session import Outcome, measure_log
+from heightpose.runtime.smooth import SmoothPoses
+from heightpose.runtime.stages import ahead, depth_for
 from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement, Pose
 
@@ -114,6 +117,7 @@ def provenance_of(
             "backend": {name: vars(backend.active) for name, (backend, _) in models.items()},
             "settings": {"tta": str(pose_model.tta), "detect_threshold": detector.threshold, **settings},
             "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},
+            "wall_s": round(outcome.times.wall_s, 3),
             "interrupted": outcome.interrupted,
             "versions": {
                 "python": platform.python_version(),
@@ -127,30 +131,35 @@ def provenance_of(
 
 
 def write_overlay(
-    path: Path, clip: Clip, outcome: Outcome, *, blur_faces: bool, interrupt: Interrupt | None = None
+    path: Path,
+    clip: Clip,
+    outcome: Outcome,
+    *,
+    blur_faces: bool,
+    smooth: bool = False,
+    interrupt: Stop | None = None,
 ) -> bool:
     """Read the clip a second time and write it with everything drawn in.
+
+    Decoding, drawing and encoding each have a thread.
+
+    Args:
+        smooth: draw the skeleton smoothed over time (:mod:`heightpose.runtime.smooth`).
 
     Returns:
         False when the user stopped it or it could not be encoded; no new file is left then.
     """
-    running = _RunningLength(outcome)
-    last_pose: Pose | None = None
+    depth = depth_for(clip.size_wh)
+    looks = outcome.log
+    stopped = (lambda: False) if interrupt is None else (lambda: interrupt.requested)
+    frames = clip.chosen(lambda i, t_s: i < len(looks) and looks.looked(i), lambda t_s: t_s > looks.last_t_s)
+    drawn = _drawn(ahead(frames, depth, name="decode"), outcome, blur_faces=blur_faces, smooth=smooth)
     try:
         with output.open_video_writer(path, clip.size_wh, clip.fps) as writer:
-            for frame in clip.frames():
-                if interrupt is not None and interrupt.requested:
-                    raise _StoppedError
-                if frame.index >= len(outcome.log):
-                    break
-                if not outcome.log.looked(frame.index):
-                    continue
-                result = outcome.log[frame.index]
-                picture = draw_overlay(
-                    frame.rgb, result, running.caption(result), blur_faces=blur_faces, last_pose=last_pose
-                )
-                last_pose = result.pose if result.pose is not None else last_pose
-                writer.write(picture, frame.t_s)
+            for picture, t_s in ahead(drawn, depth, stopped=stopped, name="draw"):
+                writer.write(picture, t_s)
+            if stopped():
+                raise _StoppedError
     except _StoppedError:
         return False
     except av.FFmpegError as error:  # the answer is written already and does not depend on it
@@ -159,17 +168,42 @@ def write_overlay(
     return True
 
 
+def _drawn(
+    frames: Iterable[Frame], outcome: Outcome, *, blur_faces: bool, smooth: bool
+) -> Iterator[tuple[np.ndarray, float]]:
+    """(picture, t_s) of every frame that was looked at, with everything drawn in."""
+    running, artist = _RunningLength(outcome), _Artist(blur_faces, smooth)
+    for frame in frames:
+        if frame.index >= len(outcome.log):  # the file has grown
+            return
+        if frame.rgb.size:
+            result = outcome.log[frame.index]
+            yield artist.draw(frame.rgb, result, running.caption(result)), frame.t_s
+
+
+class _Artist:
+    """Draws results in order."""
+
+    def __init__(self, blur_faces: bool, smooth: bool) -> None:
+        self._blur, self._smoother = blur_faces, SmoothPoses() if smooth else None
+        self._last_pose: Pose | None = None
+
+    def draw(self, rgb: np.ndarray, result: FrameResult, caption: Caption) -> np.ndarray:
+        shown = result if self._smoother is None else self._smoother(result)
+        picture = draw_overlay(rgb, shown, caption, blur_faces=self._blur, last_pose=self._last_pose)
+        self._last_pose = result.pose if result.pose is not None else self._last_pose
+        return picture
+
+
 class LiveOverlay:
     """Draws while a stream is being read, which happens once: only each frame's own state is shown."""
 
-    def __init__(self, writer: output.VideoWriter, *, blur_faces: bool) -> None:
-        self._writer, self._blur = writer, blur_faces
-        self._last_pose: Pose | None = None
+    def __init__(self, writer: output.VideoWriter, *, blur_faces: bool, smooth: bool = False) -> None:
+        self._writer, self._artist = writer, _Artist(blur_faces, smooth)
 
     def show(self, result: FrameResult, rgb: np.ndarray) -> None:
-        picture = draw_overlay(rgb, result, Caption(), blur_faces=self._blur, last_pose=self._last_pose)
-        self._last_pose = result.pose if result.pose is not None else self._last_pose
-        self._writer.write(picture, result.t_s)
+        """Draw and write the next frame."""
+        self._writer.write(self._artist.draw(rgb, result, Caption()), result.t_s)
 
 
 def write_preview(path: Path, outcome: Outcome, *, blur_faces: bool) -> None:

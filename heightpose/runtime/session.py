@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from heightpose.errors import FileFormatError
@@ -15,19 +14,20 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError, plane_from_corners, plane_from_tags
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
 from heightpose.geometry.selfcal import SelfCalibration, self_calibrate
-from heightpose.geometry.sheet import SheetLayout, detect_tags
+from heightpose.geometry.sheet import TagView
 from heightpose.runtime.clip import Clip, Frame
-from heightpose.runtime.interrupt import Interrupt
+from heightpose.runtime.interrupt import Stop
 from heightpose.runtime.pipeline import Detector, PoseModel, StageTimes, estimate_poses
-from heightpose.runtime.poselog import PoseLog, Thinned
+from heightpose.runtime.poselog import PoseLog
+from heightpose.runtime.scale import MattressCorners, Scale
+from heightpose.runtime.selection import Selection
+from heightpose.runtime.sheet_looks import SheetLooks, looked_again
+from heightpose.runtime.stages import Beside, ahead, depth_for
 from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement, Reason
 
-#: Frames in which the sheet's tags are looked for, spread over the clip. Each costs as much as ten poses, and
-#: on a nursery clip the height is the same to 0.01 cm from 1 frame or 12: several are for hidden tags only.
-TAG_FRAMES = 6
-#: The same, on a second reading, of a clip whose tags show that the camera moved.
-MOVING_TAG_FRAMES = 64
+#: Kinds of clips whose frames follow each other closely enough for the last skeleton to guide the next look.
+_MOVING_PICTURES = ("video", "stream")
 #: A longer clip is measured from an even sample of at most that many frames: memory stays flat.
 MEASURE_FRAMES = 3000
 #: What the unknown tilt of a camera that is only said to look straight down adds to the length, relative
@@ -38,62 +38,7 @@ _HEIGHT_ONLY_SD = 0.03
 _CORNERS_SD = 0.01
 _Z90 = 1.6449
 
-
-@dataclass(frozen=True, eq=False)
-class MattressCorners:
-    """Four marked corners of a mattress; they become a plane once the clip's own camera is known.
-
-    Attributes:
-        kpts_frame: ``(4, 2)`` px of the clip's frames as decoded, in turn, from any corner on, in either sense.
-        size_cm: (across, along) the cot.
-    """
-
-    kpts_frame: np.ndarray
-    size_cm: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What turns pixels into centimetres; any part may be missing.
-
-    Attributes:
-        camera: the camera file's content, for the picture as stored.
-        sheet: layout of the printed sheet.
-        plane: the mattress plane, stored or from the camera's height; where there is one the sheet is not
-            looked for.
-        corners: the mattress's corners in the picture; used before the sheet.
-        height_cm: the camera's measured height; with a sheet and no camera file it makes up for what the sheet does
-            not tell of the lens.
-    """
-
-    camera: Camera | None = None
-    sheet: SheetLayout | None = None
-    plane: Plane | None = None
-    corners: MattressCorners | None = None
-    height_cm: float | None = None
-
-    @property
-    def uses_tags(self) -> bool:
-        """Whether the sheet's tags have to be found."""
-        return self.sheet is not None and self.plane is None and self.corners is None
-
-    def missing(self) -> Reason | None:
-        """Why these parts are not enough for a length, or None when they are."""
-        if self.plane is None and self.sheet is None and self.corners is None:
-            return Reason(
-                "no_scale",
-                "Nothing says how large the picture is. Lay the printed sheet under the infant and give its "
-                "file with --sheet, or give --plane, --corners with --size, or --camera-height-cm, together with a "
-                "--camera file.",
-            )
-        if self.camera is None and not self.uses_tags:
-            return Reason(
-                "no_camera",
-                "The camera is not known, so pixels cannot be turned into centimetres. "
-                "Give its calibration file with --camera, or lay the printed sheet under the infant and give its "
-                "file with --sheet: seen from a tilted camera it tells the lens too.",
-            )
-        return None
+__all__ = ["MattressCorners", "Outcome", "Scale", "measure_clip", "measure_log"]
 
 
 @dataclass
@@ -136,15 +81,19 @@ def measure_clip(
     pose_model: PoseModel,
     scale: Scale,
     *,
-    every: int = 1,
-    interrupt: Interrupt | None = None,
+    selection: Selection | None = None,
+    track: bool = True,
+    interrupt: Stop | None = None,
     watch: Callable[[FrameResult, np.ndarray], None] | None = None,
 ) -> Outcome:
     """Read a clip once and measure the infant in it.
 
+    Decoding, the networks and the search for tags each have a thread; what is ahead is bounded.
+
     Args:
-        every: look at frames 0, every, 2 * every, ...; the others are decoded and listed only.
-        interrupt: asked after each frame whether to stop.
+        selection: which frames to look at, all by default; the others are decoded and listed only.
+        track: let the last skeleton of a video say where to look (:mod:`heightpose.runtime.track`).
+        interrupt: asked after each frame, and while waiting for one, whether to stop.
         watch: called with each result and its frame, in order (progress, a live overlay).
 
     Raises:
@@ -159,42 +108,54 @@ def measure_clip(
             got=f"{len(pose_model.skeleton)} joints",
         )
     camera = None if scale.camera is None else scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
+    selection = Selection() if selection is None else selection
     times, log, best = StageTimes(), PoseLog(len(INFANT)), _Best()
-    tags = _tag_views(clip, scale, every)
-    interrupted = False
-    frames = _looked_at(log.note(clip.frames()), every)
-    for result, rgb in estimate_poses(frames, detector, pose_model, times=times):
-        log.add(result)
-        best.offer(result, rgb)
-        if scale.sheet is not None and tags is not None:
-            with times.stage("tags"):
-                gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if tags.wants_next else None
-                tags.add((result.index, detect_tags(gray, scale.sheet)) if gray is not None else None)
-        if watch is not None:
-            watch(result, rgb)
-        if interrupt is not None and interrupt.requested:
-            interrupted = True
-            break
-    views = [] if tags is None else tags.items
+    began = time.perf_counter()
+    with Beside[TagView](depth_for(clip.size_wh), "tags") as beside:
+        tags = SheetLooks(clip, scale, selection, beside, times)
+        follow = track and clip.kind in _MOVING_PICTURES
+        asked = (lambda: False) if interrupt is None else (lambda: interrupt.requested)
+        frames = _looked_at(clip, selection, log, times)
+        looks = estimate_poses(
+            ahead(frames, depth_for(clip.size_wh), name="decode"),
+            detector,
+            pose_model,
+            times=times,
+            track=follow,
+        )
+        last = -1
+        for result, rgb in ahead(looks, depth_for(clip.size_wh), stopped=asked, name="networks"):
+            last = result.index
+            log.add(result)
+            best.offer(result, rgb)
+            tags.offer(result.index, rgb)
+            if watch is not None:
+                watch(result, rgb)
+            if asked():
+                break
+    interrupted = asked()
+    if interrupted:  # what was decoded ahead was not seen
+        log.cut(last + 1)
+    views = tags.views()
     if scale.sheet is not None and not interrupted and not clip.live:
-        with times.stage("tags"):
-            views = _looked_again(clip, scale.sheet, log, views)
+        views = looked_again(clip, scale.sheet, log, views, times)
+    times.wall_s = time.perf_counter() - began
     start = time.perf_counter()
     solved = _solve(scale, camera, views, clip.size_wh)
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
         measurement = _widened(measurement, solved.calibration.length_sd)
-    track = solved.plane if isinstance(solved.plane, PlaneTrack) else None
+    planes = solved.plane if isinstance(solved.plane, PlaneTrack) else None
     return Outcome(
         measurement,
         log,
-        track.main if track is not None else solved.plane,  # type: ignore[arg-type]
+        planes.main if planes is not None else solved.plane,  # type: ignore[arg-type]
         solved.camera,
         times,
         interrupted,
         best.kept,
         time.perf_counter() - start,
-        track,
+        planes,
         solved.calibration,
     )
 
@@ -248,37 +209,14 @@ def _widened(measurement: Measurement, sd: float) -> Measurement:
     return replace(measurement, interval_cm=(low, high))
 
 
-def _looked_at(frames: Iterable[Frame], every: int) -> Iterator[Frame]:
-    return (frame for frame in frames if frame.index % every == 0)
+def _looked_at(clip: Clip, selection: Selection, log: PoseLog, times: StageTimes) -> Iterator[Frame]:
+    """The chosen frames; every decoded one gets its row in the log."""
+    decoded = clip.chosen(selection.chooser(), selection.is_past)
+    return (frame for frame in log.note(times.timed("decode", decoded)) if frame.rgb.size)
 
 
 def _main(plane: Plane | PlaneTrack) -> Plane:
     return plane.main if isinstance(plane, PlaneTrack) else plane
-
-
-def _tag_views(clip: Clip, scale: Scale, every: int) -> Thinned[IndexedView] | None:
-    """Where tag views gather: every n-th frame if the length is known, else thinned on the way."""
-    if not scale.uses_tags:
-        return None
-    expected = (clip.length_hint or 0) // every
-    return Thinned(TAG_FRAMES, max(1, -(-expected // TAG_FRAMES)))
-
-
-def _looked_again(
-    clip: Clip, sheet: SheetLayout, log: PoseLog, views: list[IndexedView]
-) -> list[IndexedView]:
-    """The tags of many more frames where the first look shows that the camera moved, else what there is."""
-    if len(stretches_of(views, clip.size_wh)) < 2:
-        return views
-    looked_at = log.looked_at()
-    chosen = {looked_at[i] for i in np.linspace(0, len(looked_at) - 1, MOVING_TAG_FRAMES).round().astype(int)}
-    found = dict(views)
-    for frame in clip.frames():
-        if frame.index >= len(log):
-            break
-        if frame.index in chosen and frame.index not in found:
-            found[frame.index] = detect_tags(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), sheet)
-    return sorted(found.items())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import logging
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import av
 
 from heightpose.errors import InputError
-from heightpose.runtime.clip import Clip, Clock, Frame, turn
+from heightpose.runtime.clip import NO_PICTURE, Clip, Clock, Frame, turn
 from heightpose.runtime.stills import PICTURE_SUFFIXES, StillsClip, list_folder
 
 __all__ = ["VIDEO_SUFFIXES", "Clip", "Frame", "VideoClip", "is_address", "open_clip", "without_login"]
@@ -130,17 +130,22 @@ class VideoClip(Clip):
         self.length_hint = self._stated_frames or None
 
     def frames(self) -> Iterator[Frame]:
+        return self.chosen(lambda index, t_s: True)
+
+    def chosen(
+        self, wanted: Callable[[int, float], bool], past: Callable[[float], bool] = lambda t_s: False
+    ) -> Iterator[Frame]:
         clock = Clock(self.fps, from_zero=self.live)
         index = 0
         for frame in self._av_frames():
             if (frame.width, frame.height) != self._stored_wh:
                 self._warn_damage(index, f"the picture size changes to {frame.width}x{frame.height}")
                 return
-            yield Frame(
-                index,
-                clock.seconds(frame.pts if frame.pts is not None else frame.dts, frame.time_base),
-                turn(_rgb(frame), self.rotation_deg),
-            )
+            t_s = clock.seconds(frame.pts if frame.pts is not None else frame.dts, frame.time_base)
+            if past(t_s):
+                return
+            rgb = turn(_rgb(frame), self.rotation_deg) if wanted(index, t_s) else NO_PICTURE
+            yield Frame(index, t_s, rgb)
             index += 1
         if not self.live and index < 0.95 * self._stated_frames - 2:
             log.warning("%s: cut short, %d of %d frames are there", self.name, index, self._stated_frames)
@@ -226,7 +231,8 @@ class VideoClip(Clip):
             raise InputError("the video's codec is not known", where=self._where, hint="Save it as H.264")
         if stream.codec_context.name in _TEXT_CODECS:
             raise InputError("this is text, not a video", where=self._where, hint="Give the video itself")
-        stream.thread_type = "AUTO"
+        # Two: decoding runs beside the networks, and more threads than cores only hold more frames.
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", 2
         self._stated_frames = int(stream.frames or 0)
         rate = stream.average_rate or stream.guessed_rate
         self.fps = Fraction(rate) if rate is not None and rate > 0 else None

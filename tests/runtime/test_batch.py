@@ -137,7 +137,7 @@ def test_stopped_while_reading(tmp_path, settings, monkeypatch):
     assert item.document["interrupted"] is True
     assert item.document["frames"]["total"] == 11
     frames = json.loads((settings.out / "c0" / "poses.json").read_text())["frames"]
-    assert len(frames) == item.document["frames"]["decoded"] < 40
+    assert len(frames) == item.document["frames"]["decoded"] == 11  # what was decoded ahead was not seen
 
 
 class Grown(Clip):

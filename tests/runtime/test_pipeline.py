@@ -12,7 +12,8 @@ from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
-from heightpose.geometry.sheet import SheetLayout, detect_tags
+from heightpose.geometry.sheet import SheetLayout
+from heightpose.geometry.tag_follow import TagFollower
 from heightpose.runtime import session
 from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
@@ -142,7 +143,7 @@ def test_stage_times(networks):
     times = StageTimes()
     list(estimate_poses(moving(5), *networks, times=times))
     assert times.frames == 5
-    assert list(times.per_frame_ms()) == ["decode", "detect", "crop", "pose", "joints"]
+    assert list(times.per_frame_ms()) == ["detect", "crop", "pose", "joints"]
     assert all(ms > 0 for ms in times.per_frame_ms().values())
 
 
@@ -216,10 +217,8 @@ def estimator(monkeypatch):
 @pytest.mark.parametrize("hint", [None, 40, 400])
 def test_the_plane_comes_from_tags_on_a_few_frames(networks, estimator, monkeypatch, hint):
     layout, camera, rgb = sheet_and_camera()
-    looked = []
-    monkeypatch.setattr(
-        session, "detect_tags", lambda gray, sheet: looked.append(1) or detect_tags(gray, sheet)
-    )
+    looked, look = [], TagFollower.look
+    monkeypatch.setattr(TagFollower, "look", lambda self, gray: looked.append(1) or look(self, gray))
     scene = np.maximum(rgb, makers.scene((640, 480), (320, 240), 12))
     outcome = session.measure_clip(
         Recorded([scene] * 40, hint), *networks, session.Scale(camera=camera, sheet=layout)
@@ -234,7 +233,7 @@ def test_the_plane_comes_from_tags_on_a_few_frames(networks, estimator, monkeypa
 
 def test_a_stored_plane_is_used_and_no_tags_are_sought(networks, estimator, monkeypatch):
     layout, camera, rgb = sheet_and_camera()
-    monkeypatch.setattr(session, "detect_tags", lambda *_: pytest.fail("tags were looked for"))
+    monkeypatch.setattr(TagFollower, "look", lambda *_: pytest.fail("tags were looked for"))
     plane = Plane(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 99.0]))
     scale = session.Scale(camera=camera, sheet=layout, plane=plane)
     assert session.measure_clip(Recorded([rgb] * 3), *networks, scale).plane is plane

@@ -1,0 +1,76 @@
+"""Which frames of a clip are looked at: every n-th, so many per second, from when to when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from heightpose.errors import ConfigError
+
+#: Timestamps are rounded to the container's ticks: a frame this close before a due time is the due one.
+_EARLY_S = 2e-3
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A choice among frames by their index and time.
+
+    Attributes:
+        every: frames 0, every, 2 * every, ... as decoded.
+        fps: at most so many frames per second, evenly by the frames' own times; None for all.
+        start_s, end_s: only frames with start_s <= t_s <= end_s; None for no bound.
+
+    Raises:
+        ConfigError: ``every`` and ``fps`` together, or an empty span.
+    """
+
+    every: int = 1
+    fps: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and self.every != 1:
+            raise ConfigError("--every and --fps both choose frames", hint="Give one of them")
+        if self.end_s is not None and self.end_s <= (0.0 if self.start_s is None else self.start_s):
+            raise ConfigError(
+                "nothing lies between --start and --end",
+                expected="an end after the start",
+                got=f"{self.start_s or 0:g} s to {self.end_s:g} s",
+            )
+
+    def chooser(self) -> Callable[[int, float], bool]:
+        """A function of (index, t_s), to be asked once for every frame in turn, that says whether to look at it."""
+        slot = -math.inf
+
+        def wanted(index: int, t_s: float) -> bool:
+            nonlocal slot
+            start = 0.0 if self.start_s is None else self.start_s
+            if (self.start_s is not None and t_s < start - _EARLY_S) or self.is_past(t_s):
+                return False
+            if self.fps is None:
+                return index % self.every == 0
+            now = math.floor((t_s - start + _EARLY_S) * self.fps)
+            if now <= slot:
+                return False
+            slot = now
+            return True
+
+        return wanted
+
+    def is_past(self, t_s: float) -> bool:
+        """Whether this frame and all that follow lie behind the end."""
+        return self.end_s is not None and t_s > self.end_s + _EARLY_S
+
+    def expected(self, frames: int | None, fps: float | None) -> int | None:
+        """About how many of ``frames`` frames at ``fps`` are chosen; for progress only, None where unknown."""
+        if frames is None:
+            return None
+        if fps:
+            start = min(0.0 if self.start_s is None else self.start_s, frames / fps)
+            end = frames / fps if self.end_s is None else min(self.end_s, frames / fps)
+            frames = max(0, math.ceil((end - start) * fps))
+            if self.fps is not None:
+                frames = min(frames, math.ceil((end - start) * self.fps))
+        return -(-frames // self.every)

@@ -1,0 +1,114 @@
+"""What ``heightpose infer`` was asked for, and the files it names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from heightpose.errors import ConfigError, FileFormatError
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane, plane_from_height
+from heightpose.geometry.sheet import SheetLayout
+from heightpose.runtime.scale import MattressCorners, Scale
+from heightpose.runtime.selection import Selection
+
+log = logging.getLogger("heightpose")
+
+#: A camera, sheet or plane file has a few kilobytes.
+_LARGEST_FILE = 1 << 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``heightpose infer`` was asked for; names and meanings are its options'."""
+
+    camera: Path | None = None
+    sheet: Path | None = None
+    plane: Path | None = None
+    corners: tuple[tuple[float, float], ...] | None = None
+    size: tuple[float, float] | None = None
+    camera_height_cm: float | None = None
+    out: Path = Path("heightpose-results")
+    model: str = "fast"
+    detector: str = "detector"
+    backend: str = "auto"
+    tta: str = "flip"
+    sex: str | None = None
+    age_months: float | None = None
+    blur_faces: bool = False
+    no_overlay: bool = False
+    smooth: bool = False
+    every: int = 1
+    fps: float | None = None
+    start: float | None = None
+    end: float | None = None
+    jobs: int = 1
+    threads: int | None = None
+
+    @property
+    def selection(self) -> Selection:
+        """Which frames to look at. Raises ConfigError where the options contradict each other."""
+        return Selection(self.every, self.fps, self.start, self.end)
+
+    def load_scale(self) -> Scale:
+        """Read the camera, sheet and plane files. Raises ConfigError, InputError or FileFormatError."""
+        if (self.sex is None) != (self.age_months is None):
+            raise ConfigError(
+                "a z-score needs both sex and age", hint="Give --sex and --age-months, or neither"
+            )
+        camera = None if self.camera is None else _load_file(Camera.load, self.camera)
+        sheet = None if self.sheet is None else _load_file(SheetLayout.load, self.sheet)
+        plane = None if self.plane is None else _load_file(Plane.load, self.plane)
+        if sheet is not None and plane is not None:
+            log.warning(
+                "--plane and --sheet are given: the stored plane is used, the sheet is not looked for"
+            )
+        corners = self._corners()
+        if corners is not None and plane is not None:
+            log.warning("--plane and --corners are given: the stored plane is used")
+            corners = None
+        if corners is not None and sheet is not None:
+            log.warning("--corners and --sheet are given: the corners are used, the sheet is not looked for")
+        height: float | None = None
+        if self.camera_height_cm is not None:
+            if camera is None and sheet is not None and plane is None and corners is None:
+                height = self.camera_height_cm  # makes up for what the sheet does not tell of the lens
+            elif sheet is not None or plane is not None or corners is not None:
+                log.warning("--camera-height-cm is not used: the sheet, plane or corners say it better")
+            else:
+                log.warning("only the camera's height is known: it is taken to look straight down")
+                plane = plane_from_height(self.camera_height_cm)
+        return Scale(camera, sheet, plane, corners, height)
+
+    def _corners(self) -> MattressCorners | None:
+        if (self.corners is None) != (self.size is None):
+            raise ConfigError(
+                "the mattress's corners say how large the picture is only together with its size",
+                expected="--corners x,y x,y x,y x,y --size ACROSSxALONG",
+                got="--size alone" if self.corners is None else "--corners alone",
+            )
+        if self.corners is None or self.size is None:
+            return None
+        return MattressCorners(np.array(self.corners), self.size)
+
+
+def _load_file(load: Callable[[Path], T], path: Path) -> T:
+    """Read a settings file that may be anything: a device, a video given by mistake, brackets without end."""
+    if path.exists() and not path.is_dir() and not (path.is_file() and path.stat().st_size <= _LARGEST_FILE):
+        raise FileFormatError(
+            "not a settings file", where=path, expected="a text file of less than 1 MB", hint="Check the path"
+        )
+    try:
+        return load(path)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # What the parsers themselves raise for an impossible date, a number of a thousand digits, ...
+        raise FileFormatError(
+            "cannot be understood", where=path, got=f"{type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,81 @@
+"""The sheet's tags over a clip: looked at now and then, and once more all along where the camera moved."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import cv2
+import numpy as np
+
+from heightpose.geometry.plane_track import IndexedView, stretches_of
+from heightpose.geometry.sheet import SheetLayout, TagView
+from heightpose.geometry.tag_follow import TagFollower
+from heightpose.runtime.clip import Clip
+from heightpose.runtime.pipeline import StageTimes
+from heightpose.runtime.poselog import PoseLog, Thinned
+from heightpose.runtime.scale import Scale
+from heightpose.runtime.selection import Selection
+from heightpose.runtime.stages import Beside, ahead, depth_for
+
+#: Frames in which the sheet's tags are looked for, spread over the clip. On a nursery clip the height is the same to
+#: 0.01 cm from 1 frame or 12: several are for hidden tags only. The first costs as much as ten poses, the others
+#: as much as two.
+TAG_FRAMES = 6
+#: The same, on a second reading, of a clip whose tags show that the camera moved.
+MOVING_TAG_FRAMES = 64
+
+
+class SheetLooks:
+    """Looks at the sheet in a few frames spread over the clip, beside everything else.
+
+    Every n-th frame if the clip's length is known, else thinned on the way.
+    """
+
+    def __init__(
+        self, clip: Clip, scale: Scale, selection: Selection, beside: Beside[TagView], times: StageTimes
+    ) -> None:
+        self._beside, self._times = beside, times
+        self._follower = TagFollower(scale.sheet) if scale.sheet is not None and scale.uses_tags else None
+        fps = None if clip.fps is None else float(clip.fps)
+        expected = selection.expected(clip.length_hint, fps)
+        self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(
+            TAG_FRAMES, max(1, -(-(expected or 0) // TAG_FRAMES))
+        )
+
+    def offer(self, index: int, rgb: np.ndarray) -> None:
+        """Look at this frame if it is due."""
+        if self._follower is None:
+            return
+        look = None
+        if self._looks.wants_next:
+            look = index, self._beside.call(self._look, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+        self._looks.add(look)
+
+    def _look(self, gray: np.ndarray) -> TagView:
+        assert self._follower is not None
+        with self._times.stage("tags"):
+            return self._follower.look(gray)
+
+    def views(self) -> list[IndexedView]:
+        """What was seen, when every look is done."""
+        return [(index, look.result()) for index, look in self._looks.items]
+
+
+def looked_again(
+    clip: Clip, sheet: SheetLayout, log: PoseLog, views: list[IndexedView], times: StageTimes
+) -> list[IndexedView]:
+    """The tags of many more frames where the first look shows that the camera moved, else what there is."""
+    if len(stretches_of(views, clip.size_wh)) < 2:
+        return views
+    looked_at = log.looked_at()
+    places = np.linspace(0, len(looked_at) - 1, MOVING_TAG_FRAMES).round().astype(int)
+    chosen = {looked_at[i] for i in places} - {index for index, _ in views}
+    found, follower = dict(views), TagFollower(sheet)
+    frames = clip.chosen(lambda index, t_s: index in chosen)
+    for frame in ahead(frames, depth_for(clip.size_wh), name="decode"):
+        if frame.index >= len(log):
+            break
+        if frame.rgb.size:
+            with times.stage("tags"):
+                found[frame.index] = follower.look(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY))
+    return sorted(found.items())
