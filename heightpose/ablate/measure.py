@@ -87,7 +87,7 @@ def measure(config: TrainConfig, weights: Path) -> dict[str, Any]:
 def _at_more_thresholds(results: list[Any], task: PoseTask) -> dict[str, float]:
     """Edge joints apart, and everything at 0.5 too: small budgets leave little to see at 0.1."""
     pred, truth, seen = (np.stack(column) for column in zip(*results, strict=True))
-    found = {}
+    found: dict[str, float] = {}
     for a in (0.1, 0.5):
         scores = summary(pred, truth, seen, a, skeleton=task.skeleton)
         edges = [v for k, v in scores["per_joint"].items() if k in EDGE_JOINTS and v is not None]

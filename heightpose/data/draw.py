@@ -77,6 +77,7 @@ def draw(
     *,
     share: float,
     where: dict[str, tuple[str, ...]] | None = None,
+    weights: dict[str, float] | None = None,
     fill: bool = False,
     seed: int = 0,
     testsets: Sequence[Path | str] = (),
@@ -88,6 +89,8 @@ def draw(
         data: data set folders; none means those of the iteration before.
         share: part of the pool's children (earlier iterations' included), 0..1, of train and of val alike.
         where: stratum -> values; only children with an infant picture that has one of them in every stratum.
+        weights: "stratum=value" -> share of the chunk that children who show it get, instead of ``where``. Where
+            too few are left, the others get it, and at last anybody.
         fill: top up with other children when too few match ``where``.
         testsets: frozen test sets, held out from now on; those recorded in ``root`` are held out anyway.
 
@@ -95,7 +98,9 @@ def draw(
         ConfigError: the name is taken or not a name, nothing is left to draw, or nothing matches ``where``.
         FileFormatError: a child is in train and in test, or earlier data have changed.
     """
-    where = where or {}
+    where, weights = where or {}, weights or {}
+    if where and weights:
+        raise ConfigError("aimed twice", where=name, hint="Give strata to aim at or weights of strata")
     line = iterations.manifests(root)
     _require_new(name, line, root)
     folders = _folders(data, line, root)
@@ -113,7 +118,7 @@ def draw(
     allowed = [g for g in groups if not _is_barred(g, barred, hashes)]
     _require_known_values(where, allowed)
     taken = {(_absolute(m, relative), e.id) for m in line for relative, es in m.chunk.items() for e in es}
-    chosen, wanted = _choose(allowed, taken, share, where, fill, seed)
+    chosen, wanted = _choose(allowed, taken, share, where, weights, fill, seed)
     if not chosen:
         raise ConfigError(
             "nothing is left to draw", where=name, expected="children that no iteration holds yet",
@@ -125,7 +130,7 @@ def draw(
     parent = line[-1] if line else None
     manifest = Manifest(
         root / f"{name}.json", name, len(line) + 1, parent.name if parent else None,
-        parent.hash if parent else None, created, share, where, seed, chunk, new_testsets,
+        parent.hash if parent else None, created, share, where, seed, chunk, new_testsets, weights,
     )  # fmt: skip
     make_folder(root)
     manifest.save()
@@ -245,7 +250,7 @@ def _require_known_values(where: dict[str, tuple[str, ...]], groups: list[Group]
 
 def _choose(
     groups: list[Group], taken: set[tuple[Path, int]], share: float, where: dict[str, tuple[str, ...]],
-    fill: bool, seed: int,
+    weights: dict[str, float], fill: bool, seed: int,
 ) -> tuple[list[Group], int]:  # fmt: skip
     """The drawn groups, and how many with infants the share asks for."""
     rng = np.random.default_rng(seed)
@@ -265,9 +270,32 @@ def _choose(
                 others = [g for g in fresh if not g.shows(where)] if fill and infants else []
                 # Empty cots show no stratum: an aimed iteration takes none.
                 fresh = [g for g in fresh if g.shows(where)] + others
+            if weights:
+                fresh = _weighted(fresh, weights, rng) if infants else []
             chosen += begun + fresh[: max(0, count - len(begun))]
     kept = [replace(g, members=tuple(m for m in g.members if (m[0], m[1].id) not in taken)) for g in chosen]
     return kept, total
+
+
+def _weighted(groups: list[Group], weights: dict[str, float], rng: np.random.Generator) -> list[Group]:
+    """The groups in the order in which a chunk of any size takes them: each place goes to a value by its weight.
+
+    Values that nobody left shows pass their weight to the others; when none is left, the rest follows as it was.
+    """
+    left = dict.fromkeys(range(len(groups)))
+    showing: dict[str, list[int]] = {}
+    for key in weights:
+        stratum, _, value = key.partition("=")
+        showing[key] = [k for k, g in enumerate(groups) if g.shows({stratum: (value,)})]
+    ordered: list[int] = []
+    while True:
+        showing = {key: kept for key, of in showing.items() if (kept := [k for k in of if k in left])}
+        if not showing:
+            return [groups[k] for k in (*ordered, *left)]
+        shares = np.array([weights[key] for key in showing])
+        key = list(showing)[int(rng.choice(len(showing), p=shares / shares.sum()))]
+        ordered.append(showing[key][0])
+        del left[showing[key][0]]
 
 
 def _chunk(

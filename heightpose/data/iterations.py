@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Manifest:
         share: of the pool's children, 0..1; ``where`` the strata it was aimed at, each with its values.
         chunk: data set folder relative to the manifest's -> the items this iteration adds.
         testsets: held out from this iteration on.
+        weights: "stratum=value" -> share of the chunk that was drawn for it; empty where it was not so aimed.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Manifest:
     seed: int
     chunk: dict[str, tuple[Entry, ...]]
     testsets: tuple[HeldOut, ...]
+    weights: dict[str, float] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -258,6 +260,9 @@ def _digest(value: Any) -> str:
 
 
 def _document(manifest: Manifest) -> dict[str, Any]:
+    aim: dict[str, Any] = {"share": manifest.share, "where": {k: list(v) for k, v in manifest.where.items()}}
+    if manifest.weights:  # left out elsewhere, so that older manifests keep their hash
+        aim["weights"] = manifest.weights
     return {
         "schema": SCHEMA,
         "name": manifest.name,
@@ -265,7 +270,7 @@ def _document(manifest: Manifest) -> dict[str, Any]:
         "parent": manifest.parent,
         "parent_hash": manifest.parent_hash,
         "created": manifest.created,
-        "aim": {"share": manifest.share, "where": {k: list(v) for k, v in manifest.where.items()}},
+        "aim": aim,
         "seed": manifest.seed,
         "testsets": [
             {"name": t.name, "version": t.version, "children": list(t.children), "pictures": list(t.pictures)}
@@ -292,6 +297,7 @@ def _read(path: Path) -> Manifest:
                 HeldOut(t["name"], t["version"], tuple(t["children"]), tuple(t["pictures"]))
                 for t in document["testsets"]
             ),
+            {str(key): float(weight) for key, weight in document["aim"].get("weights", {}).items()},
         )  # fmt: skip
         written = document["hash"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

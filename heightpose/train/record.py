@@ -47,7 +47,8 @@ def describe_data(items: Sequence[Item], data: DataConfig) -> dict[str, Any]:
         own = next(m for m in manifests(data.iterations_root) if m.name == data.iteration)
         found["iteration"] = {
             "name": own.name, "hash": own.hash, "order": own.order, "parent": own.parent, "created": own.created,
-            "aim": {"share": own.share, "where": {k: list(v) for k, v in own.where.items()}},
+            "aim": {"share": own.share, "where": {k: list(v) for k, v in own.where.items()}}
+            | ({"weights": own.weights} if own.weights else {}),
         }  # fmt: skip
     return found
 

@@ -16,7 +16,8 @@ Writes:
 Examples, a proof of concept and what follows it:
   heightpose data iteration new poc --data nursery --share 10% --testset eval/testsets/clips
   heightpose data iteration new tucked --share 40% --where legs=tucked --where occlusion=blanket --fill
-  heightpose data iteration new full --share 50%
+  heightpose data iteration new advised --share 30% --advice advice.json
+  heightpose data iteration new full --share 20%
   heightpose train configs/pose-fast.yaml --iteration tucked
 
 \b
@@ -76,19 +77,27 @@ def _where(
     "--where", callback=_where, multiple=True, metavar="STRATUM=VALUE",
     help="Aim: only children who show it. Several values of a stratum: any; several strata: all of them.",
 )  # fmt: skip
+@click.option(
+    "--advice", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Aim by what heightpose dashboard --advice wrote: every stratum gets its weight's share of the chunk.",
+)  # fmt: skip
 @click.option("--fill", is_flag=True, help="Top up with other children when too few match --where.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
 @click.option("--testset", multiple=True, help="Test set (name or folder) to hold out; repeat for several.")
 @_root
 def new(
-    name: str, data: tuple[Path, ...], share: float, where: dict[str, tuple[str, ...]], fill: bool, seed: int,
-    testset: tuple[str, ...], root: Path,
+    name: str, data: tuple[Path, ...], share: float, where: dict[str, tuple[str, ...]],
+    advice: Path | None, fill: bool, seed: int, testset: tuple[str, ...], root: Path,
 ) -> None:  # fmt: skip
     """Draw the next iteration."""
+    from heightpose.data.advice import read_advice
     from heightpose.data.draw import draw
 
+    weights = {} if advice is None else read_advice(advice)
+    if advice is not None and not weights:
+        click.echo(f"{advice} advises nothing yet: drawn at random")
     drawn = draw(
-        name, data, share=share, where=where, fill=fill, seed=seed, testsets=testset, root=root
+        name, data, share=share, where=where, weights=weights, fill=fill, seed=seed, testsets=testset, root=root
     )  # fmt: skip
     manifest = drawn.manifest
     items = sum(len(entries) for entries in manifest.chunk.values())
@@ -127,6 +136,7 @@ def list_(root: Path, as_json: bool) -> None:
                 "name": manifest.name,
                 "share": manifest.share,
                 "where": {k: list(v) for k, v in manifest.where.items()},
+                "weights": manifest.weights,
                 "added": added,
                 "items": total,
                 "created": manifest.created,
@@ -141,7 +151,8 @@ def list_(root: Path, as_json: bool) -> None:
     else:
         click.echo(f"{'':<4}{'name':<20}{'share':>6}{'added':>8}{'items':>8}  {'hash':<14}{'created':<21}aim")
         for row in rows:
-            aim = ", ".join(f"{k}={'|'.join(v)}" for k, v in row["where"].items()) or "all"
+            aim = ", ".join(f"{k}={'|'.join(v)}" for k, v in row["where"].items())
+            aim = aim or ", ".join(f"{k} {w:.0%}" for k, w in row["weights"].items()) or "all"
             click.echo(
                 f"{row['order']:<4}{row['name']:<20}{row['share']:>6.0%}{row['added']:>8}{row['items']:>8}  "
                 f"{row['hash'][:12]:<14}{row['created'][:19]:<21}{aim}"
