@@ -1,0 +1,209 @@
+"""The last skeleton guides the next look: few detections, the same joints, and a new look whenever it is wrong."""
+
+from __future__ import annotations
+
+import makers
+import numpy as np
+import pytest
+
+from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.runtime import pipeline
+from heightpose.runtime.backends import Active, Backend
+from heightpose.runtime.clip import Frame
+from heightpose.runtime.modelfile import ModelFile
+from heightpose.runtime.pipeline import Detector, PoseModel, estimate_poses
+from heightpose.runtime.refine import detection_around
+from heightpose.runtime.track import KEY_FRAMES, KeyFrames
+from heightpose.runtime.tta import Tta
+from heightpose.skeleton import INFANT
+from heightpose.types import Detection
+
+#: A lying figure, head up: (x, y) about the middle, in units of its length.
+FIGURE = {
+    "crown": (0, -0.5), "head_top": (0, -0.49), "upper_neck": (0, -0.3), "thorax": (0, -0.22), "pelvis": (0, 0.1),
+    "hip": (0.07, 0.1), "knee": (0.09, 0.27), "ankle": (0.08, 0.44), "heel": (0.08, 0.5), "toe": (0.12, 0.48),
+    "shoulder": (0.12, -0.2), "elbow": (0.2, -0.08), "wrist": (0.22, 0.05),
+}  # fmt: skip
+
+
+def joints(xy, length, angle_deg):
+    """``(21, 2)`` px of a figure with its middle at ``xy``, the head towards ``angle_deg``."""
+    own = []
+    for name in INFANT.names:
+        x, y = FIGURE[name.removeprefix("left_").removeprefix("right_")]
+        own.append((-x if name.startswith("right_") else x, y))
+    a = np.deg2rad(angle_deg)
+    return np.array(xy) + length * np.array(own) @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+
+
+class Seeing(Backend):
+    """A pose net that knows where the joints of each frame are, and draws them into the crop it is given."""
+
+    active = Active("fake", "CPU", "f32", 1)
+
+    def __init__(self, world, codec):
+        self.world, self.codec, self._path, self.crops, self.now = world, codec, "fake", 0, []
+
+    def _run(self, batch):
+        self.crops += len(batch)
+        out = np.zeros((len(batch), 21, 64, 64), np.float32)
+        for n, (index, crop) in enumerate(self.now):
+            kpts, strength = self.world[index]
+            inside = crop.to_crop(kpts)
+            maps, _ = self.codec.encode(inside[None], np.ones((1, 21), bool))
+            out[n] = strength * maps[0]
+        return out
+
+
+class World:
+    """Frames in which a figure is at known places; detections and looks are counted.
+
+    ``places`` holds (xy, length, angle, strength of the heatmaps) per frame, or None for an empty cot.
+    """
+
+    def __init__(self, places, monkeypatch, step_s=0.04):
+        self.frames, self.truth, self.boxes = [], {}, {}
+        self.detected, self.looked = [], []
+        for i, place in enumerate(places):
+            rgb = np.full((8, 8, 3), i, np.uint8)  # its number is all that a frame shows
+            self.frames.append(Frame(i, step_s * i, rgb))
+            if place is not None:
+                kpts = joints(*place[:3])
+                self.truth[i] = (kpts, place[3])
+                self.boxes[i] = Detection(
+                    np.concatenate([kpts.min(axis=0) - 12, kpts.max(axis=0) + 9]), place[2] + 6.0, 0.9
+                )
+        codec = HeatmapCodec()
+        backend = Seeing(self.truth, codec)
+        file = ModelFile("fake", "pose", INFANT.names, (256, 256), (64, 64), 2.0, {})
+        self.pose_model = PoseModel(backend, file, codec, INFANT, Tta(flip=False))
+        self.detector = Detector(backend, file)
+        world = self
+
+        def detect(self, rgbs):
+            world.detected += [int(rgb[0, 0, 0]) for rgb in rgbs]
+            return [[world.boxes[i]] if i in world.boxes else [] for i in (int(r[0, 0, 0]) for r in rgbs)]
+
+        def look(self, rgbs, crops, *, times=None, plain=PoseModel.look):
+            numbers = [int(rgb[0, 0, 0]) for rgb in rgbs]
+            world.looked += numbers
+            absent = (np.full((21, 2), -1e4), 0.0)
+            backend.world = {**{i: absent for i in numbers}, **world.truth}
+            backend.now = list(zip(numbers, crops, strict=True))
+            return plain(self, rgbs, crops, times=times)
+
+        monkeypatch.setattr(Detector, "detect", detect)
+        monkeypatch.setattr(PoseModel, "look", look)
+
+    def run(self, **options):
+        self.detected.clear()
+        self.looked.clear()
+        return [r for r, _ in estimate_poses(self.frames, self.detector, self.pose_model, **options)]
+
+
+def still(count, strength=0.9):
+    return [((400.0, 300.0), 400.0, 30.0, strength)] * count
+
+
+def test_few_detections_one_look_each_and_the_same_joints(monkeypatch):
+    rng = np.random.default_rng(1)
+    places = [(rng.normal((400, 300), 2), rng.normal(400, 2), rng.normal(30, 1), 0.9) for _ in range(24)]
+    world = World(places, monkeypatch)
+    results = world.run(track=True)
+    assert world.detected == [0, 8, 16]
+    assert len(world.looked) == 24 + 3  # the key frames twice
+    plain = world.run()
+    assert world.detected == list(range(24))
+    assert len(world.looked) == 48
+    for one, other in zip(results, plain, strict=True):
+        truth = world.truth[one.index][0]
+        error, before = (np.abs(r.pose.kpts_frame - truth).max() for r in (one, other))
+        assert error < max(1.2 * before, 0.2)
+        assert one.infants == other.infants == 1
+
+
+def test_groups_for_the_networks_change_nothing(monkeypatch):
+    places = [((400.0 + 9 * i, 300.0), 400.0, 30.0 + 2 * i, 0.9) for i in range(20)]
+    places[5] = places[13] = None
+    world = World(places, monkeypatch)
+    runs = [world.run(track=True, batch=batch) for batch in (1, 3, 8, 16)]
+    for run in runs[1:]:
+        for one, other in zip(run, runs[0], strict=True):
+            assert (one.pose is None) == (other.pose is None)
+            if one.pose is not None:
+                np.testing.assert_allclose(one.pose.kpts_frame, other.pose.kpts_frame, atol=1e-6)
+
+
+def test_an_infant_that_moved_is_looked_at_on_its_own_crop_without_the_detector(monkeypatch):
+    places = still(3) + [((460.0, 330.0), 400.0, 50.0, 0.9)] * 3
+    world = World(places, monkeypatch)
+    results = world.run(track=True)
+    assert world.detected == [0]
+    assert sorted(world.looked) == [0, 0, 1, 2, 3, 3, 4, 4, 5, 5]
+    for result in results[3:]:
+        truth = world.truth[result.index][0]
+        own = detection_around(results[5].pose)
+        assert np.abs(result.pose.kpts_frame - truth).max() < 0.6
+        assert abs(result.pose.detection.head_angle_deg - own.head_angle_deg) < 3
+
+
+def test_a_lost_infant_is_sought_again(monkeypatch):
+    away = ((900.0, 700.0), 380.0, 120.0, 0.9)
+    world = World([*still(2), away, away, *still(1, strength=0.3), None, *still(2)], monkeypatch)
+    results = world.run(track=True)
+    assert world.detected == [0, 2, 3, 4, 5]
+    for i in (2, 3):
+        assert np.abs(results[i].pose.kpts_frame - world.truth[i][0]).max() < 0.6
+    assert results[5].pose is None
+    assert results[5].infants == 0
+    assert results[7].pose is not None
+
+
+def test_an_empty_cot_is_watched_by_the_detector_in_every_frame(monkeypatch):
+    world = World([None] * 5 + still(5), monkeypatch)
+    results = world.run(track=True)
+    assert [r.pose is not None for r in results] == [False] * 5 + [True] * 5
+    assert world.detected == [0, 1, 2, 3, 4, 5, 6, 7, 8]  # only a key frame gives a guide: 8 is the next
+
+
+def test_frames_far_apart_are_all_key_frames(monkeypatch):
+    world = World(still(6), monkeypatch, step_s=1.0)
+    world.run(track=True)
+    assert world.detected == list(range(6))
+
+
+def test_without_tracking_every_frame_is_detected(monkeypatch):
+    world = World(still(4), monkeypatch)
+    world.run(track=True, refine=False)
+    assert world.detected == list(range(4))
+
+
+@pytest.mark.parametrize(
+    ("fps", "keys"), [(25, [0, 8, 16]), (5, [0, 2, 4, 6]), (60, [0, 8, 16]), (2, list(range(6)))]
+)
+def test_key_frames_by_number_and_by_time(fps, keys):
+    clock = KeyFrames()
+    rgb = np.zeros((1, 1, 3), np.uint8)
+    got = [i for i in range(keys[-1] + 1) if clock.is_key(Frame(i, i / fps, rgb))]
+    assert got == keys
+    assert KEY_FRAMES == 8
+
+
+def test_a_clock_that_jumps_back_makes_a_key_frame():
+    clock, rgb = KeyFrames(), np.zeros((1, 1, 3), np.uint8)
+    assert [clock.is_key(Frame(i, t, rgb)) for i, t in enumerate([5.0, 5.04, 0.0, 0.04])] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_real_networks_track_a_spot(tmp_path):
+    networks = (
+        Detector.load(str(makers.tiny_detector(tmp_path / "d.onnx"))),
+        PoseModel.load(str(makers.tiny_pose(tmp_path / "p.onnx"))),
+    )
+    frames = [Frame(i, 0.04 * i, makers.scene((160, 120), (50 + i, 48))) for i in range(10)]
+    for result, _ in pipeline.estimate_poses(frames, *networks, track=True):
+        np.testing.assert_allclose(result.pose.kpts_frame[0], (50 + result.index, 48), atol=0.4)
