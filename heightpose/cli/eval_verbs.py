@@ -117,15 +117,15 @@ def tta_(
     from heightpose.evaluate.tta import TABLE, lines, table
     from heightpose.runtime.atomic import write_json
     from heightpose.runtime.output import plain
-    from heightpose.runtime.pipeline import PoseModel, StageTimes
+    from heightpose.runtime.pipeline import PoseModel
     from heightpose.runtime.tta import Tta
     from heightpose.train import evidence
 
     pose_model = PoseModel.load(model, backend)
-    times: dict[str, StageTimes] = {}
+    costs: dict[str, evidence.Cost] = {}
     items = evidence.labelled(folders, split)[:limit]
-    samples = evidence.collect(items, None, pose_model, [Tta.parse(name) for name in TABLE], times)
-    rows = table(samples, times)
+    samples = evidence.collect(items, None, pose_model, [Tta.parse(name) for name in TABLE], costs)
+    rows = table(samples, costs)
     if out is not None:
         write_json(
             out,

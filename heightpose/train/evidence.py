@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from heightpose.errors import ConfigError
 from heightpose.geometry.crop import crop_from_box
 from heightpose.metrics.pckh import head_sizes
 from heightpose.runtime.clip import Frame
-from heightpose.runtime.pipeline import Detector, PoseModel, StageTimes, estimate_poses
+from heightpose.runtime.pipeline import Detector, PoseModel, estimate_poses
 from heightpose.runtime.tta import Tta
 from heightpose.runtime.video import open_clip
 from heightpose.types import Detection
@@ -60,6 +61,14 @@ class Samples:
         evidence = Evidence(e.peak[chosen], e.cov_crop[chosen], e.sigma_crop, e.view_peak[chosen])
         arrays = (self.error_crop, self.error_heads, self.visibility, self.children)
         return Samples(evidence, *(array[chosen] for array in arrays))
+
+
+@dataclass
+class Cost:
+    """What looking at each picture took, crop to joints: milliseconds by the clock, and of all processors together."""
+
+    wall_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
 
 
 def labelled(folders: Sequence[Path], split: str) -> list[tuple[Item, str]]:
@@ -105,7 +114,7 @@ def collect(
     detector: Detector | None,
     model: PoseModel,
     views: Sequence[Tta],
-    times: dict[str, StageTimes] | None = None,
+    costs: dict[str, Cost] | None = None,
 ) -> dict[str, Samples]:
     """Everybody found, looked at in the same crop under each set of views.
 
@@ -113,7 +122,7 @@ def collect(
         items: from :func:`labelled`.
         detector: None for true boxes.
         views: sets of views; the detections are made with the model's own.
-        times: filled with the stages' time of each set.
+        costs: filled with the cost of each set.
     """
     models = {str(tta): replace(model, tta=tta) for tta in views}
     rows: dict[str, list[tuple]] = {name: [] for name in models}
@@ -124,10 +133,12 @@ def collect(
         size, known = head_sizes(person.kpts_frame[None], (person.visibility > 0)[None], model.skeleton)
         usable = person.usable & known[0]
         for name, one in models.items():
-            spent = None if times is None else times.setdefault(name, StageTimes())
-            look = one.look([rgb], [crop], times=spent)
-            if spent is not None:
-                spent.frames += 1
+            wall, cpu = time.perf_counter(), time.process_time()
+            look = one.look([rgb], [crop])
+            if costs is not None:
+                cost = costs.setdefault(name, Cost())
+                cost.wall_ms.append(1000 * (time.perf_counter() - wall))
+                cost.cpu_ms.append(1000 * (time.process_time() - cpu))
             frame_error = np.linalg.norm(crop.to_frame(look.kpts_crop[0]) - person.kpts_frame, axis=1)
             heads = np.where(usable, frame_error / np.where(known[0], size[0], 1.0), np.nan)
             e = look.evidence
