@@ -24,11 +24,12 @@ def test_help_names_the_verbs_that_exist_and_imports_no_heavy_package():
 
 
 def verb_groups():
+    from heightpose.cli.bench import bench
     from heightpose.cli.calibrate import calibrate
     from heightpose.cli.data import data
     from heightpose.cli.doctor import doctor
 
-    return [cli_main.cli, data, calibrate, doctor]
+    return [cli_main.cli, bench, data, calibrate, doctor]
 
 
 @pytest.mark.parametrize("group", verb_groups(), ids=lambda g: g.name)

@@ -22,6 +22,7 @@ from heightpose.models.detector_net import DetectorNet
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import read_model_file
+from heightpose.runtime.pipeline import PoseModel
 from heightpose.skeleton import INFANT
 
 CODEC = HeatmapCodec((64, 64), (16, 16), 1.5)
@@ -160,6 +161,60 @@ def test_detector_export_agrees_with_torch(backend, tmp_path):
     assert np.abs(got[:, 0] - want[:, 0]).max() <= 1e-2
     np.testing.assert_allclose(got, want, atol=5e-2)  # distances in units of 64 px, random weights
     assert want[:, 0].std() > 1e-3  # not agreeing on a constant
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head", "heatmap_wh"),
+    [
+        ("lite_hrnet_18", "auto", None),
+        ("hourglass_2_slim", "auto", None),
+        ("test_resnet", "deconv", (32, 32)),
+        ("test_vit2", "auto", None),
+        ("test_vit2", "upsample", (24, 24)),
+        ("hrnet_w18_small", "single", (24, 24)),
+        ("test_resnet", "regression", None),
+    ],
+)
+def test_files_of_every_kind_of_network_give_what_the_network_gives(tmp_path, backbone, head, heatmap_wh):
+    torch.manual_seed(0)
+    model = PoseNet(backbone, 21, head, input_wh=(64, 64), heatmap_wh=heatmap_wh)
+    torch.nn.init.normal_(model.head.out.weight, std=0.05)
+    model.eval()
+    image = spots(3)[0]
+    meta = pose_meta(model, INFANT.names, HeatmapCodec((64, 64), model.heatmap_wh, 1.5))
+    save_weights(tmp_path / "pose.safetensors", model.state_dict(), meta)
+    export_onnx(model, tmp_path / "pose.onnx", meta)
+    # Untrained weights make much of what half precision rounds off: compared is what the file holds.
+    stored = load_weights(tmp_path / "pose.safetensors")[0]
+    with torch.no_grad():
+        want = stored(torch.from_numpy(image)).numpy()
+    scale = np.abs(want).max()
+    assert want.std() > 1e-3 * scale > 0
+    for backend in ("openvino", "onnxruntime", "torch"):
+        network, file = load_backend(tmp_path / "pose.onnx", backend, precision="f32", threads=1)
+        assert file.heatmap_wh == model.heatmap_wh
+        for count in (1, 3):
+            np.testing.assert_allclose(network.run(image[:count]), want[:count], rtol=0, atol=1e-3 * scale)
+    if head == "regression":
+        with pytest.raises(FileFormatError, match="coordinates instead of heatmaps"):
+            PoseModel.load(str(tmp_path / "pose.onnx"), backend="onnxruntime")
+    else:
+        PoseModel.load(str(tmp_path / "pose.onnx"), backend="onnxruntime")
+
+
+def test_a_file_that_describes_a_network_of_billions_of_weights_is_refused_unbuilt(tmp_path):
+    import resource
+
+    from safetensors.torch import save_file
+
+    arch = {"backbone": "vit_giant_patch14_clip_224", "joints": 21, "head": "deconv"}  # four gigabytes
+    meta = {"schema": 1, "kind": "pose", "arch": arch, "joints": list(INFANT.names), "sigma": 2.0}
+    meta |= {"input_wh": [224, 224], "heatmap_wh": [64, 64]}
+    save_file({"a": torch.zeros(1)}, str(tmp_path / "huge.safetensors"), {"heightpose": json.dumps(meta)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FileFormatError, match=r"huge\.safetensors: .*do not fit"):
+        load_weights(tmp_path / "huge.safetensors")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # a gigabyte, in KiB
 
 
 def test_nan_weights_are_refused(pose, tmp_path):

@@ -8,23 +8,105 @@ from torch.nn import functional as F
 from heightpose.codec.detection import decode, encode_targets
 from heightpose.errors import ConfigError
 from heightpose.models.detector_net import DetectorNet
-from heightpose.models.pose_net import ConcatHead, PoseNet
+from heightpose.models.heads import ConcatHead
+from heightpose.models.pose_net import PoseNet
 
 
-def dead_parameters(model, out) -> list[str]:
-    """Names of the parameters that a random loss on ``out`` does not reach."""
-    (out * torch.randn_like(out)).sum().backward()
+def dead_parameters(model, *outs) -> list[str]:
+    """Names of the parameters that a random loss on ``outs`` does not reach."""
+    sum((out * torch.randn_like(out)).sum() for out in outs).backward()
     return [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
 
 
-@pytest.mark.parametrize("head", ["single", "concat"])
-@pytest.mark.parametrize("backbone", ["hrnet_w18_small", "hrnet_w18_small_v2", "hrnet_w32"])
-def test_every_pose_parameter_learns(backbone, head):
+def alive(model):
+    """Every unit takes part: timm starts residual branches at exactly 0, and a gate may start closed."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(module.weight, 0.5)
+        elif isinstance(module, torch.nn.ReLU):
+            module.inplace = False
+    return model
+
+
+#: Of one kind each; input 96 x 64.
+NETS = [
+    ("hrnet_w18_small", "single", None),
+    ("hrnet_w18_small", "concat", None),
+    ("hrnet_w18_small", "concat", (36, 24)),
+    ("hrnet_w18_small", "regression", None),
+    ("hrnet_w18_small_v2", "auto", None),
+    ("lite_hrnet_18", "auto", None),
+    ("lite_hrnet_18", "concat", None),
+    ("test_resnet", "auto", None),
+    ("test_resnet", "deconv", (12, 8)),
+    ("test_resnet", "upsample", (30, 20)),
+    ("test_resnet", "regression", None),
+    ("resnest14d", "auto", None),
+    ("test_vit2", "auto", None),
+    ("test_vit2", "upsample", (48, 32)),
+]
+
+
+@pytest.mark.parametrize(("backbone", "head", "heatmap_wh"), NETS)
+def test_every_pose_parameter_learns(backbone, head, heatmap_wh):
     torch.manual_seed(0)
-    model = PoseNet(backbone, joints=21, head=head)
-    out = model(torch.rand(2, 3, 64, 96) * 255)
-    assert out.shape == (2, 21, 16, 24)
-    assert dead_parameters(model, out) == []
+    model = alive(PoseNet(backbone, 21, head, input_wh=(96, 64), heatmap_wh=heatmap_wh))
+    torch.nn.init.normal_(model.head.out.weight, std=0.1)
+    out = model(torch.rand(4, 3, 64, 96) * 255)
+    width, height = model.heatmap_wh
+    assert out.shape == ((4, 21, 2) if head == "regression" else (4, 21, height, width))
+    dead = dead_parameters(model, out)
+    # a squeezing ReLU of five units may be shut for all four pictures
+    assert [n for n in dead if ".spatial." not in n] == []
+    assert len(dead) <= 8
+
+
+def test_an_hourglass_answers_with_every_stack_in_training_and_every_parameter_learns():
+    torch.manual_seed(0)
+    model = alive(PoseNet("hourglass_2_slim", input_wh=(128, 64)))
+    image = torch.rand(4, 3, 64, 128) * 255
+    first, last = model(image)
+    assert first.shape == last.shape == (4, 21, 16, 32)
+    assert dead_parameters(model, first, last) == []
+    # The second stack knows what the first one answered.
+    model.eval()
+    before = model(image)
+    with torch.no_grad():
+        model.head.early[0].bias += 1.0
+    assert (model(image) - before).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("backbone", "joints", "millions"),
+    [
+        ("lite_hrnet_18", 17, 1.1),  # tables 1 and 2 of the papers
+        ("lite_hrnet_30", 17, 1.8),
+        ("resnet50", 17, 34.0),
+        ("hourglass_2", 16, 6.6),
+    ],
+)
+def test_networks_have_the_published_size(backbone, joints, millions):
+    with torch.device("meta"):
+        count = sum(p.numel() for p in PoseNet(backbone, joints).parameters())
+    assert round(count / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize(
+    ("size", "heatmap"),
+    [((256, 256), None), ((384, 384), (96, 96)), ((384, 384), (64, 64)), ((256, 256), (96, 96))],
+)
+def test_heatmaps_of_other_sizes_are_the_same_answer_at_another_resolution(size, heatmap):
+    torch.manual_seed(0)
+    own = PoseNet(input_wh=size).eval()
+    torch.nn.init.normal_(own.head.out.weight, std=0.1)
+    other = PoseNet(input_wh=size, heatmap_wh=heatmap).eval()
+    other.load_state_dict(own.state_dict())
+    image = F.interpolate(torch.rand(1, 3, 6, 6) * 255, size=size, mode="bicubic")
+    with torch.no_grad():
+        want, got = own(image), other(image)
+    assert tuple(got.shape[2:]) == ((64, 64) if heatmap is None else heatmap)
+    want = F.interpolate(want, size=got.shape[2:], mode="bilinear", align_corners=False)
+    assert torch.corrcoef(torch.stack([want.flatten(), got.flatten()]))[0, 1] > 0.98
 
 
 def test_published_trunk_size():
@@ -54,11 +136,30 @@ def test_concat_head_equals_the_textbook_form():
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"backbone": "hrnet_w99"}, {"head": "fancy"}, {"joints": 0}], ids=lambda k: next(iter(k))
+    ("field", "kwargs"),
+    [
+        ("backbone", {"backbone": "hrnet_w99"}),
+        ("backbone", {"backbone": "hf-hub:somebody/resnet50"}),
+        ("backbone", {"backbone": "resnet50.a1_in1k"}),
+        ("head", {"head": "fancy"}),
+        ("head", {"backbone": "test_resnet", "head": "concat"}),
+        ("head", {"backbone": "hourglass_2", "head": "single"}),
+        ("joints", {"joints": 0}),
+        ("input_wh", {"input_wh": (100, 96)}),
+        ("input_wh", {"backbone": "hourglass_2_slim", "input_wh": (96, 96)}),
+        ("input_wh", {"backbone": "test_vit2", "input_wh": (72, 64)}),
+        ("heatmap_wh", {"heatmap_wh": (300, 300)}),
+        ("heatmap_wh", {"backbone": "test_resnet", "heatmap_wh": (96, 96)}),
+        ("heatmap_wh", {"backbone": "test_resnet", "heatmap_wh": (64, 32)}),
+        ("heatmap_wh", {"backbone": "test_resnet", "head": "upsample", "heatmap_wh": (4, 4)}),
+        ("heatmap_wh", {"backbone": "hourglass_2_slim", "heatmap_wh": (96, 96)}),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())),
 )
-def test_bad_pose_settings_name_the_field(kwargs):
-    with pytest.raises(ConfigError, match=next(iter(kwargs))):
+def test_impossible_pose_settings_name_the_field_in_one_line(field, kwargs):
+    with pytest.raises(ConfigError, match=rf"pose\.{field}: ") as raised:
         PoseNet(**kwargs)
+    assert raised.value.expected is not None
 
 
 def test_every_detector_parameter_learns():

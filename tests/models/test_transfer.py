@@ -42,6 +42,22 @@ def test_new_channels_equal_the_old_ones_before_training(head):
     assert report.unused == ()
 
 
+@pytest.mark.parametrize("backbone", ["hourglass_2_slim", "test_resnet"])
+def test_other_networks_carry_over_too(backbone):
+    """An hourglass reads its own early answer, so a map that two joints share must count once there."""
+    head = "regression" if backbone == "test_resnet" else "auto"
+    old = randomised(1, backbone=backbone, joints=16, head=head, input_wh=(64, 64))
+    new = randomised(2, backbone=backbone, joints=21, head=head, input_wh=(64, 64))
+    report = start_from(new, old.state_dict(), MPII.names)
+    with torch.no_grad():
+        before, after = old(IMAGE)[0], new(IMAGE)[0]
+    for joint, start in report.joints.items():
+        torch.testing.assert_close(
+            after[INFANT.index(joint)], before[MPII.index(start)], rtol=1e-3, atol=1e-3
+        )
+    assert report.fresh == report.unused == ()
+
+
 def test_names_decide_not_positions():
     shuffled = tuple(reversed(MPII.names))
     old = randomised(1, joints=16)

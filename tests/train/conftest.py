@@ -22,3 +22,13 @@ def tiny(monkeypatch):
 
     monkeypatch.setattr(loop, "_finish", finish)
     return seen
+
+
+@pytest.fixture(scope="session")
+def three_infants(tmp_path_factory):
+    """A data set of three drawn infants and an empty cot to train on, and one more to validate on; read only."""
+    import drawn
+
+    path = tmp_path_factory.mktemp("data") / "set"
+    drawn.nursery(path, train=3, val=1)
+    return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import drawn
 import numpy as np
 import pytest
 import torch
@@ -22,11 +21,9 @@ from heightpose.types import Detection, wrap_degrees
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(three_infants):
     """Three infants and an empty cot to train on."""
-    path = tmp_path_factory.mktemp("data") / "set"
-    drawn.nursery(path, train=3, val=1)
-    return path
+    return three_infants
 
 
 def settings(folder, task, **optim):
