@@ -106,13 +106,17 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
     type=click.Choice(["train", "val", "test"]),
     help="Put all items in one split; by default 7 % of the children are val.",
 )
+@click.option(
+    "--per-child", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Stills or clips of each child, for repeatability.",
+)  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
 def synth(
     out: Path | None, count: int | None, seed: int | None, fit: bool, clips: bool, bodies: bool, frames: int,
     fps: float, size: tuple[int, int] | None,
     samples: int | None, easy: bool, posture: str | None, legs: str | None, empty: float | None,
     twins: float | None, arm: float | None, blanket: float | None, infrared: float | None, fisheye: float | None,
-    sheet: Path | None, textures: Path | None, split: str | None, jobs: int | None,
+    sheet: Path | None, textures: Path | None, split: str | None, per_child: int, jobs: int | None,
 ) -> None:  # fmt: skip
     """Render a synthetic nursery with exact joints, camera and crown-heel length.
 
@@ -159,6 +163,7 @@ def synth(
         frames=frames if clips else 1,
         fps=fps,
         split=split if split is not None else ("test" if clips else None),
+        per_child=per_child,
         sheet=str(sheet if sheet is not None else shipped_sheet()),
         textures=None if textures is None else str(textures),
     )

@@ -47,6 +47,7 @@ class Recipe:
     split: str | None = None
     sheet: str | None = None
     textures: str | None = None  # folder of photographed swatches
+    per_child: int = 1  # items of each child, in other postures, clothes and scenes
 
     def to_dict(self) -> dict:
         """Plain values that are the same wherever the same recipe is run."""
@@ -88,11 +89,12 @@ class Nursery:
 
         recipe, options = self.recipe, self.recipe.options
         seed = child_seed(recipe.seed, index)
+        child = child_seed(recipe.seed, index // recipe.per_child)
         rng = np.random.default_rng([seed, 2])
         camera, plane = scenario.draw_camera(rng, options)
         materials = Materials(bool(rng.random() < options.infrared), rng)
         room, bed = scenario.draw_room(rng, self.layout, options, plane, materials)
-        guests = self._guests(seed, rng, materials)
+        guests = self._guests(child, rng, materials)
         plan = None
         if guests and rng.random() < options.blanket:
             cloth = materials.cloth(textures.cloth(rng))
@@ -116,7 +118,7 @@ class Nursery:
                 "index": index,
                 "frame": t,
                 "t_s": t / recipe.fps,
-                "split": recipe.split or _split_of(seed),
+                "split": recipe.split or _split_of(child),
                 "strata": dict(strata) | {"occlusion": _occlusion([by for _, by in seen], plan is not None)},
                 "camera": camera.to_dict(),
                 "plane": {"R": plane.R.tolist(), "t_cm": plane.t_cm.tolist()},

@@ -110,3 +110,17 @@ def test_a_run_resumes_without_rendering_twice_and_refuses_another_recipe(tmp_pa
     assert cv2.imread(str(tmp_path / "contact_sheet.png")) is not None
     with pytest.raises(ConfigError, match="another recipe"):
         generate(replace(recipe, seed=7), tmp_path, 2, jobs=1)
+
+
+def test_several_items_of_a_child_differ_in_all_but_the_child(nursery: Nursery) -> None:
+    once = nursery.recipe
+    nursery.recipe = replace(once, per_child=2, options=replace(once.options, size_wh=(96, 64), samples=1))
+    try:
+        (first, a), (second, b), (_, c) = (next(nursery.item(i)) for i in (0, 1, 2))
+    finally:
+        nursery.recipe = once
+    (one,), (two,), (other,) = a["infants"], b["infants"], c["infants"]
+    assert (one["child"], one["length_cm"]) == (two["child"], two["length_cm"])
+    assert one["child"] != other["child"]
+    assert one["joints_cm"] != two["joints_cm"]
+    assert first.shape != second.shape or not np.array_equal(first, second)
