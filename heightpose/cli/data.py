@@ -7,11 +7,12 @@ import click
 from heightpose.cli.lazy import LazyGroup
 
 VERBS = {
-    "import": "Read COCO, MPII, LSP, LabelMe or CVAT labels into a data set.",
+    "import": "Read COCO, MPII, LSP, LabelMe, CVAT or Label Studio labels into a data set.",
     "export": "Write a data set as plain COCO for annotation tools.",
     "validate": "Read a data set strictly and name every broken item.",
     "iteration": "Named, ordered, hashed chunks of data: new, list, show, diff.",
     "freeze": "Freeze a test set by hash, or check that it did not change.",
+    "suggest": "Pick the frames worth a label, with the model's joints to correct.",
     "check": "Rank the labels most likely to be wrong, with pictures.",
     "stats": "Channels, sizes, angles, visibility and strata of a data set.",
     "preview": "Draw augmented samples, to judge whether they look real.",

@@ -13,6 +13,7 @@ SOURCE is
   lsp      a folder with joints.mat and images/ of LSP or LSPET
   labelme  a folder with one LabelMe .json per picture
   cvat     a "CVAT for images 1.1" export
+  label-studio  Label Studio's JSON export, or a folder with it; pictures beside it or in images/
 or the .zip of any of them; its pictures are then always copied.
 
 \b
@@ -33,11 +34,14 @@ Examples:
   heightpose data import mpii mpii/annot/valid.json --out mpii-val --copy
   heightpose data import labelme labels/ --map joints.yaml --out set --skip-bad
   heightpose data import cvat task_7_annotations.zip --out corrected
+  heightpose data import label-studio next/export.json --suggested next --out corrected
 """
 
 
 @click.command("import", epilog=EPILOG)
-@click.argument("format_", metavar="FORMAT", type=click.Choice(["coco", "mpii", "lsp", "labelme", "cvat"]))
+@click.argument(
+    "format_", metavar="FORMAT", type=click.Choice(["coco", "mpii", "lsp", "labelme", "cvat", "label-studio"])
+)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
@@ -51,7 +55,7 @@ Examples:
     "--pixels",
     type=click.Choice(["centre", "corner", "matlab"]),
     help="Where SOURCE has the first pixel's centre: at 0 (centre), 0.5 (corner) or 1 (matlab). "
-    "matlab for mpii, centre for the others by default.",
+    "matlab for mpii, corner for label-studio, centre for the others by default.",
 )
 @click.option(
     "--split",
@@ -71,12 +75,17 @@ Examples:
     type=click.Choice(["keep", "drop"]),
     help="Pictures without labels: keep them as empty cots, or drop them. keep for coco, drop otherwise.",
 )
+@click.option(
+    "--suggested",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of heightpose data suggest that the pictures come from: whose they are, where the tool dropped it.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a data set that is in OUT already.")
 def import_(
     format_: str, source: Path, out: Path, joint_map: Path | None, skip_bad: bool, copy: bool, pixels: str | None,
-    split: str | None, val_share: float, seed: int, empty: str | None, overwrite: bool,
+    split: str | None, val_share: float, seed: int, empty: str | None, suggested: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Read COCO, MPII, LSP, LabelMe or CVAT labels into a data set.
+    """Read COCO, MPII, LSP, LabelMe, CVAT or Label Studio labels into a data set.
 
     Every picture is decoded; a damaged or missing one, or a label that is no number, is named with its file, item and
     field. Nothing is written unless all is well or --skip-bad is given.
@@ -86,6 +95,7 @@ def import_(
     options = Options(
         joint_map=joint_map, skip_bad=skip_bad, copy=copy, pixels=pixels, split=split, val_share=val_share,
         seed=seed, keep_empty=None if empty is None else empty == "keep", overwrite=overwrite,
+        suggested=suggested,
     )  # fmt: skip
     report = import_labels(format_, source, out, options)
     infants = sum(len(item.people) for item in report.items)

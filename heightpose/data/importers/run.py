@@ -13,17 +13,18 @@ import numpy as np
 from tqdm import tqdm
 
 from heightpose.data.coco import Dataset, require_one_split_per_child
-from heightpose.data.importers import coco, cvat, labelme, lsp, mpii
+from heightpose.data.importers import coco, cvat, label_studio, labelme, lsp, mpii
 from heightpose.data.importers.archive import unpacked
 from heightpose.data.importers.joints import COCO_17, LSP, JointMap
 from heightpose.data.importers.labels import Labelled, Problems, seeded_split
 from heightpose.data.items import Item, Person
 from heightpose.data.pictures import decode
+from heightpose.data.suggest.back import Suggested
 from heightpose.data.verify import broken_pictures
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 from heightpose.runtime.atomic import atomic_path, make_folder
 
-FORMATS = ("coco", "mpii", "lsp", "labelme", "cvat")
+FORMATS = ("coco", "mpii", "lsp", "labelme", "cvat", "label-studio")
 
 #: What to take off a coordinate so that a pixel's centre is an integer and the first pixel is 0.
 OFFSETS = {"centre": 0.0, "corner": 0.5, "matlab": 1.0}
@@ -38,6 +39,8 @@ class Options:
         split: for pictures whose source names none; None for a seeded choice of train and val.
         keep_empty: keep pictures without labels as empty cots; None for what the format means by them.
         copy: copy the pictures into the set instead of pointing at them.
+        suggested: folder of ``heightpose data suggest`` that the pictures come from: says whose they are where the
+            annotation tool dropped it.
     """
 
     joint_map: Path | None = None
@@ -49,6 +52,7 @@ class Options:
     seed: int = 0
     keep_empty: bool | None = None
     overwrite: bool = False
+    suggested: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ def _import(format_: str, source: Path, out: Path, options: Options) -> Report:
     found, pixels, empty_means_cot = _reader(format_, source, options, problems)
     offset = OFFSETS[pixels if options.pixels is None else options.pixels]
     keep_empty = empty_means_cot if options.keep_empty is None else options.keep_empty
+    suggested = None if options.suggested is None else Suggested(options.suggested)
     items: list[Item] = []
     folders: dict[int, Path] = {}
     empty = 0
@@ -102,6 +107,9 @@ def _import(format_: str, source: Path, out: Path, options: Options) -> Report:
             if not labelled.people and not keep_empty:
                 empty += 1
                 continue
+            if suggested is not None:
+                people = suggested.known(labelled.people, labelled.path)
+                labelled = dataclasses.replace(labelled, people=people)
             item = _item(labelled, len(items) + 1, offset, options)
             folders[item.id] = labelled.folder
             items.append(item)
@@ -131,6 +139,8 @@ def _reader(
         return lsp.read(source, JointMap.load(options.joint_map, LSP), problems), "centre", False
     if format_ == "labelme":
         return labelme.read(source, JointMap.load(options.joint_map), problems), "centre", False
+    if format_ == "label-studio":
+        return label_studio.read(source, JointMap.load(options.joint_map), problems), "corner", True
     if format_ == "cvat":
         return cvat.read(source, JointMap.load(options.joint_map), problems), "centre", False
     raise ValueError(f"formats are {FORMATS}, got {format_!r}")

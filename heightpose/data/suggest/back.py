@@ -1,0 +1,51 @@
+"""The way back: what a folder of suggestions knows of its pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from heightpose.data.items import Person
+from heightpose.errors import FileFormatError
+from heightpose.geometry.camera import read_json
+
+SCHEMA = 1
+RECORD = "suggestions.json"
+
+
+class Suggested:
+    """What a folder of suggestions knows of its pictures, for labels that come back without it.
+
+    Annotation tools drop fields they do not know, and without the child frames of one clip could fall into train and
+    val alike.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        document = read_json(folder / RECORD if folder.is_dir() else folder, "suggestions")
+        if (
+            not isinstance(document, dict)
+            or document.get("schema") != SCHEMA
+            or not isinstance(document.get("picks"), list)
+        ):
+            raise FileFormatError("not suggestions of heightpose data suggest", where=folder, expected=RECORD)
+        self._rows = {str(row["file"]).removeprefix("images/"): row for row in document["picks"]}
+
+    def row_of(self, picture: Path) -> dict[str, Any] | None:
+        """By the picture's clip and frame, whatever folders a tool has put above them."""
+        return self._rows.get("/".join(picture.parts[-2:]))
+
+    def known(self, people: Sequence[Person], picture: Path) -> tuple[Person, ...]:
+        """The same infants with the child and the given strata where the labels lack them."""
+        row = self.row_of(picture)
+        if row is None:
+            return tuple(people)
+        return tuple(
+            dataclasses.replace(
+                person,
+                child=person.child if person.child is not None else row["child"],
+                strata={**row["given"], **person.strata},
+            )
+            for person in people
+        )
