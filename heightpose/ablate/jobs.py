@@ -18,6 +18,7 @@ from typing import Any
 from heightpose import __version__
 from heightpose.ablate.matrix import Budget, Cell, Matrix, Overrides, short_name, stage_of
 from heightpose.config import TrainConfig
+from heightpose.data.iterations import chain
 from heightpose.errors import ConfigError
 
 RUNS = "runs"
@@ -89,6 +90,8 @@ def plan(matrix: Matrix, budget: Budget, out: Path, only: Sequence[str] = ()) ->
     for seed in budget.seeds or matrix.seeds:
         for cell in cells:
             config = replace(matrix.config(cell.overrides, cell.name, budget), seed=seed)
+            if not config.data.dirs and config.data.iteration is None:
+                raise ConfigError("no data set is named", where=matrix.path, hint="Add --data DIR")
             training = _training(
                 matrix, config, {"ablation": matrix.name, **cell.labels}, budget, out, trainings
             )
@@ -130,6 +133,8 @@ def _name(config: TrainConfig, after: str | None) -> str:
         about[section].pop(key, None)
     about["precision"] = config.hardware.precision
     about["data"]["dirs"] = [_data_hash(Path(d)) for d in config.data.dirs]
+    if config.data.iteration is not None:
+        about["data"]["iteration"] = chain(config.data.iteration, config.data.iterations_root)[-1].hash
     if after is not None:
         about["start_from"] = after
     elif config.start_from is not None:

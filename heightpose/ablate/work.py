@@ -27,6 +27,8 @@ from heightpose.runtime.atomic import make_folder, write_json
 log = logging.getLogger("heightpose")
 
 DONE = "metrics.json"
+#: What ends one training and not the others: a cell that cannot be, a divergence, a network too large for the device.
+_FAILURES = (HeightposeError, RuntimeError, MemoryError)
 
 
 def work(plan: Plan, jobs: int = 1, devices: Sequence[str] = ()) -> dict[Path, str]:
@@ -45,16 +47,19 @@ def work(plan: Plan, jobs: int = 1, devices: Sequence[str] = ()) -> dict[Path, s
         wanted[measurement.training.folder].append(measurement)
     left = [t for t in plan.trainings if not _is_done(t, wanted[t.folder])]
     failed: dict[Path, str] = {}
-    with _Bench(len(devices) or jobs, devices) as bench:
+    places = len(devices) if devices else jobs
+    with _Bench(places, devices) as bench:
         progress = tqdm(
             total=len(plan.trainings), initial=len(plan.trainings) - len(left), unit="run", disable=None
         )
         running: dict[Future, Training] = {}
         while left or running:
-            for training in _ready(left, running.values(), failed):
+            # No more than there are places: what waits inside the pool would be begun even after an interrupt.
+            for training in _ready(left, running.values(), failed)[: places - len(running)]:
                 left.remove(training)
                 if training.after in failed:
                     failed[training.folder] = f"its pre-training failed: {failed[training.after]}"
+                    progress.update()
                     continue
                 running[bench.submit(training, wanted[training.folder])] = training
             for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
@@ -130,7 +135,7 @@ class _Bench:
         try:
             do(training, measurements)
             future.set_result(None)
-        except HeightposeError as error:
+        except _FAILURES as error:
             future.set_exception(error)
         return future
 
@@ -153,8 +158,8 @@ def _trouble(future: Future, training: Training) -> str | None:
             "a training's process was killed", where=training.folder,
             hint="Out of memory? Try fewer --jobs; the same command goes on",
         ) from error  # fmt: skip
-    except HeightposeError as error:
-        return str(error)
+    except _FAILURES as error:
+        return " ".join(str(error).split())[:300]
     return None
 
 

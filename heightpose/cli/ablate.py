@@ -154,6 +154,8 @@ def write_tables(document: dict[str, Any], folder: Path) -> None:
 
 def _listed(todo: Any) -> list[str]:
     """A line per cell with its overrides, then how much is left."""
+    from heightpose.ablate.jobs import FINAL
+
     cells = {m.cell.name: m.cell for m in todo.measurements}
     lines = []
     for name, cell in cells.items():
@@ -161,7 +163,7 @@ def _listed(todo: Any) -> list[str]:
         done = sum(m.file.is_file() for m in own)
         changes = ", ".join(f"{k}: {v}" for k, v in cell.overrides.items())
         lines.append(f"{done}/{len(own)} seeds  {name}  ({changes or 'the base configuration'})")
-    left = sum(not (t.folder / "final.safetensors").is_file() for t in todo.trainings)
+    left = sum(not (t.folder / FINAL).is_file() for t in todo.trainings)
     lines.append(f"{len(cells)} cells, {len(todo.trainings)} trainings, {left} of them left to do")
     return lines
 

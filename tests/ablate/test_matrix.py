@@ -183,3 +183,21 @@ def test_the_readme_beside_the_matrices_lists_all_of_them():
     for path in SHIPPED:
         matrix = Matrix.load(path)
         assert f"| `{path.name}` | {matrix.question} | {len(matrix.cells())} |" in text
+
+
+def test_without_data_nothing_is_planned(write, tmp_path):
+    with pytest.raises(ConfigError, match="--data"):
+        plan(Matrix.load(write(TEXT)), Budget(), tmp_path / "out")
+
+
+def test_a_data_iteration_counts_by_its_hash_not_by_its_name(write, tmp_path, folder):
+    from heightpose.data.draw import draw
+
+    def folders(root, seed):
+        draw("poc", [folder], share=0.5, seed=seed, root=tmp_path / root)
+        changes = {"data.iteration": "poc", "data.iterations_root": str(tmp_path / root)}
+        matrix = Matrix.load(write(TEXT))
+        return [t.folder.name for t in plan(matrix, Budget(changes=changes), tmp_path / "out").trainings]
+
+    assert folders("a", 0) == folders("b", 0)
+    assert not set(folders("c", 5)) & set(folders("d", 0))
