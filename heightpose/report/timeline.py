@@ -170,9 +170,9 @@ def _changes(before: Step | None, step: Step) -> tuple[str, list[str]]:
     start = _start(now, before)
     if start and start != _start(was, None):
         algorithm.append(start)
-    if now.note and now.note != was.note and not algorithm:
-        algorithm.append("what its name says: no setting, no code differs")
     data = [] if was.data_key == now.data_key else [_data_words(was, now)]
+    if now.note and now.note != was.note and not (algorithm or data):
+        algorithm.append("what its name says: no setting, no code differs")
     kind = {(True, True): BOTH, (True, False): DATA, (False, True): ALGORITHM}.get(
         (bool(data), bool(algorithm)), AGAIN
     )
