@@ -188,13 +188,13 @@ def sheet_and_camera():
     )
     K = [[600.0, 0, 319.5], [0, 600.0, 239.5], [0, 0, 1]]
     camera = Camera("pinhole", (640, 480), np.array(K), np.zeros(5))
-    grey = np.full((480, 640), 90, np.uint8)  # 5 px per cm; too dark for the tiny detector
+    grey = np.full((480, 640), 60, np.uint8)  # 5 px per cm; too dark for the tiny detector
     for i, (x, y) in enumerate(at):
         tag = cv2.aruco.generateImageMarker(
             cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_APRILTAG_36h11), i, 60
         )
         left, top = 320 + 5 * (x - 6), 240 - 5 * (y + 6)
-        grey[top : top + 60, left : left + 60] = np.where(tag > 0, 90, 15)
+        grey[top : top + 60, left : left + 60] = np.where(tag > 0, 60, 10)
     return layout, camera, np.repeat(grey[..., None], 3, axis=2)
 
 

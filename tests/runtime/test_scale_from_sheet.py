@@ -12,7 +12,7 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_track import PlaneTrack
 from heightpose.geometry.sheet import SheetLayout, shipped_sheet
-from heightpose.runtime import results, session
+from heightpose.runtime import results, session, sheet_looks
 from heightpose.runtime.batch import Settings
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.pipeline import Detector, PoseModel
@@ -36,14 +36,14 @@ def pose(height_cm, tilt_deg, shift_cm=0.0):
 def picture(R, t_cm):
     """The sheet as this camera sees it, too dark for the tiny detector, with a blob that it takes for an infant."""
     width, height = (round(v * PX_PER_CM) for v in LAYOUT.size_cm)
-    sheet = np.full((height, width), 95, np.uint8)
+    sheet = np.full((height, width), 60, np.uint8)
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, LAYOUT.family))
     for tag, corners in LAYOUT.tags.items():
         side = round(float(corners[1, 0] - corners[0, 0]) * PX_PER_CM)
         x = round((corners[0, 0] + LAYOUT.size_cm[0] / 2) * PX_PER_CM)
         y = round((LAYOUT.size_cm[1] / 2 - corners[0, 1]) * PX_PER_CM)
         bitmap = cv2.aruco.generateImageMarker(dictionary, tag, side)
-        sheet[y : y + side, x : x + side] = np.where(bitmap > 0, 95, 15)
+        sheet[y : y + side, x : x + side] = np.where(bitmap > 0, 60, 10)
     # sheet pixel -> cm -> camera -> frame pixel
     cm = np.array([
         [1 / PX_PER_CM, 0, 0.5 / PX_PER_CM - LAYOUT.size_cm[0] / 2],
@@ -53,7 +53,7 @@ def picture(R, t_cm):
     double = np.array([[2.0, 0, 0.5], [0, 2.0, 0.5], [0, 0, 1]])  # drawn at twice the size, then averaged
     to_frame = double @ CAMERA.K @ np.column_stack([R[:, 0], R[:, 1], t_cm]) @ cm
     soft = cv2.GaussianBlur(sheet, (0, 0), 2.0)
-    big = cv2.warpPerspective(soft, to_frame, (2 * SIZE[0], 2 * SIZE[1]), borderValue=60)
+    big = cv2.warpPerspective(soft, to_frame, (2 * SIZE[0], 2 * SIZE[1]), borderValue=40)
     grey = cv2.resize(big, SIZE, interpolation=cv2.INTER_AREA)
     return np.maximum(grey[..., None], makers.scene(SIZE, (480, 270), 12))
 
@@ -132,7 +132,7 @@ def test_straight_down_it_takes_the_cameras_height(networks, estimator, tmp_path
 
 
 def test_a_knocked_camera_is_followed_on_a_second_reading(networks, estimator, monkeypatch):
-    monkeypatch.setattr(session, "MOVING_TAG_FRAMES", 10)
+    monkeypatch.setattr(sheet_looks, "MOVING_TAG_FRAMES", 10)
     before, after = pose(150.0, 8.0), pose(145.0, 14.0, 4.0)
     clip = Shown([before] * 9 + [after] * 11)
     outcome = session.measure_clip(clip, *networks, session.Scale(camera=CAMERA, sheet=LAYOUT))
