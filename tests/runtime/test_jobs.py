@@ -1,0 +1,94 @@
+"""Several inputs side by side: the same answers in the same order, and Ctrl-C for all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import makers
+import pytest
+
+from heightpose.errors import HeightposeError, MissingExtraError
+from heightpose.geometry.plane import PlaneError
+from heightpose.runtime.batch import Settings, run_all
+
+
+@pytest.fixture
+def settings(tmp_path):
+    pose, detector = makers.tiny_pose(tmp_path / "p.onnx"), makers.tiny_detector(tmp_path / "d.onnx")
+    return Settings(out=tmp_path / "res", model=str(pose), detector=str(detector), no_overlay=True)
+
+
+def clips(folder, *counts):
+    pairs = []
+    for i, count in enumerate(counts):
+        frames = [makers.scene((160, 120), (60 + k % 20, 50)) for k in range(count)]
+        pairs.append((str(makers.write_video(folder / f"c{i}.mp4", frames)), f"c{i}"))
+    return pairs
+
+
+def test_two_at_once_give_what_one_after_the_other_gives(tmp_path, settings):
+    inputs = clips(tmp_path, 9, 2, 4)
+    inputs.insert(1, (str(tmp_path / "absent.mp4"), "absent"))
+    alone = list(run_all(inputs, settings))
+    before = {name: (settings.out / name / "poses.json").read_text() for name in ("c0", "c1", "c2")}
+    both = list(run_all(inputs, replace(settings, jobs=2)))
+    assert [(i.name, i.code, i.answer, i.document) for i in both] == [
+        (i.name, i.code, i.answer, i.document) for i in alone
+    ]
+    assert [i.code for i in both] == [3, 2, 3, 3]
+    assert "no such file" in str(both[1].error)
+    for name, text in before.items():
+        assert (settings.out / name / "poses.json").read_text() == text
+        active = json.loads((settings.out / name / "provenance.json").read_text())["backend"]["pose"]
+        assert active["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def test_interrupted_all_at_work_write_what_they_saw(tmp_path, settings):
+    inputs = clips(tmp_path, 600, 600, 4)
+    handler = signal.getsignal(signal.SIGINT)
+
+    def stop():
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not all((settings.out / n).exists() for n in ("c0", "c1")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=stop)
+    watcher.start()
+    items = list(run_all(inputs, replace(settings, jobs=2)))
+    watcher.join()
+    assert [item.name for item in items] == ["c0", "c1"]
+    for item in items:
+        assert item.code == 130
+        assert json.loads((settings.out / item.name / "height.json").read_text())["interrupted"] is True
+        frames = json.loads((settings.out / item.name / "poses.json").read_text())["frames"]
+        assert len(frames) < 600
+    assert not (settings.out / "c2").exists()
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_network_that_cannot_be_loaded_is_told_once(tmp_path, settings):
+    (tmp_path / "p.onnx").write_bytes(b"nonsense")
+    with pytest.raises(HeightposeError, match=r"p\.onnx"):
+        list(run_all(clips(tmp_path, 2, 2), replace(settings, jobs=2)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HeightposeError("what", where="here", expected=1, got=2, hint="Do this"),
+        MissingExtraError("torch", "train", "train"),
+        PlaneError("too_few_tags", "Only two tags"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_cross_processes_whole(error):
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert (str(back), back.__dict__, back.exit_code) == (str(error), error.__dict__, error.exit_code)
