@@ -46,8 +46,9 @@ class GradNorm(nn.Module):
     The gradient of each weighted loss at the last layer that the tasks share should have the norm
     ``mean norm * (relative inverse training rate)^alpha``: tasks whose loss has fallen less than the others' get
     more. The weights go one step along the gradient of the absolute differences (eq. 2) with the targets held
-    fixed, and then are scaled so that they sum to the number of tasks. The gradient is divided by the mean norm: the
-    step has no unit, whatever the losses'.
+    fixed, and then are scaled so that they sum to the number of tasks. The gradient is that by the weights'
+    logarithms, divided by the mean norm: a step then has no unit, and losses a hundred times apart neither make it
+    swing nor stand still.
 
     Args:
         alpha: how strongly the training rates are pulled together; the paper's 1.5 for tasks that differ a lot.
@@ -89,8 +90,8 @@ class GradNorm(nn.Module):
         rate = rate / rate.mean().clamp_min(1e-12)
         weighted = self.weight * norms
         wanted = weighted.mean() * rate**self.alpha
-        slope = norms / norms.mean().clamp_min(1e-12) * torch.sign(weighted - wanted)
-        self.weight.sub_(self.rate * slope).clamp_(min=1e-3)
+        slope = weighted / weighted.mean().clamp_min(1e-12) * torch.sign(weighted - wanted)
+        self.weight.mul_(torch.exp(-self.rate * slope)).clamp_(min=1e-3)
         self.weight.mul_(len(self.names) / self.weight.sum())
 
 

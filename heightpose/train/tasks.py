@@ -124,8 +124,8 @@ class PoseTask:
             return np.ones(kpts_crop.shape[:2], dtype=np.float32)
         size = np.array(self.codec.input_wh)
         with np.errstate(invalid="ignore"):
-            inside = ((kpts_crop >= -0.5) & (kpts_crop <= size - 0.5)).all(axis=-1)
-        return inside.astype(np.float32)
+            inside = (kpts_crop >= -0.5) & (kpts_crop <= size - 0.5)
+        return np.asarray(inside.all(axis=-1), dtype=np.float32)
 
     def _finite_hm(self, kpts_crop: np.ndarray, labelled: np.ndarray) -> np.ndarray:
         """``(N, K, 2)`` float32 heatmap px, 0 where a joint is not labelled."""

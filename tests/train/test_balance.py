@@ -53,7 +53,7 @@ def linear_tasks(scales):
 def test_gradnorm_evens_out_gradients_of_losses_in_different_units():
     shared, losses = linear_tasks((1.0, 10.0, 0.1))
     balance = GradNorm(NAMES, alpha=0.0)
-    for _ in range(600):
+    for _ in range(400):
         balance(losses(), shared)
     weights = balance.weights()
     norms = [

@@ -10,7 +10,7 @@ import torch
 
 from heightpose.codec.detection import encode_targets
 from heightpose.codec.heatmap import HeatmapCodec
-from heightpose.train.losses import centre_loss, detection_loss, heatmap_loss
+from heightpose.train.losses import Tally, centre_loss, detection_parts, heatmap_loss
 
 
 @pytest.mark.parametrize("codec", [HeatmapCodec(), HeatmapCodec((128, 128), (32, 32), 1.5)])
@@ -63,26 +63,35 @@ def test_the_perfect_detection_map_has_next_to_no_loss_and_each_error_its_own_pa
     targets = encode_targets(np.array([[40.0, 50, 180, 230]]), np.array([30.0]))
     given = {k: torch.from_numpy(v)[None] for k, v in targets.items()}
 
-    def loss(raw):
-        return detection_loss(raw, given["centre"], given["regression"], given["weight"], 1.0, 1.0)
+    def parts(raw):
+        return detection_parts(raw, given["centre"], given["regression"], given["weight"])
 
     perfect = raw_of(targets)
-    total, _ = loss(perfect)
-    assert total.item() < 1e-3
-    for channels, name in ((slice(0, 1), "centre"), (slice(1, 5), "box"), (slice(5, 7), "angle")):
+    assert sum(parts(perfect).values()).item() < 1e-3
+    for channels, name in ((slice(0, 1), "presence"), (slice(1, 5), "box"), (slice(5, 7), "angle")):
         wrong = perfect.clone()
-        wrong[:, channels] += 1.0 if name != "centre" else -25.0
-        total, parts = loss(wrong)
-        assert parts[name].item() > 0.3
-        assert total.item() == pytest.approx(parts[name].item(), abs=1e-3)
+        wrong[:, channels] += 1.0 if name != "presence" else -25.0
+        found = parts(wrong)
+        assert found[name].item() > 0.3
+        assert sum(found.values()).item() == pytest.approx(found[name].item(), abs=1e-3)
 
 
 def test_an_empty_cot_teaches_only_that_nobody_is_there():
     targets = encode_targets(np.zeros((0, 4)), np.zeros(0))
     raw = torch.zeros(1, 7, 32, 32, requires_grad=True)
-    total, _ = detection_loss(
-        raw, *(torch.from_numpy(targets[k])[None] for k in ("centre", "regression", "weight")), 2.0, 1.0
+    parts = detection_parts(
+        raw, *(torch.from_numpy(targets[k])[None] for k in ("centre", "regression", "weight"))
     )
-    total.backward()
+    sum(parts.values()).backward()
     assert (raw.grad[:, 0] > 0).all()
     assert raw.grad[:, 1:].abs().max() == 0
+
+
+def test_a_tally_gives_each_part_its_weighted_mean_over_all_that_was_added():
+    tally = Tally(("crown", "heel", "toe"))
+    assert tally.means() == {"crown": None, "heel": None, "toe": None}
+    tally.add(
+        torch.tensor([[1.0, 4.0, 9.0], [3.0, 4.0, 9.0]]), torch.tensor([[1.0, 0.5, 0.0], [3.0, 0.0, 0.0]])
+    )
+    tally.add(torch.tensor([[2.0, 1.0, 9.0]]), torch.tensor([[0.0, 1.0, 0.0]]))
+    assert tally.means() == {"crown": pytest.approx(2.5), "heel": pytest.approx(2.0), "toe": None}
