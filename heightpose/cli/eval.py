@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from heightpose.cli._params import wandb_option
 from heightpose.cli.eval_verbs import confidence_, tta_
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
 
@@ -121,10 +122,6 @@ def eval_(
     return 0
 
 
-eval_.add_command(confidence_)
-eval_.add_command(tta_)
-
-
 def _log(folder: Path, result: dict[str, Any], data: Path, asked: str | None) -> None:
     """To W&B, unless that is off. What is shared has its faces blurred, whatever the report has."""
     from heightpose.report.wandb_log import resolve_mode
@@ -134,6 +131,10 @@ def _log(folder: Path, result: dict[str, Any], data: Path, asked: str | None) ->
         from heightpose.report.wandb_eval import log_evaluation
 
         log_evaluation(folder, result, data, mode)
+
+
+eval_.add_command(confidence_)
+eval_.add_command(tta_)
 
 
 @eval_.command("compare")
@@ -190,3 +191,43 @@ def make_(name: str, jobs: int | None) -> None:
     made, new = make(Recipe.load(name), jobs)
     what = "hashes recorded for the first time" if new else "every file is the recorded one"
     click.echo(f"{made.name} version {made.version} in {made.folder}: {len(made.files)} files, {what}")
+
+
+@eval_.command("geometry")
+@click.option("--testset", metavar="NAME_OR_DIR", required=True, help="A frozen test set with labelled clips.")
+@click.option(
+    "--noise", "noise_px", type=click.FloatRange(0, 50), default=0.0, show_default=True,
+    help="Noise on the true joints, px (1 sd of each coordinate).",
+)  # fmt: skip
+@click.option("--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the figures as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON and nothing else.")
+def geometry_(testset: str, noise_px: float, model: str, seed: int, out: Path | None, as_json: bool) -> None:
+    """Where the centimetres are lost: joints to length, elevation and posture, plane, pose net.
+
+    The same clips are measured with the true 3D joints, with the true joints in the picture over the true plane, over
+    the plane found from the tags, and as infer does. Rendered test sets have all of it, others the last two rows.
+
+    \b
+    Examples:
+      heightpose eval geometry --testset testclips
+      heightpose eval geometry --testset testclips --noise 2 --out split.json
+    """
+    import dataclasses
+    import json
+
+    from heightpose.evaluate.geometry import lines, split_errors, summarise
+    from heightpose.evaluate.subject import Subject
+    from heightpose.runtime.atomic import write_json
+    from heightpose.runtime.output import plain
+    from heightpose.runtime.pipeline import Detector, PoseModel
+
+    subject = Subject.of_testset(testset)
+    splits = split_errors(
+        subject, Detector.load("detector"), PoseModel.load(model), noise_px=noise_px, seed=seed
+    )
+    summary = plain(summarise(splits, noise_px))
+    if out is not None:
+        write_json(out, summary | {"clips": plain([dataclasses.asdict(s) for s in splits])})
+    click.echo(json.dumps(summary, indent=2, allow_nan=False) if as_json else "\n".join(lines(summary)))
