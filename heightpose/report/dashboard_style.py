@@ -16,7 +16,7 @@ h2 { scroll-margin-top: 5rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 .cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 10rem), 1fr));
   margin: 1rem 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem .7rem; }
-.card b { display: block; overflow-wrap: anywhere; font-size: 1.4rem; line-height: 1.25; }
+.card b { display: block; overflow-wrap: anywhere; font-size: clamp(1.1rem, 3.6vw, 1.4rem); }
 .card span { display: block; font-size: .85rem; overflow-wrap: anywhere; }
 .stack { display: grid; gap: .9rem; }
 th, td { padding: .3rem .55rem; }

@@ -44,10 +44,10 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
         ]  # fmt: skip
         records = [*step.runs, *(e for t in (joints, heights) if t for e in step.results.get(t, ()))]
         source = numbers.links(list({id(r): r for r in records}.values()))
-        shown.append([when, words, max(1, len(step.runs)), *map(_whole, figures), source])
+        shown.append([when, words, max(1, len(step.runs)), source, *map(_whole, figures)])
     columns = [
-        "step", "what changed", "runs", "MeanSmS@0.1", "height MAE cm", "null cm", "yield %", "Mean@0.1",
-        "MeanSmS@0.1 val", "overfit", "from",
+        "step", "what changed", "runs", "from", "MeanSmS@0.1", "height MAE cm", "null cm", "yield %", "Mean@0.1",
+        "MeanSmS@0.1 val", "overfit",
     ]  # fmt: skip
     made = table(columns, shown[-_STEPS:])
     if len(shown) <= _STEPS:
