@@ -201,6 +201,6 @@ def flat_config(config: Json, prefix: str = "") -> dict[str, Any]:
 def code_key(code: Json | None) -> str:
     """A commit where the files are those of the commit; otherwise the hash of the files themselves."""
     code = {} if code is None else code
-    if code.get("commit") is not None and not code.get("changed"):
+    if code.get("commit") is not None and code.get("changed") is False:
         return str(code["commit"])
     return str(code.get("sha256") or code.get("version") or "?")
