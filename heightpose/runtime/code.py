@@ -18,7 +18,8 @@ def code_version() -> dict[str, Any]:
     """``{"version", "commit", "changed", "sha256"}`` of the running package.
 
     ``commit`` is None outside a git checkout (an installed wheel), ``changed`` tells whether the package's files
-    differ from it, None where git did not say. ``sha256`` covers every Python file of the package and so holds without git too.
+    differ from it, None where git did not say. ``sha256`` covers every Python file of the package and so holds without
+    git too.
     """
     commit = _git("rev-parse", "HEAD")
     # Read only: a status that refreshed the index would stand in the way of whoever commits just now.
