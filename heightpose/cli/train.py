@@ -18,6 +18,7 @@ Writes:
     pose.safetensors, pose.onnx   the best weights (detector.* for a detector)
     metrics.json                  validation of the best and the last epoch, data, time
     progress.txt, log.csv         one line per epoch: watch with tail -f
+    losses.csv                    the training loss of every joint, or of the detector's parts
     best.safetensors, last.ckpt   the best so far; where --resume goes on
     config.yaml                   the settings as they were used
     wandb/                        the run for 'wandb sync'; nothing is contacted unless --wandb online
