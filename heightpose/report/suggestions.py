@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,11 @@ from heightpose.data.suggest.doubt import SIGNALS
 from heightpose.data.suggest.run import Pick
 from heightpose.report.overlay import UNSURE_SCORE, blur_faces_in, draw_joints
 from heightpose.report.page import Html, figure, grid, heading, jpeg, paragraph, span, table, write_page
+from heightpose.skeleton import INFANT
 
 _SIDE_PX = 340
+#: Views that differ by more than this share of the body may have the head in another place.
+_SURE = 0.05
 
 
 def write_sheet(
@@ -63,9 +67,7 @@ def _figure(number: int, pick: Pick, item: Item, blur: bool) -> Html:
 
 def _picture(pick: Pick, item: Item, blur: bool) -> np.ndarray:
     rgb = decode(item.path.read_bytes(), item.path)
-    # A frame in which nobody was found may show a face anywhere, and a doubted head may be elsewhere: blur amply.
-    result = pick.look.result
-    picture = blur_faces_in(rgb, result) if blur else rgb.copy()
+    picture = _blurred(rgb, pick) if blur else rgb.copy()
     pose = pick.look.pose
     low, high = np.zeros(2), np.array(item.size_wh, dtype=float)
     if pose is not None:
@@ -79,3 +81,14 @@ def _picture(pick: Pick, item: Item, blur: bool) -> np.ndarray:
     zoom = _SIDE_PX / max(part.shape[:2])
     way = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
     return cv2.resize(part, None, fx=zoom, fy=zoom, interpolation=way)
+
+
+def _blurred(rgb: np.ndarray, pick: Pick) -> np.ndarray:
+    """The head pixelated; all of the picture where the model is not sure where that is, as doubted frames often are."""
+    look = pick.look
+    sure = False
+    if look.pose is not None:
+        head = look.pose.scores[INFANT.indices("crown", "upper_neck")]
+        sure = bool(head.min() >= UNSURE_SCORE and max(look.flip, look.turns) < _SURE)
+    result = look.result if sure else replace(look.result, pose=None)
+    return blur_faces_in(rgb, result)

@@ -51,7 +51,8 @@ def read_advice(path: Path) -> list[Wish]:
     wishes = []
     for index, row in enumerate(rows):
         where = f"{path}: strata[{index}]"
-        key = row.get("key") if isinstance(row, dict) else None
+        row = row if isinstance(row, dict) else {}
+        key = row.get("key")
         if not isinstance(key, str) or not all(
             part.strip() for part in (key.partition("=")[0], key.partition("=")[2])
         ):

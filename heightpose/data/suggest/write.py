@@ -63,8 +63,8 @@ def write_picks(out: Path, picks: Sequence[Pick], about: dict[str, Any], *, jpeg
 def _write_pictures(picks: Sequence[Pick], paths: Sequence[Path]) -> list[tuple[int, int]]:
     """Each clip is read once more, in sequence: the frames were not kept while choosing."""
     wanted: dict[Path, dict[int, int]] = defaultdict(dict)
-    for number, pick in enumerate(picks):
-        wanted[pick.source][pick.frame] = number
+    for place, pick in enumerate(picks):
+        wanted[pick.source][pick.frame] = place
     sizes: dict[int, tuple[int, int]] = {}
     for source, frames in tqdm(wanted.items(), desc="writing", unit="clip", disable=None):
         with open_clip(source) as clip:
@@ -97,7 +97,8 @@ def _item(number: int, pick: Pick, path: Path, size_wh: tuple[int, int]) -> Item
     if pose is None:
         return Item(number, path, None, size_wh, None, ())
     # Off the picture nobody can place a joint: left for the annotator to add where it is in view after all.
-    inside = ((pose.kpts_frame >= -0.5) & (pose.kpts_frame < np.array(size_wh) - 0.5)).all(axis=1)
+    outside = (pose.kpts_frame < -0.5) | (pose.kpts_frame >= np.array(size_wh) - 0.5)
+    inside = ~np.asarray(outside).any(axis=1)
     visibility = np.where(inside, np.where(pose.scores >= _UNSURE, 2, 1), 0).astype(np.int8)
     kpts = np.where(inside[:, None], pose.kpts_frame, 0.0)
     limit = np.array([*size_wh, *size_wh], dtype=float) - 0.5
