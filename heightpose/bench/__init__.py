@@ -1,0 +1,1 @@
+"""Speed and memory, measured from outside: whole processes, and the networks beside eager PyTorch."""

@@ -1,0 +1,249 @@
+"""One export from the weights file to the kept or refused result, with everything that was measured on the way."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from heightpose.errors import ConfigError, FileFormatError
+from heightpose.export.check import MIN_SCORE, Agreement, Run, agreement, decoded
+from heightpose.export.crops import Views, dataset_views, drawn_batch, resized
+from heightpose.export.prune import prune_blocks
+from heightpose.export.write import SUFFIXES, write
+from heightpose.metrics import pckh
+from heightpose.models.checkpoint import load_weights
+from heightpose.runtime.atomic import cannot_write, make_folder
+from heightpose.runtime.backends import load_backend
+from heightpose.runtime.modelfile import ModelFile, read_model_file
+from heightpose.runtime.output import sha256
+from heightpose.skeleton import Skeleton
+
+log = logging.getLogger("heightpose")
+
+#: Pictures for the comparison, for INT8's ranges, and held out for the accuracy.
+_COMPARED, _CALIBRATION, _HELD_OUT = 48, 300, 300
+#: Of coordinates and scores, the share that must be within the limits. In floating point all but ties between two equal
+#: peaks; INT8 moves the unsure ones, so its typical joint is judged and its cost is what the held-out pictures say.
+_SHARE = {"f32": 0.99, "fp16": 0.99, "int8": 0.5}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``heightpose export`` was asked for; names and meanings are its options'."""
+
+    weights: Path
+    to: str
+    out: Path
+    precision: str = "f32"
+    calibration: Path | None = None
+    heldout: Path | None = None
+    prune: float = 0.0
+    fixed_size: bool = False
+    force: bool = False
+
+
+@dataclass
+class Report:
+    """What was written and how it compares."""
+
+    files: list[Path]
+    kept: bool
+    checks: dict[str, Agreement] = field(default_factory=dict)
+    facts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    parameters: tuple[int, int] | None = None
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks.values())
+
+    def lines(self) -> Iterator[str]:
+        """The table for a person."""
+        for name, check in self.checks.items():
+            yield f"{name}: {len(check.distance_px)} coordinates, {check.left_out} under score {MIN_SCORE} left out"
+            yield f"  {'difference':16}{'px at 256':>12}{'score':>12}"
+            for what, distance, score in check.rows():
+                yield f"  {what:16}{distance:>12}{score:>12}"
+            yield f"  {'passed' if check.passed else 'FAILED'}"
+        if self.parameters is not None:
+            yield f"pruned: {self.parameters[0]} parameters, {self.parameters[1]} stay"
+        if self.facts:
+            yield f"{'':40}{'source':>12}{'exported':>12}"
+        for what, (before, after) in self.facts.items():
+            yield f"{what:40}{before:>12}{after:>12}"
+        size = sum(path.stat().st_size for path in self.files if path.is_file()) / 1e6
+        if self.kept:
+            yield f"saved to {', '.join(map(str, self.files))} ({size:.1f} MB)"
+
+
+def export(request: Request) -> Report:
+    """Write, compare, and keep or refuse.
+
+    Raises:
+        ConfigError: options that do not go together. FileFormatError: no weights of ours, or the exported file does not
+        agree with them (unless ``force``); no file is kept then.
+    """
+    _require_sane(request)
+    file = read_model_file(request.weights)
+    model, meta = load_weights(request.weights)
+    source_model = copy.deepcopy(model)
+    parameters = prune_blocks(model, request.prune) if request.prune else None
+    calibration = _views(request.calibration, "train", _CALIBRATION, file)
+    compared = _views(request.calibration, "val", _COMPARED, file)
+    batch = drawn_batch(_COMPARED // 2, file.input_wh) if compared is None else compared.batch
+    other_wh = (file.input_wh[0] + 64, file.input_wh[1] + 64)
+    free = not request.fixed_size and _takes(model, other_wh, file)
+    meta = meta | {"export": _provenance(request, 0 if calibration is None else len(calibration.batch))}
+    make_folder(request.out.parent)
+    with tempfile.TemporaryDirectory(prefix=".export.", dir=request.out.parent) as name:
+        draft = Path(name) / request.out.name
+        pictures = batch if calibration is None else calibration.batch
+        write(model, meta, request.to, request.precision, draft, free, pictures)
+        run, source = _runner(draft, request.to), _torch_runner(model)
+        report = Report(_files(request.out), kept=False, parameters=parameters)
+        share = _SHARE[request.precision]
+        report.checks[f"at {_times(file.input_wh)}"] = agreement(source, run, batch, file, share)
+        if free:
+            view = resized(batch[:16], other_wh)
+            report.checks[f"at {_times(other_wh)}"] = agreement(source, run, view, file, share)
+        else:
+            log.info("the input size stays %s", _times(file.input_wh))
+        heldout = _views(request.heldout or request.calibration, "val", _HELD_OUT, file)
+        report.facts = _facts(_torch_runner(source_model), run, batch, heldout, file)
+        if report.passed or request.force:
+            _keep(draft, request.out)
+            report.kept = True
+    return report
+
+
+def _require_sane(request: Request) -> None:
+    if request.out.suffix.lower() != SUFFIXES[request.to]:
+        raise ConfigError(
+            "the file's ending does not fit", where=request.out, expected=SUFFIXES[request.to],
+            got=request.out.suffix,
+        )  # fmt: skip
+    if request.weights.suffix.lower() != ".safetensors":
+        raise FileFormatError("not a weights file", where=request.weights, expected="a .safetensors")
+    if request.precision == "int8" and request.calibration is None:
+        raise ConfigError(
+            "INT8 needs pictures to find the ranges of its layers",
+            hint="Give a data set with --calibration DIR",
+        )
+
+
+def _views(folder: Path | None, split: str, count: int, file: ModelFile) -> Views | None:
+    return None if folder is None else dataset_views(folder, split, count, file)
+
+
+def _takes(model: Any, wh: tuple[int, int], file: ModelFile) -> bool:
+    """Whether the network works at another input size, and its output grows with it."""
+    shapes = []
+    with torch.inference_mode():
+        for width, height in (file.input_wh, wh):
+            try:
+                shapes.append(model.forward_export(torch.zeros(1, 3, height, width)).shape[2:])
+            except (AssertionError, RuntimeError, ValueError):  # what networks of a fixed size raise
+                return False
+    grown = [
+        round(side * new / old)
+        for side, new, old in zip(shapes[0], wh[::-1], file.input_wh[::-1], strict=False)
+    ]
+    return len(shapes[0]) == 2 and list(shapes[1]) == grown
+
+
+def _runner(path: Path, to: str) -> Run:
+    if to != "torchscript":
+        return load_backend(path, {"onnx": "onnxruntime"}.get(to, to), precision="f32")[0].run
+    scripted = torch.jit.load(str(path))  # written a moment ago, by us
+    return lambda batch: _tensor_out(scripted, batch)
+
+
+def _torch_runner(model: Any) -> Run:
+    return lambda batch: _tensor_out(model.forward_export, batch)
+
+
+def _tensor_out(forward: Any, batch: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return forward(torch.from_numpy(np.ascontiguousarray(batch))).float().numpy()
+
+
+def _facts(
+    source: Run, run: Run, batch: np.ndarray, heldout: Views | None, file: ModelFile
+) -> dict[str, tuple[str, str]]:
+    facts = {
+        f"ms per picture, batch {n}": (f"{_ms(source, batch[:n]):.1f}", f"{_ms(run, batch[:n]):.1f}")
+        for n in (1, 8)
+    }
+    if heldout is not None and heldout.kpts_crop is not None:
+        before, after = (_accuracy(one, heldout, file) for one in (source, run))
+        for name in before:
+            facts[f"{name} on {len(heldout.batch)} true crops"] = (
+                f"{before[name]:.1f}",
+                f"{after[name]:.1f}",
+            )
+    return facts
+
+
+def _ms(run: Run, batch: np.ndarray, rounds: int = 7) -> float:
+    run(batch)
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run(batch)
+        times.append(time.perf_counter() - start)
+    return 1000.0 * float(np.median(times)) / len(batch)
+
+
+def _accuracy(run: Run, views: Views, file: ModelFile) -> dict[str, float]:
+    """Mean@0.1 and MeanSmS@0.1 of seen joints in true crops, per cent."""
+    assert views.kpts_crop is not None
+    assert views.visibility is not None
+    size_wh = (views.batch.shape[3], views.batch.shape[2])
+    found = np.concatenate(
+        [decoded(run(views.batch[i : i + 8]), size_wh, file)[0] for i in range(0, len(views.batch), 8)]
+    )
+    skeleton = Skeleton(file.joints)
+    result = pckh.summary(found, views.kpts_crop, views.visibility, 0.1, skeleton=skeleton)
+    return {name: result["seen"][name] for name in ("Mean@0.1", "MeanSmS@0.1")}
+
+
+def _provenance(request: Request, pictures: int) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "to": request.to,
+        "precision": request.precision,
+        "source_sha256": sha256([request.weights]),
+    }
+    if request.prune:
+        about["pruned"] = request.prune
+    if request.precision == "int8" and request.calibration is not None:
+        labels = (
+            request.calibration / "annotations.json" if request.calibration.is_dir() else request.calibration
+        )
+        about["calibration"] = {"pictures": pictures, "labels_sha256": sha256([labels])}
+    return about
+
+
+def _files(out: Path) -> list[Path]:
+    return [out, out.with_suffix(".bin")] if out.suffix == ".xml" else [out]
+
+
+def _keep(draft: Path, out: Path) -> None:
+    """The weights first: a graph never lies beside another one's weights for longer than a rename."""
+    try:
+        for source, final in reversed(list(zip(_files(draft), _files(out), strict=True))):
+            os.replace(source, final)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+
+
+def _times(wh: tuple[int, int]) -> str:
+    return f"{wh[0]}x{wh[1]}"
