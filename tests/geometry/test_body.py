@@ -135,7 +135,8 @@ def test_a_file_that_is_no_lift_network_is_refused(tmp_path) -> None:
 def test_torch_twins_agree_with_numpy(tmp_path) -> None:
     """A network trained in torch and read back in numpy says the same of a clip, from pixels to bones."""
     torch = pytest.importorskip("torch")
-    from heightpose.train.lift import LiftModel, draw_cameras, project
+    from heightpose.train.lift import LiftModel
+    from heightpose.train.lift_data import draw_cameras, project
 
     torch.manual_seed(0)
     model = LiftModel(16, 8).double()
