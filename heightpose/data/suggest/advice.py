@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import read_json
@@ -41,8 +42,8 @@ def read_advice(path: Path) -> list[Wish]:
     Raises:
         InputError, FileFormatError: not a file of advice; the row is named.
     """
-    document = read_json(path, "advice")
-    rows = document.get("strata") if isinstance(document, dict) else None
+    document: Any = read_json(path, "advice")
+    rows: Any = document.get("strata") if isinstance(document, dict) else None
     if not isinstance(rows, list) or document.get("schema", SCHEMA) != SCHEMA:
         raise FileFormatError(
             "not advice of heightpose dashboard", where=path, expected=f'{{"schema": {SCHEMA}, "strata": [..]}}',
@@ -51,8 +52,7 @@ def read_advice(path: Path) -> list[Wish]:
     wishes = []
     for index, row in enumerate(rows):
         where = f"{path}: strata[{index}]"
-        row = row if isinstance(row, dict) else {}
-        key = row.get("key")
+        key = row.get("key") if isinstance(row, dict) else None
         if not isinstance(key, str) or not all(
             part.strip() for part in (key.partition("=")[0], key.partition("=")[2])
         ):

@@ -26,7 +26,7 @@ from heightpose.runtime.refine import detection_around
 from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT
 
-#: A joint the model is less sure of is handed over as hidden, for the annotator to look at first.
+#: A joint the model is less sure of is handed over as hidden, where it does not tell how likely it is to be seen.
 _UNSURE = 0.3
 
 
@@ -97,9 +97,12 @@ def _item(number: int, pick: Pick, path: Path, size_wh: tuple[int, int]) -> Item
     if pose is None:
         return Item(number, path, None, size_wh, None, ())
     # Off the picture nobody can place a joint: left for the annotator to add where it is in view after all.
-    outside = (pose.kpts_frame < -0.5) | (pose.kpts_frame >= np.array(size_wh) - 0.5)
-    inside = ~np.asarray(outside).any(axis=1)
-    visibility = np.where(inside, np.where(pose.scores >= _UNSURE, 2, 1), 0).astype(np.int8)
+    inside: np.ndarray = np.asarray(
+        ((pose.kpts_frame >= -0.5) & (pose.kpts_frame < np.array(size_wh) - 0.5)).all(axis=1)
+    )
+    # Where the model says how likely a joint is to be visible that decides, else how sure it is of it at all.
+    clear = pose.scores >= _UNSURE if pose.seen is None else pose.seen >= 0.5
+    visibility = np.where(inside, np.where(clear, 2, 1), 0).astype(np.int8)
     kpts = np.where(inside[:, None], pose.kpts_frame, 0.0)
     limit = np.array([*size_wh, *size_wh], dtype=float) - 0.5
     box = np.clip(detection_around(pose).bbox_xyxy, -0.5, limit)
