@@ -21,6 +21,10 @@ from heightpose.train.tasks import PoseTask
 from heightpose.types import Detection
 
 
+#: Of learning by heart; the schedule ends with them.
+STEPS = 250
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "set"
@@ -28,8 +32,8 @@ def folder(tmp_path_factory):
     return path
 
 
-def pose_settings(folder, loss, steps=150):
-    config = settings(folder, batch_size=4, epochs=steps, lr=1e-2, warmup_steps=10)
+def pose_settings(folder, loss):
+    config = settings(folder, batch_size=4, epochs=STEPS, lr=1e-2, warmup_steps=10)
     pose = replace(config.pose, input_wh=(64, 64))
     hardware = replace(config.hardware, precision="32-true")
     return replace(config, pose=pose, loss=loss, hardware=hardware)
@@ -49,7 +53,7 @@ def test_a_pose_loss_learns_a_batch_by_heart(folder, tmp_path, tiny, loss):
     # every joint's own loss is in the log, and has fallen
     with (tmp_path / "run" / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 150
+    assert len(rows) == STEPS
     assert list(rows[0]) == ["epoch", "step", *INFANT.names]
     assert all(float(rows[-1][name]) < 0.5 * float(rows[0][name]) for name in INFANT.names)
 
