@@ -20,7 +20,6 @@ from heightpose.train import loop
 from heightpose.train.tasks import PoseTask
 from heightpose.types import Detection
 
-
 #: Of learning by heart; the schedule ends with them.
 STEPS = 250
 
