@@ -213,7 +213,8 @@ def _accuracy(run: Run, views: Views, file: ModelFile) -> dict[str, float]:
     )
     skeleton = Skeleton(file.joints)
     result = pckh.summary(found, views.kpts_crop, views.visibility, 0.1, skeleton=skeleton)
-    return {name: result["seen"][name] for name in ("Mean@0.1", "MeanSmS@0.1")}
+    means = {"Mean@0.1": result["mean"], "MeanSmS@0.1": result["mean_sms"]}
+    return {name: value for name, value in means.items() if value is not None}
 
 
 def _provenance(request: Request, pictures: int) -> dict[str, Any]:
