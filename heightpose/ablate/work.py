@@ -11,7 +11,7 @@ import json
 import logging
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -28,7 +28,7 @@ log = logging.getLogger("heightpose")
 
 DONE = "metrics.json"
 #: What ends one training and not the others: a cell that cannot be, a divergence, a network too large for the device.
-_FAILURES = (HeightposeError, RuntimeError, MemoryError)
+FAILURES = (HeightposeError, RuntimeError, MemoryError)
 
 
 def work(plan: Plan, jobs: int = 1, devices: Sequence[str] = ()) -> dict[Path, str]:
@@ -48,7 +48,7 @@ def work(plan: Plan, jobs: int = 1, devices: Sequence[str] = ()) -> dict[Path, s
     left = [t for t in plan.trainings if not _is_done(t, wanted[t.folder])]
     failed: dict[Path, str] = {}
     places = len(devices) if devices else jobs
-    with _Bench(places, devices) as bench:
+    with Bench(places, devices) as bench:
         progress = tqdm(
             total=len(plan.trainings), initial=len(plan.trainings) - len(left), unit="run", disable=None
         )
@@ -61,7 +61,8 @@ def work(plan: Plan, jobs: int = 1, devices: Sequence[str] = ()) -> dict[Path, s
                     failed[training.folder] = f"its pre-training failed: {failed[training.after]}"
                     progress.update()
                     continue
-                running[bench.submit(training, wanted[training.folder])] = training
+                chosen = _single(training, bool(devices)) if places > 1 or devices else training
+                running[bench.submit(do, chosen, wanted[training.folder])] = training
             for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 training = running.pop(future)
                 trouble = _trouble(future, training)
@@ -103,14 +104,14 @@ def _train(training: Training) -> None:
     keep_last(training.config, folder / LAST, folder / FINAL)
 
 
-class _Bench:
-    """Where trainings are done: in this process, or in several others."""
+class Bench:
+    """Where work is done: in this process, or in several others, each with one device where they are named."""
 
     def __init__(self, jobs: int, devices: Sequence[str]) -> None:
         self.jobs, self.devices = jobs, list(devices)
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> _Bench:
+    def __enter__(self) -> Bench:
         # For the processes that are started here, before torch is loaded there.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if self.jobs > 1 or self.devices:
@@ -127,15 +128,15 @@ class _Bench:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=kind is not None)
 
-    def submit(self, training: Training, measurements: Sequence[Measurement]) -> Future:
-        """Start a training, or do it."""
+    def submit(self, function: Callable[..., None], *args: Any) -> Future:
+        """Start something, or do it."""
         if self._pool is not None:
-            return self._pool.submit(do, _single(training, bool(self.devices)), measurements)
+            return self._pool.submit(function, *args)
         future: Future = Future()
         try:
-            do(training, measurements)
+            function(*args)
             future.set_result(None)
-        except _FAILURES as error:
+        except FAILURES as error:
             future.set_exception(error)
         return future
 
@@ -158,7 +159,7 @@ def _trouble(future: Future, training: Training) -> str | None:
             "a training's process was killed", where=training.folder,
             hint="Out of memory? Try fewer --jobs; the same command goes on",
         ) from error  # fmt: skip
-    except _FAILURES as error:
+    except FAILURES as error:
         return " ".join(str(error).split())[:300]
     return None
 

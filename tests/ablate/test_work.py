@@ -1,4 +1,4 @@
-"""A matrix of real trainings, tiny ones, in two processes: what is done once, what goes on, what fails alone."""
+"""A matrix of real trainings, tiny ones: what is done once, what goes on, what fails alone"""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ hardware: {threads: 1, accelerator: cpu, precision: 32-true}
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """Everything after a run in two processes."""
+    """Everything after a run."""
     root = tmp_path_factory.mktemp("ablate")
     drawn.nursery(root / "set", train=4, val=2)
     (root / "base.yaml").write_text(BASE)
     (root / "tiny.yaml").write_text(TEXT)
     matrix, budget = Matrix.load(root / "tiny.yaml"), Budget(data=(str(root / "set"),))
     todo = plan(matrix, budget, root / "out")
-    failed = work(todo, jobs=2)
+    failed = work(todo)
     document = figures.write_ablation(matrix, todo, budget, failed, root / "out" / "tiny")
     return root, matrix, budget, todo, failed, document
 
