@@ -33,6 +33,8 @@ _ALSO = {"disabled": "off", "dryrun": "offline", "run": "online"}
 #: Where W&B would otherwise write into the home directory; the value is the place below the run's folder.
 _PLACES = {"WANDB_DATA_DIR": "staging", "WANDB_CACHE_DIR": "cache", "WANDB_ARTIFACT_DIR": "artifacts"}
 _INIT_TIMEOUT_S = 20
+#: A network that went away must not hold a finished run for ever; what is not uploaded stays in the folder.
+_FINISH_TIMEOUT_S = 300
 #: Side of the pictures of worst cases.
 _SIDE_PX = 384
 
@@ -101,7 +103,7 @@ class Tracker:
         settings = wandb.Settings(
             console="off", silent=True, disable_git=True, disable_code=True, save_code=False, host="-",
             disable_job_creation=True, x_disable_stats=True, x_disable_machine_info=True, x_disable_meta=True,
-            x_save_requirements=False, init_timeout=_INIT_TIMEOUT_S,
+            x_save_requirements=False, init_timeout=_INIT_TIMEOUT_S, finish_timeout=_FINISH_TIMEOUT_S,
         )  # fmt: skip
         project = os.environ.get("WANDB_PROJECT", PROJECT)
         return wandb.init(
