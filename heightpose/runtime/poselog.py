@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
+import threading
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import IO, Generic, TypeVar
 
 import numpy as np
 
+from heightpose.runtime.atomic import cannot_write
 from heightpose.runtime.clip import Frame
 from heightpose.types import Detection, FrameResult, Pose
 
 T = TypeVar("T")
 _BLOCK = 1024
+#: Blocks of rows kept in memory, half a megabyte each.
+_BLOCKS_IN_MEMORY = 2
 #: Marks what a pose does not have: neither a standard deviation nor a probability is negative.
 _ABSENT = -1.0
 #: Standard deviations are kept within what half precision holds, and correlations off 1 by more than it rounds.
@@ -49,7 +55,7 @@ class Thinned(Generic[T]):
 
 
 class PoseLog:
-    """Frame results in compact arrays (about 0.5 KB a frame), given back as :class:`FrameResult`.
+    """Frame results, about 0.5 KB each, given back as :class:`FrameResult`; all but the latest lie in a temporary file.
 
     Every decoded frame has a row; rows that were decoded but not looked at stay without a pose. Covariances and
     probabilities are kept in half precision, to about a thousandth.
@@ -60,7 +66,6 @@ class PoseLog:
             [
                 ("t_s", np.float64),
                 ("infants", np.int32),
-                ("looked", np.bool_),
                 ("found", np.bool_),
                 ("score", np.float32),
                 ("angle", np.float32),
@@ -70,8 +75,13 @@ class PoseLog:
                 ("chances", np.float16, (joints, 2)),
             ]
         )
-        self._blocks: list[np.ndarray] = []
+        self._recent: dict[int, np.ndarray] = {}
+        self._older: IO[bytes] | None = None
+        self._read: tuple[int, np.ndarray] | None = None
+        self._looked = bytearray()
+        self._calibrated = False
         self._length = 0
+        self._lock = threading.Lock()  # frames are noted by the thread that decodes, and added by another
 
     def __len__(self) -> int:
         return self._length
@@ -79,23 +89,51 @@ class PoseLog:
     def note(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Pass decoded frames through, giving each its row. Indices must count 0, 1, 2, ..."""
         for frame in frames:
-            if self._length % _BLOCK == 0:
-                self._blocks.append(np.zeros(_BLOCK, self._record))
-            self._length += 1
-            self._row(frame.index)["t_s"] = frame.t_s
+            with self._lock:
+                if self._length % _BLOCK == 0:
+                    self._begin(self._length // _BLOCK)
+                self._recent[self._length // _BLOCK][self._length % _BLOCK]["t_s"] = frame.t_s
+                self._looked.append(0)
+                self._length += 1
             yield frame
 
     def add(self, result: FrameResult) -> None:
         """Fill the row of a frame that was looked at."""
-        row, pose = self._row(result.index), result.pose
-        row["looked"], row["found"], row["infants"] = True, pose is not None, result.infants
+        record, pose = np.zeros((), self._record), result.pose
+        record["t_s"], record["infants"], record["found"] = result.t_s, result.infants, pose is not None
         if pose is not None:
-            row["score"], row["angle"] = pose.detection.score, pose.detection.head_angle_deg
-            row["bbox"] = pose.detection.bbox_xyxy
-            row["kpts"][:, :2], row["kpts"][:, 2] = pose.kpts_frame, pose.scores
-            row["spread"] = _ABSENT if pose.cov_frame is None else _pack(pose.cov_frame)
+            record["score"], record["angle"] = pose.detection.score, pose.detection.head_angle_deg
+            record["bbox"] = pose.detection.bbox_xyxy
+            record["kpts"][:, :2], record["kpts"][:, 2] = pose.kpts_frame, pose.scores
+            record["spread"] = _ABSENT if pose.cov_frame is None else _pack(pose.cov_frame)
             for column, chance in enumerate((pose.probabilities, pose.seen)):
-                row["chances"][:, column] = _ABSENT if chance is None else chance
+                record["chances"][:, column] = _ABSENT if chance is None else chance
+            self._calibrated = self._calibrated or pose.probabilities is not None
+        number, place = divmod(self._checked(result.index), _BLOCK)
+        with self._lock:
+            self._looked[result.index] = 1
+            if number in self._recent:
+                self._recent[number][place] = record
+            else:  # few frames of many are looked at: decoding is far ahead
+                assert self._older is not None
+                self._older.seek(result.index * self._record.itemsize)
+                self._older.write(record.tobytes())
+                self._read = None
+
+    def _begin(self, number: int) -> None:
+        """Make room for a block; the oldest in memory goes to disk."""
+        self._recent[number] = np.zeros(_BLOCK, self._record)
+        if len(self._recent) <= _BLOCKS_IN_MEMORY:
+            return
+        oldest = min(self._recent)
+        try:
+            if self._older is None:
+                self._older = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as this
+            self._older.seek(oldest * self._record.itemsize * _BLOCK)
+            self._older.write(self._recent[oldest].tobytes())
+        except OSError as error:
+            raise cannot_write(Path(tempfile.gettempdir()), error) from error
+        del self._recent[oldest]
 
     def cut(self, length: int) -> None:
         """Forget the frames from index ``length`` on: decoded ahead of a look that did not come."""
@@ -104,16 +142,16 @@ class PoseLog:
     @property
     def last_t_s(self) -> float:
         """Time of the last frame; minus infinity without one."""
-        return float(self._row(self._length - 1)["t_s"]) if self._length else -np.inf
+        return float(self._row(self._length - 1)["t_s"]) if self._length else -float("inf")
 
     @property
     def calibrated(self) -> bool:
         """Whether any skeleton has probabilities."""
-        return any((block["found"] & (block["chances"][:, 0, 0] != _ABSENT)).any() for block in self._blocks)
+        return self._calibrated
 
     def looked(self, index: int) -> bool:
         """Whether the networks saw this frame."""
-        return bool(self._row(index)["looked"])
+        return bool(self._looked[self._checked(index)])
 
     def __getitem__(self, index: int) -> FrameResult:
         r = self._row(index)
@@ -125,16 +163,27 @@ class PoseLog:
             pose = Pose(r["kpts"][:, :2], np.clip(r["kpts"][:, 2], 0.0, 1.0), detection, cov, *chances)
         return FrameResult(index, float(r["t_s"]), pose, int(r["infants"]))
 
-    def looked_at(self, before: int | None = None) -> list[int]:
+    def looked_at(self, before: int | None = None) -> np.ndarray:
         """Indices of the frames that the networks saw, in order; only those smaller than ``before``."""
         end = self._length if before is None else min(before, self._length)
-        looked = [np.flatnonzero(block["looked"]) + n * _BLOCK for n, block in enumerate(self._blocks)]
-        return [int(i) for i in np.concatenate([*looked, np.zeros(0, int)]) if i < end]
+        return np.flatnonzero(np.frombuffer(bytes(self._looked[:end]), np.uint8))
 
-    def _row(self, index: int) -> np.ndarray:
+    def _checked(self, index: int) -> int:
         if not 0 <= index < self._length:
             raise IndexError(index)
-        return self._blocks[index // _BLOCK][index % _BLOCK]
+        return int(index)
+
+    def _row(self, index: int) -> np.void:
+        number, place = divmod(self._checked(index), _BLOCK)
+        with self._lock:
+            if number in self._recent:
+                return self._recent[number][place]
+            if self._read is None or self._read[0] != number:
+                assert self._older is not None
+                self._older.seek(number * self._record.itemsize * _BLOCK)
+                data = self._older.read(self._record.itemsize * _BLOCK)
+                self._read = number, np.frombuffer(data, self._record)
+            return self._read[1][place]
 
 
 def _pack(cov: np.ndarray) -> np.ndarray:

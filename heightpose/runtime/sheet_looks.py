@@ -69,7 +69,7 @@ def looked_again(
         return views
     looked_at = log.looked_at()
     places = np.linspace(0, len(looked_at) - 1, MOVING_TAG_FRAMES).round().astype(int)
-    chosen = {looked_at[i] for i in places} - {index for index, _ in views}
+    chosen = set(looked_at[places].tolist()) - {index for index, _ in views}
     found, follower = dict(views), TagFollower(sheet)
     frames = clip.chosen(lambda index, t_s: index in chosen)
     for frame in ahead(frames, depth_for(clip.size_wh), name="decode"):

@@ -184,8 +184,8 @@ def outcome(settings, monkeypatch):
 
 
 def test_a_sample_is_not_mistaken_for_the_clip(outcome):
-    assert (outcome.measurement.frames_total, outcome.measurement.frames_used) == (12, 4)
-    assert outcome.measurement.details == {"a": 1, "frames_sampled": 4}
+    assert (outcome.measurement.frames_total, outcome.measurement.frames_used) == (12, 5)
+    assert outcome.measurement.details == {"a": 1, "frames_sampled": 5}
 
 
 def test_a_height_alone_widens_the_interval_around_the_same_length(outcome):

@@ -154,8 +154,8 @@ def test_pose_log_gives_back_what_it_was_given():
         assert back.t_s == 0.1 * i
         np.testing.assert_allclose(back.pose.kpts_frame, pose.kpts_frame, atol=1e-3)
         assert back.pose.detection.head_angle_deg == -90.0
-    assert log.looked_at() == [0, 1023, 1024, 2499]
-    assert log.looked_at(before=1024) == [0, 1023]
+    assert log.looked_at().tolist() == [0, 1023, 1024, 2499]
+    assert log.looked_at(before=1024).tolist() == [0, 1023]
     assert log[7].pose is None
 
 
