@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from heightpose.doctor.corpus import Corpus, make_corpus
+from heightpose.doctor.fuzz_worker import LOGGED
 from heightpose.doctor.mutate import damaged_bytes, damaged_text
 from heightpose.runtime.atomic import make_folder, write_text
 
@@ -181,27 +182,13 @@ def what_is_wrong(code: int | None, out: str, err: str, results: Path) -> str | 
         return f"exit code {code}: {errors[0] if errors else 'no word why'}"
     if len(errors) != (1 if code == 2 else 0):
         return f"exit code {code} with {len(errors)} lines of error"
-    stray = [line for line in err.splitlines() if line and not _is_ours(line)]
+    stray = [line for line in err.splitlines() if line and not line.startswith(("error: ", LOGGED))]
     if stray:
         return f"a line that is not ours: {stray[0][:200]}"
     answers = out.splitlines()
     if len(answers) != (0 if code == 2 else 1):
         return f"exit code {code} with {len(answers)} lines of answer"
     return _left_behind(results)
-
-
-def _is_ours(line: str) -> bool:
-    """Our log lines; a progress bar is not drawn, as nobody watches."""
-    starts = (
-        "error: ",
-        "warning: ",
-        "detector ",
-        "pose ",
-        "results saved",
-        "no camera file",
-        "the camera moved",
-    )
-    return line.startswith(starts) or "ms/frame" in line
 
 
 def _left_behind(results: Path) -> str | None:

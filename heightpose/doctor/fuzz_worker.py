@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -16,6 +17,9 @@ from typing import IO
 #: A damaged header may claim any size; the machine must outlive it.
 _ADDRESS_SPACE = 16 << 30
 
+#: How a line of our own log starts; any other but an error's is a library's.
+LOGGED = "log: "
+
 
 def main() -> None:
     """Serve until stdin closes."""
@@ -23,6 +27,8 @@ def main() -> None:
     caught = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 - open as long as we are
     for target, file in zip((1, 2), caught, strict=True):
         os.dup2(file.fileno(), target)
+    # Marks what we log ourselves; the command line then keeps this handler instead of adding its own.
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=LOGGED + "%(message)s")
     _limit_memory()
     _load_networks_once()
     for line in sys.stdin:

@@ -23,6 +23,7 @@ def quantise(model: Any, batch: np.ndarray) -> Any:
     """
     # NNCF reports its use to its makers unless this is set; nothing leaves this machine.
     os.environ["NNCF_CI"] = "1"
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # misses a CUDA that nobody needs
     try:
         import nncf
     except ImportError as error:

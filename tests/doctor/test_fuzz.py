@@ -71,7 +71,7 @@ def test_damage_to_bytes_is_of_every_kind():
     ("code", "out", "err", "wrong"),
     [
         (2, "", "error: x\n", None),
-        (3, "rejected: x\n", "x: 3 frames, ms/frame: 1\nresults saved to x\n", None),
+        (3, "rejected: x\n", "log: x: 3 frames\nlog: results saved to x\n", None),
         (1, "", "error: unexpected KeyError\n", "exit code 1: error: unexpected KeyError"),
         (2, "", "", "exit code 2 with 0 lines of error"),
         (2, "", "error: x\nerror: y\n", "exit code 2 with 2 lines of error"),

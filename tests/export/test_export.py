@@ -1,0 +1,211 @@
+"""Exported files agree with their source, those that do not are refused, and what is cut away was not needed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+pytest.importorskip("onnx")
+
+from heightpose.codec.heatmap import HeatmapCodec  # noqa: E402
+from heightpose.errors import ConfigError, FileFormatError  # noqa: E402
+from heightpose.export import run  # noqa: E402
+from heightpose.export.check import LIMIT_PX, agreement  # noqa: E402
+from heightpose.export.crops import drawn_batch  # noqa: E402
+from heightpose.export.prune import prune_blocks  # noqa: E402
+from heightpose.models import checkpoint  # noqa: E402
+from heightpose.models.pose_net import PoseNet  # noqa: E402
+from heightpose.runtime.backends import load_backend  # noqa: E402
+from heightpose.runtime.modelfile import read_model_file  # noqa: E402
+from heightpose.skeleton import INFANT  # noqa: E402
+
+WH = (64, 64)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A small residual network with random weights, its peaks high enough to be compared."""
+    torch.manual_seed(0)
+    model = PoseNet("resnet10t", input_wh=WH).eval()
+    for layer in model.head.modules():  # its own initialisation is meant for training: next to nothing
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    with torch.no_grad():
+        peak = model(torch.from_numpy(drawn_batch(4, WH))).amax(dim=(0, 2, 3)).clamp(min=1e-6)
+        model.head.out.weight *= (0.8 / peak)[:, None, None, None]
+    path = tmp_path_factory.mktemp("weights") / "pose.safetensors"
+    meta = checkpoint.pose_meta(model, INFANT.names, HeatmapCodec(WH, (16, 16)))
+    checkpoint.save_weights(path, model.state_dict(), meta)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_pictures():
+    saved = run._COMPARED
+    run._COMPARED = 12
+    yield
+    run._COMPARED = saved
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "precision"),
+    [
+        ("onnx", "a.onnx", "f32"),
+        ("onnx", "b.onnx", "fp16"),
+        ("openvino", "c.xml", "f32"),
+        ("torchscript", "e.pt", "f32"),
+    ],
+)
+def test_a_faithful_export_is_kept_and_takes_any_size(weights, tmp_path, to, name, precision):
+    report = run.export(run.Request(weights, to, tmp_path / name, precision))
+    assert report.passed
+    assert report.kept
+    assert sorted(report.checks) == ["at 128x128", "at 64x64"]
+    assert all(len(check.distance_px) > 20 for check in report.checks.values())
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in report.files)
+    if to == "torchscript":
+        scripted = torch.jit.load(str(tmp_path / name))
+        assert scripted(torch.zeros(3, 3, 96, 64)).shape == (3, 21, 24, 16)
+        return
+    backend, file = load_backend(tmp_path / name, "auto", precision="f32")
+    assert file.joints == INFANT.names
+    assert file.meta["export"]["precision"] == precision
+    assert len(file.meta["export"]["source_sha256"]) == 64
+    assert str(tmp_path) not in str(file.meta)
+    for count, width, height in ((1, 64, 64), (3, 96, 64)):
+        assert backend.run(np.zeros((count, 3, height, width), np.float32)).shape == (
+            count, 21, height // 4, width // 4,
+        )  # fmt: skip
+
+
+def test_half_precision_is_half_the_size_and_the_typical_joint_stays(weights, tmp_path):
+    """Random weights have many equal peaks, so the odd joint jumps: the limit on nearly all is for real networks."""
+    report = run.export(run.Request(weights, "openvino", tmp_path / "h.xml", "fp16", force=True))
+    assert all(np.median(check.distance_px) < LIMIT_PX for check in report.checks.values())
+    parameters = sum(v.numel() for v in checkpoint.load_weights(weights)[0].parameters())
+    assert (tmp_path / "h.bin").stat().st_size < 2.2 * parameters
+
+
+def test_a_fixed_size_stays_fixed(weights, tmp_path):
+    report = run.export(run.Request(weights, "openvino", tmp_path / "f.xml", fixed_size=True))
+    assert list(report.checks) == ["at 64x64"]
+    backend, _ = load_backend(tmp_path / "f.xml")
+    with pytest.raises(FileFormatError, match="cannot run this model"):
+        backend.run(np.zeros((1, 3, 96, 64), np.float32))
+
+
+def test_a_file_that_does_not_agree_is_not_kept(weights, tmp_path, monkeypatch):
+    honest = run.write
+
+    def careless(model, *args):
+        with torch.no_grad():
+            model.normalise.mean += 40.0  # as a forgotten colour order or normalisation would do
+        honest(model, *args)
+        with torch.no_grad():
+            model.normalise.mean -= 40.0
+
+    monkeypatch.setattr(run, "write", careless)
+    request = run.Request(weights, "openvino", tmp_path / "x.xml")
+    report = run.export(request)
+    assert not report.passed
+    assert not report.kept
+    assert list(tmp_path.iterdir()) == []
+    assert any("FAILED" in line for line in report.lines())
+    assert run.export(replace(request, force=True)).kept
+    assert (tmp_path / "x.bin").is_file()
+
+
+def test_agreement_is_of_coordinates_at_256_and_of_scores(weights):
+    file = read_model_file(weights)
+    batch = drawn_batch(3, WH)
+    codec, labelled = HeatmapCodec(WH, (16, 16)), np.ones((3, 21), bool)
+    kpts = np.random.default_rng(0).uniform(15, 45, (3, 21, 2))
+    maps, moved, far = (codec.encode(kpts + (dx, 0.0), labelled)[0] for dx in (0.0, 0.05, 0.2))
+    found = agreement(lambda b: maps[: len(b)], lambda b: moved[: len(b)], batch, file)
+    assert len(found.distance_px) == 63
+    np.testing.assert_allclose(found.distance_px, 0.05 * 256 / 64, atol=0.03)
+    assert found.passed
+    found = agreement(lambda b: maps[: len(b)], lambda b: far[: len(b)], batch, file)
+    assert np.median(found.distance_px) > LIMIT_PX
+    assert not found.passed
+    lower = agreement(lambda b: maps[: len(b)], lambda b: 0.9 * maps[: len(b)], batch, file)
+    assert not lower.passed  # same places, other scores
+    silent = agreement(lambda b: 0 * maps[: len(b)], lambda b: 0 * maps[: len(b)], batch, file)
+    assert not silent.passed  # nothing was compared
+    assert silent.left_out == 63
+
+
+def test_pruning_channels_that_do_nothing_changes_nothing(weights):
+    model, _ = checkpoint.load_weights(weights)
+    batch = torch.from_numpy(drawn_batch(2, WH))
+    blocks = [m for m in model.modules() if hasattr(m, "conv1") and hasattr(m, "bn2")]
+    with torch.no_grad():
+        for block in blocks:
+            idle = torch.arange(block.conv1.out_channels)[1::2]
+            block.conv1.weight[idle] = 0.0
+            block.bn1.bias[idle] = 0.0
+            block.bn1.running_mean[idle] = 0.0
+        before = model.forward_export(batch)
+        had, has = prune_blocks(model, 0.4)
+        after = model.forward_export(batch)
+    assert has < 0.9 * had
+    widths = [block.conv1.out_channels for block in blocks]
+    assert all(width % 8 == 0 for width in widths if width > 8)
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ConfigError, match="no residual blocks"):
+        prune_blocks(torch.nn.Linear(2, 2), 0.5)
+
+
+def test_a_pruned_export_agrees_with_what_was_pruned_and_says_what_it_cost(weights, tmp_path):
+    report = run.export(run.Request(weights, "openvino", tmp_path / "p.xml", prune=0.5))
+    assert report.kept
+    before, after = report.parameters
+    assert after < 0.8 * before
+    assert read_model_file(tmp_path / "p.xml").meta["export"]["pruned"] == 0.5
+    assert (tmp_path / "p.bin").stat().st_size < 4.1 * after  # four bytes each, and nothing of what was cut
+
+
+def test_options_that_do_not_go_together(weights, tmp_path):
+    for request, words in (
+        (run.Request(weights, "onnx", tmp_path / "a.xml"), "expected .onnx"),
+        (run.Request(weights, "onnx", tmp_path / "a.onnx", "int8"), "--calibration"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            run.export(request)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory):
+    import drawn
+
+    folder = tmp_path_factory.mktemp("stills")
+    drawn.nursery(folder / "set", train=4, val=3)
+    return folder / "set"
+
+
+@pytest.mark.parametrize(("to", "name"), [("openvino", "q.xml"), ("onnx", "q.onnx")])
+def test_int8_is_calibrated_measured_and_smaller(weights, stills, tmp_path, to, name, monkeypatch):
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(run, "_CALIBRATION", 4)
+    request = run.Request(weights, to, tmp_path / name, "int8", calibration=stills, force=True)
+    report = run.export(request)
+    assert report.checks["at 64x64"].share == 0.5
+    assert any(what.startswith("Mean@0.1 on") for what in report.facts)
+    backend, file = load_backend(tmp_path / name, {"onnx": "onnxruntime"}.get(to, to), precision="f32")
+    assert backend.active.precision == "int8 with f32"
+    about = file.meta["export"]["calibration"]
+    assert about["pictures"] <= 4
+    assert len(about["labels_sha256"]) == 64
+    parameters = sum(v.numel() for v in checkpoint.load_weights(weights)[0].parameters())
+    assert (
+        sum(path.stat().st_size for path in report.files) < 1.3 * parameters
+    )  # single precision takes four bytes
