@@ -285,7 +285,7 @@ def estimate_poses(
     times = StageTimes() if times is None else times
     looker = _Looker(detector, pose_model, refine, times)
     keys, guide = KeyFrames(), None
-    track = track and refine and pose_model.skeleton == INFANT
+    track = track and refine and pose_model.skeleton.names == INFANT.names
     for group in _groups(frames, batch):
         are_keys = [not track or keys.is_key(frame) for frame in group]
         rgbs = [frame.rgb for frame in group]

@@ -67,7 +67,7 @@ def second_look(
     Args:
         rgbs: frames ``(H, W, 3)`` uint8; poses: the first skeletons, one per frame.
     """
-    if model.skeleton != INFANT:
+    if model.skeleton.names != INFANT.names:
         return poses
     best = list(poses)
     unsure = [i for i, pose in enumerate(best) if surety(pose) < UNSURE]

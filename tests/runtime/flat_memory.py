@@ -1,0 +1,115 @@
+"""Peak memory of a short and a long stream through the whole runtime: prints both in MB, and what they share.
+
+    python tests/runtime/flat_memory.py [--frames 500 20000] [--every N] [--shipped]
+
+By default the shipped networks are loaded, but ones that answer at once are asked, so that 20,000
+frames take less than a minute: everything else, from the decoding thread to the result files, is the real thing.
+``--shipped`` asks the shipped networks, about pictures of 1280x720.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane
+from heightpose.runtime import output, results
+from heightpose.runtime.backends import Active, Backend
+from heightpose.runtime.clip import Clip, Frame
+from heightpose.runtime.modelfile import ModelFile
+from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.selection import Selection
+from heightpose.runtime.session import Scale, measure_clip
+from heightpose.runtime.tta import Tta
+from heightpose.skeleton import INFANT
+
+
+class Stream(Clip):
+    """Frames without end, each made anew; a bright square wanders about."""
+
+    def __init__(self, count: int, size_wh: tuple[int, int]) -> None:
+        self.name, self.kind, self.size_wh, self._count = "synthetic", "stream", size_wh, count
+        self.live = True
+
+    def frames(self) -> Iterator[Frame]:
+        width, height = self.size_wh
+        for i in range(self._count):
+            rgb = np.full((height, width, 3), 40, np.uint8)
+            x = width // 4 + i % (width // 4)
+            rgb[height // 4 : height // 2, x : x + width // 4] = 200
+            yield Frame(i, 0.04 * i, rgb)
+
+
+class Instant(Backend):
+    """The same answer for every picture."""
+
+    active = Active("instant", "CPU", "f32", 1)
+
+    def __init__(self, answer: np.ndarray, path: Path) -> None:
+        self._answer, self._path = answer, path
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        return np.repeat(self._answer, len(batch), axis=0)
+
+
+def instant_networks(folder: Path) -> tuple[Detector, PoseModel]:
+    """One infant in the middle of every frame; small maps, as their decoding would take most of the time."""
+    answer = np.zeros((1, 7, 32, 32), np.float32)
+    answer[0, :, 16, 16] = (0.9, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0)
+    path = folder / "instant.onnx"
+    detector = Detector(Instant(answer, path), ModelFile(path, "detector", (), (256, 256), None, None, {}))
+    codec = HeatmapCodec((32, 32), (16, 16), 2.0)
+    places = np.random.default_rng(0).uniform(6, 26, (1, 21, 2))
+    maps, _ = codec.encode(places, np.ones((1, 21), bool))
+    file = ModelFile(path, "pose", INFANT.names, (32, 32), (16, 16), 2.0, {})
+    return detector, PoseModel(Instant(maps.astype(np.float32), path), file, codec, INFANT, Tta(flip=False))
+
+
+def run(
+    count: int, every: int, size_wh: tuple[int, int], networks: tuple[Detector, PoseModel], folder: Path
+) -> float:
+    """Measure a stream of ``count`` frames, write its joints, and give the process's peak so far in MB."""
+    K = np.array([[500.0, 0, size_wh[0] / 2], [0, 500.0, size_wh[1] / 2], [0, 0, 1]])
+    plane = Plane(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 150.0]))
+    scale = Scale(Camera("pinhole", size_wh, K, np.zeros(5)), plane=plane)
+    outcome = measure_clip(Stream(count, size_wh), *networks, scale, selection=Selection(every))
+    assert (len(outcome.log), outcome.times.frames) == (count, -(-count // every))
+    output.write_poses(folder / "poses.json", outcome.log, INFANT)
+    results.write_preview(folder / "preview.png", outcome, blur_faces=False)
+    del outcome
+    gc.collect()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--frames", nargs=2, type=int, default=(500, 20_000))
+    parser.add_argument("--every", type=int, default=1, help="of the long stream, look at every n-th frame")
+    parser.add_argument("--shipped", action="store_true")
+    given = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size_wh = (1280, 720) if given.shipped else (160, 120)
+        shipped = Detector.load(), PoseModel.load()  # in memory in both cases, as they always are
+        networks = shipped if given.shipped else instant_networks(folder)
+        short = run(given.frames[0], 1, size_wh, networks, folder)
+        long = run(given.frames[1], given.every, size_wh, networks, folder)
+    print(
+        json.dumps({"short_mb": round(short, 1), "long_mb": round(long, 1), "ratio": round(long / short, 4)})
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
