@@ -118,14 +118,16 @@ def measure_clip(
         asked = (lambda: False) if interrupt is None else (lambda: interrupt.requested)
         frames = _looked_at(clip, selection, log, times)
         looks = estimate_poses(
-            ahead(frames, depth_for(clip.size_wh), name="decode"),
+            ahead(frames, depth_for(clip.size_wh), stopped=asked, name="decode"),
             detector,
             pose_model,
             times=times,
             track=follow,
         )
         last = -1
-        for result, rgb in ahead(looks, depth_for(clip.size_wh), stopped=asked, name="networks"):
+        for result, rgb in ahead(
+            looks, depth_for(clip.size_wh), stopped=asked, name="networks", patience_s=15.0
+        ):
             last = result.index
             log.add(result)
             best.offer(result, rgb)

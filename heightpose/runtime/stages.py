@@ -39,7 +39,12 @@ class _Last:
 
 
 def ahead(
-    items: Iterable[T], depth: int, *, stopped: Callable[[], bool] = lambda: False, name: str = "stage"
+    items: Iterable[T],
+    depth: int,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+    name: str = "stage",
+    patience_s: float = _PATIENCE_S,
 ) -> Iterator[T]:
     """The same items, taken by a thread that is up to ``depth`` (at least 1) of them ahead.
 
@@ -47,6 +52,8 @@ def ahead(
 
     Args:
         stopped: asked while waiting; once it is true no more items are given, even if the source hangs.
+        patience_s: how long to wait for the thread at the end. One that calls the networks must be over before the
+            process ends, which their library does not survive.
     """
     ready: queue.Queue[T | _Last] = queue.Queue(max(1, depth))
     leave = threading.Event()
@@ -66,7 +73,7 @@ def ahead(
             del item  # not held while waiting for the next: it may be a frame of 25 MB
     finally:
         leave.set()
-        thread.join(_PATIENCE_S)
+        thread.join(patience_s)
 
 
 def _fill(items: Iterable[Any], ready: queue.Queue, leave: threading.Event) -> None:
