@@ -29,6 +29,7 @@ from heightpose.geometry.lift import (
     INPUTS,
     OUTPUTS,
     SD_RANGE,
+    LiftNet,
 )
 from heightpose.runtime.atomic import atomic_path
 from heightpose.skeleton import INFANT
@@ -142,6 +143,13 @@ class LiftModel(nn.Module):
             clip_sd[:, 3],
         )  # fmt: skip
 
+    def load(self, net: LiftNet) -> None:
+        """Take over weights of the same sizes."""
+        for own, layers in ((self.frame, net.frame), (self.clip, net.clip)):
+            linear = [layer for layer in own if isinstance(layer, nn.Linear)]
+            for layer, (weight, bias) in zip(linear, layers, strict=True):
+                layer.load_state_dict({"weight": torch.from_numpy(weight.T), "bias": torch.from_numpy(bias)})
+
     def arrays(self) -> dict[str, np.ndarray]:
         found = {}
         for name, net in (("frame", self.frame), ("clip", self.clip)):
@@ -159,13 +167,20 @@ def _mlp(inputs: int, width: int, outputs: int, hidden: int) -> nn.Sequential:
 
 
 def train(
-    bodies: list[Path], out: Path, *, steps: int, seed: int, width: int = 256, clip_width: int = 64
-) -> dict[str, float]:
-    """Train and write ``out`` (.npz). Returns validation figures; errors in percent of the length they are of."""
+    bodies: list[Path], out: Path, *, steps: int, seed: int, width: int = 256, clip_width: int = 64,
+    start_from: Path | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Train, from the weights in ``start_from`` where given, and write ``out`` (.npz).
+
+    Returns:
+        Validation figures; errors in percent of the length they are of.
+    """
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # the tensors are small: more threads only wait for each other
     data = Clips(bodies, seed)
     model = LiftModel(width, clip_width)
+    if start_from is not None:
+        model.load(LiftNet.load(start_from))
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.05)
     pool, total_of = torch.nonzero(~data.val)[:, 0], _total_of(data.weights)
@@ -267,8 +282,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
     parser.add_argument("--steps", type=int, default=15000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start-from", type=Path, help="go on from these weights (.npz)")
     args = parser.parse_args()
-    for name, value in train(args.bodies, args.out, steps=args.steps, seed=args.seed).items():
+    figures = train(args.bodies, args.out, steps=args.steps, seed=args.seed, start_from=args.start_from)
+    for name, value in figures.items():
         print(f"{name}: {value}")
 
 

@@ -80,6 +80,12 @@ def project(joints: Tensor, camera: Tensor) -> Tensor:
     return joints[..., :2] + (joints[..., :2] - at[..., :2]) * share[..., None]
 
 
+def _student_scale(*shape: int) -> Tensor:
+    """Factors that make a normal error one of Student's t with 3 degrees of freedom, median kept, at most 6."""
+    scale = (3.0 / torch.distributions.Chi2(3.0).sample(torch.Size(shape))).sqrt()
+    return (0.88 * scale).clamp(0.5, 6.0)
+
+
 def draw_errors(clips: int, frames: int) -> tuple[Tensor, Tensor]:
     """Joint errors as a pose net makes them, and what it says of them.
 
@@ -97,6 +103,13 @@ def draw_errors(clips: int, frames: int) -> tuple[Tensor, Tensor]:
     hidden |= torch.rand(clips, frames, _K) < 0.02
     sd = torch.where(hidden, sd + torch.empty(clips, frames, _K).uniform_(0.5, 4.0), sd)
     told = sd * torch.exp(0.3 * torch.randn(clips, frames, _K)) * torch.exp(0.2 * torch.randn(clips, 1, 1))
+    # Heavy tails: Student's t with 3 degrees of freedom, as held-out children show. Which limb of a clip is misread is
+    # the same in all its frames, and nobody is told.
+    tail = torch.ones(clips, 1, _K) * _student_scale(clips, 1, _K)
+    for side in ("left", "right"):
+        leg = torch.as_tensor(INFANT.indices(*(f"{side}_{p}" for p in ("knee", "ankle", "heel", "toe"))))
+        tail[:, :, leg] = _student_scale(clips, 1, 1)
+    sd = sd * tail
     common = torch.rand(clips, 1, 1, 1) * 0.9
     shared = torch.randn(clips, 1, _K, 2).expand(-1, frames, -1, -1)
     unit = common.sqrt() * shared + (1 - common).sqrt() * torch.randn(clips, frames, _K, 2)

@@ -197,7 +197,7 @@ def test_proportions_that_no_infant_has_are_refused() -> None:
     points = dict(STRAIGHT)
     for name in ("left_ankle", "left_heel", "left_toe"):
         x, y, z = points[name]
-        points[name] = (x, y - 14.0, z)
+        points[name] = (x, y - 18.0, z)
     plane = above(200.0)
     result = measure(clip([body(points)] * 6, plane), CAMERA, plane)
     assert [r.code for r in result.reasons] == ["implausible_proportions"]
