@@ -188,6 +188,16 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class DiagnosticsConfig:
+    """When a run is told that something is wrong with it; changes nothing that is learned.
+
+    ``overfit_limit``: points of Mean@0.1 that train may be above validation.
+    """
+
+    overfit_limit: float = _number(15.0, 0, 100)
+
+
+@dataclass(frozen=True)
 class HardwareConfig:
     """Where to compute. ``threads`` counts torch's; ``devices`` is "auto" or a number."""
 
@@ -217,6 +227,7 @@ class TrainConfig:
     loss: LossConfig = LossConfig()
     validation: ValidationConfig = ValidationConfig()
     optim: OptimConfig = OptimConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     hardware: HardwareConfig = HardwareConfig()
 
     @classmethod

@@ -19,4 +19,5 @@ def doctor() -> None:
     \b
     Examples:
       heightpose doctor fuzz --minutes 2 --seed 0
+      heightpose doctor train runs/pose
     """

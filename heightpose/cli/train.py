@@ -19,6 +19,7 @@ Writes:
     metrics.json                  validation of the best and the last epoch, data, time
     progress.txt, log.csv         one line per epoch: watch with tail -f
     losses.csv                    the training loss of every joint, or of the detector's parts
+    diagnostics.json              what is wrong with the run, as far as it noticed (heightpose doctor train)
     best.safetensors, last.ckpt   the best so far; where --resume goes on
     config.yaml                   the settings as they were used
     wandb/                        the run for 'wandb sync'; nothing is contacted unless --wandb online

@@ -32,6 +32,8 @@ from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.output import sha256
 from heightpose.train.callbacks import BEST, LAST, LOG, PARTS, PROGRESS, Journal, Keeper, Stopper
 from heightpose.train.module import TrainingModule, difference
+from heightpose.train.observe import Observer
+from heightpose.train.observed import DIAGNOSTICS
 from heightpose.train.record import begin, describe_data
 from heightpose.train.tasks import Task, make_task
 
@@ -95,7 +97,7 @@ def train(
     module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
     make_folder(out)
     if not resume:
-        for name in (PROGRESS, LOG, PARTS):  # of a run that died before its first checkpoint
+        for name in (PROGRESS, LOG, PARTS, DIAGNOSTICS):  # of a run that died before its first checkpoint
             (out / name).unlink(missing_ok=True)
     record = begin(out, config, about["data"], note=note, labels=labels, resume=resume)
     # Weights carry what identifies their data, not its tables.
@@ -107,6 +109,8 @@ def train(
     precision = resolve_precision(config.hardware.precision, config.hardware.accelerator)
     stopper = Stopper()
     trainer = _trainer(config, out, precision, trainer_keeper, stopper)
+    observer = Observer(out, config, overfit_one_batch)
+    trainer.callbacks[:0] = [observer]  # type: ignore[attr-defined]
     trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
     shard = lambda: (trainer.global_rank, trainer.world_size)  # noqa: E731
     training.shard = validation.shard = shard

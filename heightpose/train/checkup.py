@@ -1,0 +1,278 @@
+"""A run's folder examined after the fact: what the run recorded, and what its weights do with a few samples."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heightpose.config import AugmentConfig, TrainConfig
+from heightpose.errors import FileFormatError, HeightposeError, InputError
+from heightpose.report.run_model import CONFIG, LOG, METRICS
+from heightpose.textfile import read_yaml
+from heightpose.train.diagnostics import diagnose
+from heightpose.train.observed import DIAGNOSTICS, Evidence, Finding, Look, Stretch, read_evidence
+
+#: Pictures of each split that are looked at, so many at once; training samples, whatever the number of pictures.
+_PICTURES, _BATCH, _TARGETS = 64, 16, 96
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What was found.
+
+    Attributes:
+        findings: the worst first.
+        sources: what it rests on, for people.
+        skipped: what could not be looked at and why, for people.
+    """
+
+    run: Path
+    findings: tuple[Finding, ...]
+    sources: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "schema": 1,
+            "run": str(self.run),
+            "findings": [asdict(f) for f in self.findings],
+            "sources": list(self.sources),
+            "skipped": list(self.skipped),
+        }
+
+
+def check(
+    run: Path, data: tuple[Path, ...] = (), look: bool = True, limit: float | None = None,
+    by_heart_steps: int = 0,
+) -> Checkup:  # fmt: skip
+    """Examine a run.
+
+    Args:
+        run: its folder, of a run that is finished, goes on or broke off.
+        data: data sets to look at instead of the run's own.
+        look: whether to run its weights on some validation samples.
+        limit: of overfit, points; None for the run's own.
+        by_heart_steps: train a new net on one batch of the data for so many steps; 0: do not.
+
+    Raises:
+        InputError: there is no run in the folder.
+        HeightposeError: one of its records is damaged.
+    """
+    if not (run / CONFIG).is_file():
+        raise InputError("no training run is here", where=run, expected=CONFIG, hint="Give a run's folder")
+    sources, skipped = [CONFIG], []
+    config, why = _config(run, data)
+    if (run / DIAGNOSTICS).is_file():
+        evidence = read_evidence(run / DIAGNOSTICS)
+        sources.append(DIAGNOSTICS)
+    else:
+        evidence = _settings(read_yaml(run / CONFIG, "configuration"))
+        skipped.append(f"how far steps moved the weights, targets: no {DIAGNOSTICS} (an older run)")
+    rows = _rows(run / LOG)
+    if rows:
+        sources.append(LOG)
+        evidence = with_log(evidence, rows)
+    if (run / METRICS).is_file():
+        sources.append(METRICS)
+        evidence = with_metrics(evidence, _json(run / METRICS))
+    if limit is not None:
+        evidence = replace(evidence, overfit_limit=limit)
+    # What was noticed while it went counts even if today's code and data no longer show it.
+    found = diagnose(evidence)
+    if not look and not by_heart_steps:
+        skipped.append("weights on validation samples: not asked for")
+    elif config is None:
+        skipped.append(f"weights on validation samples: {why}")
+    else:
+        if look:
+            try:
+                evidence, used = with_weights(run, evidence, config)
+                sources.append(used)
+            except HeightposeError as error:
+                skipped.append(f"weights on validation samples: {error}")
+        if by_heart_steps:
+            found += _by_heart(config, by_heart_steps)
+            sources.append(f"a new net on one batch, {by_heart_steps} steps")
+    for finding in diagnose(evidence):
+        if finding.name not in {one.name for one in found}:
+            found.append(finding)
+    found.sort(key=lambda f: -f.severity)
+    return Checkup(run, tuple(found), tuple(sources), tuple(skipped))
+
+
+def with_log(e: Evidence, rows: list[dict[str, float]]) -> Evidence:
+    """The evidence with what ``log.csv`` says of times that were not recorded more closely."""
+    told = max((s.last for s in e.stretches), default=0)
+    looked = {look.step for look in e.looks}
+    stretches, looks = list(e.stretches), list(e.looks)
+    last = max((row["step"] for row in rows), default=1.0)
+    before, judged = 0, None
+    for row in rows:
+        step = int(row["step"])
+        if step > told and step > before and "loss" in row:
+            stretches.append(Stretch(max(before, told) + 1, step, row["loss"], row.get("lr", 0.0)))
+        before = step
+        # Between validations the log repeats the last one's figures.
+        figures = (row.get("MeanSmS@0.1"), row.get("val loss"))
+        if row.get("Mean@0.1") is not None and step not in looked and figures != judged:
+            looks.append(
+                Look(step, step / last, score=row.get("MeanSmS@0.1"), train_mean=row.get("train Mean@0.1"),
+                     overfit=row.get("overfit"))
+            )  # fmt: skip
+        judged = figures
+    looks.sort(key=lambda look: look.step)
+    return replace(e, stretches=tuple(stretches), looks=tuple(looks))
+
+
+def with_metrics(e: Evidence, metrics: dict[str, Any]) -> Evidence:
+    """The evidence with the final verdict on overfit, of the best weights on more training samples."""
+    best = metrics.get("best")
+    value = metrics.get("overfit")
+    if not isinstance(best, dict) or not isinstance(value, (int, float)):
+        return e
+    train = (metrics.get("on train") or {}).get("Mean@0.1")
+    steps = max((look.step for look in e.looks), default=0)
+    last = Look(max(steps, int(metrics.get("steps", 0))), 1.0, train_mean=train, overfit=float(value))
+    return replace(e, looks=(*e.looks, last))
+
+
+def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence, str]:
+    """The evidence with a look at the run's weights on validation samples, and what was looked at.
+
+    Raises:
+        HeightposeError: no weights or data, or they cannot be read.
+    """
+    import torch
+
+    from heightpose.data.pictures import Pictures
+    from heightpose.models.checkpoint import load_weights
+    from heightpose.train.looking import Activity, Gaze, TargetTally, share_off_picture
+    from heightpose.train.loop import load_items
+    from heightpose.train.tasks import PoseTask, make_task
+
+    names = (f"{config.task}.safetensors", "best.safetensors")
+    path = next((run / n for n in names if (run / n).is_file()), None)
+    if path is None:
+        raise InputError("no weights yet", where=run, expected=" or ".join(names))
+    net, _ = load_weights(path)
+    task = make_task(replace(config, start_from=None))
+    everything, _ = load_items(config.data)
+
+    def few(split: str) -> list[Any]:
+        own = [task.relabel(i) for i in everything if i.split == split and i.people]
+        return own[:: max(1, len(own) // _PICTURES)][:_PICTURES]
+
+    def batches(items: list[Any], augment: AugmentConfig | None, rounds: int) -> Iterator[Any]:
+        pictures, rng = Pictures(items, config.data.memory_mb, config.data.skip_bad), np.random.default_rng(0)
+        samples = task.samples(pictures, augment)
+        order = list(range(len(samples))) * rounds
+        for start in range(0, len(order), _BATCH):
+            part = [samples.sample(i, rng) for i in order[start : start + _BATCH]]
+            yield task.collate(part)  # type: ignore[arg-type]
+
+    validation = few("val")
+    if not validation:
+        raise InputError("no labelled picture in the split 'val'", where=", ".join(config.data.dirs))
+    gaze, activity = Gaze(net, task), Activity(net)
+    try:
+        with torch.no_grad():
+            for batch in batches(validation, None, 1):
+                net(batch["image"].float())
+                gaze.add(batch)
+                if gaze.full:
+                    break
+    finally:
+        gaze.close()
+        activity.close()
+    last = max((look.step for look in e.looks), default=0)
+    known = next((look for look in reversed(e.looks) if look.overfit is not None), Look(last, 1.0))
+    score = next((look.score for look in reversed(e.looks) if look.score is not None), None)
+    look = activity.into(gaze.into(replace(known, step=last, progress=1.0, score=score)))
+    e = replace(e, looks=(*e.looks, look))
+    if isinstance(task, PoseTask):
+        tally = TargetTally(task)
+        training = few("train")
+        tally.off_picture = share_off_picture(training)
+        # Several rounds, so that every joint is seen mirrored and not.
+        for batch in batches(training, config.augment, -(-_TARGETS // max(1, len(training)))):
+            tally.add(batch, maps=True)
+        e = replace(
+            e, targets=tally.targets(), joints=task.skeleton.names,
+            flip_map=tuple(int(k) for k in task.skeleton.flip_map),
+        )  # fmt: skip
+    return e, f"{path.name} on {look.samples} validation samples"
+
+
+def _by_heart(config: TrainConfig, steps: int) -> list[Finding]:
+    """What the health check on one batch finds: a new net learns it by heart, or does not."""
+    from heightpose.train.loop import train
+
+    config = replace(config, optim=replace(config.optim, epochs=steps, max_minutes=None))
+    with tempfile.TemporaryDirectory(prefix="heightpose-doctor-") as folder:
+        train(config, Path(folder) / "run", overfit_one_batch=True)
+        e = read_evidence(Path(folder) / "run" / DIAGNOSTICS)
+    return [f for f in diagnose(e) if f.name in ("one-batch", "rate-too-high", "rate-too-low")]
+
+
+def _config(run: Path, data: tuple[Path, ...]) -> tuple[TrainConfig | None, str]:
+    """The run's settings with other data; None and why where this version does not know all of them."""
+    try:
+        config = TrainConfig.load(run / CONFIG)
+    except HeightposeError as error:
+        return None, str(error)
+    if data:
+        which = replace(config.data, dirs=tuple(str(d) for d in data), iteration=None, repeat=())
+        config = replace(config, data=which)
+    return config, ""
+
+
+def _settings(document: Any) -> Evidence:
+    """What detectors need of settings that may be another version's."""
+    document = document if isinstance(document, dict) else {}
+    optim = document.get("optim") if isinstance(document.get("optim"), dict) else {}
+    own = document.get("diagnostics") if isinstance(document.get("diagnostics"), dict) else {}
+    e = Evidence()
+    return replace(
+        e, kind="detector" if document.get("task") == "detector" else "pose",
+        lr=_number(optim.get("lr"), 0.0), warmup_steps=int(_number(optim.get("warmup_steps"), 0.0)),
+        overfit_limit=_number(own.get("overfit_limit"), e.overfit_limit),
+    )  # fmt: skip
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    """Rows with an epoch and a step; what is empty or no number is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for row in csv.DictReader(file):
+            numbers = {k: n for k, v in row.items() if (n := _number(v, None)) is not None}
+            if "step" in numbers:
+                rows.append(numbers)
+    return rows
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileFormatError("corrupted or half-written", where=path, got=error) from error
+    if not isinstance(value, dict):
+        raise FileFormatError("not the figures of a run", where=path, expected="a JSON object")
+    return value
+
+
+def _number(value: Any, default: Any) -> Any:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return default
+    return number if abs(number) < float("inf") else default
