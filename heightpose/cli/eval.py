@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from heightpose.cli._params import wandb_option
-from heightpose.cli.eval_verbs import confidence_, tta_
+from heightpose.cli._eval_verbs import confidence_, tta_
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
 
 EPILOG = """\b
