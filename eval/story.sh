@@ -2,7 +2,7 @@
 # Three data iterations end to end: 10 %, +40 % and +50 % of what is to be annotated, the second and third aimed by what
 # the dashboard advised, each trained, judged on children never trained on, and shown on one page. docs/story.md.
 #
-#   bash eval/story.sh                                   renders its own data by seed, about 40 minutes on two cores
+#   bash eval/story.sh                                   renders its own data by seed
 #   bash eval/story.sh --data nursery --testset eval/testsets/nursery-stills
 #
 #   --out DIR         everything is written here (story)
