@@ -6,13 +6,13 @@ import csv
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from heightpose.config import AugmentConfig, TrainConfig
+from heightpose.config import AugmentConfig, TrainConfig, from_dict
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 from heightpose.report.run_model import CONFIG, LOG, METRICS
 from heightpose.textfile import read_yaml
@@ -75,7 +75,7 @@ def check(
         sources.append(DIAGNOSTICS)
     else:
         evidence = _settings(read_yaml(run / CONFIG, "configuration"))
-        skipped.append(f"how far steps moved the weights, targets: no {DIAGNOSTICS} (an older run)")
+        skipped.append(f"how far steps moved the weights: no {DIAGNOSTICS} (an older run)")
     rows = _rows(run / LOG)
     if rows:
         sources.append(LOG)
@@ -223,15 +223,28 @@ def _by_heart(config: TrainConfig, steps: int) -> list[Finding]:
 
 
 def _config(run: Path, data: tuple[Path, ...]) -> tuple[TrainConfig | None, str]:
-    """The run's settings with other data; None and why where this version does not know all of them."""
+    """The run's settings with other data, those of another version left out; None and why where that is not enough."""
     try:
-        config = TrainConfig.load(run / CONFIG)
+        document = read_yaml(run / CONFIG, "configuration")
+        config = from_dict(TrainConfig, _known(TrainConfig, document), str(run / CONFIG))
     except HeightposeError as error:
         return None, str(error)
     if data:
         which = replace(config.data, dirs=tuple(str(d) for d in data), iteration=None, repeat=())
         config = replace(config, data=which)
     return config, ""
+
+
+def _known(cls: Any, values: Any) -> Any:
+    """The values whose settings exist in this version."""
+    if not isinstance(values, dict):
+        return values
+    sections = {f.name: f.default for f in fields(cls)}
+    return {
+        k: _known(type(sections[k]), v) if is_dataclass(sections[k]) else v
+        for k, v in values.items()
+        if k in sections
+    }
 
 
 def _settings(document: Any) -> Evidence:

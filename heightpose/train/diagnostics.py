@@ -170,7 +170,7 @@ def _mirrored_labels(e: Evidence, expected: Sequence[int]) -> list[tuple[int, in
             continue
         error = math.hypot(*t.sd[k]) * math.sqrt(2.0 / count[k])
         nearest = int(away[k].argmin())
-        if away[k, partner] > 0.04 + 4.0 * error and away[k, nearest] < 0.5 * away[k, partner]:
+        if away[k, partner] > 0.03 + 3.0 * error and away[k, nearest] < 0.5 * away[k, partner]:
             found.append((k, nearest))
     return found
 
@@ -206,17 +206,17 @@ def target_scale(e: Evidence) -> Finding | None:
     low, high = _SCALE
     if t.samples:
         if t.peak is not None and not low <= t.peak <= high:
-            seen.append(f"target maps peak at {t.peak:.3g} times the height they should have")
+            seen.append(f"target maps peak at {t.peak:.2g} times the height they should have")
         for what, scale in (("target maps", t.map_scale), ("target points", t.point_scale)):
             if scale is not None and not low <= scale <= high:
-                seen.append(f"{what} lie at {scale:.3g} times the labels' places")
+                seen.append(f"{what} lie at {scale:.2g} times the labels' places")
         if t.off_crop > _OFF_CROP:
             seen.append(f"{100 * t.off_crop:.0f} % of the labelled joints lie off their crop")
     if t.off_picture > _OFF_PICTURE:
         seen.append(f"{100 * t.off_picture:.0f} % of the labelled joints lie off their picture")
     looks = [look for look in e.looks if look.fit >= _BELIEVED and not _young(e, look)]
     if looks and not low <= looks[-1].scale <= high:
-        seen.append(f"predictions lie at {looks[-1].scale:.3g} times the truth's places")
+        seen.append(f"predictions lie at {looks[-1].scale:.2g} times the truth's places")
     if looks and looks[-1].peak is not None and looks[-1].peak > 1.5:
         seen.append(f"maps peak at {looks[-1].peak:.3g} where 1 is a perfect answer")
     if not seen:

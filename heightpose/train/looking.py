@@ -219,10 +219,8 @@ class TargetTally:
         w, h = codec.heatmap_wh
         # A joint off the map leaves its peak on the border, which says nothing of its place.
         whole = inside & (height > 1e-3) & (place > 0).all(axis=2) & (place < np.array([w - 1, h - 1])).all(2)
-        wide = codec.sigma * np.array([1.0, 1.0])
         # The nearest pixel of a Gaussian is a little lower than its top; on average by this much.
-        expected = float(np.prod([_mean_height(s) for s in wide]))
-        self._peaks.append(height[whole] / expected)
+        self._peaks.append(height[whole] / _mean_height(codec.sigma) ** 2)
         crop = crop_from_hm(place.astype(float), codec.input_wh, codec.heatmap_wh) / np.array(codec.input_wh)
         self._map_points.append(np.concatenate([kpts[whole], crop[whole]], axis=1))
 

@@ -31,8 +31,8 @@ _MOST_STRETCHES = 64
 _LAYERS, _NUMBERS = 12, 4096
 #: Every step is measured up to here, then one of so many.
 _EVERY_UNTIL, _EVERY = 100, 20
-#: Steps between two writings of the file where validations are rare.
-_WRITE_EVERY = 500
+#: Beside validations, which may be rare, the file is written at this step, and then every so many.
+_WRITE_FIRST, _WRITE_EVERY = 50, 500
 
 
 class Observer(Callback):
@@ -102,7 +102,7 @@ class Observer(Callback):
         self._steps.append((step, module.epoch_loss[-1], lr, update))
         if self._targets is not None:
             self._targets.add(batch, maps=step <= 5 or step % 50 == 0)
-        if step % _WRITE_EVERY == 0:
+        if step == _WRITE_FIRST or step % _WRITE_EVERY == 0:
             self._conclude(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
