@@ -185,7 +185,7 @@ def taken_for(e: Evidence) -> Finding | None:
     if not worst:
         return None
     pairs = ", ".join(f"{s.joint} on {s.other} in {100 * s.share:.0f} % of {s.seen}" for s in worst[:4])
-    partners = all(mirror_name(s.joint) == s.other for s in worst)
+    partners = 2 * sum(mirror_name(s.joint) == s.other for s in worst) >= len(worst)
     return Finding(
         "joints-swapped",
         2,

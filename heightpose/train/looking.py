@@ -273,7 +273,9 @@ def swaps(pred: np.ndarray, truth: np.ndarray, seen: np.ndarray, names: Sequence
     own = np.diagonal(off, axis1=1, axis2=2)[..., None]
     with np.errstate(invalid="ignore"):
         told = apart > _APART
-        taken = told & (off < _ON_OTHER * apart) & (off < own)
+        # Of several joints close together it is taken for the nearest.
+        nearest = off == np.where(np.isnan(off), np.inf, off).min(axis=2, keepdims=True)
+        taken = told & nearest & (off < _ON_OTHER * apart) & (off < own)
     count, share = told.sum(axis=0), taken.sum(axis=0)
     share = np.where(count >= 8, share / np.maximum(count, 1), 0.0)
     found = []

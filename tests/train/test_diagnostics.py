@@ -143,7 +143,7 @@ def test_a_net_that_is_frozen_does_not_move(run):
     [(100, "adamw", "rate-too-high"), (1e-3, "adamw", "rate-too-low"), (1e-4, "sgd", "rate-too-low")],
 )
 def test_a_learning_rate_far_off(run, factor, optimizer, name):
-    found, evidence = run(lr=LR * factor, optimizer=optimizer, epochs=8)
+    found, evidence = run(lr=LR * factor, optimizer=optimizer, epochs=12)
     rates = {"rate-too-high", "rate-too-low"}
     assert rates & set(found) == {name}
     assert f"{LR * factor:.2g}" in found[name]["seen"]
