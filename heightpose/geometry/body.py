@@ -37,8 +37,8 @@ _DOUBT_UNSEEN = 1.45
 #: 3.5 % themselves (WHO's S). On the same infants (mean and largest error in cm, share measured): 0.0225: 0.94, 4.1,
 #: 40 %; 0.0275: 1.07, 5.0, 46 %; 0.035: 1.19, 7.6, 58 %; 0.05: 1.49, 7.6, 77 %; all: 1.98, 12.0.
 _MAX_RELATIVE_SD = 0.0275
-#: ... and at this already when no leg is seen unbent or the legs are hidden: such lengths rest on the elevation model and
-#: on proportions. Of nine clips of tucked legs it leaves none; at 0.0275 two were measured, one of them 5.6 cm short.
+#: ... and at this already when no leg is seen unbent or the legs are hidden: such lengths rest on the elevation model
+#: and on proportions. Of nine clips of tucked legs it leaves none; at 0.0275 two were measured, one 5.6 cm short.
 _MAX_RELATIVE_SD_UNSEEN = 0.0225
 #: Fewer frames than this share with a leg unbent: the legs count as tucked.
 _TUCKED_SHARE = 0.2
