@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from heightpose.cli._params import wandb_option
 from heightpose.cli._eval_verbs import confidence_, tta_
+from heightpose.cli._params import wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
 
 EPILOG = """\b
@@ -194,14 +194,18 @@ def make_(name: str, jobs: int | None) -> None:
 
 
 @eval_.command("geometry")
-@click.option("--testset", metavar="NAME_OR_DIR", required=True, help="A frozen test set with labelled clips.")
+@click.option(
+    "--testset", metavar="NAME_OR_DIR", required=True, help="A frozen test set with labelled clips."
+)
 @click.option(
     "--noise", "noise_px", type=click.FloatRange(0, 50), default=0.0, show_default=True,
     help="Noise on the true joints, px (1 sd of each coordinate).",
 )  # fmt: skip
 @click.option("--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the figures as JSON.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the figures as JSON."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON and nothing else.")
 def geometry_(testset: str, noise_px: float, model: str, seed: int, out: Path | None, as_json: bool) -> None:
     """Where the centimetres are lost: joints to length, elevation and posture, plane, pose net.
