@@ -3,5 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("WANDB_MODE", "disabled")
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works in tests that send it also where this runs in the background of a script, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,10 +13,10 @@ mypy
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-python -m pytest tests/train tests/ablate tests/export > "$report" 2>&1 &
+python -m pytest tests/train > "$report" 2>&1 &
 trainings=$!
 failed=0
-python -m pytest --ignore tests/train --ignore tests/ablate --ignore tests/export || failed=1
+python -m pytest --ignore tests/train || failed=1
 wait "$trainings" || failed=1
 cat "$report"
 exit "$failed"

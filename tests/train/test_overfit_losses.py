@@ -22,7 +22,7 @@ from heightpose.types import Detection
 
 #: Steps of learning by heart; the schedule ends with them. A softmax over all cells, Wing and narrow OKS learn slowest.
 USUAL_STEPS = 250
-STEPS = {"cross_entropy": 700, "wing": 500, "oks": 450}
+STEPS = {"cross_entropy": 450, "wing": 450, "oks": 400}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,16 @@ def folder(tmp_path_factory):
 def pose_settings(folder, loss):
     steps = STEPS.get(loss.kind, USUAL_STEPS)
     config = settings(folder, batch_size=4, epochs=steps, lr=1e-2, warmup_steps=10)
-    pose = replace(config.pose, input_wh=(64, 64))
+    # A cross-entropy target that the map's border cuts off has its mean elsewhere: on 16 cells it has to be narrow.
+    sigma = 1.0 if loss.kind == "cross_entropy" else config.pose.sigma
+    pose = replace(config.pose, input_wh=(64, 64), sigma=sigma)
     hardware = replace(config.hardware, precision="32-true")
     return replace(config, pose=pose, loss=loss, hardware=hardware)
 
 
 CASES = [LossConfig(kind=kind) for kind in LOSSES]
 # nothing beside the coordinate itself
-CASES += [LossConfig(kind=kind, shape=0.0) for kind in ("l1", "euclidean", "smooth_l1", "wing", "oks")]
+CASES += [LossConfig(kind=kind, shape=0.0) for kind in ("l1", "wing", "oks")]
 CASES += [LossConfig(kind="oks", oks_sigmas=sigmas) for sigmas in ("uniform", "third")]
 
 
