@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from pathlib import Path
 
 os.environ.setdefault("WANDB_MODE", "disabled")
+sys.path.append(str(Path(__file__).resolve().parent))  # what several folders' tests share
 
 
 def pytest_configure() -> None:

@@ -27,6 +27,7 @@ from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.evaluate.subject import Subject
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera, read_json
+from heightpose.geometry.clip_lift import SIDES
 from heightpose.geometry.lift import default_lift, group_lengths
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_track import PlaneTrack
@@ -121,7 +122,7 @@ def _measured(frames: list[FrameResult], camera: Camera, plane: Plane | PlaneTra
 
 def _from_bones(joints_cm: np.ndarray) -> float:
     groups = np.median(group_lengths(joints_cm), axis=0)
-    bones = np.array([groups[0], groups[[1, 3]].mean(), groups[[2, 4]].mean()])
+    bones = np.array([groups[list(columns)].mean() for columns in SIDES])
     return float(default_lift().length_weights @ bones)
 
 

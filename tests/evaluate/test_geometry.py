@@ -8,6 +8,7 @@ import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from straight import body
 
 from heightpose.cli.eval import eval_
 from heightpose.data.testset import freeze
@@ -19,22 +20,6 @@ from heightpose.skeleton import INFANT
 
 SIZE = (640, 480)
 K = [[520.0, 0.0, 319.5], [0.0, 520.0, 239.5], [0.0, 0.0, 1.0]]
-#: An infant of 66.8 cm on its back with straight legs, mattress frame, cm; the right side mirrors the left.
-BODY = {
-    "crown": (0, 35.2, 7.0), "head_top": (0, 35.2, 7.0), "upper_neck": (0, 24.4, 6.0), "thorax": (0, 21.0, 5.2),
-    "pelvis": (0, 0, 5.6), "hip": (4.2, 0, 5.6), "knee": (6.0, -16.5, 4.2), "ankle": (6.5, -29.6, 2.6),
-    "heel": (6.3, -30.6, 1.4), "toe": (7.5, -32.0, 8.0), "shoulder": (6.5, 19.5, 5.0), "elbow": (13.5, 12.5, 3.5),
-    "wrist": (18.0, 4.0, 2.5),
-}  # fmt: skip
-
-
-def joints_cm() -> np.ndarray:
-    rows = []
-    for name in INFANT.names:
-        side, _, part = name.partition("_")
-        at = np.array(BODY[name] if name in BODY else BODY[part], dtype=float)
-        rows.append(at * [-1, 1, 1] if side == "right" else at)
-    return np.array(rows)
 
 
 def plane_at(height_cm: float) -> Plane:
@@ -46,7 +31,7 @@ def plane_at(height_cm: float) -> Plane:
 def folder(tmp_path_factory):
     """One clip of four empty frames, its labels exact, its plane file 5 % too high."""
     folder = tmp_path_factory.mktemp("split")
-    camera, plane, joints = Camera("pinhole", SIZE, np.array(K), np.zeros(5)), plane_at(150.0), joints_cm()
+    camera, plane, joints = Camera("pinhole", SIZE, np.array(K), np.zeros(5)), plane_at(150.0), body()
     kpts = plane.to_frame(camera, joints)
     makers.write_video(folder / "clip.mp4", [np.zeros((*SIZE[::-1], 3), np.uint8)] * 4)
     (folder / "camera.json").write_text(json.dumps(camera.to_dict()))

@@ -8,28 +8,12 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from straight import body
 
 from heightpose.geometry.lift import LiftNet
 from heightpose.skeleton import INFANT
 from heightpose.train import lift
 from heightpose.train.lift_data import draw_errors, lengths, stretch
-
-#: An infant on its back, cm; the right side mirrors the left.
-BODY = {
-    "crown": (0, 35.2, 7.0), "head_top": (0, 35.2, 7.0), "upper_neck": (0, 24.4, 6.0), "thorax": (0, 21.0, 5.2),
-    "pelvis": (0, 0, 5.6), "hip": (4.2, 0, 5.6), "knee": (6.0, -16.5, 4.2), "ankle": (6.5, -29.6, 2.6),
-    "heel": (6.3, -30.6, 1.4), "toe": (7.5, -32.0, 8.0), "shoulder": (6.5, 19.5, 5.0), "elbow": (13.5, 12.5, 3.5),
-    "wrist": (18.0, 4.0, 2.5),
-}  # fmt: skip
-
-
-def infant() -> np.ndarray:
-    rows = []
-    for name in INFANT.names:
-        side, _, part = name.partition("_")
-        at = np.array(BODY[name] if name in BODY else BODY[part], dtype=np.float32)
-        rows.append(at * np.array([-1, 1, 1], np.float32) if side == "right" else at)
-    return np.array(rows)
 
 
 @pytest.fixture
@@ -37,7 +21,7 @@ def bodies(tmp_path):
     """48 children of 0.7 to 1.3 times that size in 4 frames each, limbs moving a little."""
     rng = np.random.default_rng(0)
     scale = rng.uniform(0.7, 1.3, 48).astype(np.float32)
-    rest = infant()[None] * scale[:, None, None]
+    rest = body().astype(np.float32)[None] * scale[:, None, None]
     joints = np.repeat(rest[:, None], 4, axis=1) + rng.normal(0, 0.3, (48, 4, len(INFANT), 3)).astype(
         np.float32
     )
@@ -60,7 +44,7 @@ def test_training_lowers_the_error_and_writes_what_inference_reads(bodies, tmp_p
 
 
 def test_a_stretched_thigh_takes_the_lower_leg_with_it():
-    joints = torch.from_numpy(infant())[None, None]
+    joints = torch.from_numpy(body().astype(np.float32))[None, None]
     one = torch.ones(1)
     longer = stretch(joints, {"thigh": one * 1.1, "shank": one, "trunk": one, "head": one})
     ratio = (lengths(longer) / lengths(joints))[0, 0]
