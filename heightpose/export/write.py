@@ -15,6 +15,7 @@ from torch import nn
 from heightpose.errors import ConfigError
 from heightpose.export.quantise import quantise
 from heightpose.models.checkpoint import META_KEY, export_onnx
+from heightpose.runtime.backends import openvino_core
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".pt"}
 
@@ -55,7 +56,7 @@ def write(
         return
     import openvino as ov
 
-    converted = ov.Core().read_model(graph)
+    converted = openvino_core().read_model(graph)
     if precision == "int8":
         converted = quantise(converted, calibration)
     converted.set_rt_info(json.dumps(meta, allow_nan=False), META_KEY)

@@ -6,6 +6,7 @@ compilation, not repeated from the request.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 import os
@@ -159,6 +160,18 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """The one ``openvino.Core`` of this process, kept to its end.
+
+    Each core's processor plugin takes the place of the signal stack and puts back, when it goes, the one it found.
+    Two that go in the order they came leave a stack that was freed, and the next Ctrl-C ends in a segmentation fault.
+    """
+    import openvino as ov
+
+    return ov.Core()
+
+
 class OpenVinoBackend(Backend):
     """OpenVINO on the processor, tuned for the latency of one clip."""
 
@@ -166,7 +179,7 @@ class OpenVinoBackend(Backend):
         import openvino as ov
 
         self._path = path
-        core = ov.Core()
+        core = openvino_core()
         model = _sane_model(core, path)
         capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         # Asking for bf16 on a processor without it is accepted and then emulated slowly or ignored.
@@ -229,12 +242,10 @@ class OnnxRuntimeBackend(Backend):
 
     def __init__(self, path: Path, threads: int) -> None:
         import onnxruntime as ort
-        import openvino as ov
 
         self._path = path
-        model = _sane_model(
-            ov.Core(), path
-        )  # asked before a runtime that would compute such a tensor when it loads
+        # Asked before a runtime that would compute such a tensor when it loads.
+        model = _sane_model(openvino_core(), path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

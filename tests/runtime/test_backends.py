@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import makers
@@ -12,7 +14,7 @@ import pytest
 
 from heightpose.errors import ConfigError, FileFormatError, MissingExtraError
 from heightpose.runtime import backends, modelfile
-from heightpose.runtime.backends import load_backend, resolve
+from heightpose.runtime.backends import load_backend, openvino_core, resolve
 from heightpose.skeleton import INFANT
 
 
@@ -67,11 +69,28 @@ def test_an_answer_is_not_overwritten_by_the_next(pose):
     np.testing.assert_array_equal(first, kept)
 
 
-def test_what_is_active_is_asked_of_the_runtime(pose):
-    import openvino
+def test_ctrl_c_still_works_once_several_models_are_gone(pose):
+    """In a process of its own: what this guards against ends the process with a segmentation fault."""
+    code = f"""
+import os, signal
+from pathlib import Path
+from heightpose.runtime.backends import load_backend
+signal.signal(signal.SIGINT, signal.default_int_handler)
+first, second = (load_backend(Path({str(pose)!r}), "openvino", threads=1)[0] for _ in range(2))
+del first
+del second
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
 
+
+def test_what_is_active_is_asked_of_the_runtime(pose):
     backend, _ = load_backend(pose, "openvino", threads=1)
-    capable = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capable = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert backend.active.device == "CPU"
     assert backend.active.precision == ("bf16" if capable else "f32")
     assert backend.active.threads == 1
@@ -153,7 +172,7 @@ def test_every_backend_puts_the_joints_where_pytorch_does(shipped, name, precisi
 
 def test_openvinos_own_file_is_read_with_its_description(pose, tmp_path):
     ov = pytest.importorskip("openvino")
-    model = ov.Core().read_model(pose)
+    model = openvino_core().read_model(pose)
     model.set_rt_info(json.dumps(modelfile.read_model_file(pose).meta), "heightpose")
     ov.save_model(model, tmp_path / "p.xml", compress_to_fp16=False)
     backend, file = load_backend(tmp_path / "p.xml", "auto", precision="f32")
