@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -107,11 +108,14 @@ class TrainingModule(lightning.LightningModule):
         self.images_seen += len(batch["image"])
         # Looking at the value waits for the device, so not at every step.
         if self.global_step % 20 == 0 and not bool(torch.isfinite(loss)):
-            raise HeightposeError(
-                f"training diverged at step {self.global_step}", got=f"a loss of {float(loss.detach())}",
-                hint="Lower optim.lr or optim.clip_norm, or use 32-true precision",
-            )  # fmt: skip
+            raise self._diverged(float(loss.detach()))
         return loss
+
+    def _diverged(self, loss: float) -> HeightposeError:
+        return HeightposeError(
+            f"training diverged at step {self.global_step}", got=f"a loss of {loss}",
+            hint="Lower optim.lr or optim.clip_norm, or use 32-true precision",
+        )  # fmt: skip
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self._update_ema()
@@ -155,7 +159,10 @@ class TrainingModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         raw = self.ema(batch["image"].float())
-        self._val_losses.append((float(self.task.loss(raw, batch)), len(batch["image"])))
+        loss = float(self.task.loss(raw, batch))
+        if not math.isfinite(loss):  # the average took in a step that the training's own check has yet to see
+            raise self._diverged(loss)
+        self._val_losses.append((loss, len(batch["image"])))
         self._results += self.task.validate(raw, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -141,6 +141,24 @@ def test_a_training_that_diverges_says_so(folder, tmp_path, tiny, monkeypatch):
         loop.train(settings(folder), tmp_path / "run")
 
 
+def test_a_training_that_diverges_between_two_looks_is_told_by_validation(
+    folder, tmp_path, tiny, monkeypatch
+):
+    plain = PoseTask.loss
+
+    def loss(self, raw, batch, tally=None):
+        broken = raw.requires_grad and loss.steps >= 1  # not the step that training looks at
+        loss.steps += raw.requires_grad
+        return plain(self, raw, batch, tally) * (float("nan") if broken else 1.0)
+
+    loss.steps = 0
+    monkeypatch.setattr(PoseTask, "loss", loss)
+    config = settings(folder)
+    config = replace(config, optim=replace(config.optim, epochs=2, val_every_epochs=1))
+    with pytest.raises(HeightposeError, match=r"diverged at step [1-9]"):
+        loop.train(config, tmp_path / "run")
+
+
 def test_folders_and_data_are_checked_before_any_work(folder, tmp_path, tiny):
     with pytest.raises(ConfigError, match="resume"):
         loop.train(settings(folder), tmp_path / "run", resume=True)
