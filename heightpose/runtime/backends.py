@@ -11,6 +11,7 @@ import importlib.util
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ NAMES = ("openvino", "onnxruntime", "torch")
 
 #: Values in one tensor for one picture; HRNet-W48 at 384x384 has 9 million in its largest.
 _MOST_VALUES = 1 << 28
+
+#: Pictures that OpenVINO takes at once; a power of two.
+_LARGEST_PART = 16
 
 #: The file forms a backend reads, the one to look for first.
 _READS = {"openvino": (".onnx", ".xml"), "onnxruntime": (".onnx",), "torch": (".safetensors",)}
@@ -200,8 +204,20 @@ class OpenVinoBackend(Backend):
         )
 
     def _run(self, batch: np.ndarray) -> Any:
-        self._request.infer([batch], share_inputs=True)
-        return self._request.get_output_tensor(0).data.copy()
+        answers = []
+        for part in _in_powers_of_two(batch):
+            self._request.infer([part], share_inputs=True)
+            answers.append(self._request.get_output_tensor(0).data.copy())
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+
+def _in_powers_of_two(batch: np.ndarray) -> Iterator[np.ndarray]:
+    """The batch in parts of 16, 8, 4, 2, 1: OpenVINO keeps what it prepared for every batch size it ever met."""
+    start = 0
+    while start < len(batch):
+        size = min(_LARGEST_PART, 1 << (len(batch) - start).bit_length() - 1)
+        yield batch[start : start + size]
+        start += size
 
 
 def _sane_model(core: Any, path: Path) -> Any:

@@ -28,6 +28,7 @@ from heightpose.runtime import results
 from heightpose.runtime.atomic import make_folder, write_json
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.interrupt import Interrupt, Stop
+from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.output import open_video_writer
 from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.runtime.session import Outcome, Scale, measure_clip
@@ -167,6 +168,7 @@ class Worker:
 
 
 def _load_models(settings: Settings) -> Models:
+    return_large_blocks()
     pose_model = PoseModel.load(settings.model, settings.backend, tta=settings.tta, threads=settings.threads)
     detector = Detector.load(settings.detector, settings.backend, threads=settings.threads)
     for part in (detector, pose_model):

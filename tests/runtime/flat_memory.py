@@ -26,6 +26,7 @@ from heightpose.geometry.plane import Plane
 from heightpose.runtime import output, results
 from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
+from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.modelfile import ModelFile
 from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.runtime.selection import Selection
@@ -99,6 +100,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--every", type=int, default=1, help="of the long stream, look at every n-th frame")
     parser.add_argument("--shipped", action="store_true")
     given = parser.parse_args(argv)
+    return_large_blocks()  # as infer does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size_wh = (1280, 720) if given.shipped else (160, 120)

@@ -69,6 +69,15 @@ def test_an_answer_is_not_overwritten_by_the_next(pose):
     np.testing.assert_array_equal(first, kept)
 
 
+def test_any_number_of_pictures_gives_each_its_own_answer(pose):
+    backend, _ = load_backend(pose, "openvino", precision="f32", threads=1)
+    batch = crops(23)
+    whole = backend.run(batch)
+    assert len(whole) == 23
+    for i in (0, 7, 15, 16, 19, 20, 21, 22):  # in parts of 16, 4, 2 and 1
+        np.testing.assert_allclose(whole[i], backend.run(batch[i : i + 1])[0], atol=1e-4)
+
+
 def test_ctrl_c_still_works_once_several_models_are_gone(pose):
     """In a process of its own: what this guards against ends the process with a segmentation fault."""
     code = f"""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.poselog import PoseLog
@@ -64,3 +66,34 @@ def test_a_look_far_behind_the_decoding_finds_its_row():
     log.cut(3000)
     assert log.looked_at().tolist() == [10]
     assert log.last_t_s == 0.5 * 2999
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of the GNU C library")
+def test_large_blocks_go_back_to_the_system_though_small_ones_live_on_between_them():
+    """In a process of its own: the setting stays for the rest of a process."""
+    code = """
+import sys
+import numpy as np
+from heightpose.runtime.memory import return_large_blocks
+
+def resident_mb():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+
+if sys.argv[1] == "set":
+    assert return_large_blocks()
+for size in (8, 16, 30):  # freeing these is what makes the C library keep smaller ones
+    np.ones((size, 2**20), np.uint8)
+before, large, small = resident_mb(), [], []
+for _ in range(100):
+    large.append(np.ones(2**20, np.uint8))
+    small.append(bytearray(2000))
+large.clear()
+print(resident_mb() - before)
+"""
+    grown = {}
+    for how in ("set", "leave"):
+        done = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        grown[how] = float(done.stdout)
+    assert grown["set"] < 5, grown
+    assert grown["leave"] > 50, grown  # else this shows nothing

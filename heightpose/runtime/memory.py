@@ -1,0 +1,26 @@
+"""The C library's memory, told to hand back what a long video's frames took."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+#: Bytes from which a block is given back to the system when it is freed: below any frame or batch of crops.
+LARGE = 256 * 1024
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+
+
+def return_large_blocks() -> bool:
+    """Make this process give blocks of :data:`LARGE` bytes or more back as soon as they are freed.
+
+    glibc does so at first, but each large block that is freed raises its threshold, up to 32 MB; frames then come
+    from the heap, where small blocks that live on keep the space between them: a stream's memory creeps up. Setting
+    the threshold ends that (mallopt(3)).
+
+    Returns:
+        Whether this system's C library took it; others need nothing or offer nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    return bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE))
