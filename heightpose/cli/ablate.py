@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from heightpose.cli._params import wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, MissingExtraError
 
 EPILOG = """\b
@@ -19,6 +20,7 @@ Writes:
       ablation.json            every cell and seed with its figures; what the dashboard shows
       table.txt, table.csv     means, intervals over seeds, differences to the base cell, verdicts
       ablation.png, .svg       the same as a picture
+      wandb/                   the same for 'wandb sync'; nothing is contacted unless --wandb online
     runs/TASK-HASH-seedN/      a training: as of heightpose train, without the checkpoint;
       measured-HASH.json       its last averaged weights on the validation split
 
@@ -94,6 +96,7 @@ def _devices(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings at a time.")
 @click.option("--devices", callback=_devices, metavar="0,1", help="GPUs, one training at a time on each.")
+@wandb_option
 @click.option(
     "--list", "only_list", is_flag=True, help="Print the cells and what is left to do; train nothing."
 )
@@ -101,7 +104,7 @@ def _devices(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 def ablate(
     matrix: Path, data: tuple[Path, ...], pretrain_data: tuple[Path, ...], out: Path, epochs: int | None,
     limit: int | None, seeds: tuple[int, ...], changes: dict[str, Any], only: tuple[str, ...], jobs: int,
-    devices: tuple[str, ...], only_list: bool, as_json: bool,
+    devices: tuple[str, ...], only_list: bool, as_json: bool, wandb_mode: str | None,
 ) -> int:  # fmt: skip
     """Train a matrix of settings with several seeds each and say what made a difference.
 
@@ -136,7 +139,18 @@ def ablate(
     if interrupted:
         click.echo("interrupted; the same command goes on", err=True)
         return EXIT_INTERRUPTED
+    _log(folder, document, wandb_mode)
     return 1 if failed else 0
+
+
+def _log(folder: Path, document: dict[str, Any], asked: str | None) -> None:
+    from heightpose.report.wandb_log import resolve_mode
+
+    mode = resolve_mode(asked)
+    if mode != "off":
+        from heightpose.report.wandb_ablation import log_ablation
+
+        log_ablation(folder, document, mode)
 
 
 def write_tables(document: dict[str, Any], folder: Path) -> None:
