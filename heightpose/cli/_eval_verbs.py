@@ -7,28 +7,28 @@ from typing import Any
 
 import click
 
-_DATA = click.option(
+DATA = click.option(
     "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True, required=True,
     help="Data set folder; repeat for several.",
 )  # fmt: skip
-_SPLIT = click.option(
+SPLIT = click.option(
     "--split", default="val", show_default=True, help="Pictures that the model was not trained on."
 )
-_MODEL = click.option(
+MODEL = click.option(
     "--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model."
 )
-_BACKEND = click.option(
+BACKEND = click.option(
     "--backend", type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]), default="auto", show_default=True,
     help="What runs the networks.",
 )  # fmt: skip
 
 
 @click.command("confidence")
-@_DATA
-@_SPLIT
-@_MODEL
+@DATA
+@SPLIT
+@MODEL
 @click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
-@_BACKEND
+@BACKEND
 @click.option(
     "--tta", "views", multiple=True, default=("flip", "none"), show_default=True,
     help="Views to calibrate, as infer's --tta; repeat for several. Under others scores stay raw peaks.",
@@ -62,8 +62,8 @@ def confidence_(
     from heightpose.codec.confidence import calibration_path
     from heightpose.report.reliability import lines, write_plot
     from heightpose.runtime.atomic import make_folder, write_json, write_text
+    from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import plain
-    from heightpose.runtime.pipeline import Detector, PoseModel
     from heightpose.runtime.tta import Tta
     from heightpose.train import confidence, evidence
 
@@ -99,10 +99,10 @@ def confidence_(
 
 
 @click.command("tta")
-@_DATA
-@_SPLIT
-@_MODEL
-@_BACKEND
+@DATA
+@SPLIT
+@MODEL
+@BACKEND
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N pictures.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table as JSON.")
 def tta_(
@@ -116,8 +116,8 @@ def tta_(
     """
     from heightpose.evaluate.tta import TABLE, lines, table
     from heightpose.runtime.atomic import write_json
+    from heightpose.runtime.networks import PoseModel
     from heightpose.runtime.output import plain
-    from heightpose.runtime.pipeline import PoseModel
     from heightpose.runtime.tta import Tta
     from heightpose.train import evidence
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from heightpose.cli._eval_intervals import intervals_
 from heightpose.cli._eval_verbs import confidence_, tta_
 from heightpose.cli._params import wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
@@ -135,6 +136,7 @@ def _log(folder: Path, result: dict[str, Any], data: Path, asked: str | None) ->
 
 eval_.add_command(confidence_)
 eval_.add_command(tta_)
+eval_.add_command(intervals_)
 
 
 @eval_.command("compare")
@@ -224,8 +226,8 @@ def geometry_(testset: str, noise_px: float, model: str, seed: int, out: Path | 
     from heightpose.evaluate.geometry import lines, split_errors, summarise
     from heightpose.evaluate.subject import Subject
     from heightpose.runtime.atomic import write_json
+    from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import plain
-    from heightpose.runtime.pipeline import Detector, PoseModel
 
     subject = Subject.of_testset(testset)
     splits = split_errors(

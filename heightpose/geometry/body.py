@@ -173,7 +173,7 @@ def measure(
     if code is None and not _PLAUSIBLE_CM[0] <= length <= _PLAUSIBLE_CM[1]:
         code = "implausible"
     if code is not None:
-        details["unreported_cm"] = round(length, 1)
+        details["unreported_cm"] = round(length, 2)
         return _rejected(code, frames, len(used), **details)
     half = _Z * sd * length
     return Measurement(

@@ -1,0 +1,67 @@
+"""``heightpose eval intervals``: whether 90 % intervals hold, and what the gates cost and bring."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import click
+
+from heightpose.cli._eval_verbs import BACKEND, DATA, MODEL, SPLIT
+
+
+@click.command("intervals")
+@DATA
+@SPLIT
+@MODEL
+@click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
+@BACKEND
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Report folder; eval-results/intervals/MODEL."
+)  # fmt: skip
+def intervals_(
+    folders: tuple[Path, ...], split: str, model: str, detector: str, backend: str, out: Path | None
+) -> None:
+    """Lengths from single stills of many nursery children: coverage of the intervals, risk over coverage.
+
+    Every still over its true plane, with what infer would say of it. The refused ones count where the geometry had a
+    length: the gates of heightpose/geometry/body.py are chosen on this table.
+
+    \b
+    Writes:
+      OUT/
+        intervals.txt, .json, .png    coverage by stratum with binomial tests, the curve of risk over coverage
+        lengths.csv                   every still: truth, estimate, its standard deviation, reason of a refusal
+
+    \b
+    Examples:
+      heightpose eval intervals --data n21 --data n41 --data n61
+      heightpose eval intervals --model runs/pose/pose.onnx --data nursery --split test
+    """
+    import dataclasses
+
+    from heightpose.evaluate.intervals import lines, measure_stills, summarise
+    from heightpose.report.risk_plot import write_risk_plot
+    from heightpose.runtime.atomic import make_folder, write_json, write_text
+    from heightpose.runtime.networks import Detector, PoseModel
+    from heightpose.runtime.output import plain
+
+    pose_model = PoseModel.load(model, backend)
+    lengths = measure_stills(folders, split, Detector.load(detector, backend), pose_model)
+    summary = plain(summarise(lengths))
+    stem = pose_model.file.path.stem
+    folder = Path("eval-results") / "intervals" / stem if out is None else out
+    make_folder(folder)
+    write_text(folder / "intervals.txt", "\n".join(lines(summary)) + "\n")
+    write_json(folder / "intervals.json", {"model": stem, "split": split} | summary)
+    table = io.StringIO()
+    rows = [dataclasses.asdict(one) for one in lengths]
+    flat = [{k: v for k, v in row.items() if k != "strata"} | row["strata"] for row in rows]
+    writer = csv.DictWriter(table, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    write_text(folder / "lengths.csv", table.getvalue())
+    write_risk_plot(folder / "intervals.png", summary)
+    click.echo("\n".join(lines(summary)))
+    click.echo(f"results saved to {folder}", err=True)

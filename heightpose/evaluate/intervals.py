@@ -1,0 +1,201 @@
+"""Do 90 % intervals hold 90 % of the lengths, and what does a gate on their width cost and bring?
+
+Single stills of many children over their true plane: the pose net and the geometry decide, not the tags, and a
+hundred children take a minute. A refused length counts where the geometry had one
+(:func:`heightpose.geometry.body.measure` notes it beside its reason), so the curve of risk over coverage can be
+drawn beyond the shipped gates, which are chosen on it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from heightpose.data.coco import Dataset
+from heightpose.data.items import Item
+from heightpose.data.pictures import decode
+from heightpose.errors import ConfigError, FileFormatError
+from heightpose.geometry import body
+from heightpose.geometry.camera import Camera, read_json
+from heightpose.geometry.plane import Plane
+from heightpose.runtime.clip import Frame
+from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.pipeline import estimate_poses
+from heightpose.types import Measurement
+
+#: Relative standard deviations at which the curve is told.
+GATES = (0.015, 0.02, 0.0225, 0.025, 0.0275, 0.03, 0.035, 0.04, 0.05, 0.07, 0.1)
+#: An error that would mislead a parent or a clinic, cm.
+GROSS_CM = 4.0
+_STRATA = ("posture", "legs", "occlusion")
+
+
+@dataclass(frozen=True)
+class Length:
+    """One child's length beside its truth.
+
+    Attributes:
+        estimate_cm: reported or not; None where the geometry had no length at all.
+        relative_sd: what it was said to be sure to.
+        code: why it was refused; None: it was reported.
+    """
+
+    id: str
+    child: str
+    truth_cm: float
+    strata: dict[str, str]
+    estimate_cm: float | None
+    relative_sd: float | None
+    code: str | None
+
+    @classmethod
+    def of(
+        cls, name: str, child: str, truth_cm: float, strata: dict[str, str], measured: Measurement
+    ) -> Length:
+        estimate = measured.length_cm
+        if estimate is None:
+            estimate = measured.details.get("unreported_cm")
+        code = measured.reasons[0].code if measured.reasons else None
+        return cls(name, child, truth_cm, strata, estimate, measured.details.get("relative_sd"), code)
+
+    @property
+    def error_cm(self) -> float:
+        assert self.estimate_cm is not None
+        return self.estimate_cm - self.truth_cm
+
+    @property
+    def held(self) -> bool:
+        """Whether the true length lies inside the interval."""
+        assert self.estimate_cm is not None
+        assert self.relative_sd is not None
+        half = stats.norm.ppf(0.5 + body.INTERVAL_LEVEL / 2) * self.relative_sd * self.estimate_cm
+        return bool(abs(self.error_cm) <= half)
+
+
+def measure_stills(folders: Sequence[Path], split: str, detector: Detector, pose: PoseModel) -> list[Length]:
+    """Measure every still of nursery data sets that shows one infant.
+
+    Raises:
+        ConfigError: none of the pictures is a nursery's, which knows camera, plane and length of each.
+    """
+    from tqdm import tqdm
+
+    found = []
+    for folder in folders:
+        items = [i for i in Dataset.load(folder).items if i.split == split and len(i.people) == 1]
+        known = [item for item in items if _record_of(item).exists()]
+        if not known:
+            raise ConfigError(
+                "no still of known camera, plane and length", where=folder, expected="a folder of heightpose synth",
+                got=f"{len(items)} pictures in split {split}",
+            )  # fmt: skip
+        frames = (Frame(i, 0.0, decode(item.path.read_bytes(), item.path)) for i, item in enumerate(known))
+        looks = estimate_poses(frames, detector, pose)
+        for item, (result, _) in zip(
+            known, tqdm(looks, total=len(known), desc=folder.name, unit="still", disable=None), strict=True
+        ):
+            camera, plane, truth, strata = _read_record(_record_of(item))
+            measured = body.measure([result], camera, plane)
+            name = f"{folder.name}/{item.path.stem}"
+            found.append(Length.of(name, truth["child"], truth["length_cm"], strata, measured))
+    return found
+
+
+def _record_of(item: Item) -> Path:
+    """What the nursery wrote beside the picture."""
+    return item.path.parent.parent / "items" / f"{item.path.stem}.json"
+
+
+def _read_record(path: Path) -> tuple[Camera, Plane, dict[str, Any], dict[str, str]]:
+    record: Any = read_json(path, "nursery's record")
+    try:
+        (frame,) = record
+        (infant,) = frame["infants"]
+        plane = Plane(np.array(frame["plane"]["R"]), np.array(frame["plane"]["t_cm"]))
+        truth = {"child": str(infant["child"]), "length_cm": float(infant["length_cm"])}
+        strata = {name: str(frame["strata"][name]) for name in _STRATA}
+        return Camera.from_dict(frame["camera"]), plane, truth, strata
+    except (TypeError, ValueError, KeyError) as error:
+        raise FileFormatError("not a still's record", where=path, got=repr(error)) from error
+
+
+def summarise(lengths: Sequence[Length]) -> dict[str, Any]:
+    """Reported lengths, coverage of all intervals by stratum, and risk over coverage.
+
+    Returns:
+        ``reported``: figures of what is given out; ``refused``: how often by code; ``coverage``: by stratum of
+        everything that has an estimate, with the two-sided binomial test's p against 90 %; ``risk``: by gate.
+    """
+    known = [one for one in lengths if one.estimate_cm is not None and one.relative_sd is not None]
+    return {
+        "stills": len(lengths),
+        "children": len({one.child for one in lengths}),
+        "reported": _figures([one for one in lengths if one.code is None]),
+        "refused": dict(Counter(one.code for one in lengths if one.code is not None).most_common()),
+        "coverage": {name: _coverage(chosen) for name, chosen in _by_stratum(known) if chosen},
+        "reported by stratum": {
+            name: {"stills": len(chosen)} | _figures([one for one in chosen if one.code is None])
+            for name, chosen in _by_stratum(lengths) if chosen
+        },
+        "risk": [{"gate": gate} | _figures([k for k in known if _sd(k) <= gate]) for gate in GATES],
+    }  # fmt: skip
+
+
+def _sd(one: Length) -> float:
+    return float("inf") if one.relative_sd is None else one.relative_sd
+
+
+def _by_stratum(lengths: Sequence[Length]) -> Iterator[tuple[str, list[Length]]]:
+    yield "all", list(lengths)
+    for key in _STRATA:
+        for value in sorted({one.strata[key] for one in lengths}):
+            yield f"{key} {value}", [one for one in lengths if one.strata[key] == value]
+
+
+def _figures(lengths: Sequence[Length]) -> dict[str, Any]:
+    errors = np.array([one.error_cm for one in lengths])
+    if not len(errors):
+        return {"measured": 0}
+    size = np.abs(errors)
+    return {
+        "measured": len(errors), "mae_cm": float(size.mean()), "bias_cm": float(errors.mean()),
+        "p95_cm": float(np.quantile(size, 0.95)), "max_cm": float(size.max()),
+        "gross": int((size > GROSS_CM).sum()), "held": int(sum(one.held for one in lengths)),
+    }  # fmt: skip
+
+
+def _coverage(lengths: Sequence[Length]) -> dict[str, Any]:
+    held = sum(one.held for one in lengths)
+    p = stats.binomtest(held, len(lengths), body.INTERVAL_LEVEL).pvalue
+    return {"intervals": len(lengths), "held": held, "share": held / len(lengths), "p": float(p)}
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    """The tables for a terminal."""
+    out = [f"{summary['stills']} stills of {summary['children']} children"]
+    out.append("reported: " + _told(summary["reported"]))
+    out.append("refused: " + ", ".join(f"{code} {count}" for code, count in summary["refused"].items()))
+    out += ["", f"{'all estimates, given out or not':<34}{'inside 90 %':>16}{'p':>8}   given out"]
+    for name, row in summary["coverage"].items():
+        inside = f"{row['held']} of {row['intervals']} ({100 * row['share']:.0f} %)"
+        given = summary["reported by stratum"][name]
+        out.append(f"{name:<34}{inside:>16}{row['p']:>8.2f}   {_told(given, given['stills'])}")
+    out += ["", "gate on the relative standard deviation: risk over coverage"]
+    out += [f"{row['gate']:<8g}{_told(row)}" for row in summary["risk"]]
+    return out
+
+
+def _told(row: dict[str, Any], of: int | None = None) -> str:
+    count = f"{row['measured']}" + ("" if of is None else f" of {of}")
+    if not row["measured"]:
+        return count
+    return (
+        f"{count}, MAE {row['mae_cm']:.2f}, bias {row['bias_cm']:+.2f}, P95 {row['p95_cm']:.2f}, "
+        f"largest {row['max_cm']:.1f} cm, {row['gross']} beyond {GROSS_CM:g} cm, {row['held']} inside the interval"
+    )
