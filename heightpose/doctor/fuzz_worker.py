@@ -61,7 +61,7 @@ def _taken(file: IO[bytes]) -> str:
 
 
 def _load_networks_once() -> None:
-    from heightpose.runtime.pipeline import Detector, PoseModel
+    from heightpose.runtime.networks import Detector, PoseModel
 
     for kind in (Detector, PoseModel):
         setattr(kind, "load", functools.cache(kind.load))  # noqa: B010 - replaced on purpose

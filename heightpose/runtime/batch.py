@@ -29,8 +29,8 @@ from heightpose.runtime.atomic import make_folder, write_json
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.memory import return_large_blocks
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.output import open_video_writer
-from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.runtime.session import Outcome, Scale, measure_clip
 from heightpose.runtime.settings import Settings
 from heightpose.runtime.stages import Beside, depth_for

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heightpose.runtime.networks import PoseModel
+from heightpose.runtime.times import StageTimes
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, Pose, wrap_degrees
-
-if TYPE_CHECKING:
-    from heightpose.runtime.pipeline import PoseModel, StageTimes
 
 #: Flesh reaches beyond the joints' hull by about this share of its longer side (median on nursery bodies 2.5 %).
 _HULL_GROWTH = 0.03

@@ -21,7 +21,7 @@ from heightpose.runtime import output
 from heightpose.runtime.atomic import write_json
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
-from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.poselog import PoseLog
 from heightpose.runtime.session import Outcome, measure_log
 from heightpose.runtime.smooth import SmoothPoses

@@ -17,12 +17,14 @@ from heightpose.geometry.selfcal import SelfCalibration, self_calibrate
 from heightpose.geometry.sheet import TagView
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
-from heightpose.runtime.pipeline import Detector, PoseModel, StageTimes, estimate_poses
+from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.poselog import PoseLog
 from heightpose.runtime.scale import MattressCorners, Scale
 from heightpose.runtime.selection import Selection
 from heightpose.runtime.sheet_looks import SheetLooks, looked_again
 from heightpose.runtime.stages import Beside, ahead, depth_for
+from heightpose.runtime.times import StageTimes
 from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement, Reason
 

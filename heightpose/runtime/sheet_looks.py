@@ -11,11 +11,11 @@ from heightpose.geometry.plane_track import IndexedView, stretches_of
 from heightpose.geometry.sheet import SheetLayout, TagView
 from heightpose.geometry.tag_follow import TagFollower
 from heightpose.runtime.clip import Clip
-from heightpose.runtime.pipeline import StageTimes
 from heightpose.runtime.poselog import PoseLog, Thinned
 from heightpose.runtime.scale import Scale
 from heightpose.runtime.selection import Selection
 from heightpose.runtime.stages import Beside, ahead, depth_for
+from heightpose.runtime.times import StageTimes
 
 #: Frames in which the sheet's tags are looked for, spread over the clip. On a nursery clip the height is the same to
 #: 0.01 cm from 1 frame or 12: several are for hidden tags only. The first costs as much as ten poses, the others

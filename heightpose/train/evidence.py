@@ -19,7 +19,8 @@ from heightpose.errors import ConfigError
 from heightpose.geometry.crop import crop_from_box
 from heightpose.metrics.pckh import head_sizes
 from heightpose.runtime.clip import Frame
-from heightpose.runtime.pipeline import Detector, PoseModel, estimate_poses
+from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.tta import Tta
 from heightpose.runtime.video import open_clip
 from heightpose.types import Detection

@@ -93,6 +93,16 @@ def test_the_text_names_verdicts_failures_and_how_many_comparisons_there_were():
         assert words in text
 
 
+def test_a_base_of_many_factors_has_a_line_of_its_own():
+    made = document(BASE, ("up", {1: 11.0, 2: 21.5, 3: 30.5}))
+    for cell in made["cells"]:
+        cell["labels"] |= {f"factor {i}": "as shipped" for i in range(6)}
+    text = lines(made)
+    assert text[2].startswith("base: rate base, factor 0 as shipped")
+    assert max(map(len, text[3:])) < 100
+    assert [line.split()[0] for line in text[4:6]] == ["base", "rate"]
+
+
 def test_the_csv_reads_back(tmp_path):
     made = document(BASE, ("up", {1: 11.0, 2: 21.5, 3: 30.5}))
     with (tmp_path / "t.csv").open("w", newline="") as file:

@@ -35,7 +35,7 @@ from heightpose.data.suggest.write import write_picks
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.geometry.crop import crop_from_box
 from heightpose.report.suggestions import write_sheet
-from heightpose.runtime.pipeline import PoseModel
+from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Pose
 

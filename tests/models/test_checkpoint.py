@@ -22,7 +22,7 @@ from heightpose.models.detector_net import DetectorNet
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import read_model_file
-from heightpose.runtime.pipeline import PoseModel
+from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT
 
 CODEC = HeatmapCodec((64, 64), (16, 16), 1.5)

@@ -28,7 +28,7 @@ from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.modelfile import ModelFile
-from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.selection import Selection
 from heightpose.runtime.session import Scale, measure_clip
 from heightpose.runtime.tta import Tta

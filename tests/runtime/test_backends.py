@@ -151,7 +151,7 @@ def shipped():
     pytest.importorskip("torch")
     pytest.importorskip("timm")
     from heightpose.geometry.crop import crop_from_box
-    from heightpose.runtime.pipeline import Detector
+    from heightpose.runtime.networks import Detector
     from heightpose.runtime.video import open_clip
 
     clip = Path(__file__).resolve().parents[2] / "examples" / "clip.mp4"

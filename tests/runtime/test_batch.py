@@ -17,7 +17,7 @@ from heightpose.geometry.plane import plane_from_height
 from heightpose.runtime import batch, results, session
 from heightpose.runtime.batch import Settings, expand_inputs, run_all, worst
 from heightpose.runtime.clip import Clip, Frame
-from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.types import Measurement
 
 

@@ -15,7 +15,7 @@ from heightpose.runtime import session
 from heightpose.runtime.batch import Settings, run_all
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Interrupt
-from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from heightpose.runtime import session
 from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.modelfile import ModelFile
-from heightpose.runtime.pipeline import Detector, PoseModel, StageTimes, estimate_poses
+from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.pipeline import estimate_poses
+from heightpose.runtime.times import StageTimes
 from heightpose.runtime.tta import Tta
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection

@@ -15,7 +15,7 @@ from heightpose.geometry.sheet import SheetLayout, shipped_sheet
 from heightpose.runtime import results, session, sheet_looks
 from heightpose.runtime.batch import Settings
 from heightpose.runtime.clip import Clip, Frame
-from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.types import Measurement
 
 SIZE = (960, 540)

@@ -11,7 +11,8 @@ from heightpose.runtime import pipeline
 from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.modelfile import ModelFile
-from heightpose.runtime.pipeline import Detector, PoseModel, estimate_poses
+from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.refine import detection_around
 from heightpose.runtime.track import KEY_FRAMES, KeyFrames
 from heightpose.runtime.tta import Tta

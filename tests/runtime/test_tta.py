@@ -11,7 +11,7 @@ from heightpose.errors import ConfigError
 from heightpose.geometry.crop import CropTransform, crop_from_box
 from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.modelfile import ModelFile
-from heightpose.runtime.pipeline import PoseModel
+from heightpose.runtime.networks import PoseModel
 from heightpose.runtime.tta import KINDS, Tta, merge_views
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection

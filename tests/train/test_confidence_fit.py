@@ -16,7 +16,8 @@ from heightpose.cli.eval import eval_
 from heightpose.codec.confidence import Evidence, calibration_path
 from heightpose.errors import ConfigError
 from heightpose.runtime.clip import Frame
-from heightpose.runtime.pipeline import Detector, PoseModel, estimate_poses
+from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.pipeline import estimate_poses
 from heightpose.skeleton import INFANT
 from heightpose.train import confidence
 from heightpose.train.evidence import Samples

@@ -13,7 +13,7 @@ from heightpose.config import DataConfig, HardwareConfig, OptimConfig, PoseConfi
 from heightpose.errors import ConfigError
 from heightpose.metrics.pckh import head_sizes
 from heightpose.models.checkpoint import load_weights
-from heightpose.runtime.pipeline import PoseModel
+from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT, MPII
 from heightpose.train import loop
 from heightpose.train.tasks import PoseTask, make_task

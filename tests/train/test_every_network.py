@@ -16,7 +16,7 @@ import torch
 from heightpose.config import TrainConfig, from_dict
 from heightpose.errors import FileFormatError
 from heightpose.models.checkpoint import load_weights
-from heightpose.runtime.pipeline import PoseModel
+from heightpose.runtime.networks import PoseModel
 from heightpose.train import loop
 from heightpose.train.tasks import PoseTask
 

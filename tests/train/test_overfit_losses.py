@@ -14,7 +14,7 @@ from tinynet import settings
 from heightpose.codec.heatmap import EXPECTATION
 from heightpose.config import LOSSES, DetectorConfig, LossConfig
 from heightpose.models import checkpoint
-from heightpose.runtime.pipeline import PoseModel
+from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT
 from heightpose.train import loop
 from heightpose.train.tasks import PoseTask

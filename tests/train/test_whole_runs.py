@@ -15,7 +15,7 @@ from heightpose.data.coco import Dataset
 from heightpose.data.items import head_angle_deg
 from heightpose.data.pictures import Pictures
 from heightpose.models.checkpoint import load_weights
-from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.train import loop
 from heightpose.types import Detection, wrap_degrees
 

@@ -85,8 +85,8 @@ def suggest(
     from heightpose.data.suggest.write import write_picks
     from heightpose.errors import ConfigError
     from heightpose.report.suggestions import write_sheet
+    from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import sha256
-    from heightpose.runtime.pipeline import Detector, PoseModel
 
     if (out / "suggestions.json").exists():
         raise ConfigError("there are suggestions already", where=out, hint="Choose another --out")

@@ -104,7 +104,8 @@ def predict(bodies: Bodies, model: str = "fast") -> Predictions:
     from tqdm import tqdm
 
     from heightpose.data.pictures import Pictures
-    from heightpose.runtime.pipeline import BATCH, PoseModel
+    from heightpose.runtime.networks import PoseModel
+    from heightpose.runtime.pipeline import BATCH
     from heightpose.types import Detection
 
     net = PoseModel.load(model)

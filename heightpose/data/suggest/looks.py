@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from heightpose.geometry.crop import CropTransform, crop_from_box
-from heightpose.runtime.pipeline import BATCH, PoseModel
+from heightpose.runtime.networks import PoseModel
+from heightpose.runtime.pipeline import BATCH
 from heightpose.runtime.refine import detection_around
 from heightpose.types import Detection, FrameResult, Pose
 

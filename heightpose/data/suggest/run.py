@@ -22,7 +22,8 @@ from heightpose.data.suggest.looks import Look, look
 from heightpose.data.suggest.weigh import weights_of
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 from heightpose.runtime.batch import expand_inputs
-from heightpose.runtime.pipeline import BATCH, Detector, PoseModel, estimate_poses
+from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.pipeline import BATCH, estimate_poses
 from heightpose.runtime.stills import PICTURE_SUFFIXES, list_folder
 from heightpose.runtime.video import Frame, open_clip
 from heightpose.skeleton import INFANT

@@ -1,0 +1,245 @@
+"""The two loaded networks, detector and pose net: pictures and crops in, infants and joints in frame pixels out.
+
+What they are asked, frame by frame, is the business of :mod:`heightpose.runtime.pipeline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from heightpose.codec import detection as detection_codec
+from heightpose.codec.confidence import Calibration, Evidence, load_calibrations
+from heightpose.codec.heatmap import DARK, HeatmapCodec, merge_flip
+from heightpose.errors import FileFormatError
+from heightpose.geometry.crop import CropTransform, crop_from_box, letterbox_transform
+from heightpose.runtime.backends import Backend, load_backend
+from heightpose.runtime.modelfile import ModelFile, find_model
+from heightpose.runtime.times import StageTimes
+from heightpose.runtime.tta import FLIP, Tta, merge_views
+from heightpose.skeleton import Skeleton
+from heightpose.types import Detection, Pose, wrap_degrees
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Finds infants: box and head direction, in frame pixels."""
+
+    backend: Backend
+    file: ModelFile
+    threshold: float = detection_codec.THRESHOLD
+
+    @classmethod
+    def load(cls, model: str = "detector", backend: str = "auto", **options: object) -> Detector:
+        """Load by path, or the shipped one. Errors of :func:`load_backend`, or the wrong kind of model."""
+        loaded, file = load_backend(find_model(model), backend, **options)  # type: ignore[arg-type]
+        _require_kind(file, "detector")
+        return cls(loaded, file)
+
+    def detect(self, rgbs: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """The infants in each frame ``(H, W, 3)`` uint8, best first."""
+        boxes = [letterbox_transform((rgb.shape[1], rgb.shape[0]), self.file.input_wh) for rgb in rgbs]
+        maps = self.backend.run(_to_batch([box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)]))
+        expected = (len(rgbs), detection_codec.CHANNELS, *detection_codec.MAP_WH[::-1])
+        _require_output(self.file, maps, expected)
+        return [
+            _to_frame(detection_codec.decode(one, self.threshold), box, (rgb.shape[1], rgb.shape[0]))
+            for one, box, rgb in zip(maps, boxes, rgbs, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the network says about N crops.
+
+    Attributes:
+        kpts_crop: ``(N, K, 2)`` px of the plain crop.
+        evidence: what the heatmaps tell beside.
+    """
+
+    kpts_crop: np.ndarray
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class PoseModel:
+    """Turns an infant's crop into joints, in frame pixels.
+
+    Attributes:
+        tta: the views that every crop is looked at in.
+        calibrations: by views (``str(tta)``); without one a pose has no probabilities.
+    """
+
+    backend: Backend
+    file: ModelFile
+    codec: HeatmapCodec
+    skeleton: Skeleton
+    tta: Tta = FLIP
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "fast",
+        backend: str = "auto",
+        *,
+        tta: Tta | str = "flip",
+        calibrated: bool = True,
+        **options: object,
+    ) -> PoseModel:
+        """Load by shipped name or path, with the calibration beside the weights unless ``calibrated`` is False.
+
+        Raises:
+            ConfigError: no such ``tta``; else as :func:`load_backend`. FileFormatError: a detector, or a calibration
+            that cannot be read.
+        """
+        views = Tta.parse(tta) if isinstance(tta, str) else tta
+        loaded, file = load_backend(find_model(model), backend, **options)  # type: ignore[arg-type]
+        _require_kind(file, "pose")
+        if file.meta.get("output", "heatmaps") != "heatmaps":
+            raise FileFormatError(
+                "a net that gives coordinates instead of heatmaps measures nothing", where=file.path,
+                hint="pose.head: regression is a baseline for comparisons in training; take one with another head",
+            )  # fmt: skip
+        try:
+            skeleton = Skeleton(file.joints)
+        except ValueError as error:
+            raise FileFormatError(
+                "the model's joints do not fit together", where=file.path, got=error
+            ) from error
+        decoder = file.meta.get("decoder", DARK)
+        try:
+            codec = HeatmapCodec(file.input_wh, file.heatmap_wh, file.sigma, decoder)
+        except ValueError as error:
+            raise FileFormatError("the model's maps cannot be read", where=file.path, got=error) from error
+        found = load_calibrations(file.path, file.joints) if calibrated else {}
+        return cls(loaded, file, codec, skeleton, views, found)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration for the views in use, if these weights have one."""
+        return self.calibrations.get(str(self.tta))
+
+    @property
+    def score_meaning(self) -> str:
+        """What the reported score of a joint is, for a person."""
+        if self.calibration is not None:
+            return "joint scores are calibrated probabilities"
+        why = f"no calibration for --tta {self.tta}" if self.calibrations else "no calibration"
+        return f"these weights have {why}: joint scores are raw peaks, not probabilities (heightpose eval confidence)"
+
+    def estimate(
+        self,
+        rgbs: Sequence[np.ndarray],
+        detections: Sequence[Detection],
+        *,
+        times: StageTimes | None = None,
+    ) -> list[Pose]:
+        """The joints of one infant per frame.
+
+        Args:
+            rgbs: frames ``(H, W, 3)`` uint8.
+            detections: whom to look at, one per frame.
+            times: where to count the stages' time.
+        """
+        times = StageTimes() if times is None else times
+        if not rgbs:
+            return []
+        crops = [crop_from_box(d.bbox_xyxy, d.head_angle_deg, self.file.input_wh) for d in detections]
+        look = self.look(rgbs, crops, times=times)
+        with times.stage("joints"):
+            return self._poses(look, crops, detections)
+
+    def look(
+        self, rgbs: Sequence[np.ndarray], crops: Sequence[CropTransform], *, times: StageTimes | None = None
+    ) -> Look:
+        """Every crop in every view, merged and decoded; at least one crop."""
+        times = StageTimes() if times is None else times
+        with times.stage("crop"):
+            views = zip(*(self.tta.crops(crop) for crop in crops), strict=True)
+            batch = _to_batch(
+                [crop.warp(rgb) for view in views for crop, rgb in zip(view, rgbs, strict=True)]
+            )
+        with times.stage("pose"):
+            heatmaps, view_peak = self._heatmaps(batch, len(crops))
+        with times.stage("joints"):
+            kpts_crop, peak = self.codec.decode(heatmaps)
+            cov = self.codec.covariance(heatmaps, kpts_crop)
+            return Look(kpts_crop, Evidence(peak, cov, self.codec.sigma_crop, view_peak))
+
+    def _poses(
+        self, look: Look, crops: Sequence[CropTransform], detections: Sequence[Detection]
+    ) -> list[Pose]:
+        calibration, evidence = self.calibration, look.evidence
+        cov_crop, chances = evidence.cov_crop, [(None, None)] * len(crops)
+        if calibration is not None:
+            cov_crop = calibration.cov_crop(evidence)
+            right, seen = calibration.probabilities(evidence), calibration.seen_probabilities(evidence)
+            chances = list(zip(right, seen, strict=True))
+        return [
+            Pose(crop.to_frame(kpts), peak, detection, crop.cov_to_frame(cov), *chance)
+            for crop, kpts, peak, detection, cov, chance in zip(
+                crops, look.kpts_crop, evidence.peak, detections, cov_crop, chances, strict=True
+            )
+        ]
+
+    def _heatmaps(self, batch: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Views of ``count`` crops, ``(V * count, 3, H, W)`` float32 RGB 0..255, view by view -> merged heatmaps.
+
+        Returns:
+            ``(count, K, h, w)`` in the plain crop, and ``(count, K)`` the mean of the single maps' peaks.
+        """
+        given = len(batch)
+        if self.tta.flip:
+            batch = np.concatenate([batch, batch[..., ::-1]])
+        raw = self.backend.run(batch)
+        _require_output(self.file, raw, (len(batch), len(self.skeleton), *self.file.heatmap_wh[::-1]))
+        heatmaps, peaks = raw, raw.max(axis=(-2, -1)).astype(np.float64)
+        if self.tta.flip:
+            flip_map = self.skeleton.flip_map
+            heatmaps = merge_flip(raw[:given], raw[given:], flip_map)
+            peaks = (peaks[:given] + peaks[given:, flip_map]) / 2
+        views = heatmaps.reshape(-1, count, *heatmaps.shape[1:])
+        merged = merge_views(views, self.tta, self.file.input_wh, self.file.heatmap_wh, self.file.sigma)
+        return merged, peaks.reshape(-1, count, peaks.shape[1]).mean(axis=0)
+
+
+def _to_batch(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """``(H, W, 3)`` uint8 each -> ``(N, 3, H, W)`` float32, 0..255."""
+    return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def _to_frame(
+    found: list[tuple[np.ndarray, float, float]], letterbox: CropTransform, frame_wh: tuple[int, int]
+) -> list[Detection]:
+    """Detections in the letterbox -> frame pixels. The letterbox does not turn, so the angles stay.
+
+    What lies in the letterbox's bars is nobody, and a box reaches at most one frame size out of the frame: a
+    crop of it is always of a sane size.
+    """
+    size = np.array(frame_wh, dtype=np.float64)
+    detections = []
+    for bbox_in, head_angle_deg, score in found:
+        low, high = letterbox.to_frame(np.asarray(bbox_in, dtype=np.float64).reshape(2, 2))
+        if (high > 0).all() and (low < size - 1).all():
+            bbox = np.concatenate([np.maximum(low, -size), np.minimum(high, 2 * size)])
+            detections.append(Detection(bbox, wrap_degrees(head_angle_deg), float(np.clip(score, 0.0, 1.0))))
+    return detections
+
+
+def _require_output(file: ModelFile, output: np.ndarray, expected: tuple[int, ...]) -> None:
+    if output.shape != expected:
+        raise FileFormatError(
+            "the network's output is not what its metadata say",
+            where=file.path,
+            expected=expected,
+            got=output.shape,
+            hint="Export the model again",
+        )
+
+
+def _require_kind(file: ModelFile, kind: str) -> None:
+    if file.kind != kind:
+        raise FileFormatError("this is another kind of model", where=file.path, expected=kind, got=file.kind)
