@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from heightpose.metrics.bootstrap import LEVEL, Interval
 from heightpose.runtime.atomic import make_folder, write_json
 
 BETTER, WORSE, NOTHING = "better", "worse", "no difference shown"
+#: Characters of a name that the first column of a table still holds.
+_LONG = 40
+
 BASE, MISSING, ONE_SEED = "base", "not run", "one seed: no interval"
 FILE = "ablation.json"
 
@@ -138,15 +141,21 @@ def _verdict(ran: bool, difference: float | None, around: Interval | None, sign:
 def lines(document: Mapping[str, Any]) -> list[str]:
     """The table as text: a line per cell."""
     table = rows(document)
-    width = max(len(_words(row, table)) for row in table)
+    names = [short_name(row.labels, table[0].labels) for row in table]
+    base, width = names[0], max(map(len, names[1:]), default=0)
+    if len(base) > max(width, _LONG):  # the base cell of many factors names them all
+        names[0], width = "base", max(width, len("base"))
+    width = max(width, len(names[0]))
     percent = f"{LEVEL:.0%}"
     result = [
         f"{document['name']}: {document['metric']}, {document['better']} is better; {percent} intervals over seeds"
     ]
     if document.get("question"):
         result.append(str(document["question"]))
+    if names[0] != base:
+        result.append(f"base: {base}")
     result.append(f"{'':<{width}}  seeds    mean  {'interval':^17}  {'to the base, paired':^27}  verdict")
-    for row in table:
+    for name, row in zip(names, table, strict=True):
         mean = "      -" if row.mean is None else f"{row.mean:7.2f}"
         change = (
             ""
@@ -154,7 +163,7 @@ def lines(document: Mapping[str, Any]) -> list[str]:
             else f"{row.difference:+7.2f}  {_span(row.difference_interval, '+'):<18}"
         )
         result.append(
-            f"{_words(row, table):<{width}}  {len(row.values):>5} {mean}  {_span(row.interval):<17}  {change:<27}  "
+            f"{name:<{width}}  {len(row.values):>5} {mean}  {_span(row.interval):<17}  {change:<27}  "
             f"{row.verdict}"
         )
         result += [f"{'':<{width}}  seed {seed} failed: {why}" for seed, why in row.failed.items()]
@@ -196,10 +205,6 @@ def csv_rows(document: Mapping[str, Any]) -> list[list[object]]:
             ]
         )  # fmt: skip
     return written
-
-
-def _words(row: Row, table: Sequence[Row]) -> str:
-    return short_name(row.labels, table[0].labels)
 
 
 def _span(interval: Interval | None, sign: str = "") -> str:
