@@ -14,7 +14,8 @@ from torch import nn
 
 from heightpose.errors import ConfigError
 from heightpose.export.quantise import quantise
-from heightpose.models.checkpoint import META_KEY, export_onnx
+from heightpose.models.description import META_KEY
+from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.backends import openvino_core
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".pt"}

@@ -1,99 +1,29 @@
-"""Weights files: safetensors for torch, ONNX for the runtimes; one JSON description inside each.
+"""Weights files for torch: safetensors, with the network's description (:mod:`heightpose.models.description`) inside.
 
-Both store large weights in half precision and compute in single: the ONNX graph begins with one Cast per
-large weight, which OpenVINO and ONNX Runtime fold away when they load it. Nothing here can execute code
-from a file: safetensors and ONNX hold numbers only, and older torch files are read with
-``weights_only=True``.
-
-The description, under the key ``heightpose``::
-
-    {"schema": 1, "kind": "pose", "arch": {"backbone": .., "joints": 21, "head": ..}, "joints": [names],
-     "input_wh": [256, 256], "heatmap_wh": [64, 64], "sigma": 2.0, ["output": "coordinates",] ...}
-    {"schema": 1, "kind": "detector", "arch": {"backbone": .., "width": ..}, "input_wh": [256, 256], ...}
+Large weights are stored in half precision and computed in single. Nothing here can execute code from a file:
+safetensors holds numbers only, and older torch files are read with ``weights_only=True``.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from heightpose.codec.detection import INPUT_WH
-from heightpose.codec.heatmap import EXPECTATION, HeatmapCodec
-from heightpose.errors import ConfigError, FileFormatError
+from heightpose.errors import FileFormatError
+from heightpose.models.description import META_KEY, build
 from heightpose.models.detector_net import DetectorNet
-from heightpose.models.expectation import softmax_scale
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.atomic import atomic_path
 from heightpose.runtime.modelfile import read_model_file
 
-SCHEMA = 1
-META_KEY = "heightpose"
-OPSET = 17
 _TORCH = (".pt", ".pth", ".ckpt", ".tar", ".bin")
 
 #: Where training checkpoints of various projects keep the weights, the first there is.
 _NESTED = ("state_dict", "best_state_dict", "model")
-
-#: Name of the ONNX graph's output of a detector; of a pose net it is what the net's ``output`` says. The input
-#: is always "image".
-DETECTIONS = "detections"
-
-#: Constructor arguments a description may name, with their type, and the largest value of a number: a
-#: hostile file must not make us allocate the machine's memory before its weights turn out not to fit.
-_ARCH: dict[str, dict[str, type]] = {
-    "pose": {"backbone": str, "joints": int, "head": str},
-    "detector": {"backbone": str, "width": int},
-}
-_LARGEST = 1024
-
-#: Initialisers with fewer values stay in single precision: they cost nothing, and biases want the digits.
-_HALF_FROM = 1024
-
-
-def pose_meta(model: PoseNet, joints: Sequence[str], codec: HeatmapCodec, **extra: Any) -> dict[str, Any]:
-    """The description of a pose network; ``extra`` may add plain JSON values (licence, data, scores).
-
-    Raises:
-        ConfigError: as many names as channels are needed, and a codec of the network's sizes.
-    """
-    if len(joints) != model.arch["joints"]:
-        raise ConfigError("joint names do not fit the model", expected=model.arch["joints"], got=len(joints))
-    if model.output == "heatmaps" and not model.gives(codec.input_wh, codec.heatmap_wh):
-        raise ConfigError(
-            "the codec's sizes are not the model's", expected=f"{model.input_wh} to {model.heatmap_wh}",
-            got=f"{codec.input_wh} to {codec.heatmap_wh}",
-        )  # fmt: skip
-    if model.output != "heatmaps":
-        extra["output"] = model.output
-    return {
-        **extra,
-        "schema": SCHEMA,
-        "kind": "pose",
-        "arch": dict(model.arch),
-        "joints": list(joints),
-        "input_wh": list(codec.input_wh),
-        "heatmap_wh": list(codec.heatmap_wh),
-        "sigma": codec.sigma,
-        "decoder": codec.decoder,
-    }
-
-
-def detector_meta(model: DetectorNet, **extra: Any) -> dict[str, Any]:
-    """The description of a detector; ``extra`` may add plain JSON values."""
-    return {
-        **extra,
-        "schema": SCHEMA,
-        "kind": "detector",
-        "arch": dict(model.arch),
-        "input_wh": list(INPUT_WH),
-    }
 
 
 def save_weights(path: str | Path, state_dict: Mapping[str, torch.Tensor], meta: dict[str, Any]) -> None:
@@ -108,7 +38,7 @@ def save_weights(path: str | Path, state_dict: Mapping[str, torch.Tensor], meta:
     from safetensors.torch import save
 
     path = Path(path)
-    _require_finite(state_dict, path)
+    require_finite(state_dict, path)
     tensors = {}
     for name, value in state_dict.items():
         value = value.detach().cpu().contiguous()
@@ -135,7 +65,7 @@ def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any
     state, meta = read_state(path)
     if path.suffix.lower() != ".safetensors" or meta is None:
         raise FileFormatError("not a weights file", where=path, expected="a .safetensors of this project")
-    model = _build(path, meta, state)
+    model = build(path, meta, state)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -171,7 +101,7 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
         state = _read_torch(path)
     else:
         raise FileFormatError("not a weights file", where=path, expected=f".safetensors, {', '.join(_TORCH)}")
-    _require_finite(state, path)
+    require_finite(state, path)
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, meta
 
 
@@ -208,67 +138,12 @@ def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def _build(path: Path, meta: dict[str, Any], state: Mapping[str, torch.Tensor]) -> PoseNet | DetectorNet:
-    kind, arch = meta["kind"], meta.get("arch")
-    if meta.get("schema") != SCHEMA:
-        raise FileFormatError(
-            "written by another version", where=path, expected=f"schema {SCHEMA}", got=meta.get("schema")
-        )
-    known, foreign = _ARCH[kind], "the described architecture is not one of ours"
-    if (
-        not isinstance(arch, dict)
-        or set(arch) != set(known)
-        or any(type(arch[name]) is not want for name, want in known.items())
-        or any(type(value) is int and not 1 <= value <= _LARGEST for value in arch.values())
-    ):
-        raise FileFormatError(foreign, where=path, expected=", ".join(known), got=arch)
-    if kind == "pose" and len(meta["joints"]) != arch["joints"]:
-        raise FileFormatError(
-            "joint names do not fit the network", where=path, expected=arch["joints"], got=len(meta["joints"])
-        )
-    try:
-        if kind == "detector":
-            return DetectorNet(**arch)
-        _require_size(path, arch, meta, state)
-        net = PoseNet(**arch, **_sizes(meta))
-        net.softmax_scale = softmax_scale(meta["sigma"]) if meta.get("decoder") == EXPECTATION else None
-        return net
-    except ConfigError as error:
-        raise FileFormatError(foreign, where=path, got=error) from error
-
-
-def _sizes(meta: dict[str, Any]) -> dict[str, Any]:
-    """Sizes as the file gives them; those written before networks had other strides may leave the map's out."""
-    width, height = meta.get("input_wh", (256, 256))
-    return {
-        "input_wh": (width, height),
-        "heatmap_wh": tuple(meta.get("heatmap_wh", (width // 4, height // 4))),
-    }
-
-
-def _require_size(
-    path: Path, arch: dict[str, Any], meta: dict[str, Any], state: Mapping[str, torch.Tensor]
-) -> None:
-    """timm has networks of billions of weights: allocate none that the file does not hold.
+def require_finite(state: Mapping[str, torch.Tensor], where: Path) -> None:
+    """Refuse weights that are not numbers.
 
     Raises:
-        ConfigError: see :class:`PoseNet`.
-        FileFormatError: the described network is larger than the file's.
+        FileFormatError: NaN or infinity; ``where`` names the file.
     """
-    try:
-        with torch.device("meta"):
-            needed = sum(p.numel() for p in PoseNet(**arch, **_sizes(meta)).parameters())
-    except (RuntimeError, NotImplementedError):  # a few of timm's compute with numbers while they are built
-        return
-    held = sum(v.numel() for v in state.values())
-    if needed > held:
-        raise FileFormatError(
-            "the weights do not fit the network the file describes", where=path, expected=f"{needed} weights",
-            got=held, hint="Use the file as it was written",
-        )  # fmt: skip
-
-
-def _require_finite(state: Mapping[str, torch.Tensor], where: Path) -> None:
     bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if bad:
         raise FileFormatError(
@@ -277,88 +152,3 @@ def _require_finite(state: Mapping[str, torch.Tensor], where: Path) -> None:
             got=f"{len(bad)} of {len(state)} tensors, first {bad[0]}",
             hint="The training diverged or the file is damaged; use an earlier checkpoint",
         )
-
-
-def export_onnx(
-    model: PoseNet | DetectorNet,
-    path: str | Path,
-    meta: dict[str, Any],
-    *,
-    half: bool = True,
-    free_size: bool = False,
-) -> None:
-    """Write the network as ONNX, whole or not at all.
-
-    One input "image" ``(batch, 3, H, W)`` RGB 0..255 float32 with a free batch size and H, W of
-    ``meta["input_wh"]``; one output "heatmaps" or "detections" as the codecs read them, or "coordinates". The
-    model is not changed.
-
-    Args:
-        half: store large weights in half precision.
-        free_size: leave H and W free too, for networks that take any.
-
-    Raises:
-        FileFormatError: weights that are not finite.
-    """
-    import onnx
-
-    path = Path(path)
-    _require_finite(model.state_dict(), path)
-    graph = _Exported(copy.deepcopy(model)).cpu().float().eval().to(memory_format=torch.contiguous_format)
-    width, height = meta["input_wh"]
-    output = DETECTIONS if meta["kind"] == "detector" else meta.get("output", "heatmaps")
-    image_axes, output_axes = {0: "batch"}, {0: "batch"}
-    if free_size:
-        image_axes |= {2: "height", 3: "width"}
-        output_axes |= {2: "map_height", 3: "map_width"}
-    with atomic_path(path) as tmp, warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no further package
-        torch.onnx.export(
-            graph,
-            (torch.zeros(2, 3, height, width),),
-            str(tmp),
-            input_names=["image"],
-            output_names=[output],
-            dynamic_axes={"image": image_axes, output: output_axes},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-        proto = onnx.load(str(tmp))
-        if half:
-            _store_half(proto)
-        onnx.helper.set_model_props(proto, {META_KEY: json.dumps(meta, allow_nan=False)})
-        onnx.checker.check_model(proto, full_check=True)
-        tmp.write_bytes(proto.SerializeToString())
-
-
-class _Exported(nn.Module):
-    """The graph that is exported: the activated map of a detector, the heatmaps of a pose network."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return getattr(self.model, "forward_export", self.model)(image)
-
-
-def _store_half(proto: Any) -> None:
-    """Store large float32 initialisers as float16, each followed by a Cast back; edits ``proto``."""
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for tensor in proto.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT:
-            continue
-        value = numpy_helper.to_array(tensor)
-        if value.size < _HALF_FROM or np.abs(value).max() > np.finfo(np.float16).max:
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
-        casts.append(
-            helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.cast", to=TensorProto.FLOAT)
-        )
-    nodes = list(proto.graph.node)
-    del proto.graph.node[:]
-    proto.graph.node.extend(casts + nodes)

@@ -21,7 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.errors import ConfigError, HeightposeError
-from heightpose.models.checkpoint import export_onnx, pose_meta
+from heightpose.models.description import pose_meta
+from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.pose_net import PoseNet, resolve_head
 from heightpose.runtime.backends import load_backend
 from heightpose.skeleton import INFANT

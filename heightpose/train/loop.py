@@ -27,7 +27,8 @@ from heightpose.data.items import Item
 from heightpose.data.iterations import load as load_iteration
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError
-from heightpose.models.checkpoint import export_onnx, load_weights, save_weights
+from heightpose.models.checkpoint import load_weights, save_weights
+from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.output import sha256
 from heightpose.train.callbacks import BEST, LAST, LOG, PARTS, PROGRESS, Journal, Keeper, Stopper

@@ -23,7 +23,8 @@ from heightpose.data.samples import PoseSample, PoseSamples
 from heightpose.errors import ConfigError
 from heightpose.geometry.crop import CropTransform, hm_from_crop
 from heightpose.metrics.pckh import head_sizes, summary
-from heightpose.models.checkpoint import detector_meta, pose_meta, read_state
+from heightpose.models.checkpoint import read_state
+from heightpose.models.description import detector_meta, pose_meta
 from heightpose.models.detector_net import DetectorNet
 from heightpose.models.expectation import softmax_maps, softmax_scale
 from heightpose.models.pose_net import PoseNet, resolve_head

@@ -16,7 +16,8 @@ from heightpose.data.detector_samples import DetectorSamples
 from heightpose.data.mosaic import crop_mosaic, frame_tiles
 from heightpose.data.pictures import Pictures
 from heightpose.data.samples import PoseSamples
-from heightpose.models.checkpoint import pose_meta, save_weights
+from heightpose.models.checkpoint import save_weights
+from heightpose.models.description import pose_meta
 from heightpose.models.pose_net import PoseNet
 from heightpose.models.transfer import start_from
 from heightpose.skeleton import EDGE_JOINTS, INFANT, MPII

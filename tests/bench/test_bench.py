@@ -43,14 +43,16 @@ def test_a_net_without_its_weights_has_no_eager_figure(models):
 def test_eager_pytorch_runs_the_same_weights(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(nets, "usable_cores", lambda: 1)
-    from heightpose.models import checkpoint
+    from heightpose.models.checkpoint import save_weights
+    from heightpose.models.description import detector_meta
     from heightpose.models.detector_net import DetectorNet
+    from heightpose.models.onnx_graph import export_onnx
 
     torch.manual_seed(0)
     net = DetectorNet().eval()
-    meta = checkpoint.detector_meta(net)
-    checkpoint.save_weights(tmp_path / "d.safetensors", net.state_dict(), meta)
-    checkpoint.export_onnx(net, tmp_path / "d.onnx", meta)
+    meta = detector_meta(net)
+    save_weights(tmp_path / "d.safetensors", net.state_dict(), meta)
+    export_onnx(net, tmp_path / "d.onnx", meta)
     result = nets.bench_net(tmp_path / "d.onnx", "auto", 0.02)
     for batch in (1, 8):
         assert result["times_eager"][batch] == pytest.approx(

@@ -21,7 +21,8 @@ from heightpose.export import run  # noqa: E402
 from heightpose.export.check import LIMIT_PX, agreement  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
-from heightpose.models import checkpoint  # noqa: E402
+from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
+from heightpose.models.description import pose_meta  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
 from heightpose.runtime.backends import load_backend  # noqa: E402
 from heightpose.runtime.modelfile import read_model_file  # noqa: E402
@@ -42,8 +43,8 @@ def weights(tmp_path_factory):
         peak = model(torch.from_numpy(drawn_batch(4, WH))).amax(dim=(0, 2, 3)).clamp(min=1e-6)
         model.head.out.weight *= (0.8 / peak)[:, None, None, None]
     path = tmp_path_factory.mktemp("weights") / "pose.safetensors"
-    meta = checkpoint.pose_meta(model, INFANT.names, HeatmapCodec(WH, (16, 16)))
-    checkpoint.save_weights(path, model.state_dict(), meta)
+    meta = pose_meta(model, INFANT.names, HeatmapCodec(WH, (16, 16)))
+    save_weights(path, model.state_dict(), meta)
     return path
 
 
@@ -90,7 +91,7 @@ def test_half_precision_is_half_the_size_and_the_typical_joint_stays(weights, tm
     """Random weights have many equal peaks, so the odd joint jumps: the limit on nearly all is for real networks."""
     report = run.export(run.Request(weights, "openvino", tmp_path / "h.xml", "fp16", force=True))
     assert all(np.median(check.distance_px) < LIMIT_PX for check in report.checks.values())
-    parameters = sum(v.numel() for v in checkpoint.load_weights(weights)[0].parameters())
+    parameters = sum(v.numel() for v in load_weights(weights)[0].parameters())
     assert (tmp_path / "h.bin").stat().st_size < 2.2 * parameters
 
 
@@ -144,7 +145,7 @@ def test_agreement_is_of_coordinates_at_256_and_of_scores(weights):
 
 
 def test_pruning_channels_that_do_nothing_changes_nothing(weights):
-    model, _ = checkpoint.load_weights(weights)
+    model, _ = load_weights(weights)
     batch = torch.from_numpy(drawn_batch(2, WH))
     blocks = [m for m in model.modules() if hasattr(m, "conv1") and hasattr(m, "bn2")]
     with torch.no_grad():
@@ -205,7 +206,7 @@ def test_int8_is_calibrated_measured_and_smaller(weights, stills, tmp_path, to, 
     about = file.meta["export"]["calibration"]
     assert about["pictures"] <= 4
     assert len(about["labels_sha256"]) == 64
-    parameters = sum(v.numel() for v in checkpoint.load_weights(weights)[0].parameters())
+    parameters = sum(v.numel() for v in load_weights(weights)[0].parameters())
     assert (
         sum(path.stat().st_size for path in report.files) < 1.3 * parameters
     )  # single precision takes four bytes

@@ -10,15 +10,10 @@ import torch
 
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.errors import FileFormatError
-from heightpose.models.checkpoint import (
-    detector_meta,
-    export_onnx,
-    load_weights,
-    pose_meta,
-    read_state,
-    save_weights,
-)
+from heightpose.models.checkpoint import load_weights, read_state, save_weights
+from heightpose.models.description import detector_meta, pose_meta
 from heightpose.models.detector_net import DetectorNet
+from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import read_model_file

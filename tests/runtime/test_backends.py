@@ -112,21 +112,19 @@ def real_networks(tmp_path_factory):
     """The shipped architectures with random weights: kind -> .onnx with the .safetensors beside it."""
     torch = pytest.importorskip("torch")
     from heightpose.codec.heatmap import HeatmapCodec
-    from heightpose.models import checkpoint
+    from heightpose.models.checkpoint import load_weights, save_weights
+    from heightpose.models.description import detector_meta, pose_meta
     from heightpose.models.detector_net import DetectorNet
+    from heightpose.models.onnx_graph import export_onnx
     from heightpose.models.pose_net import PoseNet
 
     folder = tmp_path_factory.mktemp("real")
     torch.manual_seed(0)
     for kind, model in (("pose", PoseNet()), ("detector", DetectorNet())):
-        meta = (
-            checkpoint.pose_meta(model, INFANT.names, HeatmapCodec())
-            if kind == "pose"
-            else checkpoint.detector_meta(model)
-        )
-        checkpoint.save_weights(folder / f"{kind}.safetensors", model.state_dict(), meta)
-        loaded, _ = checkpoint.load_weights(folder / f"{kind}.safetensors")
-        checkpoint.export_onnx(loaded, folder / f"{kind}.onnx", meta)
+        meta = pose_meta(model, INFANT.names, HeatmapCodec()) if kind == "pose" else detector_meta(model)
+        save_weights(folder / f"{kind}.safetensors", model.state_dict(), meta)
+        loaded, _ = load_weights(folder / f"{kind}.safetensors")
+        export_onnx(loaded, folder / f"{kind}.onnx", meta)
     return folder
 
 

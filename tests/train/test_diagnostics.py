@@ -22,7 +22,8 @@ from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.config import DataConfig, DiagnosticsConfig
 from heightpose.data.samples import PoseSamples
 from heightpose.errors import FileFormatError, HeightposeError, InputError
-from heightpose.models.checkpoint import pose_meta, save_weights
+from heightpose.models.checkpoint import save_weights
+from heightpose.models.description import pose_meta
 from heightpose.models.pose_net import PoseNet
 from heightpose.skeleton import INFANT, Skeleton
 from heightpose.train import checkup, diagnostics, looking, loop, observe, tasks

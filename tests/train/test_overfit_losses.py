@@ -13,7 +13,8 @@ from tinynet import settings
 
 from heightpose.codec.heatmap import EXPECTATION
 from heightpose.config import LOSSES, DetectorConfig, LossConfig
-from heightpose.models import checkpoint
+from heightpose.models.checkpoint import load_weights, save_weights
+from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT
 from heightpose.train import loop
@@ -95,9 +96,9 @@ def test_files_of_a_net_trained_by_expectation_are_read_by_expectation(folder, t
         net.head.out.weight.mul_(1000.0)  # not next to nothing, as a new net's: maps with a shape
     meta = task.meta(net)
     assert meta["decoder"] == EXPECTATION
-    checkpoint.save_weights(tmp_path / "pose.safetensors", net.state_dict(), meta)
-    loaded, _ = checkpoint.load_weights(tmp_path / "pose.safetensors")
-    checkpoint.export_onnx(loaded, tmp_path / "pose.onnx", meta)
+    save_weights(tmp_path / "pose.safetensors", net.state_dict(), meta)
+    loaded, _ = load_weights(tmp_path / "pose.safetensors")
+    export_onnx(loaded, tmp_path / "pose.onnx", meta)
 
     validation = loop.load_data(task.config, task)[1]
     batch = next(iter(validation))

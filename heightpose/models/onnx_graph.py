@@ -1,0 +1,116 @@
+"""Weights files for the runtimes: a network and its description as one ONNX graph.
+
+Large weights are stored in half precision and computed in single: the graph begins with one Cast per large weight,
+which OpenVINO and ONNX Runtime fold away when they load it. ONNX holds numbers only: no file can execute code.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from heightpose.models.checkpoint import require_finite
+from heightpose.models.description import META_KEY
+from heightpose.models.detector_net import DetectorNet
+from heightpose.models.pose_net import PoseNet
+from heightpose.runtime.atomic import atomic_path
+
+OPSET = 17
+
+#: Name of the ONNX graph's output of a detector; of a pose net it is what the net's ``output`` says. The input
+#: is always "image".
+DETECTIONS = "detections"
+
+#: Initialisers with fewer values stay in single precision: they cost nothing, and biases want the digits.
+_HALF_FROM = 1024
+
+
+def export_onnx(
+    model: PoseNet | DetectorNet,
+    path: str | Path,
+    meta: dict[str, Any],
+    *,
+    half: bool = True,
+    free_size: bool = False,
+) -> None:
+    """Write the network as ONNX, whole or not at all.
+
+    One input "image" ``(batch, 3, H, W)`` RGB 0..255 float32 with a free batch size and H, W of
+    ``meta["input_wh"]``; one output "heatmaps" or "detections" as the codecs read them, or "coordinates". The
+    model is not changed.
+
+    Args:
+        half: store large weights in half precision.
+        free_size: leave H and W free too, for networks that take any.
+
+    Raises:
+        FileFormatError: weights that are not finite.
+    """
+    import onnx
+
+    path = Path(path)
+    require_finite(model.state_dict(), path)
+    graph = _Exported(copy.deepcopy(model)).cpu().float().eval().to(memory_format=torch.contiguous_format)
+    width, height = meta["input_wh"]
+    output = DETECTIONS if meta["kind"] == "detector" else meta.get("output", "heatmaps")
+    image_axes, output_axes = {0: "batch"}, {0: "batch"}
+    if free_size:
+        image_axes |= {2: "height", 3: "width"}
+        output_axes |= {2: "map_height", 3: "map_width"}
+    with atomic_path(path) as tmp, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no further package
+        torch.onnx.export(
+            graph,
+            (torch.zeros(2, 3, height, width),),
+            str(tmp),
+            input_names=["image"],
+            output_names=[output],
+            dynamic_axes={"image": image_axes, output: output_axes},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        proto = onnx.load(str(tmp))
+        if half:
+            _store_half(proto)
+        onnx.helper.set_model_props(proto, {META_KEY: json.dumps(meta, allow_nan=False)})
+        onnx.checker.check_model(proto, full_check=True)
+        tmp.write_bytes(proto.SerializeToString())
+
+
+class _Exported(nn.Module):
+    """The graph that is exported: the activated map of a detector, the heatmaps of a pose network."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return getattr(self.model, "forward_export", self.model)(image)
+
+
+def _store_half(proto: Any) -> None:
+    """Store large float32 initialisers as float16, each followed by a Cast back; edits ``proto``."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in proto.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        value = numpy_helper.to_array(tensor)
+        if value.size < _HALF_FROM or np.abs(value).max() > np.finfo(np.float16).max:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
+        casts.append(
+            helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.cast", to=TensorProto.FLOAT)
+        )
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(casts + nodes)
