@@ -8,11 +8,18 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._eval_verbs import BACKEND, DATA, MODEL, SPLIT
+from heightpose.cli._eval_verbs import BACKEND, MODEL, SPLIT
+from heightpose.errors import ConfigError
 
 
 @click.command("intervals")
-@DATA
+@click.option(
+    "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True,
+    help="Folder of nursery stills; repeat for several.",
+)  # fmt: skip
+@click.option(
+    "--testset", "testsets", multiple=True, metavar="NAME_OR_DIR", help="A frozen set of clips; repeat for several."
+)  # fmt: skip
 @SPLIT
 @MODEL
 @click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
@@ -21,36 +28,49 @@ from heightpose.cli._eval_verbs import BACKEND, DATA, MODEL, SPLIT
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Report folder; eval-results/intervals/MODEL."
 )  # fmt: skip
 def intervals_(
-    folders: tuple[Path, ...], split: str, model: str, detector: str, backend: str, out: Path | None
+    folders: tuple[Path, ...],
+    testsets: tuple[str, ...],
+    split: str,
+    model: str,
+    detector: str,
+    backend: str,
+    out: Path | None,
 ) -> None:
-    """Lengths from single stills of many nursery children: coverage of the intervals, risk over coverage.
+    """Lengths of many nursery children: coverage of the intervals, risk over coverage.
 
-    Every still over its true plane, with what infer would say of it. The refused ones count where the geometry had a
-    length: the gates of heightpose/geometry/body.py are chosen on this table.
+    Every still or clip over its true plane, with what infer would say of it. The refused ones count where the geometry
+    had a length: the gates of heightpose/geometry/body.py are chosen on this table.
 
     \b
     Writes:
       OUT/
         intervals.txt, .json, .png    coverage by stratum with binomial tests, the curve of risk over coverage
-        lengths.csv                   every still: truth, estimate, its standard deviation, reason of a refusal
+        lengths.csv                   every still or clip: truth, estimate, its standard deviation, reason of a refusal
 
     \b
     Examples:
       heightpose eval intervals --data n21 --data n41 --data n61
+      heightpose eval intervals --testset clips-of-150-children
       heightpose eval intervals --model runs/pose/pose.onnx --data nursery --split test
     """
     import dataclasses
 
-    from heightpose.evaluate.intervals import lines, measure_stills, summarise
+    from heightpose.evaluate.intervals import lines, measure_clips, measure_stills, summarise
+    from heightpose.evaluate.subject import Subject
     from heightpose.report.risk_plot import write_risk_plot
     from heightpose.runtime.atomic import make_folder, write_json, write_text
     from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import plain
 
-    pose_model = PoseModel.load(model, backend)
-    lengths = measure_stills(folders, split, Detector.load(detector, backend), pose_model)
+    if not folders and not testsets:
+        raise ConfigError("nothing to measure", hint="Give --data FOLDER or --testset NAME_OR_DIR")
+    subjects = [Subject.of_testset(name) for name in testsets]
+    networks = Detector.load(detector, backend), PoseModel.load(model, backend)
+    lengths = measure_stills(folders, split, *networks) + measure_clips(subjects, *networks)
+    if not lengths:
+        raise ConfigError("no clip could be measured", where=", ".join(testsets))
     summary = plain(summarise(lengths))
-    stem = pose_model.file.path.stem
+    stem = networks[1].file.path.stem
     folder = Path("eval-results") / "intervals" / stem if out is None else out
     make_folder(folder)
     write_text(folder / "intervals.txt", "\n".join(lines(summary)) + "\n")

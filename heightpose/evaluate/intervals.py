@@ -1,13 +1,14 @@
 """Do 90 % intervals hold 90 % of the lengths, and what does a gate on their width cost and bring?
 
-Single stills of many children over their true plane: the pose net and the geometry decide, not the tags, and a
-hundred children take a minute. A refused length counts where the geometry had one
+Stills and clips of many children over their true plane: the pose net and the geometry decide, not the tags, and
+pictures may be small. A refused length counts where the geometry had one
 (:func:`heightpose.geometry.body.measure` notes it beside its reason), so the curve of risk over coverage can be
 drawn beyond the shipped gates, which are chosen on it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,14 +21,20 @@ from scipy import stats
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item
 from heightpose.data.pictures import decode
-from heightpose.errors import ConfigError, FileFormatError
+from heightpose.errors import ConfigError, FileFormatError, InputError
+from heightpose.evaluate.subject import Subject
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera, read_json
 from heightpose.geometry.plane import Plane
+from heightpose.runtime.batch import Settings
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
+from heightpose.runtime.session import measure_clip
+from heightpose.runtime.video import open_clip
 from heightpose.types import Measurement
+
+log = logging.getLogger("heightpose")
 
 #: Relative standard deviations at which the curve is told.
 GATES = (0.015, 0.02, 0.0225, 0.025, 0.0275, 0.03, 0.035, 0.04, 0.05, 0.07, 0.1)
@@ -107,6 +114,31 @@ def measure_stills(folders: Sequence[Path], split: str, detector: Detector, pose
     return found
 
 
+def measure_clips(subjects: Sequence[Subject], detector: Detector, pose: PoseModel) -> list[Length]:
+    """Measure every clip of test sets as ``infer`` does, over the true plane where the set knows it.
+
+    A clip that cannot be read is left out with a warning.
+    """
+    from tqdm import tqdm
+
+    found = []
+    clips = [(subject.name, clip) for subject in subjects for clip in subject.clips]
+    for name, clip in tqdm(clips, desc="measuring", unit="clip", disable=None):
+        known = (
+            {"plane": clip.truth} if clip.truth is not None else {"plane": clip.plane, "sheet": clip.sheet}
+        )
+        try:
+            scale = Settings(camera=clip.camera, **known).load_scale()
+            with open_clip(str(clip.video)) as source:
+                measured = measure_clip(source, detector, pose, scale).measurement
+        except (InputError, FileFormatError) as error:
+            log.warning("clip %s left out: %s", clip.id, error)
+            continue
+        strata = {key: clip.strata.get(key, "?") for key in _STRATA}
+        found.append(Length.of(f"{name}/{clip.id}", clip.child, clip.length_cm, strata, measured))
+    return found
+
+
 def _record_of(item: Item) -> Path:
     """What the nursery wrote beside the picture."""
     return item.path.parent.parent / "items" / f"{item.path.stem}.json"
@@ -134,13 +166,13 @@ def summarise(lengths: Sequence[Length]) -> dict[str, Any]:
     """
     known = [one for one in lengths if one.estimate_cm is not None and one.relative_sd is not None]
     return {
-        "stills": len(lengths),
+        "pictures": len(lengths),
         "children": len({one.child for one in lengths}),
         "reported": _figures([one for one in lengths if one.code is None]),
         "refused": dict(Counter(one.code for one in lengths if one.code is not None).most_common()),
         "coverage": {name: _coverage(chosen) for name, chosen in _by_stratum(known) if chosen},
         "reported by stratum": {
-            name: {"stills": len(chosen)} | _figures([one for one in chosen if one.code is None])
+            name: {"pictures": len(chosen)} | _figures([one for one in chosen if one.code is None])
             for name, chosen in _by_stratum(lengths) if chosen
         },
         "risk": [{"gate": gate} | _figures([k for k in known if _sd(k) <= gate]) for gate in GATES],
@@ -178,14 +210,14 @@ def _coverage(lengths: Sequence[Length]) -> dict[str, Any]:
 
 def lines(summary: dict[str, Any]) -> list[str]:
     """The tables for a terminal."""
-    out = [f"{summary['stills']} stills of {summary['children']} children"]
+    out = [f"{summary['pictures']} stills or clips of {summary['children']} children"]
     out.append("reported: " + _told(summary["reported"]))
     out.append("refused: " + ", ".join(f"{code} {count}" for code, count in summary["refused"].items()))
     out += ["", f"{'all estimates, given out or not':<34}{'inside 90 %':>16}{'p':>8}   given out"]
     for name, row in summary["coverage"].items():
         inside = f"{row['held']} of {row['intervals']} ({100 * row['share']:.0f} %)"
         given = summary["reported by stratum"][name]
-        out.append(f"{name:<34}{inside:>16}{row['p']:>8.2f}   {_told(given, given['stills'])}")
+        out.append(f"{name:<34}{inside:>16}{row['p']:>8.2f}   {_told(given, given['pictures'])}")
     out += ["", "gate on the relative standard deviation: risk over coverage"]
     out += [f"{row['gate']:<8g}{_told(row)}" for row in summary["risk"]]
     return out

@@ -18,13 +18,13 @@ def write_risk_plot(path: Path, summary: dict[str, Any]) -> None:
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     risk, strata = figure.subplots(1, 2)
     curve = [row for row in summary["risk"] if row["measured"]]
-    share = [100 * row["measured"] / summary["stills"] for row in curve]
+    share = [100 * row["measured"] / summary["pictures"] for row in curve]
     risk.plot(share, [row["mae_cm"] for row in curve], marker="o", label="mean error")
     risk.plot(share, [row["p95_cm"] for row in curve], marker="s", label="95th percentile")
     for x, row in zip(share, curve, strict=True):
         risk.annotate(f"{100 * row['gate']:g} %", (x, row["mae_cm"]), (0, -12), fontsize=7, ha="center",
                       textcoords="offset points")  # fmt: skip
-    risk.set(xlabel="measured, % of all stills", ylabel="cm", xlim=(0, 100), ylim=(0, None),
+    risk.set(xlabel="measured, % of all", ylabel="cm", xlim=(0, 100), ylim=(0, None),
              title="risk over coverage, by the gate on the standard deviation")  # fmt: skip
     risk.legend(fontsize=8)
 

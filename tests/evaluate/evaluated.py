@@ -7,9 +7,12 @@ import json
 import cv2
 import makers
 import numpy as np
+from straight import body
 
 from heightpose.data.testset import freeze
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Guess, Truth
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane
 from heightpose.skeleton import INFANT
 
 K = len(INFANT)
@@ -97,3 +100,40 @@ def spot_set(folder):
              "length_cm": 65.0, "sex": "female", "age_months": 6, "strata": {"lit": "bright"}}  # fmt: skip
     (folder / "clips.json").write_text(json.dumps([entry]))
     return freeze(folder, "spots", 1)
+
+
+CLIP_WH = (640, 480)
+CLIP_K = [[520.0, 0.0, 319.5], [0.0, 520.0, 239.5], [0.0, 0.0, 1.0]]
+
+
+def plane_at(height_cm: float) -> Plane:
+    R = np.diag([1.0, -1.0, -1.0])
+    return Plane(R=R, t_cm=-R @ np.array([0.0, 0.0, height_cm]))
+
+
+def known_clip(folder):
+    """One clip of four empty frames, its labels exact, its plane file 5 % too high; frozen."""
+    camera, plane, joints = Camera("pinhole", CLIP_WH, np.array(CLIP_K), np.zeros(5)), plane_at(150.0), body()
+    kpts = plane.to_frame(camera, joints)
+    makers.write_video(folder / "clip.mp4", [np.zeros((*CLIP_WH[::-1], 3), np.uint8)] * 4)
+    (folder / "camera.json").write_text(json.dumps(camera.to_dict()))
+    for name, height in (("plane", 157.5), ("truth", 150.0)):
+        wrong = plane_at(height)
+        extra = {"joints_cm": [joints.tolist()] * 4} if name == "truth" else {}
+        document = {"R": wrong.R.tolist(), "t_cm": wrong.t_cm.tolist()} | extra
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    low, high = kpts.min(axis=0) - 5, kpts.max(axis=0) + 5
+    images = [{"id": i, "video": "clip.mp4", "frame": i, "width": CLIP_WH[0], "height": CLIP_WH[1], "split": "test"}
+              for i in range(4)]  # fmt: skip
+    labels = [
+        {"id": i, "image_id": i, "category_id": 1, "child": "a", "bbox": [*low.tolist(), *(high - low).tolist()],
+         "keypoints": [v for x, y in kpts.tolist() for v in (x, y, 2)]}
+        for i in range(4)
+    ]  # fmt: skip
+    (folder / "annotations.json").write_text(json.dumps({
+        "heightpose": {"schema": 1}, "images": images, "annotations": labels,
+        "categories": [{"id": 1, "name": "infant", "keypoints": list(INFANT.names)}]}))  # fmt: skip
+    clip = {"id": "one", "child": "a", "video": "clip.mp4", "camera": "camera.json", "plane": "plane.json",
+            "truth": "truth.json", "length_cm": 68.0, "sex": "female", "age_months": 6, "strata": {}}  # fmt: skip
+    (folder / "clips.json").write_text(json.dumps([clip]))
+    assert "truth.json" in freeze(folder, "split", 1).files

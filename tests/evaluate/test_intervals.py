@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from evaluated import known_clip
 from scipy import stats
 from straight import body
 
@@ -20,6 +21,7 @@ from heightpose.evaluate.intervals import Length, lines, summarise
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
 from heightpose.report.risk_plot import write_risk_plot
+from heightpose.runtime import session
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.skeleton import INFANT
 from heightpose.types import Measurement, Reason
@@ -42,7 +44,7 @@ def test_figures_counted_by_hand():
         length(6.0, sd=0.06, code="legs_not_seen", legs="tucked"), length(None, code="no_infant"),
     ]  # fmt: skip
     found = summarise(rows)
-    assert (found["stills"], found["children"]) == (6, 2)
+    assert (found["pictures"], found["children"]) == (6, 2)
     reported = found["reported"]
     assert (reported["measured"], reported["gross"], reported["held"]) == (4, 1, 3)
     assert reported["mae_cm"] == pytest.approx((1 + 2 + 2.6 + 5) / 4)
@@ -115,8 +117,29 @@ def test_stills_are_measured_over_their_own_plane_and_camera(folder, monkeypatch
     assert abs(first - 67.2) < 2.0
     assert second / first == pytest.approx(1.05, abs=0.005)
     summary = json.loads((tmp_path / "out" / "intervals.json").read_text())
-    assert (summary["stills"], summary["children"]) == (2, 2)
+    assert (summary["pictures"], summary["children"]) == (2, 2)
     assert (tmp_path / "out" / "intervals.png").stat().st_size > 10_000
+
+
+def test_clips_are_measured_over_the_true_plane(tmp_path, monkeypatch):
+    """The clip's own plane file is 5 % too high: the true one is taken."""
+    from heightpose.evaluate.subject import Subject
+
+    known_clip(tmp_path)
+    subject = Subject.of_testset(str(tmp_path))
+    poses = true_frames(subject.items, 0.0, np.random.default_rng(0))
+    monkeypatch.setattr(
+        session, "estimate_poses", lambda frames, *_, **__: ((poses[f.index], f.rgb) for f in frames)
+    )
+    (one,) = intervals.measure_clips([subject], Detector.load(), PoseModel.load())
+    assert (one.id, one.child, one.truth_cm) == (f"{subject.name}/one", "a", 68.0)
+    assert abs(one.error_cm) < 2.0  # 3.4 cm more over the other plane
+
+
+def test_nothing_to_measure_is_said():
+    done = CliRunner().invoke(eval_, ["intervals"])
+    assert isinstance(done.exception, ConfigError)
+    assert "--testset" in str(done.exception)
 
 
 def test_pictures_of_unknown_length_are_refused_by_name(folder):
