@@ -156,7 +156,8 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     from heightpose.models.checkpoint import load_weights
     from heightpose.train.looking import Activity, Gaze, TargetTally, share_off_picture
     from heightpose.train.loop import load_items
-    from heightpose.train.tasks import PoseTask, make_task
+    from heightpose.train.pose_task import PoseTask
+    from heightpose.train.tasks import make_task
 
     names = (f"{config.task}.safetensors", "best.safetensors")
     path = next((run / n for n in names if (run / n).is_file()), None)

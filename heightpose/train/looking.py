@@ -18,7 +18,9 @@ from heightpose.geometry.crop import crop_from_hm
 from heightpose.skeleton import mirror_name
 from heightpose.train.coordinates import expectation
 from heightpose.train.observed import DeadLayer, Look, Swap, Targets
-from heightpose.train.tasks import Batch, PoseTask, Task
+from heightpose.train.pose_task import PoseTask
+from heightpose.train.task_parts import Batch
+from heightpose.train.tasks import Task
 
 #: Validation samples that are looked at.
 _SAMPLES = 64

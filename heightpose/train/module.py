@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from heightpose.config import TrainConfig
 from heightpose.errors import HeightposeError
 from heightpose.train.balance import make_balance
+from heightpose.train.detector_task import DetectorTask
 from heightpose.train.losses import Tally
 from heightpose.train.optimise import check_schedule, freeze, frozen_parts, learning_rate, make_optimizer
-from heightpose.train.tasks import Batch, DetectorTask, Task
+from heightpose.train.task_parts import Batch
+from heightpose.train.tasks import Task
 
 
 class TrainingModule(lightning.LightningModule):

@@ -21,7 +21,7 @@ from heightpose.train.diagnostics import diagnose, report
 from heightpose.train.looking import Activity, Gaze, TargetTally, share_off_picture
 from heightpose.train.module import TrainingModule
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Look, Stretch
-from heightpose.train.tasks import PoseTask
+from heightpose.train.pose_task import PoseTask
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from heightpose.ablate.jobs import plan
 from heightpose.ablate.matrix import Budget, Matrix, changed, short_name
 from heightpose.config import TrainConfig
 from heightpose.errors import ConfigError
-from heightpose.train.tasks import PoseTask, make_task
+from heightpose.train.pose_task import PoseTask
+from heightpose.train.tasks import make_task
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "ablations").glob("*.yaml"))
 

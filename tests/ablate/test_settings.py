@@ -21,7 +21,7 @@ from heightpose.models.description import pose_meta
 from heightpose.models.pose_net import PoseNet
 from heightpose.models.transfer import start_from
 from heightpose.skeleton import EDGE_JOINTS, INFANT, MPII
-from heightpose.train.tasks import PoseTask, joint_weights
+from heightpose.train.pose_task import PoseTask, joint_weights
 
 CODEC = HeatmapCodec((128, 128), (32, 32), 2.0)
 

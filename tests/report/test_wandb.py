@@ -31,7 +31,8 @@ from heightpose.report.worst import worst_people
 from heightpose.runtime.atomic import write_json
 from heightpose.runtime.output import plain
 from heightpose.skeleton import INFANT
-from heightpose.train import loop, tasks
+from heightpose.train import loop
+from heightpose.train.pose_task import PoseTask
 
 
 class Net(nn.Module):
@@ -56,8 +57,8 @@ def settings(data, **optim):
 
 def small(patch):
     """Runs train a tiny net; what only real networks can do is replaced by files of a few bytes."""
-    patch.setattr(tasks.PoseTask, "net", lambda self: Net())
-    patch.setattr(tasks.PoseTask, "meta", lambda self, net, **extra: {"kind": "pose", **extra})
+    patch.setattr(PoseTask, "net", lambda self: Net())
+    patch.setattr(PoseTask, "meta", lambda self, net, **extra: {"kind": "pose", **extra})
 
     def finish(out, task, module, trainer, keeper, about, training):
         (out / "pose.safetensors").write_bytes(b"weights")

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from tinynet import TinyNet
 
-from heightpose.train import loop, tasks
+from heightpose.train import loop
+from heightpose.train.pose_task import PoseTask
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
 
@@ -12,8 +13,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
 @pytest.fixture
 def tiny(monkeypatch):
     """Pose runs train a TinyNet, and what only real networks can do (weights files) is left out."""
-    monkeypatch.setattr(tasks.PoseTask, "net", lambda self: TinyNet())
-    monkeypatch.setattr(tasks.PoseTask, "meta", lambda self, net, **extra: {"kind": "pose", **extra})
+    monkeypatch.setattr(PoseTask, "net", lambda self: TinyNet())
+    monkeypatch.setattr(PoseTask, "meta", lambda self, net, **extra: {"kind": "pose", **extra})
     seen = {}
 
     def finish(out, task, module, trainer, keeper, about, training):

@@ -16,7 +16,8 @@ from heightpose.models.checkpoint import load_weights
 from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT, MPII
 from heightpose.train import loop
-from heightpose.train.tasks import PoseTask, make_task
+from heightpose.train.pose_task import PoseTask
+from heightpose.train.tasks import make_task
 
 
 @pytest.fixture(scope="module")

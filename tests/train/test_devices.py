@@ -18,10 +18,11 @@ sys.path[:0] = {paths!r}
 from dataclasses import replace
 from pathlib import Path
 from tinynet import TinyNet, settings
-from heightpose.train import loop, tasks
+from heightpose.train import loop
+from heightpose.train.pose_task import PoseTask
 
-tasks.PoseTask.net = lambda self: TinyNet(width=8)
-tasks.PoseTask.meta = lambda self, net, **extra: {{"kind": "pose", **extra}}
+PoseTask.net = lambda self: TinyNet(width=8)
+PoseTask.meta = lambda self, net, **extra: {{"kind": "pose", **extra}}
 kept = {{}}
 
 def finish(out, task, module, trainer, keeper, about, training):

@@ -26,9 +26,10 @@ from heightpose.models.checkpoint import save_weights
 from heightpose.models.description import pose_meta
 from heightpose.models.pose_net import PoseNet
 from heightpose.skeleton import INFANT, Skeleton
-from heightpose.train import checkup, diagnostics, looking, loop, observe, tasks
+from heightpose.train import checkup, diagnostics, looking, loop, observe
 from heightpose.train.learning_rate import rate_too_high, rate_too_low
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Look, Stretch, read_evidence
+from heightpose.train.pose_task import PoseTask
 
 JOINTS = 21
 LR = 1e-2
@@ -89,7 +90,7 @@ def run(folder, tmp_path, tiny, monkeypatch):
     """Trains and returns what ``diagnostics.json`` holds, as (findings by name, evidence)."""
 
     def go(net=small, name="run", config=None, one_batch=False, **optim):
-        monkeypatch.setattr(tasks.PoseTask, "net", lambda self: net())
+        monkeypatch.setattr(PoseTask, "net", lambda self: net())
         config = config_of(folder, **optim) if config is None else config
         with contextlib.suppress(HeightposeError):  # of a loss that broke off, which the evidence tells
             loop.train(config, tmp_path / name, overfit_one_batch=one_batch)
@@ -156,7 +157,7 @@ def test_a_learning_rate_far_off(run, factor, optimizer, name):
 
 
 def test_a_loss_that_is_no_number_any_more(run, monkeypatch):
-    whole = tasks.PoseTask.loss
+    whole = PoseTask.loss
 
     def broken(self, raw, batch, tally=None):
         loss = whole(self, raw, batch, tally)
@@ -164,7 +165,7 @@ def test_a_loss_that_is_no_number_any_more(run, monkeypatch):
 
     count = iter(range(10**6))
     broken.calls = lambda: next(count)
-    monkeypatch.setattr(tasks.PoseTask, "loss", broken)
+    monkeypatch.setattr(PoseTask, "loss", broken)
     found, evidence = run(val_every_epochs=16)
     assert evidence.diverged is not None
     assert "not a number" in found["rate-too-high"]["seen"]
@@ -182,7 +183,7 @@ def test_dead_channels_are_named(run, net, words):
 
 def batches(folder, epochs=3):
     config = config_of(folder)
-    task = tasks.PoseTask(config)
+    task = PoseTask(config)
     training, _, _ = loop.load_data(config, task)
     tally = looking.TargetTally(task)
     for _ in range(epochs):
@@ -219,7 +220,7 @@ def test_flip_pairs_that_only_the_mirrored_labels_betray(folder, monkeypatch, mi
         order[ours] = order[ours[::-1]]
     wrong.__dict__["flip_map"] = order
     monkeypatch.setattr(
-        tasks.PoseTask, "samples", lambda self, pictures, how: PoseSamples(pictures, self.codec, how, wrong)
+        PoseTask, "samples", lambda self, pictures, how: PoseSamples(pictures, self.codec, how, wrong)
     )
     # Two joints of one arm lie close together: that takes more samples to tell.
     found = diagnostics.flip_map(batches(folder, epochs=3 if mistake == "none swapped" else 12))
@@ -278,7 +279,7 @@ def drawn_items(path):
 def test_predictions_off_by_a_scale_and_joints_taken_for_others(folder):
     """A net whose answers are known: the truth, then twice as far out, then with sides swapped."""
     config = config_of(folder)
-    task = tasks.PoseTask(config)
+    task = PoseTask(config)
     _, validation, _ = loop.load_data(config, task)
     batch = next(iter(validation))
     truth = batch["kpts_crop"]
@@ -344,7 +345,7 @@ def test_doctor_reads_a_run_with_its_weights(folder, tmp_path):
     path, config = tmp_path / "run", config_of(folder)
     path.mkdir()
     config = replace(config, pose=replace(config.pose, backbone="hrnet_w18_small"))
-    task = tasks.PoseTask(config)
+    task = PoseTask(config)
     torch.manual_seed(0)
     net = task.net().eval()
     assert isinstance(net, PoseNet)

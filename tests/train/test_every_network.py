@@ -18,7 +18,7 @@ from heightpose.errors import FileFormatError
 from heightpose.models.checkpoint import load_weights
 from heightpose.runtime.networks import PoseModel
 from heightpose.train import loop
-from heightpose.train.tasks import PoseTask
+from heightpose.train.pose_task import PoseTask
 
 
 def configuration(folder, pose, infants=2):

@@ -18,7 +18,7 @@ from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError, HeightposeError
 from heightpose.train import loop
 from heightpose.train.module import TrainingModule
-from heightpose.train.tasks import PoseTask
+from heightpose.train.pose_task import PoseTask
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from heightpose.models.pose_net import PoseNet
 from heightpose.train import loop
 from heightpose.train.module import TrainingModule
 from heightpose.train.optimise import check_schedule, freeze, frozen_parts, learning_rate, make_optimizer
-from heightpose.train.tasks import PoseTask
+from heightpose.train.pose_task import PoseTask
 
 
 def test_learning_rate_warms_up_by_steps_and_falls_with_progress():

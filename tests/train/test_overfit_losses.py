@@ -18,7 +18,7 @@ from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT
 from heightpose.train import loop
-from heightpose.train.tasks import PoseTask
+from heightpose.train.pose_task import PoseTask
 from heightpose.types import Detection
 
 #: Steps of learning by heart; the schedule ends with them. A softmax over all cells, Wing and narrow OKS learn slowest.

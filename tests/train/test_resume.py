@@ -13,9 +13,9 @@ import torch
 from tinynet import TinyNet, settings
 from torch import nn
 
-from heightpose.train import loop, tasks
+from heightpose.train import loop
 from heightpose.train.module import TrainingModule
-from heightpose.train.tasks import PoseTask
+from heightpose.train.pose_task import PoseTask
 
 #: Columns of the log that tell the time.
 CLOCK = ("images/s", "elapsed min")
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def forgetful(tiny, monkeypatch):
-    monkeypatch.setattr(tasks.PoseTask, "net", lambda self: ForgetfulNet())
+    monkeypatch.setattr(PoseTask, "net", lambda self: ForgetfulNet())
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell's child ignores it
     yield tiny
     signal.signal(signal.SIGINT, before)
