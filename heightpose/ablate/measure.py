@@ -21,10 +21,10 @@ from heightpose.metrics.pckh import summary
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.runtime.tta import Tta, merge_views
 from heightpose.skeleton import EDGE_JOINTS
-from heightpose.train.loop import load_items
 from heightpose.train.pose_task import PoseTask
 from heightpose.train.task_parts import to_tensor
 from heightpose.train.tasks import make_task
+from heightpose.train.training_data import load_items
 
 #: In a checkpoint, the averaged network's weights.
 _AVERAGE = "ema."

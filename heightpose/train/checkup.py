@@ -155,9 +155,9 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     from heightpose.data.pictures import Pictures
     from heightpose.models.checkpoint import load_weights
     from heightpose.train.looking import Activity, Gaze, TargetTally, share_off_picture
-    from heightpose.train.loop import load_items
     from heightpose.train.pose_task import PoseTask
     from heightpose.train.tasks import make_task
+    from heightpose.train.training_data import load_items
 
     names = (f"{config.task}.safetensors", "best.safetensors")
     path = next((run / n for n in names if (run / n).is_file()), None)

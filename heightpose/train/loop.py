@@ -11,39 +11,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning
 import numpy as np
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
 
-from heightpose import __version__
-from heightpose.config import DataConfig, TrainConfig
-from heightpose.data.batches import Batches, draws_per_epoch
-from heightpose.data.coco import Dataset
-from heightpose.data.draw import require_one_split
-from heightpose.data.items import Item
-from heightpose.data.iterations import load as load_iteration
-from heightpose.data.pictures import Pictures
+from heightpose.config import TrainConfig
+from heightpose.data.batches import Batches
 from heightpose.errors import ConfigError
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.output import sha256
-from heightpose.train.callbacks import BEST, LAST, LOG, PARTS, PROGRESS, Journal, Keeper, Stopper
+from heightpose.train.callbacks import BEST, LAST, LOG, PARTS, PROGRESS, Keeper, Stopper
 from heightpose.train.module import TrainingModule, difference
 from heightpose.train.observe import Observer
 from heightpose.train.observed import DIAGNOSTICS
-from heightpose.train.record import begin, describe_data
+from heightpose.train.record import begin
 from heightpose.train.tasks import Task, make_task
+from heightpose.train.trainer import device_name, make_trainer, prepare_process, resolve_precision
+from heightpose.train.training_data import load_data
 
 log = logging.getLogger(__name__)
 
 #: Training samples that the best weights are judged on at the end, and those looked at with every validation.
 _OVERFIT_SAMPLES, _PROBE_SAMPLES = 200, 100
-
-_MOST_REPEATS = 1000
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ def train(
         )
     if overfit_one_batch:
         config = for_one_batch(config)
-    _prepare_process(config)
+    prepare_process(config)
     task = make_task(config)
     training, validation, about = load_data(config, task, overfit_one_batch)
     # Nothing is written before all that can be wrong with the settings and the data has had its say.
@@ -109,7 +102,7 @@ def train(
 
     precision = resolve_precision(config.hardware.precision, config.hardware.accelerator)
     stopper = Stopper()
-    trainer = _trainer(config, out, precision, trainer_keeper, stopper)
+    trainer = make_trainer(config, out, precision, trainer_keeper, stopper)
     observer = Observer(out, config, overfit_one_batch)
     trainer.callbacks[:0] = [observer]  # type: ignore[attr-defined]
     trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
@@ -121,7 +114,7 @@ def train(
     module.total_steps = max(1, config.optim.epochs * len(training))
     module.on_train = lambda net: on_train(net, task, training, _PROBE_SAMPLES)
     log.info(
-        "training %s on %s, %s, %d samples, validating on %d", task.kind, _device(trainer), precision,
+        "training %s on %s, %s, %d samples, validating on %d", task.kind, device_name(trainer), precision,
         len(training.samples), len(validation.samples),
     )  # fmt: skip
     with stopper.listening(trainer):
@@ -142,136 +135,6 @@ def for_one_batch(config: TrainConfig) -> TrainConfig:
         augment=replace(config.augment, enabled=False),
         optim=optim,
         data=replace(config.data, limit=optim.batch_size, repeat=()),
-    )
-
-
-def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batches, Batches, dict[str, Any]]:
-    """Training and validation batches (``same``: both of the training samples), and what data they are of.
-
-    Raises:
-        ConfigError: no data set is named, or a split is empty.
-    """
-    everything, about = load_items(config.data)
-    about |= describe_data(everything, config.data)
-    items = {s: [task.relabel(i) for i in everything if i.split == s] for s in ("train", "val")}
-    items["train"] = items["train"][: config.data.limit]
-    seed, optim, workers = config.seed, config.optim, config.data.workers
-    batches = []
-    cache: Pictures | None = None
-    for split in ("train", "val"):
-        if not (same and cache is not None):
-            cache = Pictures(items[split], config.data.memory_mb, config.data.skip_bad)
-        training = split == "train"
-        samples = task.samples(cache, config.augment if training else None)
-        if not len(samples):
-            raise ConfigError(
-                f"no labelled picture in the split '{split}'",
-                where=config.data.iteration or ", ".join(config.data.dirs),
-                hint="Give every image of annotations.json a split: train, val or test",
-            )  # fmt: skip
-        repeats = np.array([samples.item(k).repeat if training else 1.0 for k in range(len(samples))])
-        per_epoch = draws_per_epoch(repeats)
-        if not per_epoch:
-            raise ConfigError("no picture would ever be drawn", where="data.repeat", got=config.data.repeat)
-        batches.append(
-            Batches(
-                samples,
-                task.collate,
-                min(optim.batch_size, per_epoch),
-                shuffle=training,
-                seed=seed,
-                workers=workers,
-                repeats=repeats,
-            )
-        )
-        about[split] = {"pictures": len(cache), "samples": len(samples)}
-        if per_epoch != len(samples):
-            about[split]["samples per epoch"] = per_epoch
-    return batches[0], batches[1], {"data": about, "version": __version__}
-
-
-def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:
-    """All items of the data sets or of the data iteration, and what identifies the iteration.
-
-    Raises:
-        ConfigError: neither or both are named, the iteration is unknown, or ``repeat`` does not fit ``dirs``.
-        HeightposeError: data that changed since the iteration was drawn, or a child in two splits.
-    """
-    if data.repeat and len(data.repeat) != len(data.dirs):
-        raise ConfigError(
-            "not one number per data set", where="data.repeat",
-            expected=f"{len(data.dirs)}, one for each folder of data.dirs", got=list(data.repeat),
-            hint="An iteration draws every picture once: leave data.repeat empty" if data.iteration else None,
-        )  # fmt: skip
-    if any(not 0 <= repeat <= _MOST_REPEATS for repeat in data.repeat):
-        raise ConfigError(
-            "out of range", where="data.repeat", expected=f"0 to {_MOST_REPEATS}", got=list(data.repeat)
-        )
-    if data.iteration is None:
-        if not data.dirs:
-            raise ConfigError(
-                "no data set is named", where="data.dirs", hint="Add --data DIR or --iteration NAME"
-            )
-        datasets = [Dataset.load(d, data.skip_bad) for d in data.dirs]
-        require_one_split(datasets)
-        if not data.repeat:
-            return [i for d in datasets for i in d.items], {}
-        mixed = [
-            replace(item, repeat=repeat)
-            for d, repeat in zip(datasets, data.repeat, strict=True)
-            for item in d.items
-        ]
-        return mixed, {"repeat": list(data.repeat)}
-    if data.dirs:
-        raise ConfigError(
-            "both data sets and a data iteration are named", where="data", hint="Leave data.dirs empty"
-        )
-    iteration = load_iteration(data.iteration, data.iterations_root)
-    return list(iteration.items), {"iteration": {"name": iteration.name, "hash": iteration.hash}}
-
-
-def resolve_precision(precision: str, accelerator: str = "auto") -> str:
-    """Turn "auto" into bf16-mixed where that is fast: GPUs that have it, AMX and AVX512-BF16 processors."""
-    if precision != "auto":
-        return precision
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    # Elsewhere bf16 is emulated and several times slower than plain single precision.
-    checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16"))
-    return "bf16-mixed" if any(check is not None and check() for check in checks) else "32-true"
-
-
-def _prepare_process(config: TrainConfig) -> None:
-    lightning.seed_everything(config.seed, verbose=False)
-    torch.set_num_threads(config.hardware.threads)
-    torch.set_flush_denormal(True)  # fading weights would otherwise slow the processor manyfold
-    torch.set_float32_matmul_precision("high")
-    cv2.setNumThreads(1)  # the batches' own threads do the work
-
-
-def _trainer(
-    config: TrainConfig, out: Path, precision: str, keeper: Keeper, stopper: Stopper
-) -> lightning.Trainer:
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    devices = config.hardware.devices
-    return lightning.Trainer(
-        default_root_dir=out,
-        accelerator=config.hardware.accelerator,
-        devices=int(devices) if devices.isdigit() else devices,
-        precision=precision,  # type: ignore[arg-type]
-        max_epochs=config.optim.epochs,
-        min_epochs=0,  # so that the clock may stop in the first epoch
-        gradient_clip_val=config.optim.clip_norm if config.optim.clip_norm > 0 else None,
-        check_val_every_n_epoch=config.optim.val_every_epochs,
-        num_sanity_val_steps=0,
-        logger=False,
-        # In this order: a row is written before the checkpoint that goes on after it.
-        callbacks=[Journal(out), keeper, stopper],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,  # Batches shard themselves
     )
 
 
@@ -318,7 +181,7 @@ def _finish(
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "minutes": round(module.elapsed_s / 60.0, 2),
-        "device": _device(trainer),
+        "device": device_name(trainer),
         **about,
     }
     if trainer.is_global_zero:
@@ -349,8 +212,3 @@ def on_train(
         batch = task.collate(part)  # type: ignore[arg-type]
         results += task.validate(model(batch["image"].to(device).float()), batch)
     return task.metrics(results)
-
-
-def _device(trainer: lightning.Trainer) -> str:
-    name = type(trainer.accelerator).__name__.removesuffix("Accelerator")
-    return f"{trainer.num_devices} x {name}"

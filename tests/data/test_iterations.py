@@ -255,17 +255,17 @@ def test_diff_names_what_came_and_how_the_strata_shift(nursery):
 
 
 def test_training_takes_exactly_the_items_and_refuses_what_changed(nursery):
-    loop = pytest.importorskip("heightpose.train.loop")
+    load_items = pytest.importorskip("heightpose.train.training_data").load_items
     good("new", "poc", "--data", nursery, "--share", "20%")
     settings = from_dict(DataConfig, {"iteration": "poc"}, "test")
-    items, about = loop.load_items(settings)
+    items, about = load_items(settings)
     assert [i.id for i in items] == ids("poc")
     assert about == {"iteration": {"name": "poc", "hash": iterations.load("poc").hash}}
     with pytest.raises(ConfigError, match="Did you mean 'poc'"):
-        loop.load_items(DataConfig(iteration="pok"))
+        load_items(DataConfig(iteration="pok"))
     with pytest.raises(ConfigError, match="both"):
-        loop.load_items(DataConfig(dirs=("nursery",), iteration="poc"))
+        load_items(DataConfig(dirs=("nursery",), iteration="poc"))
     first = items[0]
     cv2.imwrite(str(first.path), np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(HeightposeError, match=f"{first.path.name}: the picture has changed"):
-        loop.load_items(settings)
+        load_items(settings)

@@ -18,6 +18,7 @@ from heightpose.skeleton import INFANT, MPII
 from heightpose.train import loop
 from heightpose.train.pose_task import PoseTask
 from heightpose.train.tasks import make_task
+from heightpose.train.training_data import load_data, load_items
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def drawn_of(training):
 
 def test_an_epoch_draws_each_data_set_as_often_as_the_configuration_says(folders):
     config = settings(folders, repeat=(0.5, 2.0))
-    training, validation, about = loop.load_data(config, make_task(config))
+    training, validation, about = load_data(config, make_task(config))
     training.batch_size = 1
     epochs = [drawn_of(training) for _ in range(6)]
     assert all(epoch[:2] == (3, 8) for epoch in epochs)
@@ -70,12 +71,12 @@ def test_an_epoch_draws_each_data_set_as_often_as_the_configuration_says(folders
 def test_repeats_that_fit_no_data_set_are_refused(folders):
     for repeat, match in (((1.0,), "one number per data set"), ((1.0, -1.0), "out of range")):
         with pytest.raises(ConfigError, match=match):
-            loop.load_items(DataConfig(dirs=folders, repeat=repeat))
+            load_items(DataConfig(dirs=folders, repeat=repeat))
     with pytest.raises(ConfigError, match="one number per data set"):
-        loop.load_items(DataConfig(iteration="poc", repeat=(1.0,)))
+        load_items(DataConfig(iteration="poc", repeat=(1.0,)))
     config = settings(folders, repeat=(0.0, 0.0))
     with pytest.raises(ConfigError, match="no picture would ever be drawn"):
-        loop.load_data(config, make_task(config))
+        load_data(config, make_task(config))
     assert from_dict(DataConfig, {"dirs": list(folders), "repeat": [1, 0.25]}, "x").repeat == (1.0, 0.25)
 
 
@@ -85,8 +86,8 @@ def mpii(config):
 
 def test_an_mpii_net_learns_and_is_judged_by_its_sixteen_joints(folders):
     full, sliced = (make_task(c) for c in (settings(folders), mpii(settings(folders))))
-    validation = loop.load_data(sliced.config, sliced)[1]
-    batch, reference = next(iter(validation)), next(iter(loop.load_data(full.config, full)[1]))
+    validation = load_data(sliced.config, sliced)[1]
+    batch, reference = next(iter(validation)), next(iter(load_data(full.config, full)[1]))
     assert batch["heatmaps"].shape[1] == batch["weights"].shape[1] == 16
     np.testing.assert_allclose(batch["kpts_crop"], reference["kpts_crop"][:, INFANT.indices(*MPII.names)])
     assert torch.equal(batch["weights"], reference["weights"][:, torch.from_numpy(sliced.taken)])

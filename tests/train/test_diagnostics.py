@@ -30,6 +30,7 @@ from heightpose.train import checkup, diagnostics, looking, loop, observe
 from heightpose.train.learning_rate import rate_too_high, rate_too_low
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Look, Stretch, read_evidence
 from heightpose.train.pose_task import PoseTask
+from heightpose.train.training_data import load_data
 
 JOINTS = 21
 LR = 1e-2
@@ -184,7 +185,7 @@ def test_dead_channels_are_named(run, net, words):
 def batches(folder, epochs=3):
     config = config_of(folder)
     task = PoseTask(config)
-    training, _, _ = loop.load_data(config, task)
+    training, _, _ = load_data(config, task)
     tally = looking.TargetTally(task)
     for _ in range(epochs):
         for batch in training:
@@ -280,7 +281,7 @@ def test_predictions_off_by_a_scale_and_joints_taken_for_others(folder):
     """A net whose answers are known: the truth, then twice as far out, then with sides swapped."""
     config = config_of(folder)
     task = PoseTask(config)
-    _, validation, _ = loop.load_data(config, task)
+    _, validation, _ = load_data(config, task)
     batch = next(iter(validation))
     truth = batch["kpts_crop"]
 

@@ -19,6 +19,7 @@ from heightpose.models.checkpoint import load_weights
 from heightpose.runtime.networks import PoseModel
 from heightpose.train import loop
 from heightpose.train.pose_task import PoseTask
+from heightpose.train.training_data import load_data
 
 
 def configuration(folder, pose, infants=2):
@@ -36,7 +37,7 @@ def learn(config, steps, lr):
     torch.manual_seed(1)
     torch.set_num_threads(1)
     task = PoseTask(config)
-    batch = next(iter(loop.load_data(config, task, same=True)[1]))
+    batch = next(iter(load_data(config, task, same=True)[1]))
     image = batch["image"].float()
     net = task.net().train()
     optimiser = torch.optim.AdamW(net.parameters(), lr, weight_decay=0.0, fused=True)

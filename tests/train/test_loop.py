@@ -19,6 +19,7 @@ from heightpose.errors import ConfigError, HeightposeError
 from heightpose.train import loop
 from heightpose.train.module import TrainingModule
 from heightpose.train.pose_task import PoseTask
+from heightpose.train.trainer import resolve_precision
 
 
 @pytest.fixture(scope="module")
@@ -207,8 +208,8 @@ def test_auto_precision_is_bf16_only_where_it_is_fast(monkeypatch):
     ):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda v=amx: v, raising=False)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda v=avx: v, raising=False)
-        assert loop.resolve_precision("auto", "cpu") == expected
-    assert loop.resolve_precision("32-true", "cpu") == "32-true"
+        assert resolve_precision("auto", "cpu") == expected
+    assert resolve_precision("32-true", "cpu") == "32-true"
 
 
 def test_module_elapsed_time_goes_on_where_the_resumed_run_stopped():

@@ -13,12 +13,14 @@ from tinynet import settings
 
 from heightpose.codec.heatmap import EXPECTATION
 from heightpose.config import LOSSES, DetectorConfig, LossConfig
+from heightpose.data.pictures import Pictures
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT
 from heightpose.train import loop
 from heightpose.train.pose_task import PoseTask
+from heightpose.train.training_data import load_data, load_items
 from heightpose.types import Detection
 
 #: Steps of learning by heart; the schedule ends with them. A softmax over all cells, Wing and narrow OKS learn slowest.
@@ -100,7 +102,7 @@ def test_files_of_a_net_trained_by_expectation_are_read_by_expectation(folder, t
     loaded, _ = load_weights(tmp_path / "pose.safetensors")
     export_onnx(loaded, tmp_path / "pose.onnx", meta)
 
-    validation = loop.load_data(task.config, task)[1]
+    validation = load_data(task.config, task)[1]
     batch = next(iter(validation))
     with torch.no_grad():
         (validated, _, _), *_ = task.validate(loaded(batch["image"].float()), batch)
@@ -119,7 +121,7 @@ def test_files_of_a_net_trained_by_expectation_are_read_by_expectation(folder, t
 def test_a_coordinate_loss_leaves_out_joints_off_the_map(folder):
     """The expectation of a map cannot be outside it, however the net answers; a heatmap's flank can."""
     tasks_of = {kind: PoseTask(pose_settings(folder, LossConfig(kind=kind))) for kind in ("heatmap", "l1")}
-    sample = tasks_of["l1"].samples(loop.Pictures(loop.load_items(tasks_of["l1"].config.data)[0]), None)
+    sample = tasks_of["l1"].samples(Pictures(load_items(tasks_of["l1"].config.data)[0]), None)
     one = sample.sample(0, np.random.default_rng(0))
     kpts = one.kpts_crop.copy()
     kpts[3] = -3.0, 10.0  # less than a heatmap pixel outside

@@ -12,8 +12,8 @@ import pytest
 from heightpose.config import DataConfig, TrainConfig
 from heightpose.data.draw import draw
 from heightpose.report.run_files import identity_of
-from heightpose.train.loop import load_items
 from heightpose.train.record import begin, describe_data, parent_of
+from heightpose.train.training_data import load_items
 
 
 @pytest.fixture

@@ -1,0 +1,107 @@
+"""From the data sets or the data iteration that a configuration names to a run's batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from heightpose import __version__
+from heightpose.config import DataConfig, TrainConfig
+from heightpose.data.batches import Batches, draws_per_epoch
+from heightpose.data.coco import Dataset
+from heightpose.data.draw import require_one_split
+from heightpose.data.items import Item
+from heightpose.data.iterations import load as load_iteration
+from heightpose.data.pictures import Pictures
+from heightpose.errors import ConfigError
+from heightpose.train.record import describe_data
+from heightpose.train.tasks import Task
+
+_MOST_REPEATS = 1000
+
+
+def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batches, Batches, dict[str, Any]]:
+    """Training and validation batches (``same``: both of the training samples), and what data they are of.
+
+    Raises:
+        ConfigError: no data set is named, or a split is empty.
+    """
+    everything, about = load_items(config.data)
+    about |= describe_data(everything, config.data)
+    items = {s: [task.relabel(i) for i in everything if i.split == s] for s in ("train", "val")}
+    items["train"] = items["train"][: config.data.limit]
+    seed, optim, workers = config.seed, config.optim, config.data.workers
+    batches = []
+    cache: Pictures | None = None
+    for split in ("train", "val"):
+        if not (same and cache is not None):
+            cache = Pictures(items[split], config.data.memory_mb, config.data.skip_bad)
+        training = split == "train"
+        samples = task.samples(cache, config.augment if training else None)
+        if not len(samples):
+            raise ConfigError(
+                f"no labelled picture in the split '{split}'",
+                where=config.data.iteration or ", ".join(config.data.dirs),
+                hint="Give every image of annotations.json a split: train, val or test",
+            )  # fmt: skip
+        repeats = np.array([samples.item(k).repeat if training else 1.0 for k in range(len(samples))])
+        per_epoch = draws_per_epoch(repeats)
+        if not per_epoch:
+            raise ConfigError("no picture would ever be drawn", where="data.repeat", got=config.data.repeat)
+        batches.append(
+            Batches(
+                samples,
+                task.collate,
+                min(optim.batch_size, per_epoch),
+                shuffle=training,
+                seed=seed,
+                workers=workers,
+                repeats=repeats,
+            )
+        )
+        about[split] = {"pictures": len(cache), "samples": len(samples)}
+        if per_epoch != len(samples):
+            about[split]["samples per epoch"] = per_epoch
+    return batches[0], batches[1], {"data": about, "version": __version__}
+
+
+def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:
+    """All items of the data sets or of the data iteration, and what identifies the iteration.
+
+    Raises:
+        ConfigError: neither or both are named, the iteration is unknown, or ``repeat`` does not fit ``dirs``.
+        HeightposeError: data that changed since the iteration was drawn, or a child in two splits.
+    """
+    if data.repeat and len(data.repeat) != len(data.dirs):
+        raise ConfigError(
+            "not one number per data set", where="data.repeat",
+            expected=f"{len(data.dirs)}, one for each folder of data.dirs", got=list(data.repeat),
+            hint="An iteration draws every picture once: leave data.repeat empty" if data.iteration else None,
+        )  # fmt: skip
+    if any(not 0 <= repeat <= _MOST_REPEATS for repeat in data.repeat):
+        raise ConfigError(
+            "out of range", where="data.repeat", expected=f"0 to {_MOST_REPEATS}", got=list(data.repeat)
+        )
+    if data.iteration is None:
+        if not data.dirs:
+            raise ConfigError(
+                "no data set is named", where="data.dirs", hint="Add --data DIR or --iteration NAME"
+            )
+        datasets = [Dataset.load(d, data.skip_bad) for d in data.dirs]
+        require_one_split(datasets)
+        if not data.repeat:
+            return [i for d in datasets for i in d.items], {}
+        mixed = [
+            replace(item, repeat=repeat)
+            for d, repeat in zip(datasets, data.repeat, strict=True)
+            for item in d.items
+        ]
+        return mixed, {"repeat": list(data.repeat)}
+    if data.dirs:
+        raise ConfigError(
+            "both data sets and a data iteration are named", where="data", hint="Leave data.dirs empty"
+        )
+    iteration = load_iteration(data.iteration, data.iterations_root)
+    return list(iteration.items), {"iteration": {"name": iteration.name, "hash": iteration.hash}}
