@@ -154,8 +154,10 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
 
     from heightpose.data.pictures import Pictures
     from heightpose.models.checkpoint import load_weights
-    from heightpose.train.looking import Activity, Gaze, TargetTally, share_off_picture
+    from heightpose.train.activity import Activity
+    from heightpose.train.gaze import Gaze
     from heightpose.train.pose_task import PoseTask
+    from heightpose.train.target_tally import TargetTally, share_off_picture
     from heightpose.train.tasks import make_task
     from heightpose.train.training_data import load_items
 

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from heightpose.config import TrainConfig, from_dict
 from heightpose.runtime.atomic import write_json
+from heightpose.train.activity import Activity
 from heightpose.train.diagnostics import diagnose, report
-from heightpose.train.looking import Activity, Gaze, TargetTally, share_off_picture
+from heightpose.train.gaze import Gaze
 from heightpose.train.module import TrainingModule
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Look, Stretch
 from heightpose.train.pose_task import PoseTask
+from heightpose.train.target_tally import TargetTally, share_off_picture
 
 log = logging.getLogger(__name__)
 

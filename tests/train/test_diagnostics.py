@@ -26,10 +26,12 @@ from heightpose.models.checkpoint import save_weights
 from heightpose.models.description import pose_meta
 from heightpose.models.pose_net import PoseNet
 from heightpose.skeleton import INFANT, Skeleton
-from heightpose.train import checkup, diagnostics, looking, loop, observe
+from heightpose.train import checkup, diagnostics, loop, observe
+from heightpose.train.gaze import Gaze
 from heightpose.train.learning_rate import rate_too_high, rate_too_low
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Look, Stretch, read_evidence
 from heightpose.train.pose_task import PoseTask
+from heightpose.train.target_tally import TargetTally, share_off_picture
 from heightpose.train.training_data import load_data
 
 JOINTS = 21
@@ -186,7 +188,7 @@ def batches(folder, epochs=3):
     config = config_of(folder)
     task = PoseTask(config)
     training, _, _ = load_data(config, task)
-    tally = looking.TargetTally(task)
+    tally = TargetTally(task)
     for _ in range(epochs):
         for batch in training:
             tally.add(batch, maps=True)
@@ -262,9 +264,9 @@ def test_labels_of_pictures_of_another_size(folder, tmp_path):
             annotation["bbox"] = [2 * v for v in annotation["bbox"]]
 
     drawn.rewrite(tmp_path / "big", twice)
-    share = looking.share_off_picture(drawn_items(tmp_path / "big"))
+    share = share_off_picture(drawn_items(tmp_path / "big"))
     assert share > 0.3
-    assert looking.share_off_picture(drawn_items(folder)) < 0.05
+    assert share_off_picture(drawn_items(folder)) < 0.05
     found = diagnostics.target_scale(
         replace(Evidence(), targets=replace(Evidence().targets, off_picture=share))
     )
@@ -288,7 +290,7 @@ def test_predictions_off_by_a_scale_and_joints_taken_for_others(folder):
     def seen(kpts):
         maps, _ = task.codec.encode(kpts, np.ones(kpts.shape[:2], dtype=bool))
         net = nn.Identity()
-        gaze = looking.Gaze(net, task)
+        gaze = Gaze(net, task)
         net(torch.from_numpy(maps))
         gaze.add(batch)
         gaze.close()
