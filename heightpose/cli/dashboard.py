@@ -81,7 +81,7 @@ def dashboard(
     if ctx.invoked_subcommand is not None:
         return
     from heightpose.errors import InputError
-    from heightpose.report.advice import read_target
+    from heightpose.report.advice_target import read_target
     from heightpose.report.dashboard import write_dashboard
     from heightpose.report.dashboard_view import Options
     from heightpose.runtime.atomic import make_folder, write_json

@@ -13,7 +13,8 @@ from heightpose.ablate.figures import BETTER, WORSE, rows
 from heightpose.errors import FileFormatError
 from heightpose.evaluate.text import figure as number
 from heightpose.geometry.camera import read_json
-from heightpose.report.advice import Ranking, children_in_train
+from heightpose.report.advice import Ranking
+from heightpose.report.advice_measured import children_in_train
 from heightpose.report.dashboard_sources import Sources
 from heightpose.report.page import Html, paragraph, span, table
 from heightpose.report.plots import Bar, framed, rows_svg

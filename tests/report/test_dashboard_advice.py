@@ -6,7 +6,9 @@ import pytest
 import run_folders as make
 
 from heightpose.errors import ConfigError
-from heightpose.report.advice import ASSUMED, rank, read_target
+from heightpose.report.advice import rank
+from heightpose.report.advice_target import read_target
+from heightpose.report.learning_curve import ASSUMED
 from heightpose.report.runs import read_runs
 from heightpose.report.timeline import timeline
 
