@@ -24,6 +24,8 @@ _LIMBS = [
     for side in ("left", "right")
     for parts in (("knee", "ankle", "heel", "toe"), ("ankle", "heel", "toe"), ("elbow", "wrist"))
 ]
+#: How much of the scatter that a net owns up to shows in its answers: range over clips.
+_CALM = (0.2, 1.0)
 _CHILDREN_OF: dict[int, list[int]] = {k: [] for k in range(_K)}
 for _k, _parent in enumerate(INFANT.parents):
     if _parent >= 0:
@@ -115,6 +117,9 @@ def draw_errors(clips: int, frames: int) -> tuple[Tensor, Tensor]:
     unit = common.sqrt() * shared + (1 - common).sqrt() * torch.randn(clips, frames, _K, 2)
     outlier = (torch.rand(clips, frames, _K, 1) < 0.012).float()
     error = unit * (sd[..., None] * (1.0 + 5.0 * outlier))
+    # What a net answers where it is unsure is about the mean of what it thinks possible, not a draw from it: of such
+    # errors bones look as long as they are, while scattered joints make them look longer. Between the two.
+    error = error * torch.empty(clips, 1, 1, 1).uniform_(*_CALM)
     for limb in _LIMBS:  # taken for something else, and nobody is told
         lost = (torch.rand(clips, frames, 1, 1) < 0.015).float()
         error[:, :, torch.as_tensor(limb)] += lost * torch.randn(clips, frames, 1, 2) * 4.0

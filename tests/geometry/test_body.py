@@ -213,7 +213,7 @@ def test_covered_legs_are_told_from_bent_ones() -> None:
         frames = []
         for f in clip([body()] * 5, plane):
             cov, told = np.tile([100.0, 0.0, 100.0], (21, 1)), np.full(21, 0.9)
-            cov[legs], told[legs] = [3600.0, 0.0, 3600.0], seen
+            cov[legs], told[legs] = [14400.0, 0.0, 14400.0], seen
             frames.append(replace(f, pose=replace(f.pose, cov_frame=cov, seen=told)))
         codes += [r.code for r in measure(frames, CAMERA, plane).reasons]
     assert codes == ["legs_not_seen", "legs_covered"]

@@ -34,7 +34,7 @@ def bodies(tmp_path):
 
 def test_training_lowers_the_error_and_writes_what_inference_reads(bodies, tmp_path):
     first = lift.train([bodies], tmp_path / "a.npz", steps=2, seed=0, width=48, clip_width=16)
-    after = lift.train([bodies], tmp_path / "b.npz", steps=250, seed=0, width=48, clip_width=16)
+    after = lift.train([bodies], tmp_path / "b.npz", steps=400, seed=0, width=48, clip_width=16)
     assert after["exact length error %"] < 0.6 * first["exact length error %"]
     assert after["exact length error %"] < 4.0
     net = LiftNet.load(tmp_path / "b.npz")
@@ -54,11 +54,12 @@ def test_a_stretched_thigh_takes_the_lower_leg_with_it():
     np.testing.assert_allclose(moved, knee, atol=1e-6)
 
 
-def test_errors_are_as_large_as_they_say():
+def test_errors_scatter_by_a_part_of_what_they_say():
     torch.manual_seed(1)
     error, told = draw_errors(400, 4)
     ratio = (error / told[..., None]).abs().median()
-    assert 0.5 < float(ratio) < 0.85  # a normal error's median is 0.67 of its standard deviation
+    # A normal error's median is 0.67 of its standard deviation, and 0.2 to 1.0 of it shows.
+    assert 0.3 < float(ratio) < 0.5
     # What the frames of a clip share does not average out.
     mean = error.mean(dim=1).pow(2).median().sqrt() / error[:, 0].pow(2).median().sqrt()
     assert float(mean) > 0.55
