@@ -34,7 +34,8 @@ from heightpose.data.suggest.looks import Look, look
 from heightpose.data.suggest.weigh import weights_of
 from heightpose.metrics.pckh import summary
 from heightpose.runtime.atomic import make_folder, write_json
-from heightpose.runtime.pipeline import BATCH, PoseModel
+from heightpose.runtime.networks import PoseModel
+from heightpose.runtime.pipeline import BATCH
 from heightpose.types import Detection, FrameResult, Pose
 
 ARMS = ("random", "suggest", "doubt", "variety")

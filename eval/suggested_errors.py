@@ -27,7 +27,7 @@ from heightpose.data.suggest.doubt import doubts
 from heightpose.data.suggest.weigh import weights_of
 from heightpose.metrics.pckh import head_sizes
 from heightpose.runtime.atomic import write_json
-from heightpose.runtime.pipeline import PoseModel
+from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT
 
 

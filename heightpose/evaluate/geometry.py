@@ -33,7 +33,7 @@ from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_track import PlaneTrack
 from heightpose.metrics.height import null_length
 from heightpose.runtime.batch import Settings
-from heightpose.runtime.pipeline import Detector, PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.session import measure_clip
 from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT

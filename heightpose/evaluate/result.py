@@ -26,8 +26,8 @@ from heightpose.metrics.height import null_length
 from heightpose.report.run_files import identity_of
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.code import code_version
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.output import plain, sha256
-from heightpose.runtime.pipeline import Detector, PoseModel
 from heightpose.runtime.tta import FLIP
 from heightpose.skeleton import INFANT
 

@@ -25,7 +25,8 @@ from heightpose.metrics.pckh import head_size_mpii, head_sizes
 from heightpose.runtime.batch import Settings
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Interrupt
-from heightpose.runtime.pipeline import Detector, PoseModel, estimate_poses
+from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.session import measure_clip
 from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT
