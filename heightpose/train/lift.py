@@ -38,7 +38,7 @@ from heightpose.train.lift_data import Clips, draw_cameras, draw_errors, lengths
 _K = len(INFANT)
 _G = len(BONE_GROUPS)
 #: Weight of the difference between two views of one clip, per unit of log length.
-_SAME_LENGTH = 40.0
+_SAME_LENGTH = 80.0
 
 
 def features_of(flat: Tensor, camera: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
