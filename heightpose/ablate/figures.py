@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,14 +138,19 @@ def _verdict(ran: bool, difference: float | None, around: Interval | None, sign:
     return BETTER if difference * sign > 0 else WORSE
 
 
+def cell_names(table: Sequence[Row]) -> list[str]:
+    """Every cell by what it changes; the base cell by all its levels, or "base" where those would fill a line."""
+    names = [short_name(row.labels, table[0].labels) for row in table]
+    if len(names[0]) > max([_LONG, *map(len, names[1:])]):
+        names[0] = BASE
+    return names
+
+
 def lines(document: Mapping[str, Any]) -> list[str]:
     """The table as text: a line per cell."""
     table = rows(document)
-    names = [short_name(row.labels, table[0].labels) for row in table]
-    base, width = names[0], max(map(len, names[1:]), default=0)
-    if len(base) > max(width, _LONG):  # the base cell of many factors names them all
-        names[0], width = "base", max(width, len("base"))
-    width = max(width, len(names[0]))
+    names, base = cell_names(table), table[0].name
+    width = max(map(len, names))
     percent = f"{LEVEL:.0%}"
     result = [
         f"{document['name']}: {document['metric']}, {document['better']} is better; {percent} intervals over seeds"

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from heightpose.ablate.figures import BASE, BETTER, WORSE, rows
-from heightpose.ablate.matrix import short_name
+from heightpose.ablate.figures import BASE, BETTER, WORSE, cell_names, rows
 from heightpose.errors import MissingExtraError
 from heightpose.metrics.bootstrap import LEVEL
 from heightpose.runtime.atomic import atomic_path
@@ -65,7 +64,7 @@ def _draw(axes: Any, table: list[Any]) -> None:
             row.verdict, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour,
             annotation_clip=False,
         )  # fmt: skip
-    axes.set_yticks(range(len(table)), [short_name(row.labels, base.labels) for row in table], fontsize=8)
+    axes.set_yticks(range(len(table)), cell_names(table), fontsize=8)
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.grid(axis="x", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)

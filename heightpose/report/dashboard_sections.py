@@ -104,13 +104,25 @@ def development_parts(view: View) -> list[Html]:
     sms = [t for t in line.testsets if line.judged("mean_sms_0.1", t)]
     mae = [t for t in line.testsets if line.judged("height_mae_cm", t)]
     upper = development(line, sms, "mean_sms_0.1", "MeanSmS@0.1", view.numbers, validation=True)
-    lower = development(line, mae, "height_mae_cm", "height MAE, cm", view.numbers, null=True)
-    words = (
-        "MeanSmS@0.1 of every step. D: data added or changed, A: algorithm changed. Point at a dot for its record, "
-        "click for its row. The validation split changes with the data.",
-        "Height error of the same steps and the null model's, on the clips measured: read it beside the yield.",
-    )
-    drawn = [framed(one, text) for one, text in zip((upper, lower), words, strict=True)]
+    drawn = [
+        framed(
+            upper,
+            "MeanSmS@0.1 of every step. D: data added or changed, A: algorithm changed. Point at a dot for its record, "
+            "click for its row. The validation split changes with the data.",
+        )
+    ]
+    if mae:
+        lower = development(line, mae, "height_mae_cm", "height MAE, cm", view.numbers, null=True)
+        drawn.append(
+            framed(
+                lower,
+                "Height error of the same steps and the null model's, on the clips measured: read it beside the yield.",
+            )
+        )
+    else:
+        drawn.append(
+            paragraph("No clip of known length was measured in these steps: no height error to draw.", "dim")
+        )
     made = steps_table(line, view.numbers, view.joints, view.heights)
     return [Html('<div class="stack">' + "".join(drawn) + "</div>"), made, _comparing(view)]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from heightpose.ablate.figures import BETTER, WORSE, rows
+from heightpose.ablate.figures import BETTER, WORSE, cell_names, rows
 from heightpose.errors import FileFormatError
 from heightpose.evaluate.text import figure as number
 from heightpose.geometry.camera import read_json
@@ -179,21 +179,25 @@ def ablation_parts(ablation: Ablation, numbers: Sources) -> list[Html]:
     """Cells against the base cell with intervals over seeds; "no difference shown" where 0 is inside."""
     document = ablation.document
     found = rows(document)
-    shown = []
-    for row in found:
+    names, shown = cell_names(found), []
+    for name, row in zip(names, found, strict=True):
         change = "" if row.difference is None else number(row.difference, row.difference_interval, 2)
         style = {BETTER: "good", WORSE: "mark"}.get(row.verdict)
         verdict: str = span(row.verdict, style) if style else row.verdict
         failed = f"; {len(row.failed)} failed" if row.failed else ""
         shown.append(
-            [row.name, str(len(row.values)), _whole(number(row.mean, row.interval, 2)), _whole(change), verdict + failed
+            [name, str(len(row.values)), _whole(number(row.mean, row.interval, 2)), _whole(change), verdict + failed
              if not isinstance(verdict, Html) else Html(verdict + html.escape(failed)), numbers.link(ablation)]
         )  # fmt: skip
     better = f", {document['better']} is better" if "better" in document else ""
-    words = ((str(document.get("question") or ""), ""), (_budget(document), "dim"))
+    base = "" if names[0] == found[0].name else f"Base: {found[0].name}."
+    words = ((str(document.get("question") or ""), ""), (base, "dim"), (_budget(document), "dim"))
     parts = [paragraph(text, style) for text, style in words if text]
     made = table(["cell", "seeds", f"{ablation.metric}{better}", "to the base", "verdict", "from"], shown)
-    bars = [Bar(r.name, r.mean, r.interval, f"{r.mean:.1f}") for r in found if r.mean is not None]
+    bars = [
+        Bar(name, r.mean, r.interval, f"{r.mean:.1f}")
+        for name, r in zip(names, found, strict=True) if r.mean is not None
+    ]  # fmt: skip
     if len(bars) > 1:
         ends = [v for b in bars for v in (b.value, *(b.interval or ())) if v is not None]
         margin = 0.1 * (max(ends) - min(ends)) or 1.0
@@ -205,6 +209,8 @@ def ablation_parts(ablation: Ablation, numbers: Sources) -> list[Html]:
 
 def _budget(document: dict[str, Any]) -> str:
     budget = {k: v for k, v in (document.get("budget") or {}).items() if v}
+    if "set" in budget:  # of files the name: where they lie is nobody's business
+        budget["set"] = {k: Path(v).name if isinstance(v, str) else v for k, v in budget["set"].items()}
     return (
         f"Budget: {json.dumps(budget)}. An answer at a small budget holds for that budget." if budget else ""
     )
