@@ -64,6 +64,11 @@ class Pictures:
         return decode(stored, self.items[index].path) if isinstance(stored, bytes) else stored
 
 
+def read_picture(path: Path) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB of a picture file. Errors of :func:`decode`, InputError when it cannot be read."""
+    return decode(_bytes(path), path)
+
+
 def decode(data: bytes, path: Path) -> np.ndarray:
     """Compressed picture to ``(H, W, 3)`` uint8 RGB.
 

@@ -24,6 +24,7 @@ import numpy as np
 from heightpose.data.clips import Clip as LengthClip
 from heightpose.data.items import Item, head_angle_deg
 from heightpose.errors import ConfigError, FileFormatError, InputError
+from heightpose.evaluate.known import measure_known
 from heightpose.evaluate.subject import Subject
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera, read_json
@@ -31,11 +32,8 @@ from heightpose.geometry.clip_lift import SIDES
 from heightpose.geometry.lift import default_lift, group_lengths
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_track import PlaneTrack
-from heightpose.metrics.height import null_length
-from heightpose.runtime.batch import Settings
+from heightpose.metrics.height import error_figures, null_length
 from heightpose.runtime.networks import Detector, PoseModel
-from heightpose.runtime.session import measure_clip
-from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Measurement, Pose
 
@@ -88,9 +86,7 @@ def _split(
     clip: LengthClip, items: Sequence[Item], detector: Detector, pose_model: PoseModel, noise_px: float,
     rng: np.random.Generator,
 ) -> Split:  # fmt: skip
-    scale = Settings(camera=clip.camera, sheet=clip.sheet, plane=clip.plane).load_scale()
-    with open_clip(str(clip.video)) as source:
-        outcome = measure_clip(source, detector, pose_model, scale)
+    outcome = measure_known(clip, detector, pose_model)
     frames = true_frames(items, noise_px, rng)
     truth = None if clip.truth is None else read_truth(clip.truth)
     lengths: dict[str, float | None] = dict.fromkeys(ROWS)
@@ -176,26 +172,16 @@ def summarise(splits: Sequence[Split], noise_px: float) -> dict[str, Any]:
     rows = {}
     for row in ROWS:
         errors = np.array([s.errors_cm[row] for s in splits if s.errors_cm[row] is not None], dtype=float)
-        rows[row] = _figures(errors) | {"measured": len(errors), "clips": len(splits)}
+        rows[row] = error_figures(errors) | {"measured": len(errors), "clips": len(splits)}
     null = np.array([s.null_cm for s in splits if s.null_cm is not None])
     whole = [s for s in splits if all(s.errors_cm[row] is not None for row in ROWS)]
     parts = {}
     for before, row in zip((None, *ROWS[:-1]), ROWS, strict=True):
         step = np.array([s.errors_cm[row] - (0.0 if before is None else s.errors_cm[before]) for s in whole])  # type: ignore[operator]
-        parts[row] = _figures(step)
+        parts[row] = error_figures(step)
     return {
-        "noise_px": noise_px, "rows": rows, "null": _figures(null), "parts": parts, "parts_clips": len(whole),
+        "noise_px": noise_px, "rows": rows, "null": error_figures(null), "parts": parts, "parts_clips": len(whole),
     }  # fmt: skip
-
-
-def _figures(errors: np.ndarray) -> dict[str, float | None]:
-    if not len(errors):
-        return {"mae_cm": None, "bias_cm": None, "p95_cm": None}
-    return {
-        "mae_cm": float(np.abs(errors).mean()),
-        "bias_cm": float(errors.mean()),
-        "p95_cm": float(np.quantile(np.abs(errors), 0.95)),
-    }
 
 
 def lines(summary: dict[str, Any]) -> list[str]:

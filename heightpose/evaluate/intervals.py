@@ -20,18 +20,17 @@ from scipy import stats
 
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item
-from heightpose.data.pictures import decode
+from heightpose.data.pictures import read_picture
 from heightpose.errors import ConfigError, FileFormatError, InputError
+from heightpose.evaluate.known import measure_known
 from heightpose.evaluate.subject import Subject
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera, read_json
 from heightpose.geometry.plane import Plane
-from heightpose.runtime.batch import Settings
+from heightpose.metrics.height import error_figures
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
-from heightpose.runtime.session import measure_clip
-from heightpose.runtime.video import open_clip
 from heightpose.types import Measurement
 
 log = logging.getLogger("heightpose")
@@ -81,8 +80,7 @@ class Length:
         """Whether the true length lies inside the interval."""
         assert self.estimate_cm is not None
         assert self.relative_sd is not None
-        half = stats.norm.ppf(0.5 + body.INTERVAL_LEVEL / 2) * self.relative_sd * self.estimate_cm
-        return bool(abs(self.error_cm) <= half)
+        return abs(self.error_cm) <= body.half_width_cm(self.estimate_cm, self.relative_sd)
 
 
 def measure_stills(folders: Sequence[Path], split: str, detector: Detector, pose: PoseModel) -> list[Length]:
@@ -102,7 +100,7 @@ def measure_stills(folders: Sequence[Path], split: str, detector: Detector, pose
                 "no still of known camera, plane and length", where=folder, expected="a folder of heightpose synth",
                 got=f"{len(items)} pictures in split {split}",
             )  # fmt: skip
-        frames = (Frame(i, 0.0, decode(item.path.read_bytes(), item.path)) for i, item in enumerate(known))
+        frames = (Frame(i, 0.0, read_picture(item.path)) for i, item in enumerate(known))
         looks = estimate_poses(frames, detector, pose)
         for item, (result, _) in zip(
             known, tqdm(looks, total=len(known), desc=folder.name, unit="still", disable=None), strict=True
@@ -124,13 +122,8 @@ def measure_clips(subjects: Sequence[Subject], detector: Detector, pose: PoseMod
     found = []
     clips = [(subject.name, clip) for subject in subjects for clip in subject.clips]
     for name, clip in tqdm(clips, desc="measuring", unit="clip", disable=None):
-        known = (
-            {"plane": clip.truth} if clip.truth is not None else {"plane": clip.plane, "sheet": clip.sheet}
-        )
         try:
-            scale = Settings(camera=clip.camera, **known).load_scale()
-            with open_clip(str(clip.video)) as source:
-                measured = measure_clip(source, detector, pose, scale).measurement
+            measured = measure_known(clip, detector, pose, true_plane=True).measurement
         except (InputError, FileFormatError) as error:
             log.warning("clip %s left out: %s", clip.id, error)
             continue
@@ -191,14 +184,13 @@ def _by_stratum(lengths: Sequence[Length]) -> Iterator[tuple[str, list[Length]]]
 
 
 def _figures(lengths: Sequence[Length]) -> dict[str, Any]:
-    errors = np.array([one.error_cm for one in lengths])
-    if not len(errors):
+    if not lengths:
         return {"measured": 0}
+    errors = np.array([one.error_cm for one in lengths])
     size = np.abs(errors)
-    return {
-        "measured": len(errors), "mae_cm": float(size.mean()), "bias_cm": float(errors.mean()),
-        "p95_cm": float(np.quantile(size, 0.95)), "max_cm": float(size.max()),
-        "gross": int((size > GROSS_CM).sum()), "held": int(sum(one.held for one in lengths)),
+    return {"measured": len(errors)} | error_figures(errors) | {
+        "max_cm": float(size.max()), "gross": int((size > GROSS_CM).sum()),
+        "held": sum(one.held for one in lengths),
     }  # fmt: skip
 
 

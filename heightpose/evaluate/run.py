@@ -19,15 +19,14 @@ from heightpose.codec.detection import iou
 from heightpose.data.clips import Clip as LengthClip
 from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.errors import FileFormatError, InputError
+from heightpose.evaluate.known import measure_known
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Guess, Log, Truth
 from heightpose.evaluate.subject import Subject
 from heightpose.metrics.pckh import head_size_mpii, head_sizes
-from heightpose.runtime.batch import Settings
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Interrupt
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
-from heightpose.runtime.session import measure_clip
 from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Measurement, Reason
@@ -104,11 +103,7 @@ class Evaluation:
                 records.append(self._record(by_frame[result.index], result, rgb))
 
         try:
-            scale = Settings(camera=clip.camera, sheet=clip.sheet, plane=clip.plane).load_scale()
-            with open_clip(str(clip.video)) as source:
-                outcome = measure_clip(
-                    source, self._detector, self._pose, scale, interrupt=interrupt, watch=watch
-                )
+            outcome = measure_known(clip, self._detector, self._pose, interrupt=interrupt, watch=watch)
             if outcome.interrupted:
                 return
             _require_all(clip.video, items, records)

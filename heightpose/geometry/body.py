@@ -88,6 +88,11 @@ def reason(code: str) -> Reason:
     return Reason(code, _REASONS[code])
 
 
+def half_width_cm(length_cm: float, relative_sd: float) -> float:
+    """Half of the interval of :data:`INTERVAL_LEVEL` around a length whose relative standard deviation is known."""
+    return _Z * relative_sd * length_cm
+
+
 def _in_view(result: FrameResult, size_wh: tuple[int, int]) -> bool:
     assert result.pose is not None
     kpts = result.pose.kpts_frame[INFANT.height_joints]
@@ -177,7 +182,7 @@ def measure(
     if code is not None:
         details["unreported_cm"] = round(length, 2)
         return _rejected(code, frames, len(used), **details)
-    half = _Z * sd * length
+    half = half_width_cm(length, sd)
     return Measurement(
         length,
         (length - half, length + half),

@@ -113,6 +113,16 @@ def tem(difference: np.ndarray) -> float | None:
     return float(np.sqrt((difference**2).sum() / (2 * len(difference)))) if len(difference) else None
 
 
+def error_figures(error: np.ndarray) -> dict[str, float | None]:
+    """``mae_cm``, ``bias_cm`` and ``p95_cm`` (of the absolute error) of ``(N,)`` errors in cm; None each of none."""
+    if not len(error):
+        return {"mae_cm": None, "bias_cm": None, "p95_cm": None}
+    size = np.abs(error)
+    return {
+        "mae_cm": float(size.mean()), "bias_cm": float(error.mean()), "p95_cm": float(np.quantile(size, 0.95)),
+    }  # fmt: skip
+
+
 def covers(lengths: Lengths) -> np.ndarray:
     """``(N,)`` bool: the interval holds the truth; False where rejected."""
     with np.errstate(invalid="ignore"):

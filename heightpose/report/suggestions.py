@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from heightpose.data.items import Item
-from heightpose.data.pictures import decode
+from heightpose.data.pictures import read_picture
 from heightpose.data.suggest.doubt import SIGNALS
 from heightpose.data.suggest.run import Pick
 from heightpose.report.overlay import UNSURE_SCORE, blur_faces_in, draw_joints
@@ -66,7 +66,7 @@ def _figure(number: int, pick: Pick, item: Item, blur: bool) -> Html:
 
 
 def _picture(pick: Pick, item: Item, blur: bool) -> np.ndarray:
-    rgb = decode(item.path.read_bytes(), item.path)
+    rgb = read_picture(item.path)
     picture = _blurred(rgb, pick) if blur else rgb.copy()
     pose = pick.look.pose
     low, high = np.zeros(2), np.array(item.size_wh, dtype=float)

@@ -18,7 +18,7 @@ from heightpose.data.importers.archive import unpacked
 from heightpose.data.importers.joints import COCO_17, LSP, JointMap
 from heightpose.data.importers.labels import Labelled, Problems, seeded_split
 from heightpose.data.items import Item, Person
-from heightpose.data.pictures import decode
+from heightpose.data.pictures import read_picture
 from heightpose.data.suggest.back import Suggested
 from heightpose.data.verify import broken_pictures
 from heightpose.errors import FileFormatError, HeightposeError, InputError
@@ -150,9 +150,9 @@ def _item(labelled: Labelled, number: int, offset: float, options: Options) -> I
     size_wh = labelled.size_wh
     if labelled.frame is None:
         try:
-            height, width = decode(labelled.path.read_bytes(), labelled.path).shape[:2]
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", where=labelled.path) from error
+            height, width = read_picture(labelled.path).shape[:2]
+        except InputError:
+            raise
         except HeightposeError as error:
             raise FileFormatError(f"{error.what}", where=f"{labelled.where}, {error.where}", got=error.got,
                                   hint="Copy it again") from error  # fmt: skip
