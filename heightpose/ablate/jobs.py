@@ -74,17 +74,15 @@ def plan(matrix: Matrix, budget: Budget, out: Path, only: Sequence[str] = ()) ->
         only: keep the base cell and cells of whose changes the words contain one of these texts.
 
     Raises:
-        ConfigError: no data, a cell that is not valid, or nothing that ``only`` matches.
+        ConfigError: no data, a cell that is not valid, or a text of ``only`` that no cell contains.
     """
     cells = matrix.cells()
     if only:
         names = {short_name(cell.labels, matrix.base_labels): cell for cell in cells[1:]}
-        chosen = [cell for name, cell in names.items() if any(text in name for text in only)]
-        if not chosen:
-            raise ConfigError(
-                "no cell matches", where="--only", got=list(only), hint=f"Cells: {'; '.join(names)}"
-            )
-        cells = [cells[0], *chosen]
+        unknown = [text for text in only if not any(text in name for name in names)]
+        if unknown:
+            raise ConfigError("no cell matches", where="--only", got=unknown, hint=f"Cells: {'; '.join(names)}")
+        cells = [cells[0], *(cell for name, cell in names.items() if any(text in name for text in only))]
     trainings: dict[Path, Training] = {}
     measurements = []
     for seed in budget.seeds or matrix.seeds:

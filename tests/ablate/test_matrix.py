@@ -156,7 +156,7 @@ def test_only_keeps_the_base_and_the_cells_that_change_what_is_named(write, tmp_
     assert {m.cell.labels["length"] for m in todo.measurements} == {"short", "long"}
     assert {m.cell.labels["rate"] for m in todo.measurements} == {"1e-3"}
     with pytest.raises(ConfigError, match="rate 2e-3"):
-        plan(matrix, budget, tmp_path / "out", only=["nothing"])
+        plan(matrix, budget, tmp_path / "out", only=["length", "nothing"])
 
 
 def test_overrides_reach_every_section():
