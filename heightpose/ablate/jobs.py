@@ -81,7 +81,9 @@ def plan(matrix: Matrix, budget: Budget, out: Path, only: Sequence[str] = ()) ->
         names = {short_name(cell.labels, matrix.base_labels): cell for cell in cells[1:]}
         unknown = [text for text in only if not any(text in name for name in names)]
         if unknown:
-            raise ConfigError("no cell matches", where="--only", got=unknown, hint=f"Cells: {'; '.join(names)}")
+            raise ConfigError(
+                "no cell matches", where="--only", got=unknown, hint=f"Cells: {'; '.join(names)}"
+            )
         cells = [cells[0], *(cell for name, cell in names.items() if any(text in name for text in only))]
     trainings: dict[Path, Training] = {}
     measurements = []

@@ -174,11 +174,12 @@ def _listed(todo: Any) -> list[str]:
     base = todo.measurements[0].cell.labels
     cells = {m.cell.name: m.cell for m in todo.measurements}
     lines = []
-    for name, cell in cells.items():
-        own = [m for m in todo.measurements if m.cell.name == name]
+    for full_name, cell in cells.items():
+        own = [m for m in todo.measurements if m.cell.name == full_name]
         done = sum(m.file.is_file() for m in own)
         changes = ", ".join(f"{k}: {v}" for k, v in cell.overrides.items())
-        lines.append(f"{done}/{len(own)} seeds  {short_name(cell.labels, base)}  ({changes or 'the base configuration'})")
+        name = short_name(cell.labels, base)
+        lines.append(f"{done}/{len(own)} seeds  {name}  ({changes or 'the base configuration'})")
     left = sum(not (t.folder / FINAL).is_file() for t in todo.trainings)
     lines.append(f"{len(cells)} cells, {len(todo.trainings)} trainings, {left} of them left to do")
     return lines

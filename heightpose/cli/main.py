@@ -72,6 +72,9 @@ def main(argv: list[str] | None = None) -> None:
         warnings.simplefilter("ignore")
     # A few bytes of a damaged picture can claim a billion pixels; read by OpenCV when it is first imported.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
+    # After each small product NumPy's OpenBLAS threads spin for tens of milliseconds on the cores that the networks
+    # need: a third of infer's speed. Read when NumPy is first imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = _run(args, debug)
     _flush()
     sys.exit(code)

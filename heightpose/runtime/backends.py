@@ -192,6 +192,8 @@ class OpenVinoBackend(Backend):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": threads,
+            # Every process would pin its threads to the same first cores: with --jobs 2 two would share one.
+            "ENABLE_CPU_PINNING": False,
         }
         self._model = core.compile_model(model, "CPU", settings)
         self._request = self._model.create_infer_request()

@@ -1,10 +1,11 @@
 """Peak memory of a short and a long stream through the whole runtime: prints both in MB, and what they share.
 
-    python tests/runtime/flat_memory.py [--frames 500 20000] [--every N] [--shipped]
+    python tests/runtime/flat_memory.py [--frames 500 20000] [--every N] [--shipped [--clip FILE]]
 
 By default the shipped networks are loaded, but ones that answer at once are asked, so that 20,000
 frames take less than a minute: everything else, from the decoding thread to the result files, is the real thing.
-``--shipped`` asks the shipped networks, about pictures of 1280x720.
+``--shipped`` asks the shipped networks, about pictures of 1280x720, or with ``--clip`` about the first 64
+frames of a clip, played to and fro.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import resource
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +33,23 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.selection import Selection
 from heightpose.runtime.session import Scale, measure_clip
 from heightpose.runtime.tta import Tta
+from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT
 
 
 class Stream(Clip):
-    """Frames without end, each made anew; a bright square wanders about."""
+    """Frames without end, each made anew: a bright square that wanders about, or those ``shown`` to and fro."""
 
-    def __init__(self, count: int, size_wh: tuple[int, int]) -> None:
+    def __init__(self, count: int, size_wh: tuple[int, int], shown: Sequence[np.ndarray] = ()) -> None:
         self.name, self.kind, self.size_wh, self._count = "synthetic", "stream", size_wh, count
-        self.live = True
+        self.live, self._shown = True, [*shown, *shown[-2:0:-1]]
 
     def frames(self) -> Iterator[Frame]:
         width, height = self.size_wh
         for i in range(self._count):
+            if self._shown:
+                yield Frame(i, 0.04 * i, self._shown[i % len(self._shown)].copy())
+                continue
             rgb = np.full((height, width, 3), 40, np.uint8)
             x = width // 4 + i % (width // 4)
             rgb[height // 4 : height // 2, x : x + width // 4] = 200
@@ -76,14 +81,25 @@ def instant_networks(folder: Path) -> tuple[Detector, PoseModel]:
     return detector, PoseModel(Instant(maps.astype(np.float32), path), file, codec, INFANT, Tta(flip=False))
 
 
+def first_frames(path: Path) -> list[np.ndarray]:
+    with open_clip(path) as clip:
+        return [frame.rgb for frame, _ in zip(clip.frames(), range(64), strict=False)]
+
+
 def run(
-    count: int, every: int, size_wh: tuple[int, int], networks: tuple[Detector, PoseModel], folder: Path
+    make_stream: Callable[[int], Stream],
+    count: int,
+    every: int,
+    networks: tuple[Detector, PoseModel],
+    folder: Path,
 ) -> float:
     """Measure a stream of ``count`` frames, write its joints, and give the process's peak so far in MB."""
+    stream = make_stream(count)
+    size_wh = stream.size_wh
     K = np.array([[500.0, 0, size_wh[0] / 2], [0, 500.0, size_wh[1] / 2], [0, 0, 1]])
     plane = Plane(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 150.0]))
     scale = Scale(Camera("pinhole", size_wh, K, np.zeros(5)), plane=plane)
-    outcome = measure_clip(Stream(count, size_wh), *networks, scale, selection=Selection(every))
+    outcome = measure_clip(stream, *networks, scale, selection=Selection(every))
     assert (len(outcome.log), outcome.times.frames) == (count, -(-count // every))
     output.write_poses(folder / "poses.json", outcome.log, INFANT)
     results.write_preview(folder / "preview.png", outcome, blur_faces=False)
@@ -99,15 +115,23 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--frames", nargs=2, type=int, default=(500, 20_000))
     parser.add_argument("--every", type=int, default=1, help="of the long stream, look at every n-th frame")
     parser.add_argument("--shipped", action="store_true")
+    parser.add_argument("--clip", type=Path, help="with --shipped: its frames instead of a square")
     given = parser.parse_args(argv)
     return_large_blocks()  # as infer does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        shown = first_frames(given.clip) if given.clip else []
         size_wh = (1280, 720) if given.shipped else (160, 120)
+        if shown:
+            size_wh = shown[0].shape[1::-1]
         shipped = Detector.load(), PoseModel.load()  # in memory in both cases, as they always are
         networks = shipped if given.shipped else instant_networks(folder)
-        short = run(given.frames[0], 1, size_wh, networks, folder)
-        long = run(given.frames[1], given.every, size_wh, networks, folder)
+
+        def stream(count: int) -> Stream:
+            return Stream(count, size_wh, shown)
+
+        short = run(stream, given.frames[0], 1, networks, folder)
+        long = run(stream, given.frames[1], given.every, networks, folder)
     print(
         json.dumps({"short_mb": round(short, 1), "long_mb": round(long, 1), "ratio": round(long / short, 4)})
     )

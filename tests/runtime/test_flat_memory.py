@@ -74,7 +74,7 @@ def test_large_blocks_go_back_to_the_system_though_small_ones_live_on_between_th
     code = """
 import sys
 import numpy as np
-from heightpose.runtime.memory import return_large_blocks
+from heightpose.runtime.memory import LARGE, return_large_blocks
 
 def resident_mb():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
@@ -84,8 +84,8 @@ if sys.argv[1] == "set":
 for size in (8, 16, 30):  # freeing these is what makes the C library keep smaller ones
     np.ones((size, 2**20), np.uint8)
 before, large, small = resident_mb(), [], []
-for _ in range(100):
-    large.append(np.ones(2**20, np.uint8))
+for _ in range(50):
+    large.append(np.ones(LARGE, np.uint8))
     small.append(bytearray(2000))
 large.clear()
 print(resident_mb() - before)
