@@ -156,6 +156,7 @@ def lengths_of(clips: Sequence[ClipRecord]) -> Lengths:
         [c.child for c in clips],
         np.array([null_length(c.sex, c.age_months) for c in clips], dtype=float),
         clips[0].interval_level if clips else 0.9,
+        np.array([np.nan if c.estimate_cm is None else c.estimate_cm for c in clips], dtype=float),
     )
 
 

@@ -87,6 +87,7 @@ class ClipRecord:
 
     Attributes:
         measured_cm: None where the clip was rejected, and ``reasons`` say why.
+        unreported_cm: the length that the geometry had for a rejected clip, None where it had none.
         best_frame, best: the frame shown best and its pose, for pictures.
     """
 
@@ -105,10 +106,16 @@ class ClipRecord:
     strata: dict[str, str] = field(default_factory=dict)
     best_frame: int | None = None
     best: Guess | None = None
+    unreported_cm: float | None = None
 
     @property
     def key(self) -> str:
         return self.id
+
+    @property
+    def estimate_cm(self) -> float | None:
+        """The length that the geometry had, given out or not."""
+        return self.unreported_cm if self.measured_cm is None else self.measured_cm
 
 
 R = TypeVar("R", FrameRecord, ClipRecord)

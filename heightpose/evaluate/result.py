@@ -208,15 +208,8 @@ def write_tables(folder: Path, frames: Sequence[FrameRecord], clips: Sequence[Cl
     write_text(folder / "people.csv", _csv(columns, rows))
     strata = sorted({key for clip in clips for key in clip.strata})
     columns = ["id", "child", "file", "sex", "age_months", "length_cm", "measured_cm", "low_cm", "high_cm"]
-    columns += [
-        "error_cm",
-        "null_error_cm",
-        "covered",
-        "reasons",
-        "frames",
-        "used",
-        *(f"stratum.{s}" for s in strata),
-    ]
+    columns += ["error_cm", "null_error_cm", "covered", "reasons", "unreported_cm", "frames", "used"]
+    columns += [f"stratum.{s}" for s in strata]
     write_text(folder / "clips.csv", _csv(columns, [_clip_row(clip, strata) for clip in clips]))
 
 
@@ -227,8 +220,8 @@ def _clip_row(clip: ClipRecord, strata: Sequence[str]) -> list[object]:
     return [
         clip.id, clip.child, clip.file, clip.sex, clip.age_months, clip.length_cm, clip.measured_cm, low, high,
         None if clip.measured_cm is None else round(clip.measured_cm - clip.length_cm, 4),
-        None if np.isnan(null) else round(null - clip.length_cm, 4), covered, " ".join(clip.reasons), clip.frames,
-        clip.used, *(clip.strata.get(s, "") for s in strata),
+        None if np.isnan(null) else round(null - clip.length_cm, 4), covered, " ".join(clip.reasons),
+        clip.unreported_cm, clip.frames, clip.used, *(clip.strata.get(s, "") for s in strata),
     ]  # fmt: skip
 
 

@@ -131,6 +131,7 @@ class Evaluation:
             measurement.interval_level, [r.code for r in measurement.reasons], measurement.frames_total,
             measurement.frames_used, clip.sex, clip.age_months, dict(clip.strata),
             None if best is None else best.index, None if best is None else _guess(best, ()),
+            measurement.details.get("unreported_cm"),
         )  # fmt: skip
 
     def _video(self, path: Path, items: Sequence[Item]) -> list[FrameRecord]:

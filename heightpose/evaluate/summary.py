@@ -50,6 +50,7 @@ def headline(pose: dict[str, Any] | None, lengths: dict[str, Any] | None) -> dic
         "oks_ap": None if pose is None or pose["oks"] is None else pose["oks"]["ap"],
         "found": None if pose is None else pose["found"]["share"],
         "height_mae_cm": None if lengths is None else lengths["mae_cm"],
+        "height_estimate_mae_cm": None if lengths is None else lengths["estimate_mae_cm"],
         "height_bias_cm": None if lengths is None else lengths["bias_cm"],
         "height_yield": None if lengths is None else lengths["yield"],
         "height_coverage": None if lengths is None else lengths["coverage"],

@@ -78,6 +78,7 @@ def _height_lines(h: dict[str, Any]) -> list[str]:
         f"height ({h['measured']} of {h['clips']} clips measured, {h['children']} children), cm",
         f"  MAE                {of(h, 'mae_cm', 2)}   null model on the same clips {of(h, 'null_mae_cm', 2)}, "
         f"on all {of(h, 'null_mae_all_cm', 2)}",
+        f"  refused ones too   {of(h, 'estimate_mae_cm', 2)} over {h['estimated']} clips whose length was worked out",
         f"  gain over null     {of(h, 'gain_over_null_cm', 2)}",
         f"  bias               {of(h, 'bias_cm', 2)}   limits of agreement {limits}   RMSE {of(h, 'rmse_cm', 2)}",
         f"  median, P95        {of(h, 'median_cm', 2)}, {of(h, 'p95_cm', 2)}",

@@ -1,7 +1,8 @@
 """How far measured lengths are from the truth: pure functions of arrays, one row per clip of a child.
 
-A clip that was rejected has no measured length: it counts against the yield and in nothing else. Everything stands
-beside the null model, which says the WHO median for the child's sex and age without looking at the clip.
+A clip that was rejected has no measured length: it counts against the yield, and its length, where the geometry had
+one, only in ``estimate_mae_cm``, which a stricter gate cannot flatter. Everything stands beside the null model, which
+says the WHO median for the child's sex and age without looking at the clip.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Lengths:
         children: N names.
         null: ``(N,)`` what the null model says, NaN where sex or age is not known.
         level: nominal level of (low, high).
+        estimate: ``(N,)`` every length that the geometry had, given out or refused, NaN where it had none; those
+            measured unless given.
 
     Raises:
         ValueError: shapes that do not fit, or a truth that is not a positive number.
@@ -54,9 +57,12 @@ class Lengths:
     children: Sequence[object]
     null: np.ndarray
     level: float = 0.9
+    estimate: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("truth", "measured", "low", "high", "null"):
+        if self.estimate is None:
+            object.__setattr__(self, "estimate", self.measured)
+        for name in ("truth", "measured", "low", "high", "null", "estimate"):
             array = np.asarray(getattr(self, name), dtype=np.float64)
             require_shape(name, array, (len(self.children),))
             object.__setattr__(self, name, array)
@@ -78,7 +84,7 @@ class Lengths:
         index = np.arange(len(self.truth))[np.asarray(rows)]
         return Lengths(
             self.truth[index], self.measured[index], self.low[index], self.high[index],
-            [self.children[int(i)] for i in index], self.null[index], self.level,
+            [self.children[int(i)] for i in index], self.null[index], self.level, np.asarray(self.estimate)[index],
         )  # fmt: skip
 
 
@@ -186,6 +192,11 @@ def drawn_statistics(lengths: Lengths, draws: Draws) -> dict[str, np.ndarray]:
     }
     for limit in WITHIN_CM:
         drawn[f"within_{limit:g}_cm"] = draws.means(size <= limit * (1 + 1e-9), done)
+    estimate = np.asarray(lengths.estimate)
+    worked_out = np.isfinite(estimate)
+    drawn["estimate_mae_cm"] = draws.means(
+        np.where(worked_out, np.abs(estimate - lengths.truth), 0.0), worked_out
+    )
     known = np.isfinite(lengths.null)
     null_size = np.where(known, np.abs(lengths.null - lengths.truth), 0.0)
     drawn["null_mae_cm"] = draws.means(null_size, known & done)
@@ -210,10 +221,12 @@ def summary(lengths: Lengths, *, level: float = LEVEL, rounds: int = ROUNDS, see
     ``rmse_cm``, ``within_{0.5,1,2}_cm`` (shares of the measured clips), ``limit_low_cm`` and ``limit_high_cm``
     (Bland-Altman), ``tem_cm`` over pairs of measured clips of one child (differences of their errors, so that a child
     that grew between them does not count as error), ``yield``, ``coverage``, ``null_mae_cm`` on the measured clips,
-    ``null_mae_all_cm`` on all, ``gain_over_null_cm`` (mean of the null model's absolute error less ours, paired). Each
-    has ``NAME_interval``, resampled by child; yield and coverage also ``NAME_binomial``.
+    ``null_mae_all_cm`` on all, ``gain_over_null_cm`` (mean of the null model's absolute error less ours, paired),
+    ``estimate_mae_cm`` of every length that the geometry had, refused or not. Each has ``NAME_interval``, resampled by
+    child; yield and coverage also ``NAME_binomial``.
 
-    Counts: ``clips``, ``measured``, ``children``, ``pairs``, ``null_clips``. ``reliability`` as :func:`reliability`.
+    Counts: ``clips``, ``measured``, ``estimated``, ``children``, ``pairs``, ``null_clips``. ``reliability``
+    as :func:`reliability`.
     """
     draws = Draws.by_child(lengths.children, rounds, seed)
     drawn = drawn_statistics(lengths, draws)
@@ -222,6 +235,7 @@ def summary(lengths: Lengths, *, level: float = LEVEL, rounds: int = ROUNDS, see
     result: dict[str, Any] = {
         "clips": len(lengths.truth),
         "measured": int(done.sum()),
+        "estimated": int(np.isfinite(np.asarray(lengths.estimate)).sum()),
         "children": draws.children,
         "pairs": len(pairs_of_one_child([c for c, d in zip(lengths.children, done, strict=True) if d])),
         "null_clips": int(np.isfinite(lengths.null).sum()),

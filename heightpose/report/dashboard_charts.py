@@ -31,7 +31,8 @@ def development(
 
     Args:
         validation: also MeanSmS@0.1 on the trainings' own validation split.
-        null: also the null model's error, dashed.
+        null: also the null model's error, dashed, and the error of all lengths that the geometry had, refused ones too,
+            dotted: the two that a gate cannot flatter.
     """
     values: list[float] = []
     series: list[tuple[str, str, Callable[[Step], list[Value]]]] = []
@@ -42,12 +43,13 @@ def development(
     drawn = [[(s, of(s)) for s in line.steps] for _, _, of in series]
     for points in drawn:
         values += [v for _, each in points for _, value, around in each for v in (value, *(around or ()))]
-    nulls = (
-        {}
-        if not null
-        else {t: [s.mean("null_mae_cm", t) for s in line.steps] for t in testsets[:_MOST_SERIES]}
-    )
-    values += [v for row in nulls.values() for v in row if v is not None]
+    beside_it = [("null_mae_cm", "3 4"), ("height_estimate_mae_cm", "1 4")] if null else []
+    others = [
+        (colour, dash, [s.mean(other, t) for s in line.steps])
+        for other, dash in beside_it
+        for colour, t in zip(SERIES, testsets[:_MOST_SERIES], strict=False)
+    ]
+    values += [v for _, _, row in others for v in row if v is not None]
     low, high = _range(values, zero=null)
     plot = _plot(line, (low, high), label)
     for number, ((name, colour, _), points) in enumerate(zip(series, drawn, strict=True)):
@@ -60,11 +62,11 @@ def development(
             for record, value, around in each:
                 tip = f"step {x}, {step.name}\n{name}: {_of(value, around)}\n{numbers.of(record).tip}"
                 plot.point(x + beside, value, colour, tip, around, r=4.5, link=f"#{numbers.of(record).ref}")
-    for colour, row in zip(SERIES, nulls.values(), strict=False):
-        _joined(plot, row, colour, "3 4")
-    keys = [(name, colour) for name, colour, _ in series] + (
-        [("dashed: the null model", "dim")] if null else []
-    )
+    for colour, dash, row in others:
+        _joined(plot, row, colour, dash)
+    keys = [(name, colour) for name, colour, _ in series]
+    if null:
+        keys += [("dashed: the null model", "dim"), ("dotted: refused lengths included", "dim")]
     return Html(_scrolled(plot.svg(f"{label} over steps")) + legend(keys))
 
 

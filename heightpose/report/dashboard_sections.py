@@ -22,7 +22,7 @@ from heightpose.report.dashboard_view import Options, View, correlations, pictur
 from heightpose.report.page import Html, grid, paragraph, table
 from heightpose.report.plots import framed, plots
 from heightpose.report.run_model import EvalRun
-from heightpose.report.timeline import TestSet
+from heightpose.report.timeline import HEIGHT_ERRORS, TestSet
 
 #: How many people and clips are shown as worst cases.
 _PEOPLE, _CLIPS = 8, 4
@@ -102,7 +102,7 @@ def development_parts(view: View) -> list[Html]:
             paragraph(f"No run record was found in {where}. heightpose train and heightpose eval write them.")
         ]
     sms = [t for t in line.testsets if line.judged("mean_sms_0.1", t)]
-    mae = [t for t in line.testsets if line.judged("height_mae_cm", t)]
+    mae = [t for t in line.testsets if any(line.judged(key, t) for key in HEIGHT_ERRORS)]
     upper = development(line, sms, "mean_sms_0.1", "MeanSmS@0.1", view.numbers, validation=True)
     drawn = [
         framed(
@@ -116,7 +116,8 @@ def development_parts(view: View) -> list[Html]:
         drawn.append(
             framed(
                 lower,
-                "Height error of the same steps and the null model's, on the clips measured: read it beside the yield.",
+                "Height error of the same steps and the null model's, on the clips measured: read it beside the yield. "
+                "Dotted: with the lengths that were worked out and refused.",
             )
         )
     else:

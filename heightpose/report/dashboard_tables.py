@@ -39,7 +39,8 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
         when = Html(f'{index}<br><span class="dim nowrap">{step.created:%Y-%m-%d}</span>')
         figures = [
             _figure(step, "mean_sms_0.1", joints, 1), _figure(step, "height_mae_cm", heights, 2),
-            _figure(step, "null_mae_cm", heights, 2), _share(step, "height_yield", heights),
+            _figure(step, "null_mae_cm", heights, 2), _figure(step, "height_estimate_mae_cm", heights, 2),
+            _share(step, "height_yield", heights),
             _figure(step, "mean_0.1", joints, 1), _figure_or_nothing(step.validation()),
             _figure_or_nothing(step.overfit()),
         ]  # fmt: skip
@@ -47,8 +48,8 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
         source = numbers.links(list({id(r): r for r in records}.values()))
         shown.append([when, words, max(1, len(step.runs)), source, *map(_whole, figures)])
     columns = [
-        "step", "what changed", "runs", "from", "MeanSmS@0.1", "height MAE cm", "null cm", "yield %", "Mean@0.1",
-        "MeanSmS@0.1 val", "overfit",
+        "step", "what changed", "runs", "from", "MeanSmS@0.1", "height MAE cm", "null cm", "refused too cm", "yield %",
+        "Mean@0.1", "MeanSmS@0.1 val", "overfit",
     ]  # fmt: skip
     made = table(columns, shown[-_STEPS:])
     if len(shown) <= _STEPS:

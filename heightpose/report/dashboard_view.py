@@ -12,7 +12,7 @@ from heightpose.report.advice import Ranking, rank
 from heightpose.report.dashboard_sources import Record, Sources
 from heightpose.report.run_model import EvalRun
 from heightpose.report.runs import Runs, read_runs
-from heightpose.report.timeline import Step, TestSet, Timeline, timeline
+from heightpose.report.timeline import HEIGHT_ERRORS, Step, TestSet, Timeline, timeline
 from heightpose.runtime.output import sha256
 
 Points = list[tuple[Step, Record, float, float]]
@@ -53,7 +53,8 @@ def look(roots: Sequence[Path], options: Options) -> View:
     runs = read_runs(roots)
     line = timeline(runs)
     return View(
-        runs, line, Sources(runs), line.main_testset("mean_sms_0.1"), line.main_testset("height_mae_cm"),
+        runs, line, Sources(runs), line.main_testset("mean_sms_0.1"),
+        next((t for t in map(line.main_testset, HEIGHT_ERRORS) if t is not None), None),
         rank(line, options.target),
     )  # fmt: skip
 

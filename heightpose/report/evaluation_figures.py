@@ -54,6 +54,7 @@ def _height_table(h: dict[str, Any]) -> Html:
         ["height, cm", f"{h['measured']} of {h['clips']} clips measured, {h['children']} children"],
         [
             ("MAE", of(h, "mae_cm", 2)),
+            (f"MAE, refused lengths too ({h['estimated']} clips)", of(h, "estimate_mae_cm", 2)),
             ("null model (WHO median) on the same clips", of(h, "null_mae_cm", 2)),
             ("null model on all clips", of(h, "null_mae_all_cm", 2)),
             ("gain over the null model, paired", of(h, "gain_over_null_cm", 2)),

@@ -18,6 +18,8 @@ from heightpose.report.runs import Runs
 FIRST, DATA, ALGORITHM, BOTH, AGAIN = "first", "data", "algorithm", "data and algorithm", "repetition"
 #: (name, hash, split, limit), see EvalRun.testset.
 TestSet = tuple[str, str, str, int | None]
+#: Headline figures of height error: of the clips measured, and of every length worked out, refused ones too.
+HEIGHT_ERRORS = ("height_mae_cm", "height_estimate_mae_cm")
 #: Settings named one by one in a step's changes; more are counted.
 _NAMED = 5
 

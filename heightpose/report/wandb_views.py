@@ -124,7 +124,10 @@ def _panels(wr: Any, grouped: bool) -> dict[str, list[Any]]:
             dots("Mean@0.1 on test", number, "test/Mean@0.1"),
             dots("Height error (MAE, cm)", number, "height/mae_cm"),
             dots("Joints against height error", wr.SummaryMetric("test/MeanSmS@0.1"), "height/mae_cm", regression=True),
-            line("Height error beside the null model", "height/mae_cm", "height/null_mae_cm", x=_ORDER, y="cm"),
+            line(
+                "Height error: measured, refused ones too, null model",
+                *(f"height/{name}" for name in ("mae_cm", "estimate_mae_cm", "null_mae_cm")), x=_ORDER, y="cm",
+            ),
             line("Yield", "height/yield", x=_ORDER),
         ],
         "Worst cases, faces blurred": [

@@ -45,13 +45,13 @@ def frame(
     return FrameRecord(name, None, "test", [truth, *others], guess, 1 if found else 0)
 
 
-def clip(name, child, error, *, truth=65.0, half=1.0, strata=None, sex="female", age=6.0):
-    """A clip measured ``error`` cm off; None is a rejected one."""
+def clip(name, child, error, *, truth=65.0, half=1.0, strata=None, sex="female", age=6.0, refused=None):
+    """A clip measured ``error`` cm off; None is a rejected one, whose length was ``refused`` cm off if it had one."""
     measured = None if error is None else truth + error
     interval = None if measured is None else [measured - half, measured + half]
     return ClipRecord(
         name, child, f"{name}.mp4", truth, measured, interval, 0.9, ["legs_not_seen"] if error is None else [], 10, 6,
-        sex, age, dict(strata or {}),
+        sex, age, dict(strata or {}), unreported_cm=None if refused is None else truth + refused,
     )  # fmt: skip
 
 

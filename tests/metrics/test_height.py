@@ -55,6 +55,20 @@ def test_the_figures_by_hand():
     assert s["pairs"] == 0
 
 
+def test_refused_lengths_count_in_one_figure_only():
+    measured = np.array([61.0, NAN, NAN])
+    given = Lengths(
+        np.array([60.0, 60.0, 60.0]), measured, measured - 1, measured + 1, list("abc"), np.full(3, NAN),
+        estimate=np.array([61.0, 55.0, NAN]),
+    )  # fmt: skip
+    s = summary(given)
+    assert (s["clips"], s["measured"], s["estimated"]) == (3, 1, 2)
+    assert s["mae_cm"] == pytest.approx(1.0)
+    assert s["estimate_mae_cm"] == pytest.approx(3.0)
+    assert s["yield"] == pytest.approx(1 / 3)
+    assert summary(given.chosen(np.array([True, False, True])))["estimate_mae_cm"] == pytest.approx(1.0)
+
+
 def test_bland_altman_limits_of_a_published_kind():
     assert limits_of_agreement(np.array([1.0, 3.0])) == pytest.approx((2 - 1.96 * 2**0.5, 2 + 1.96 * 2**0.5))
     assert limits_of_agreement(np.array([1.0])) is None

@@ -106,10 +106,17 @@ def infants(values, *, each=4, wrong=()):
     ]  # fmt: skip
 
 
-def measured(errors, posture="back"):
-    """Clips of as many children, measured so many centimetres off."""
+def measured(errors, posture="back", refused=None):
+    """Clips of as many children, measured so many centimetres off; where None, ``refused`` ones."""
     return [
-        clip(f"clip-{i}", f"clip-child-{i}", e, strata={"posture": posture}) for i, e in enumerate(errors)
+        clip(
+            f"clip-{i}",
+            f"clip-child-{i}",
+            e,
+            strata={"posture": posture},
+            refused=refused if e is None else None,
+        )
+        for i, e in enumerate(errors)
     ]
 
 

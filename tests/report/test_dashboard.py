@@ -117,6 +117,20 @@ def test_numbers_on_the_page_are_those_of_the_records(page, folder):
     assert values[0]["height_mae_cm"] == pytest.approx(1.0)
 
 
+def test_steps_that_refuse_every_clip_show_the_error_of_what_was_worked_out(tmp_path):
+    for hour, name, error in ((0, "one", 3.0), (24, "two", 2.0)):
+        make.training(tmp_path / "runs", name, hour, data=name)
+        clips = make.measured([None, None], refused=error)
+        make.evaluation(
+            tmp_path / "results", f"of-{name}", hour + 1, name, frames=make.infants(POSTURES), clips=clips
+        )
+    write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    text = (tmp_path / "page.html").read_text()
+    assert "height MAE, cm over steps" in text
+    assert ">2.00 (2.00-2.00)<" in text
+    assert [s["results"][0]["height_estimate_mae_cm"] for s in data_of(text)["steps"]] == [3.0, 2.0]
+
+
 def ref(text, folder, file):
     """The number of a record by its file, as the table of records has it."""
     return re.search(
