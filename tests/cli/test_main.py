@@ -23,6 +23,24 @@ def test_help_names_the_verbs_that_exist_and_imports_no_heavy_package():
         assert f"'{package}'" not in loaded
 
 
+@pytest.mark.parametrize("given", [None, "2"])
+def test_numpy_works_with_one_thread_unless_the_user_says_otherwise(given):
+    """NumPy's BLAS threads spin after each small product, on the cores that the networks need."""
+    code = """
+import atexit, sys, heightpose.cli.main as m
+def report():
+    import ctypes, glob, numpy
+    (library,) = glob.glob(numpy.__path__[0] + ".libs/libscipy_openblas*")
+    print("threads", ctypes.CDLL(library).scipy_openblas_get_num_threads64_())
+atexit.register(report)
+m.main(["--version"])
+"""
+    env = {k: v for k, v in environment().items() if k not in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
+    env |= {} if given is None else {"OPENBLAS_NUM_THREADS": given}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == f"threads {given or 1}", done.stderr
+
+
 def verb_groups():
     from heightpose.cli.bench import bench
     from heightpose.cli.calibrate import calibrate
