@@ -8,7 +8,7 @@
 #   --out DIR         everything is written here (story)
 #   --data DIR        a data set to draw from; rendered where not given
 #   --testset DIR     a frozen test set, repeat for several; rendered where not given
-#   --count N         stills to render (1000); --tests N test stills (120), --clips N small test clips of known length (24)
+#   --count N         stills to render (1000); --tests N test stills (120), --clips N test clips of known length (24)
 #   --seed N          of the rendering (7100); the test sets get the two seeds after it
 #   --annotate P      how many per cent of the data set's children are annotated in all (60): with 100 the third chunk
 #                     would be all that is left, and no advice could change it
@@ -82,7 +82,7 @@ if [ ${#TESTSETS[@]} -eq 0 ]; then
   TESTSETS=("$OUT/stills")
   if [ "$CLIPS" -gt 0 ]; then
     is_done "$OUT/clips/testset.yaml" ||
-      run synth --out "$OUT/clips" --clips --easy --frames 6 --size 352x264 --count "$CLIPS" --seed $((SEED + 2))
+      run synth --out "$OUT/clips" --clips --easy --frames 6 --size 560x420 --samples 6 --count "$CLIPS" --seed $((SEED + 2))
     TESTSETS+=("$OUT/clips")
   fi
 fi
