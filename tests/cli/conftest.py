@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "runtime"))
 
 import makers  # noqa: E402
+from bad_days import clip, infer  # noqa: E402, F401 (fixtures)
 
 
 @pytest.fixture(scope="session")
