@@ -38,18 +38,17 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
         )
         when = Html(f'{index}<br><span class="dim nowrap">{step.created:%Y-%m-%d}</span>')
         figures = [
-            _figure(step, "mean_sms_0.1", joints, 1), _figure(step, "height_mae_cm", heights, 2),
-            _figure(step, "null_mae_cm", heights, 2), _figure(step, "height_estimate_mae_cm", heights, 2),
-            _share(step, "height_yield", heights),
-            _figure(step, "mean_0.1", joints, 1), _figure_or_nothing(step.validation()),
-            _figure_or_nothing(step.overfit()),
+            _whole(_figure(step, "mean_sms_0.1", joints, 1)), _heights(step, heights),
+            _whole(_figure(step, "null_mae_cm", heights, 2)), _whole(_share(step, "height_yield", heights)),
+            _whole(_figure(step, "mean_0.1", joints, 1)), _whole(_figure_or_nothing(step.validation())),
+            _whole(_figure_or_nothing(step.overfit())),
         ]  # fmt: skip
         records = [*step.runs, *(e for t in (joints, heights) if t for e in step.results.get(t, ()))]
         source = numbers.links(list({id(r): r for r in records}.values()))
-        shown.append([when, words, max(1, len(step.runs)), source, *map(_whole, figures)])
+        shown.append([when, words, max(1, len(step.runs)), source, *figures])
     columns = [
-        "step", "what changed", "runs", "from", "MeanSmS@0.1", "height MAE cm", "null cm", "refused too cm", "yield %",
-        "Mean@0.1", "MeanSmS@0.1 val", "overfit",
+        "step", "what changed", "runs", "from", "MeanSmS@0.1", "height MAE cm", "null cm", "yield %", "Mean@0.1",
+        "MeanSmS@0.1 val", "overfit",
     ]  # fmt: skip
     made = table(columns, shown[-_STEPS:])
     if len(shown) <= _STEPS:
@@ -215,6 +214,13 @@ def _budget(document: dict[str, Any]) -> str:
     return (
         f"Budget: {json.dumps(budget)}. An answer at a small budget holds for that budget." if budget else ""
     )
+
+
+def _heights(step: Step, testset: TestSet | None) -> Html:
+    """The error of the clips measured; below it that of all lengths that were worked out."""
+    everything = _figure(step, "height_estimate_mae_cm", testset, 2)
+    below = f'<br><span class="dim nowrap">refused too {everything}</span>' if everything else ""
+    return Html(_whole(_figure(step, "height_mae_cm", testset, 2)) + below)
 
 
 def _figure(step: Step, key: str, testset: TestSet | None, digits: int) -> str:

@@ -127,7 +127,7 @@ def test_steps_that_refuse_every_clip_show_the_error_of_what_was_worked_out(tmp_
     write_dashboard([tmp_path], tmp_path / "page.html", Options())
     text = (tmp_path / "page.html").read_text()
     assert "height MAE, cm over steps" in text
-    assert ">2.00 (2.00-2.00)<" in text
+    assert "refused too 2.00 (2.00-2.00)<" in text
     assert [s["results"][0]["height_estimate_mae_cm"] for s in data_of(text)["steps"]] == [3.0, 2.0]
 
 
