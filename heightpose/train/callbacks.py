@@ -6,6 +6,7 @@ import csv
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +24,15 @@ from heightpose.train.module import TrainingModule
 LAST, BEST = "last.ckpt", "best.safetensors"
 PROGRESS, LOG, PARTS = "progress.txt", "log.csv", "losses.csv"
 
+#: Seconds of training that a machine switched off may cost, where validations are further apart.
+SAVE_EVERY_S = 300.0
+
 log = logging.getLogger(__name__)
 
 
 class Keeper(Callback):
-    """``last.ckpt`` with every validation and at an interrupt; ``best.safetensors`` at every best validation.
+    """``last.ckpt`` with every validation, every five minutes and at an interrupt; ``best.safetensors`` at every best
+    validation.
 
     Args:
         folder: the run's.
@@ -38,6 +43,12 @@ class Keeper(Callback):
         self.folder, self.about = folder, about
         self.best_score: float | None = None
         self.best: dict[str, Any] | None = None
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        # Several processes would not agree on the time.
+        if trainer.world_size == 1 and time.monotonic() - self._saved_at >= SAVE_EVERY_S:
+            self._save(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         module = cast(TrainingModule, pl_module)
@@ -60,7 +71,7 @@ class Keeper(Callback):
         epoch = trainer.current_epoch + 1
         due = epoch % max(1, trainer.check_val_every_n_epoch or 1) == 0
         if due or trainer.should_stop or epoch == trainer.max_epochs:
-            save_last(trainer, self.folder)
+            self._save(trainer)
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
@@ -68,8 +79,13 @@ class Keeper(Callback):
         # An interrupt is resumed from here; after a failure the last good epoch is the better start. With
         # several processes saving would wait for the others, which may be gone.
         stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
-        if stopped and trainer.world_size == 1 and trainer.global_step > 0:
+        if stopped and trainer.world_size == 1:
+            self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        if trainer.global_step > 0:
             save_last(trainer, self.folder)
+        self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best": self.best}

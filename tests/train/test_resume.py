@@ -13,7 +13,7 @@ import torch
 from tinynet import TinyNet, settings
 from torch import nn
 
-from heightpose.train import loop
+from heightpose.train import callbacks, loop
 from heightpose.train.module import TrainingModule
 from heightpose.train.pose_task import PoseTask
 
@@ -85,21 +85,23 @@ def kill(step):
 
 
 @pytest.mark.parametrize(
-    ("how", "step", "goes_on_at", "optim"),
+    ("how", "step", "goes_on_at", "save_every_s", "optim"),
     [
-        (stop_with_ctrl_c, 5, 5, {}),  # inside the third epoch of two steps
+        (stop_with_ctrl_c, 5, 5, 300, {}),  # inside the third epoch of two steps
         (
             stop_with_ctrl_c,
             4,
             4,
+            300,
             {"optimizer": "sgd", "schedule": "step", "lr": 1e-2},
         ),  # an epoch's last step
-        (kill, 6, 4, {"val_every_epochs": 2}),  # the last checkpoint is of the second epoch
-        (kill, 8, 6, {"optimizer": "adam"}),
+        (kill, 6, 4, 300, {"val_every_epochs": 2}),  # the last checkpoint is of the second epoch
+        (kill, 6, 5, 0, {"val_every_epochs": 2}),  # of the last step, inside an epoch
+        (kill, 8, 6, 300, {"optimizer": "adam"}),
     ],
 )
 def test_a_stopped_run_goes_on_to_the_bit(
-    folder, tmp_path, forgetful, monkeypatch, how, step, goes_on_at, optim
+    folder, tmp_path, forgetful, monkeypatch, how, step, goes_on_at, save_every_s, optim
 ):
     config = four_epochs(folder, **optim)
     loop.train(config, tmp_path / "whole")
@@ -108,6 +110,7 @@ def test_a_stopped_run_goes_on_to_the_bit(
     monkeypatch.setattr(PoseTask, "plain_loss", PoseTask.loss, raising=False)
     loss, error = how(step)
     monkeypatch.setattr(PoseTask, "loss", loss)
+    monkeypatch.setattr(callbacks, "SAVE_EVERY_S", save_every_s)
     with pytest.raises(error):
         loop.train(config, tmp_path / "part")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
