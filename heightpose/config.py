@@ -41,7 +41,8 @@ class DataConfig:
 
     ``repeat`` has a number for each of ``dirs``, how often an epoch draws each training picture of that folder
     (0.25: a fresh random quarter of them; empty: all once). ``limit`` uses only the first so many training
-    pictures (None: all).
+    pictures (None: all). ``on_device``: keep the crops of a pose net's training on the GPU and vary them there, which
+    a fast one needs to be fed (:mod:`heightpose.data.device_batches`).
     """
 
     dirs: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class DataConfig:
     memory_mb: float = _number(4000.0, 0, 1e7)
     limit: int | None = _number(None, 1, 1e9)
     workers: int = _number(1, 1, 64)
+    on_device: bool = False
 
 
 @dataclass(frozen=True)

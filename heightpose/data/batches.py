@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 #: Batches made ahead per worker.
-_AHEAD = 2
+AHEAD = 2
 
 
 class Samples(Protocol):
@@ -101,7 +101,8 @@ class Batches:
         total, (_, world) = self._total, self.shard()
         return total // world if self.shuffle else -(-total // world)
 
-    def __iter__(self) -> Iterator[Any]:
+    def _epoch(self) -> tuple[int, int, list[np.ndarray], int]:
+        """The epoch that begins: its number, this process's rank, the samples of each batch, the first one to make."""
         rank, world = self.shard()
         if self.epoch_of is not None:
             self.epoch = self.epoch_of()
@@ -112,7 +113,10 @@ class Batches:
         mine = order[rank::world][: self._share()]
         chunks = [mine[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
         epoch, self.epoch = self.epoch, self.epoch + 1
-        first = self.done_of()
+        return epoch, rank, chunks, self.done_of()
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, rank, chunks, first = self._epoch()
 
         def make(number: int) -> Any:
             rng = np.random.default_rng([self.seed, epoch, rank, number])
@@ -123,7 +127,7 @@ class Batches:
         try:
             for number in range(first, len(chunks)):
                 waiting.append(pool.submit(make, number))
-                if len(waiting) > _AHEAD * self.workers:
+                if len(waiting) > AHEAD * self.workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

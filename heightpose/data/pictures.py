@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,9 @@ from heightpose.data.items import Item
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 
 log = logging.getLogger(__name__)
+
+#: Pictures decoded ahead, by all cores.
+_READ_AHEAD = 256
 
 
 class Pictures:
@@ -36,19 +41,13 @@ class Pictures:
         kept: list[Item] = []
         self._store: list[np.ndarray | bytes] = []
         used = 0
-        for item in items:
-            try:
-                if item.frame is not None:
-                    rgb, data = frames[item.path, item.frame], None
-                else:
-                    data = _bytes(item.path)
-                    rgb = decode(data, item.path)
-                _check_size(rgb, item)
-            except HeightposeError as error:
+        for item, read in _read_all(items, frames):
+            if isinstance(read, HeightposeError):
                 if not skip_bad:
-                    raise
-                log.warning("skipped: %s", error)
+                    raise read
+                log.warning("skipped: %s", read)
                 continue
+            rgb, data = read
             within = data is None or used + rgb.nbytes <= memory_mb * 1e6
             used += rgb.nbytes if within else 0
             kept.append(item)
@@ -85,6 +84,29 @@ def decode(data: bytes, path: Path) -> np.ndarray:
             what, where=path, got=f"{len(data)} bytes", hint="Copy it again, or train with skip_bad"
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _read_all(
+    items: Sequence[Item], frames: dict[tuple[Path, int | None], np.ndarray]
+) -> Iterator[tuple[Item, tuple[np.ndarray, bytes | None] | HeightposeError]]:
+    """Each item's picture and its compressed bytes (None of a video's frame), or what is wrong with it, in order."""
+
+    def read(item: Item) -> tuple[np.ndarray, bytes | None] | HeightposeError:
+        try:
+            if item.frame is not None:
+                rgb, data = frames[item.path, item.frame], None
+            else:
+                data = _bytes(item.path)
+                rgb = decode(data, item.path)
+            _check_size(rgb, item)
+        except HeightposeError as error:
+            return error
+        return rgb, data
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(items), _READ_AHEAD):  # or everything would be decoded before it is looked at
+            part = items[start : start + _READ_AHEAD]
+            yield from zip(part, pool.map(read, part), strict=True)
 
 
 def _bytes(path: Path) -> bytes:

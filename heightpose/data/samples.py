@@ -24,6 +24,16 @@ CROP_SCALE = 1.25
 
 
 @dataclass(frozen=True, eq=False)
+class Placement:
+    """Where a crop lies and what it then shows: a :class:`PoseSample` without its picture."""
+
+    kpts_crop: np.ndarray
+    visibility: np.ndarray
+    transform: CropTransform
+    operations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class PoseSample:
     """One head-up crop.
 
@@ -75,25 +85,31 @@ class PoseSamples:
         """The picture that a sample is cut from."""
         return self.pictures.items[self.entries[index][0]]
 
-    def sample(self, index: int, rng: np.random.Generator) -> PoseSample:
-        """One crop; ``rng`` decides how it is varied."""
-        i, person, angle = self.entries[index]
-        how = self.augment
+    def place(self, index: int, rng: np.random.Generator) -> Placement:
+        """Where one crop lies; ``rng`` decides how that is varied."""
+        _, person, angle = self.entries[index]
         transform, operations = self._transform(person, angle, rng)
-        # The colour outside the frame tells nothing; inference fills it with black.
-        border = 0 if how is None or rng.random() < 0.7 else int(rng.integers(0, 256))
-        image = transform.warp(self.pictures.picture(i), border)
         kpts = transform.to_crop(person.kpts_frame)
         seen = np.where(person.out_of_frame, 0, person.visibility)
         if transform.mirrored:
             kpts, seen = kpts[self.skeleton.flip_map], seen[self.skeleton.flip_map]
+        return Placement(kpts, seen, transform, operations)
+
+    def sample(self, index: int, rng: np.random.Generator) -> PoseSample:
+        """One crop; ``rng`` decides how it is varied."""
+        i, how = self.entries[index][0], self.augment
+        placed = self.place(index, rng)
+        seen, operations = placed.visibility, placed.operations
+        # The colour outside the frame tells nothing; inference fills it with black.
+        border = 0 if how is None or rng.random() < 0.7 else int(rng.integers(0, 256))
+        image = placed.transform.warp(self.pictures.picture(i), border)
         if how is not None and how.enabled:
             # Laid over the lower half alone, a blanket would leave nothing to see.
             bare = replace(how, blanket=0.0) if "half body" in operations else how
-            image, seen, laid = self._occlude(image, kpts, seen, rng, bare)
+            image, seen, laid = self._occlude(image, placed.kpts_crop, seen, rng, bare)
             image, changed = augment_pixels(image, rng, how)
             operations += laid + changed
-        return PoseSample(image, kpts, seen, transform, operations)
+        return PoseSample(image, placed.kpts_crop, seen, placed.transform, operations)
 
     def _transform(
         self, person: Person, angle: float, rng: np.random.Generator

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from heightpose.config import TrainConfig
+from heightpose.data.device_batches import DeviceBatches
 from heightpose.errors import HeightposeError
 from heightpose.train.balance import make_balance
 from heightpose.train.detector_task import DetectorTask
@@ -76,6 +77,9 @@ class TrainingModule(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         self._started = time.monotonic()
+        batches = self.trainer.train_dataloader
+        if isinstance(batches, DeviceBatches) and batches.device is None:
+            batches.device = self.device
         self.epoch_loss = [value.to(self.device) for value in self.epoch_loss]  # read from a checkpoint
         if self.tally.sums is not None:
             self.tally.sums = self.tally.sums.to(self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from heightpose.codec.heatmap import DARK, EXPECTATION, HeatmapCodec
 from heightpose.config import AugmentConfig, LossConfig, TrainConfig
 from heightpose.data.items import Item
 from heightpose.data.pictures import Pictures
-from heightpose.data.samples import PoseSample, PoseSamples
+from heightpose.data.samples import Placement, PoseSample, PoseSamples
 from heightpose.errors import ConfigError
 from heightpose.geometry.crop import CropTransform, hm_from_crop
 from heightpose.metrics.pckh import head_sizes, summary
@@ -96,11 +97,14 @@ class PoseTask:
         return np.choose(visibility, [0.0, hidden, 1.0]).astype(np.float32) * self.joint_weights
 
     def collate(self, samples: list[PoseSample]) -> Batch:
+        return {"image": to_tensor([s.image for s in samples])} | self.labels(samples)
+
+    def labels(self, samples: Sequence[PoseSample | Placement]) -> Batch:
+        """A batch without its pictures."""
         visibility = np.stack([s.visibility for s in samples])
         kpts_crop = np.stack([s.kpts_crop for s in samples])
         heatmaps, inside = self.codec.encode(kpts_crop, visibility > 0)
         return {
-            "image": to_tensor([s.image for s in samples]),
             "heatmaps": torch.from_numpy(heatmaps),
             "weights": torch.from_numpy(inside * self._reachable(kpts_crop) * self.loss_weight(visibility)),
             "kpts_hm": torch.from_numpy(self._finite_hm(kpts_crop, visibility > 0)),

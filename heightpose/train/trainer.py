@@ -50,6 +50,8 @@ def make_trainer(
         gradient_clip_val=config.optim.clip_norm if config.optim.clip_norm > 0 else None,
         check_val_every_n_epoch=config.optim.val_every_epochs,
         num_sanity_val_steps=0,
+        # Crops have one size: the fastest convolutions are looked for once.
+        benchmark=config.hardware.accelerator != "cpu" and torch.cuda.is_available(),
         logger=False,
         # In this order: a row is written before the checkpoint that goes on after it.
         callbacks=[Journal(out), keeper, stopper],

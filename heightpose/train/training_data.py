@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from heightpose.data.items import Item
 from heightpose.data.iterations import load as load_iteration
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError
+from heightpose.train.pose_task import PoseTask
 from heightpose.train.record import describe_data
 from heightpose.train.tasks import Task
 
@@ -50,10 +52,14 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         per_epoch = draws_per_epoch(repeats)
         if not per_epoch:
             raise ConfigError("no picture would ever be drawn", where="data.repeat", got=config.data.repeat)
+        loader: type[Batches] = Batches
+        collate: Callable[[list[Any]], Any] = task.collate
+        if training and config.data.on_device:
+            loader, collate = _device_loader(task)
         batches.append(
-            Batches(
+            loader(
                 samples,
-                task.collate,
+                collate,
                 min(optim.batch_size, per_epoch),
                 shuffle=training,
                 seed=seed,
@@ -65,6 +71,17 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         if per_epoch != len(samples):
             about[split]["samples per epoch"] = per_epoch
     return batches[0], batches[1], {"data": about, "version": __version__}
+
+
+def _device_loader(task: Task) -> tuple[type[Batches], Callable[[list[Any]], Any]]:
+    if not isinstance(task, PoseTask):
+        raise ConfigError(
+            "only a pose net's crops can be varied on the device", where="data.on_device", got=True,
+            hint="Set data.on_device: false and raise data.workers",
+        )  # fmt: skip
+    from heightpose.data.device_batches import DeviceBatches
+
+    return DeviceBatches, task.labels
 
 
 def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:

@@ -1,0 +1,238 @@
+"""Light, colour, noise and occluders on a whole batch at once, where the batch is: the fast twin of
+:mod:`heightpose.data.augment` for trainings that a processor's threads could not feed.
+
+Same families, same shares and the same meaning of ``strength``; CLAHE, lamp temperatures, uneven sensor gain and
+blankets exist on the processor only. Every number is drawn on the processor from the batch's own generator, so that
+a run repeats whatever the device; only the noise itself is drawn on the device, from a seed of that generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heightpose.config import AugmentConfig
+
+#: An operation: ``(n, 3, h, w)`` float32 in 0..1, its generator, the strength -> the same, changed.
+Operation = Callable[[Tensor, np.random.Generator, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Occluders:
+    """What lies over the crops of a batch, in crop px; a crop without an occluder has a size of 0.
+
+    Attributes:
+        low, high: ``(N, 2)`` int corners, ``high`` excluded; inside the crop.
+        turn: ``(N,)`` radians of the ellipse inside the rectangle, NaN for the whole rectangle.
+        source: ``(N,)`` int, the crop of the same batch whose pixels it shows.
+        shift: ``(N, 2)`` int, where in that crop they come from.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    turn: np.ndarray
+    source: np.ndarray
+    shift: np.ndarray
+
+    def covers(self, xy: np.ndarray) -> np.ndarray:
+        """``(N, ...)`` bool: whether the points ``xy`` ``(N, ..., 2)``, crop px, lie under their crop's occluder."""
+        shape = (len(self.low),) + (1,) * (xy.ndim - 2)
+        low, high = (c.reshape(*shape, 2) for c in (self.low, self.high))
+        inside = ((xy >= low - 0.5) & (xy < high - 0.5)).all(axis=-1)
+        # Of the ellipse with the rectangle's width and height as axes, turned: what of it lies in the rectangle.
+        offset = xy - (low + high - 1) / 2
+        turn = self.turn.reshape(shape)
+        cos, sin = np.cos(np.nan_to_num(turn)), np.sin(np.nan_to_num(turn))
+        along = offset[..., 0] * cos + offset[..., 1] * sin
+        across = offset[..., 1] * cos - offset[..., 0] * sin
+        half = np.maximum(high - low, 1) / 2
+        within = (along / half[..., 0]) ** 2 + (across / half[..., 1]) ** 2 <= 1.0
+        return np.asarray(inside & (np.isnan(turn) | within))
+
+
+def draw_occluders(
+    kpts_crop: np.ndarray,
+    visibility: np.ndarray,
+    size_wh: tuple[int, int],
+    share: float,
+    rng: np.random.Generator,
+) -> Occluders:
+    """A rectangle or an ellipse over a labelled joint in ``share`` of the crops, as
+    :func:`heightpose.data.occlude.paste_occluder` draws them.
+
+    Args:
+        kpts_crop: ``(N, K, 2)`` px.
+        visibility: ``(N, K)`` 2 seen, 1 hidden, 0 not labelled.
+        size_wh: of the crops, px.
+    """
+    count, size = len(kpts_crop), np.array(size_wh)
+    low, high, shift = np.zeros((3, count, 2), dtype=int)
+    turn = np.full(count, np.nan)
+    source = rng.integers(count, size=count)
+    for n in range(count):
+        labelled = np.flatnonzero(visibility[n] > 0)
+        if rng.random() >= share or not len(labelled):
+            continue
+        extent = (rng.uniform(0.08, 0.3, 2) * size.min()).astype(int) + 1
+        corner = np.floor(kpts_crop[n, rng.choice(labelled)] - rng.uniform(0.15, 0.85, 2) * extent).astype(
+            int
+        )
+        low[n], high[n] = np.clip(corner, 0, size), np.clip(corner + extent, 0, size)
+        if rng.random() < 0.5:  # toys, hands and dummies have no corners
+            turn[n] = rng.uniform(0, np.pi)
+        shift[n] = rng.integers(-size // 4, size // 4 + 1)
+    return Occluders(low, high, turn, source, shift)
+
+
+def paste(images: Tensor, occluders: Occluders) -> Tensor:
+    """The crops ``(N, 3, h, w)`` with their occluders laid over them; a grey crop's occluder is grey."""
+    chosen = np.flatnonzero((occluders.high > occluders.low).all(axis=1))
+    if not len(chosen):
+        return images
+    height, width = images.shape[2:]
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    grid = np.broadcast_to(np.stack([x, y], axis=-1), (len(chosen), height, width, 2))
+    part = Occluders(
+        *(getattr(occluders, name)[chosen] for name in ("low", "high", "turn", "source", "shift"))
+    )
+    mask = torch.from_numpy(part.covers(grid)).to(images.device)[:, None]
+    pieces = torch.stack(
+        [
+            images[int(s)].roll((int(dy), int(dx)), dims=(1, 2))
+            for s, (dx, dy) in zip(part.source, part.shift, strict=True)
+        ]
+    )
+    where = torch.from_numpy(chosen).to(images.device)
+    below = images[where]
+    spread = (below.amax(dim=1) - below.amin(dim=1)).mean(dim=(1, 2))
+    grey = (spread < 4.0 / 255.0)[:, None, None, None]
+    pieces = torch.where(grey, pieces.mean(dim=1, keepdim=True), pieces)
+    out = images.clone()
+    out[where] = torch.where(mask, pieces, below)
+    return out
+
+
+def augment_batch(images: Tensor, rng: np.random.Generator, how: AugmentConfig) -> Tensor:
+    """Change light or colour, and noise or sharpness: at most one of each per crop.
+
+    Args:
+        images: ``(N, 3, h, w)`` float32 in 0..1.
+
+    Returns:
+        new crops in 0..1.
+    """
+    if how.strength <= 0:
+        return images
+    out = images
+    for share, family in ((how.pixel, PIXEL_OPERATIONS), (how.noise, NOISE_OPERATIONS)):
+        picked = np.where(rng.random(len(images)) < share, rng.integers(len(family), size=len(images)), -1)
+        for number, operation in enumerate(family):
+            where = np.flatnonzero(picked == number)
+            if len(where):
+                index = torch.from_numpy(where).to(out.device)
+                changed = operation(out[index], rng, how.strength).clamp(0.0, 1.0)
+                out = out.index_copy(0, index, changed.to(out.dtype))
+    return out
+
+
+# --- light and colour -----------------------------------------------------------------------------------------
+
+
+def _brightness(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    shift = _uniform(x, rng, -0.12 * strength, 0.12 * strength)
+    contrast = _uniform(x, rng, 1 - min(0.25 * strength, 0.95), 1 + 0.25 * strength)
+    return x * contrast + shift
+
+
+def _gamma(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    reach = np.log(1 + 0.5 * strength)
+    return x.clamp(0, 1) ** _uniform(x, rng, -reach, reach).exp()
+
+
+def _colour(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    from kornia.enhance import adjust_hue, adjust_saturation
+
+    turn = np.deg2rad(2 * 5 * strength)  # OpenCV's hue counts half degrees
+    x = adjust_hue(x, _uniform(x, rng, -turn, turn).flatten())
+    return adjust_saturation(x, _uniform(x, rng, max(0.0, 1 - 0.3 * strength), 1 + 0.3 * strength).flatten())
+
+
+def _cast(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    return x * _uniform(x, rng, 1 - min(0.15 * strength, 0.9), 1 + 0.15 * strength, channels=3)
+
+
+def _uneven_light(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    height, width = x.shape[2:]
+    across = torch.linspace(-1, 1, width, device=x.device).view(1, 1, 1, width)
+    along = torch.linspace(-1, 1, height, device=x.device).view(1, 1, height, 1)
+    angle = _uniform(x, rng, 0, 2 * np.pi)
+    return x * (1 + _uniform(x, rng, 0.02, 0.2 * strength) * (across * angle.cos() + along * angle.sin()))
+
+
+def _infrared(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    from kornia.color import rgb_to_grayscale
+
+    return rgb_to_grayscale(x).expand_as(x)
+
+
+# --- noise and sharpness --------------------------------------------------------------------------------------
+
+
+def _sensor_noise(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    return x + _uniform(x, rng, 0.005, 0.005 + 0.035 * strength) * _normal(x, rng, 3)
+
+
+def _grey_noise(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    return x + _uniform(x, rng, 0.005, 0.005 + 0.035 * strength) * _normal(x, rng, 1)
+
+
+def _motion_blur(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    from kornia.filters import motion_blur
+
+    size = 2 * int(rng.integers(1, 2 + round(2 * strength))) + 1  # one length per batch, a direction per crop
+    return motion_blur(x, size, _uniform(x, rng, 0, 180).flatten(), torch.zeros(len(x), device=x.device))
+
+
+def _defocus(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    from kornia.filters import gaussian_blur2d
+
+    sigma = _uniform(x, rng, 0.4, 0.4 + strength).view(-1, 1).expand(-1, 2)
+    return gaussian_blur2d(x, 2 * round(3 * (0.4 + strength)) + 1, sigma)
+
+
+def _compression(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    from kornia.enhance import jpeg_codec_differentiable
+
+    quality = _uniform(x, rng, max(5.0, 90 - 50 * strength), 90).flatten()
+    return jpeg_codec_differentiable(x.clamp(0, 1).contiguous(), quality)
+
+
+def _few_pixels(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    from torch.nn.functional import interpolate
+
+    factor = float(rng.uniform(max(0.2, 0.9 - 0.45 * strength), 0.9))  # one size per batch
+    size = [max(8, round(n * factor)) for n in x.shape[2:]]
+    small = interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return interpolate(small, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+
+PIXEL_OPERATIONS: tuple[Operation, ...] = (_brightness, _gamma, _colour, _cast, _uneven_light, _infrared)
+NOISE_OPERATIONS: tuple[Operation, ...] = (
+    _sensor_noise, _grey_noise, _motion_blur, _defocus, _compression, _few_pixels,
+)  # fmt: skip
+
+
+def _uniform(x: Tensor, rng: np.random.Generator, low: float, high: float, channels: int = 1) -> Tensor:
+    """``(n, channels, 1, 1)`` numbers, one for each crop (and channel)."""
+    values = rng.uniform(low, high, (len(x), channels, 1, 1)).astype(np.float32)
+    return torch.from_numpy(values).to(x.device)
+
+
+def _normal(x: Tensor, rng: np.random.Generator, channels: int) -> Tensor:
+    generator = torch.Generator(x.device).manual_seed(int(rng.integers(2**62)))
+    shape = (len(x), channels, *x.shape[2:])
+    return torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)

@@ -1,0 +1,179 @@
+"""Batches whose pictures stay on the device: decoded once, cut and varied there.
+
+A processor's thread makes about 150 crops a second, a GPU learns from thousands. Here it draws only numbers: the crop
+matrices, the labels and what varies each crop. The device holds one generous head-up cutting of every infant and
+resamples it, so a crop comes from the same matrix as everywhere else, resampled twice instead of once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heightpose.config import AugmentConfig
+from heightpose.data.batches import AHEAD, Batches
+from heightpose.data.device_augment import Occluders, augment_batch, draw_occluders, paste
+from heightpose.data.samples import CROP_SCALE, Placement, PoseSamples
+from heightpose.errors import ConfigError
+from heightpose.geometry.crop import crop_from_box
+
+#: Side of the cutting, in sides of the box: what the usual variation can reach; corners beyond it are border.
+CUTTING_SCALE = 2.0
+
+#: Share of the crops whose surroundings are black, as inference's are; the others' have any grey.
+_BLACK_BORDER = 0.7
+
+
+class DeviceBatches(Batches):
+    """Training batches of a pose net, made on ``device``.
+
+    Args:
+        device: where the cuttings are kept; None: the processor, until :attr:`device` is set before the first batch.
+        others: as :class:`~heightpose.data.batches.Batches`; ``collate`` takes :class:`Placement` objects and makes
+            everything but ``image``.
+
+    Raises:
+        ConfigError: the samples are varied in a way that only the processor can.
+    """
+
+    def __init__(
+        self, samples: PoseSamples, *args: Any, device: torch.device | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(samples, *args, **kwargs)
+        self.pose_samples, self.device = samples, device
+        how = samples.augment
+        if how is not None and how.enabled:
+            for name in ("blanket", "mosaic"):
+                if getattr(how, name) > 0:
+                    raise ConfigError(
+                        "only the processor can vary pictures like this", where=f"augment.{name}",
+                        got=getattr(how, name), expected="0 with data.on_device",
+                        hint=f"Set augment.{name}: 0, or data.on_device: false",
+                    )  # fmt: skip
+        self._cuttings: tuple[Tensor, np.ndarray] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, rank, chunks, first = self._epoch()
+        cuttings, back = self._stored()
+
+        def draw(
+            number: int,
+        ) -> tuple[Any, Tensor, Tensor, np.ndarray, Occluders | None, np.random.Generator]:
+            rng = np.random.default_rng([self.seed, epoch, rank, number])
+            return self._draw(chunks[number], back, rng)
+
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
+        waiting: deque[Future] = deque()
+        try:
+            for number in range(first, len(chunks)):
+                waiting.append(pool.submit(draw, number))
+                if len(waiting) > AHEAD * self.workers:
+                    yield self._make(cuttings, *waiting.popleft().result())
+            while waiting:
+                yield self._make(cuttings, *waiting.popleft().result())
+        finally:  # also when the run stops in the middle of an epoch
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _stored(self) -> tuple[Tensor, np.ndarray]:
+        """``(samples, 3, s, s)`` uint8 cuttings on the device, and ``(samples, 3, 3)`` cutting px to frame px."""
+        if self._cuttings is None:
+            samples, (width, height) = self.pose_samples, self.pose_samples.codec.input_wh
+            side = round(max(width, height) * CUTTING_SCALE / CROP_SCALE)
+
+            def cut(index: int) -> tuple[np.ndarray, np.ndarray]:
+                i, person, angle = samples.entries[index]
+                transform = crop_from_box(person.bbox_xyxy, angle, (side, side), scale=CUTTING_SCALE)
+                return transform.warp(samples.pictures.picture(i)), transform.inverse
+
+            cuttings = torch.empty((len(samples), side, side, 3), dtype=torch.uint8, device=self.device)
+            back = np.empty((len(samples), 3, 3))
+            with ThreadPoolExecutor(max(self.workers, 1)) as pool:
+                for index, (image, inverse) in enumerate(pool.map(cut, range(len(samples)))):
+                    cuttings[index] = torch.from_numpy(image).to(cuttings.device)
+                    back[index] = inverse
+            self._cuttings = cuttings.permute(0, 3, 1, 2), back
+        return self._cuttings
+
+    def _draw(
+        self, chosen: np.ndarray, back: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Any, Tensor, Tensor, np.ndarray, Occluders | None, np.random.Generator]:
+        """All that the processor decides about a batch."""
+        how = self.pose_samples.augment
+        placed = [self.pose_samples.place(int(i), rng) for i in chosen]
+        # The device goes from the crop's pixels to the cutting's.
+        to_cutting = np.stack(
+            [np.linalg.inv(back[i]) @ p.transform.inverse for i, p in zip(chosen, placed, strict=True)]
+        )
+        occluders = None
+        if _varies(how):
+            assert how is not None
+            kpts, seen = np.stack([p.kpts_crop for p in placed]), np.stack([p.visibility for p in placed])
+            occluders = draw_occluders(kpts, seen, self.pose_samples.codec.input_wh, how.occluder, rng)
+            hidden = occluders.covers(np.nan_to_num(kpts, nan=-1e9)) & (seen == 2)
+            placed = [
+                Placement(p.kpts_crop, np.where(under, 1, p.visibility), p.transform, p.operations)
+                for p, under in zip(placed, hidden, strict=True)
+            ]
+        grey = rng.integers(0, 256, len(placed)) if _varies(how) else np.zeros(len(placed))
+        black = rng.random(len(placed)) < _BLACK_BORDER
+        border = torch.from_numpy(np.where(black, 0.0, grey).astype(np.float32) / 255.0)
+        index = torch.from_numpy(np.asarray(chosen, dtype=np.int64))
+        return self.collate(placed), index, border, to_cutting, occluders, rng
+
+    def _make(
+        self,
+        cuttings: Tensor,
+        batch: Any,
+        index: Tensor,
+        border: Tensor,
+        to_cutting: np.ndarray,
+        occluders: Occluders | None,
+        rng: np.random.Generator,
+    ) -> Any:
+        device = cuttings.device
+        chosen = cuttings[index.to(device)].float() / 255.0
+        image = warp(chosen, to_cutting, self.pose_samples.codec.input_wh, border.to(device))
+        if occluders is not None:
+            assert self.pose_samples.augment is not None
+            image = paste(image, occluders)
+            image = augment_batch(image, rng, self.pose_samples.augment)
+        batch = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        return batch | {"image": (image * 255.0).contiguous(memory_format=torch.channels_last)}
+
+
+def warp(images: Tensor, to_source: np.ndarray, size_wh: tuple[int, int], border: Tensor) -> Tensor:
+    """Resample pictures bilinearly, an integer coordinate being a pixel's centre.
+
+    Args:
+        images: ``(N, C, H, W)`` float.
+        to_source: ``(N, 3, 3)`` affine, px of the result to px of ``images``.
+        size_wh: of the result.
+        border: ``(N,)`` value outside.
+
+    Returns:
+        ``(N, C, h, w)`` as :meth:`heightpose.geometry.crop.CropTransform.warp` gives where the picture is not
+        shrunk more than twofold.
+    """
+    from torch.nn.functional import affine_grid, grid_sample
+
+    def from_unit(wh: tuple[int, int]) -> np.ndarray:
+        # The grid counts from -1 to 1 over the outer edges of the outermost pixels.
+        w, h = wh
+        return np.array([[w / 2, 0, (w - 1) / 2], [0, h / 2, (h - 1) / 2], [0, 0, 1]])
+
+    height, width = images.shape[2:]
+    unit = np.linalg.inv(from_unit((width, height))) @ to_source @ from_unit(size_wh)
+    theta = torch.from_numpy(unit[:, :2].astype(np.float32)).to(images.device)
+    grid = affine_grid(theta, [len(images), images.shape[1], size_wh[1], size_wh[0]], align_corners=False)
+    outside = border.view(-1, 1, 1, 1)
+    return grid_sample(images - outside, grid, mode="bilinear", align_corners=False) + outside
+
+
+def _varies(how: AugmentConfig | None) -> bool:
+    return how is not None and how.enabled
