@@ -110,7 +110,7 @@ class HeatmapCodec:
         gx = np.exp(-0.5 * ((np.arange(w) - kpts_hm[..., :1]) / self.sigma) ** 2)
         gy = np.exp(-0.5 * ((np.arange(h) - kpts_hm[..., 1:]) / self.sigma) ** 2)
         gy *= weights[..., None]
-        return (gy[..., :, None] * gx[..., None, :]).astype(np.float32), weights
+        return gy.astype(np.float32)[..., :, None] * gx.astype(np.float32)[..., None, :], weights
 
     def decode(self, heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sub-pixel joint positions; the module's docstring gives the method.

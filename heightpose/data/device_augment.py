@@ -38,20 +38,23 @@ class Occluders:
     source: np.ndarray
     shift: np.ndarray
 
-    def covers(self, xy: np.ndarray) -> np.ndarray:
-        """``(N, ...)`` bool: whether the points ``xy`` ``(N, ..., 2)``, crop px, lie under their crop's occluder."""
-        shape = (len(self.low),) + (1,) * (xy.ndim - 2)
-        low, high = (c.reshape(*shape, 2) for c in (self.low, self.high))
-        inside = ((xy >= low - 0.5) & (xy < high - 0.5)).all(axis=-1)
+    def covers(self, x: Tensor, y: Tensor) -> Tensor:
+        """``(N, ...)`` bool: whether the points, crop px, each of a shape that broadcasts to ``(N, ...)``, lie under
+        their crop's occluder."""
+        shape = (-1,) + (1,) * (max(x.ndim, y.ndim) - 1)
+
+        def of_crop(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values.astype(np.float32)).to(x.device).view(shape)
+
+        (x0, y0), (x1, y1) = (tuple(of_crop(c) for c in corner.T) for corner in (self.low, self.high))
+        inside = (x >= x0 - 0.5) & (x < x1 - 0.5) & (y >= y0 - 0.5) & (y < y1 - 0.5)
         # Of the ellipse with the rectangle's width and height as axes, turned: what of it lies in the rectangle.
-        offset = xy - (low + high - 1) / 2
-        turn = self.turn.reshape(shape)
-        cos, sin = np.cos(np.nan_to_num(turn)), np.sin(np.nan_to_num(turn))
-        along = offset[..., 0] * cos + offset[..., 1] * sin
-        across = offset[..., 1] * cos - offset[..., 0] * sin
-        half = np.maximum(high - low, 1) / 2
-        within = (along / half[..., 0]) ** 2 + (across / half[..., 1]) ** 2 <= 1.0
-        return np.asarray(inside & (np.isnan(turn) | within))
+        right, down = x - (x0 + x1 - 1) / 2, y - (y0 + y1 - 1) / 2
+        turn = np.nan_to_num(self.turn)
+        cos, sin = of_crop(np.cos(turn)), of_crop(np.sin(turn))
+        along, across = right * cos + down * sin, down * cos - right * sin
+        within = (2 * along / (x1 - x0).clamp(min=1)) ** 2 + (2 * across / (y1 - y0).clamp(min=1)) ** 2 <= 1.0
+        return inside & (within | of_crop(np.isnan(self.turn)).bool())
 
 
 def draw_occluders(
@@ -94,12 +97,10 @@ def paste(images: Tensor, occluders: Occluders) -> Tensor:
     if not len(chosen):
         return images
     height, width = images.shape[2:]
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    grid = np.broadcast_to(np.stack([x, y], axis=-1), (len(chosen), height, width, 2))
-    part = Occluders(
-        *(getattr(occluders, name)[chosen] for name in ("low", "high", "turn", "source", "shift"))
-    )
-    mask = torch.from_numpy(part.covers(grid)).to(images.device)[:, None]
+    part = Occluders(*(getattr(occluders, name)[chosen] for name in ("low", "high", "turn", "source", "shift")))
+    x = torch.arange(width, device=images.device).view(1, 1, width)
+    y = torch.arange(height, device=images.device).view(1, height, 1)
+    mask = part.covers(x, y)[:, None]
     pieces = torch.stack(
         [
             images[int(s)].roll((int(dy), int(dx)), dims=(1, 2))

@@ -60,13 +60,13 @@ class DeviceBatches(Batches):
 
     def __iter__(self) -> Iterator[Any]:
         epoch, rank, chunks, first = self._epoch()
-        cuttings, back = self._stored()
+        cuttings, to_side = self._stored()
 
         def draw(
             number: int,
         ) -> tuple[Any, Tensor, Tensor, np.ndarray, Occluders | None, np.random.Generator]:
             rng = np.random.default_rng([self.seed, epoch, rank, number])
-            return self._draw(chunks[number], back, rng)
+            return self._draw(chunks[number], to_side, rng)
 
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
         waiting: deque[Future] = deque()
@@ -81,7 +81,7 @@ class DeviceBatches(Batches):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _stored(self) -> tuple[Tensor, np.ndarray]:
-        """``(samples, 3, s, s)`` uint8 cuttings on the device, and ``(samples, 3, 3)`` cutting px to frame px."""
+        """``(samples, 3, s, s)`` uint8 cuttings on the device, and ``(samples, 3, 3)`` frame px to cutting px."""
         if self._cuttings is None:
             samples, (width, height) = self.pose_samples, self.pose_samples.codec.input_wh
             side = round(max(width, height) * CUTTING_SCALE / CROP_SCALE)
@@ -89,33 +89,32 @@ class DeviceBatches(Batches):
             def cut(index: int) -> tuple[np.ndarray, np.ndarray]:
                 i, person, angle = samples.entries[index]
                 transform = crop_from_box(person.bbox_xyxy, angle, (side, side), scale=CUTTING_SCALE)
-                return transform.warp(samples.pictures.picture(i)), transform.inverse
+                return transform.warp(samples.pictures.picture(i)), transform.matrix
 
             cuttings = torch.empty((len(samples), side, side, 3), dtype=torch.uint8, device=self.device)
-            back = np.empty((len(samples), 3, 3))
+            to_side = np.empty((len(samples), 3, 3))
             with ThreadPoolExecutor(max(self.workers, 1)) as pool:
-                for index, (image, inverse) in enumerate(pool.map(cut, range(len(samples)))):
+                for index, (image, matrix) in enumerate(pool.map(cut, range(len(samples)))):
                     cuttings[index] = torch.from_numpy(image).to(cuttings.device)
-                    back[index] = inverse
-            self._cuttings = cuttings.permute(0, 3, 1, 2), back
+                    to_side[index] = matrix
+            self._cuttings = cuttings.permute(0, 3, 1, 2), to_side
         return self._cuttings
 
     def _draw(
-        self, chosen: np.ndarray, back: np.ndarray, rng: np.random.Generator
+        self, chosen: np.ndarray, to_side: np.ndarray, rng: np.random.Generator
     ) -> tuple[Any, Tensor, Tensor, np.ndarray, Occluders | None, np.random.Generator]:
         """All that the processor decides about a batch."""
         how = self.pose_samples.augment
         placed = [self.pose_samples.place(int(i), rng) for i in chosen]
         # The device goes from the crop's pixels to the cutting's.
-        to_cutting = np.stack(
-            [np.linalg.inv(back[i]) @ p.transform.inverse for i, p in zip(chosen, placed, strict=True)]
-        )
+        to_cutting = to_side[chosen] @ np.stack([p.transform.inverse for p in placed])
         occluders = None
         if _varies(how):
             assert how is not None
             kpts, seen = np.stack([p.kpts_crop for p in placed]), np.stack([p.visibility for p in placed])
             occluders = draw_occluders(kpts, seen, self.pose_samples.codec.input_wh, how.occluder, rng)
-            hidden = occluders.covers(np.nan_to_num(kpts, nan=-1e9)) & (seen == 2)
+            x, y = torch.from_numpy(np.nan_to_num(kpts, nan=-1e9).astype(np.float32)).unbind(-1)
+            hidden = occluders.covers(x, y).numpy() & (seen == 2)
             placed = [
                 Placement(p.kpts_crop, np.where(under, 1, p.visibility), p.transform, p.operations)
                 for p, under in zip(placed, hidden, strict=True)

@@ -114,7 +114,7 @@ def test_occluders_hide_the_joints_under_them_and_no_others(kpts):
     changed = (paste(images, occluders) != images).any(dim=1).numpy()
     x, y = np.floor(places + 0.5).astype(int).transpose(2, 0, 1)
     under = changed[np.arange(count)[:, None], y, x]
-    covered = occluders.covers(places)
+    covered = occluders.covers(*torch.from_numpy(places).float().unbind(-1)).numpy()
     assert 20 < covered.sum() < covered.size / 3
     assert (under == covered).mean() > 0.99  # half a pixel at the edge
     bare = draw_occluders(places, seen, (256, 256), 0.0, rng)
