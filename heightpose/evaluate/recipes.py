@@ -19,9 +19,9 @@ from heightpose import __version__
 from heightpose.data.testset import MANIFEST, SHELF, TestSet, freeze, listed_files
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
 from heightpose.runtime.atomic import write_json, write_text
+from heightpose.synth.index import RECIPE
 from heightpose.textfile import read_yaml
 
-RECIPE = "recipe.yaml"
 MADE_WITH = "made_with.json"
 #: What decides a rendered file's bytes besides the recipe.
 _PACKAGES = ("anny", "mitsuba", "torch", "numpy", "opencv-python-headless", "av")
@@ -129,8 +129,15 @@ def make(recipe: Recipe, jobs: int | None = None) -> tuple[TestSet, bool]:
 
 
 def versions() -> dict[str, str]:
-    """Everything that decides the bytes of a rendered set besides its recipe."""
-    found = {"heightpose": __version__, "machine": platform.machine()}
+    """Everything that decides the bytes of a rendered set besides its recipe.
+
+    The processor's vector instructions among it: H.264 clips of the same pictures differ by them.
+    """
+    import cv2
+
+    found = {
+        "heightpose": __version__, "machine": platform.machine(), "processor": " ".join(cv2.getCPUFeaturesLine().split())
+    }  # fmt: skip
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
+#: The recipe of a recorded test set (heightpose eval make), which keeps the manifest of its own.
+RECIPE = "recipe.yaml"
+
 
 def leg_stratum(extended: list[bool], covered: list[bool] | None = None) -> str:
     """A clip's legs: extended in at least 80 % of its frames, mixed in 20-80 %, tucked below.
@@ -122,5 +125,7 @@ def write_index(out: Path, recipe: Recipe, count: int) -> None:
     if recipe.kind != "clips":
         return
     write_json(out / "clips.json", _clips(records, out))
+    if (out / RECIPE).is_file():  # a recorded set: whoever renders it again compares with its manifest
+        return
     # The renderer goes on where it stopped and may add clips: its folder is not frozen before it is done.
     freeze(out, f"nursery-{recipe.seed}", 1, replace=True)
