@@ -97,7 +97,9 @@ def paste(images: Tensor, occluders: Occluders) -> Tensor:
     if not len(chosen):
         return images
     height, width = images.shape[2:]
-    part = Occluders(*(getattr(occluders, name)[chosen] for name in ("low", "high", "turn", "source", "shift")))
+    part = Occluders(
+        *(getattr(occluders, name)[chosen] for name in ("low", "high", "turn", "source", "shift"))
+    )
     x = torch.arange(width, device=images.device).view(1, 1, width)
     y = torch.arange(height, device=images.device).view(1, height, 1)
     mask = part.covers(x, y)[:, None]

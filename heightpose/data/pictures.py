@@ -104,7 +104,9 @@ def _read_all(
         return rgb, data
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(items), _READ_AHEAD):  # or everything would be decoded before it is looked at
+        for start in range(
+            0, len(items), _READ_AHEAD
+        ):  # or everything would be decoded before it is looked at
             part = items[start : start + _READ_AHEAD]
             yield from zip(part, pool.map(read, part), strict=True)
 

@@ -135,9 +135,8 @@ def versions() -> dict[str, str]:
     """
     import cv2
 
-    found = {
-        "heightpose": __version__, "machine": platform.machine(), "processor": " ".join(cv2.getCPUFeaturesLine().split())
-    }  # fmt: skip
+    processor = " ".join(cv2.getCPUFeaturesLine().split())
+    found = {"heightpose": __version__, "machine": platform.machine(), "processor": processor}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
