@@ -32,19 +32,20 @@ _SYSTEMATIC_SD = 0.009
 #: A net that is unsure answers about the mean of what it thinks possible, and bones between such means are short
 #: (attenuation). Lengths come out short by this times their relative standard deviation beyond that of clean joints;
 #: fitted on the clips and stills below.
-_SHORT, _CLEAN_SD = 0.5, 0.011
+_SHORT, _CLEAN_SD = 0.45, 0.011
 #: What predicted standard deviations are multiplied by, from the mean probability that knees and ankles are right: a
-#: net that is unsure of the legs is wrong by more than its heatmaps' widths say. The three are fitted on 148 clips of
-#: 352x264 px and 253 stills of held-out nursery children on their back, each a child of its own: 90 % intervals then
-#: hold 91 and 93 % of all lengths, with no stratum of legs or occlusion significantly off (docs/measurement.md).
-_DOUBT_AT, _DOUBT = (0.4, 0.55), (2.2, 1.3)
-#: ... times this where no leg is seen unbent or the legs are hidden, and the least of it then, and where the weights
-#: come without probabilities.
-_UNSEEN_TIMES, _DOUBT_UNSEEN = 1.2, 1.9
+#: net that is unsure of the legs is wrong by more than its heatmaps' widths say. Fitted on 153 clips of 352x264 px and
+#: 142 stills of held-out nursery children on their back, each a child of its own, and judged on 148 other clips, of
+#: which the 90 % intervals hold 91 %, with no stratum of legs or occlusion significantly off (docs/measurement.md).
+_DOUBT_AT, _DOUBT = (0.4, 0.55), (1.8, 0.9)
+#: ... times this where no leg is seen unbent or a part of the legs is hidden on both sides, and the least of it then,
+#: and where the weights come without probabilities. A hidden leg's heatmap is as sharp as a seen one's and twice as
+#: wrong: blankets made most of the errors beyond 4 cm.
+_UNSEEN_TIMES, _DOUBT_UNSEEN = 2.0, 2.3
 #: A clip is refused when its length is known worse than this, relative (1 sd); children of one age and sex spread by
-#: 3.5 % themselves (WHO's S). Share measured, mean error and errors beyond 4 cm, of 160 calibration and 160 test
-#: clips: at 0.03 56 and 53 %, 1.1 and 1.0 cm, none and 2; at 0.035 6 points more, 1.2 cm, 2 and 6 (docs/measurement.md)
-_MAX_RELATIVE_SD = 0.03
+#: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage: of 319 clips and stills given out 5 are more
+#: than 4 cm off (1.6 %); 91 % of those with legs to be seen and 53 % of all others are measured (docs/measurement.md).
+_MAX_RELATIVE_SD = 0.0425
 #: Fewer frames than this share with a leg unbent: the legs count as tucked.
 _TUCKED_SHARE = 0.2
 #: Flexion read off a picture errs by some 20 degrees (hips above all), so a leg counts as bent only well beyond 30.
@@ -61,6 +62,8 @@ _MOST_SPREAD = 0.08
 _LEGS = INFANT.indices(
     *(f"{side}_{part}" for side in ("left", "right") for part in ("knee", "ankle", "heel"))
 )
+#: ``(3, 2)``: both sides of each part of the leg below the hip.
+_LEG_PAIRS = np.array([INFANT.indices(f"left_{part}", f"right_{part}") for part in ("knee", "ankle", "heel")])
 _LEG_JOINTS = INFANT.indices(*(f"{side}_{part}" for side in ("left", "right") for part in ("knee", "ankle")))
 # On held-out nursery stills skeletons whose median height joint peaks below 0.6 gave lengths up to 15 cm off: not used.
 _MIN_PEAK = 0.6
@@ -157,7 +160,7 @@ def measure(
     lifted = lifted.chosen(lying)
     bones = combine(lifted, lift)
     hidden, tucked = _legs_hidden(usable), _share_extended(lifted, _SURELY_BENT_DEG) < _TUCKED_SHARE
-    factor = _doubt_factor(usable, unseen=hidden or tucked)
+    factor = _doubt_factor(usable, unseen=hidden or tucked or _leg_in_doubt(usable))
     sd = float(np.hypot(factor * np.hypot(bones.length_relative_sd, _MODEL_SD), _SYSTEMATIC_SD))
     lengths_cm = bones.lengths_cm * np.exp(_SHORT * max(0.0, sd - _CLEAN_SD))
     parts = lift.length_weights * lengths_cm
@@ -247,6 +250,12 @@ def _legs_hidden(frames: Sequence[FrameResult]) -> bool:
     """Whether the pose net takes the legs for covered in most frames; never without its calibrated word on it."""
     told = [f.pose.seen[_LEGS].mean() < 0.5 for f in frames if f.pose is not None and f.pose.seen is not None]
     return bool(told) and float(np.mean(told)) > 0.5
+
+
+def _leg_in_doubt(frames: Sequence[FrameResult]) -> bool:
+    """Whether a part of the leg is mostly hidden on both sides: its place is a guess, however sharp its heatmap."""
+    seen = [f.pose.seen for f in frames if f.pose is not None and f.pose.seen is not None]
+    return bool(seen) and bool(np.mean(seen, axis=0)[_LEG_PAIRS].max(axis=1).min() < 0.5)
 
 
 def _share_extended(lifted: LiftedFrames, limit_deg: float = EXTENDED_DEG) -> float:
