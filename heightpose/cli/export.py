@@ -69,6 +69,11 @@ def export(
     from heightpose.runtime.modelfile import find_model
 
     path = find_model(weights)
+    if path.suffix == ".onnx" and not path.with_suffix(".safetensors").is_file():
+        raise ConfigError(
+            "these weights are there as ONNX alone", where=path, expected="a .safetensors beside it",
+            hint="OpenVINO and ONNX Runtime read this file as it is; other forms need the training run's .safetensors",
+        )  # fmt: skip
     path = path.with_suffix(".safetensors") if path.suffix == ".onnx" else path
     precision = "fp16" if fp16 else "int8" if int8 else "f32"
     report = run_export(Request(path, to, out, precision, calibration, heldout, prune, fixed_size, force))

@@ -121,7 +121,9 @@ def resolve(name: str, path: Path) -> tuple[str, Path]:
         if name == "auto"
         else f"{name} needs a {suffix} file",
         where=path,
-        hint="Give an .onnx file, or install heightpose[train] for .safetensors",
+        hint="Give an .onnx file, or install heightpose[train] for .safetensors"
+        if name == "auto"
+        else f"Leave --backend out, or give a {suffix} file",
     )
 
 

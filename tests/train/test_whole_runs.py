@@ -14,6 +14,7 @@ from heightpose.config import DataConfig, DetectorConfig, HardwareConfig, OptimC
 from heightpose.data.coco import Dataset
 from heightpose.data.items import head_angle_deg
 from heightpose.data.pictures import Pictures
+from heightpose.errors import ConfigError
 from heightpose.models.checkpoint import load_weights
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.train import loop
@@ -111,3 +112,18 @@ def test_a_time_limit_in_the_first_epoch_still_leaves_validated_weights(folder, 
     assert load_weights(run.weights)[1]["kind"] == task
     assert "of 0.001" in (tmp_path / "run" / "progress.txt").read_text()
     assert (tmp_path / "run" / "last.ckpt").is_file()
+
+
+def test_crops_made_on_the_device_teach_the_same(folder, tmp_path):
+    config = settings(folder, "pose", epochs=220, lr=5e-3)
+    config = replace(config, data=replace(config.data, on_device=True))
+    run = loop.train(config, tmp_path / "run", overfit_one_batch=True)
+    assert run.metrics["last"]["MeanSmS@0.1"] >= 99  # judged on the processor's crops
+
+
+def test_a_detector_is_not_fed_from_the_device(folder, tmp_path):
+    config = settings(folder, "detector", epochs=1)
+    config = replace(config, data=replace(config.data, on_device=True))
+    with pytest.raises(ConfigError, match=r"data\.on_device"):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
