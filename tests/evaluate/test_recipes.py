@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from heightpose.data.testset import MANIFEST, TestSet
@@ -32,6 +35,24 @@ def test_a_set_is_rendered_frozen_and_proven_the_same(tmp_path):
     picture.write_bytes(picture.read_bytes() + b"\0")
     with pytest.raises(FileFormatError, match=r"1 of 2 files .* images/000000.jpg"):
         make(Recipe.load(str(folder)), jobs=1)
+    assert (folder / MANIFEST).read_bytes() == recorded
+
+
+def test_a_rendering_that_ends_before_the_comparison_leaves_the_manifest(tmp_path):
+    text = TINY.replace("count: 1", "count: 1, clips: true, frames: 1").replace(", empty: 0", "")
+    folder = write(tmp_path / "tiny", text)
+    recipe = Recipe.load(str(folder))
+    make(recipe, jobs=1)
+    recorded = (folder / MANIFEST).read_bytes()
+    clip = folder / "clips" / "000000.mp4"
+    clip.write_bytes(clip.read_bytes() + b"\0")
+    # What is left of a process that was killed while its renderer went on.
+    assert (
+        subprocess.run(
+            [sys.executable, "-m", "heightpose.cli.main", *recipe.command(1)], check=False
+        ).returncode
+        == 0
+    )
     assert (folder / MANIFEST).read_bytes() == recorded
 
 
