@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from heightpose.config import AugmentConfig
 from heightpose.data.batches import AHEAD, Batches
 from heightpose.data.device_augment import Occluders, augment_batch, draw_occluders, paste
 from heightpose.data.samples import CROP_SCALE, Placement, PoseSamples
-from heightpose.errors import ConfigError
+from heightpose.errors import ConfigError, MissingExtraError
 from heightpose.geometry.crop import crop_from_box
 
 #: Side of the cutting, in sides of the box: what the usual variation can reach; corners beyond it are border.
@@ -40,6 +41,7 @@ class DeviceBatches(Batches):
 
     Raises:
         ConfigError: the samples are varied in a way that only the processor can.
+        MissingExtraError: kornia is not installed.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class DeviceBatches(Batches):
         self.pose_samples, self.device = samples, device
         how = samples.augment
         if how is not None and how.enabled:
+            if find_spec("kornia") is None:
+                raise MissingExtraError("kornia", "train", "data.on_device")
             for name in ("blanket", "mosaic"):
                 if getattr(how, name) > 0:
                     raise ConfigError(
