@@ -54,7 +54,7 @@ def export(
     weights: str, to: str, out: Path, fp16: bool, int8: bool, calibration: Path | None, heldout: Path | None,
     prune: float, fixed_size: bool, force: bool,
 ) -> int:  # fmt: skip
-    """Write WEIGHTS (fast, accurate, detector, or a .safetensors file) for another runtime."""
+    """Write WEIGHTS (fast, detector, or a .safetensors file) for another runtime."""
     from importlib.util import find_spec
 
     for package in ("torch", "onnx", "safetensors", "timm"):
