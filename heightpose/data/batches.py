@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 #: Batches made ahead per worker.
-AHEAD = 2
+_AHEAD = 2
 
 
 class Samples(Protocol):
@@ -101,8 +101,7 @@ class Batches:
         total, (_, world) = self._total, self.shard()
         return total // world if self.shuffle else -(-total // world)
 
-    def _epoch(self) -> tuple[int, int, list[np.ndarray], int]:
-        """The epoch that begins: its number, this process's rank, the samples of each batch, the first one to make."""
+    def __iter__(self) -> Iterator[Any]:
         rank, world = self.shard()
         if self.epoch_of is not None:
             self.epoch = self.epoch_of()
@@ -113,23 +112,27 @@ class Batches:
         mine = order[rank::world][: self._share()]
         chunks = [mine[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
         epoch, self.epoch = self.epoch, self.epoch + 1
-        return epoch, rank, chunks, self.done_of()
-
-    def __iter__(self) -> Iterator[Any]:
-        epoch, rank, chunks, first = self._epoch()
+        first = self.done_of()
 
         def make(number: int) -> Any:
-            rng = np.random.default_rng([self.seed, epoch, rank, number])
-            return self.collate([self.samples.sample(int(i), rng) for i in chunks[number]])
+            return self._make(chunks[number], np.random.default_rng([self.seed, epoch, rank, number]))
 
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
         waiting: deque[Future] = deque()
         try:
             for number in range(first, len(chunks)):
                 waiting.append(pool.submit(make, number))
-                if len(waiting) > AHEAD * self.workers:
-                    yield waiting.popleft().result()
+                if len(waiting) > _AHEAD * self.workers:
+                    yield self._finish(waiting.popleft().result())
             while waiting:
-                yield waiting.popleft().result()
+                yield self._finish(waiting.popleft().result())
         finally:  # also when the run stops in the middle of an epoch
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _make(self, chosen: np.ndarray, rng: np.random.Generator) -> Any:
+        """What a background thread does for a batch of the samples ``chosen``."""
+        return self.collate([self.samples.sample(int(i), rng) for i in chosen])
+
+    def _finish(self, made: Any) -> Any:
+        """What is left to do where the batch is used."""
+        return made

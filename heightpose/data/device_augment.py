@@ -1,7 +1,7 @@
 """Light, colour, noise and occluders on a whole batch at once, where the batch is: the fast twin of
 :mod:`heightpose.data.augment` for trainings that a processor's threads could not feed.
 
-Same families, same shares and the same meaning of ``strength``; CLAHE, lamp temperatures, uneven sensor gain and
+Same families, same shares and the same meaning of ``strength``; CLAHE, lamp temperatures, high ISO and
 blankets exist on the processor only. Every number is drawn on the processor from the batch's own generator, so that
 a run repeats whatever the device; only the noise itself is drawn on the device, from a seed of that generator.
 """
@@ -9,13 +9,14 @@ a run repeats whatever the device; only the noise itself is drawn on the device,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from heightpose.config import AugmentConfig
+from heightpose.data.occlude import GREY_SPREAD, draw_place
 
 #: An operation: ``(n, 3, h, w)`` float32 in 0..1, its generator, the strength -> the same, changed.
 Operation = Callable[[Tensor, np.random.Generator, float], Tensor]
@@ -64,8 +65,7 @@ def draw_occluders(
     share: float,
     rng: np.random.Generator,
 ) -> Occluders:
-    """A rectangle or an ellipse over a labelled joint in ``share`` of the crops, as
-    :func:`heightpose.data.occlude.paste_occluder` draws them.
+    """A rectangle or an ellipse over a labelled joint in ``share`` of the crops.
 
     Args:
         kpts_crop: ``(N, K, 2)`` px.
@@ -80,13 +80,9 @@ def draw_occluders(
         labelled = np.flatnonzero(visibility[n] > 0)
         if rng.random() >= share or not len(labelled):
             continue
-        extent = (rng.uniform(0.08, 0.3, 2) * size.min()).astype(int) + 1
-        corner = np.floor(kpts_crop[n, rng.choice(labelled)] - rng.uniform(0.15, 0.85, 2) * extent).astype(
-            int
-        )
-        low[n], high[n] = np.clip(corner, 0, size), np.clip(corner + extent, 0, size)
-        if rng.random() < 0.5:  # toys, hands and dummies have no corners
-            turn[n] = rng.uniform(0, np.pi)
+        low[n], high[n], turned = draw_place(kpts_crop[n, rng.choice(labelled)], size_wh, rng)
+        if turned is not None:
+            turn[n] = np.deg2rad(turned)
         shift[n] = rng.integers(-size // 4, size // 4 + 1)
     return Occluders(low, high, turn, source, shift)
 
@@ -97,9 +93,7 @@ def paste(images: Tensor, occluders: Occluders) -> Tensor:
     if not len(chosen):
         return images
     height, width = images.shape[2:]
-    part = Occluders(
-        *(getattr(occluders, name)[chosen] for name in ("low", "high", "turn", "source", "shift"))
-    )
+    part = Occluders(*(getattr(occluders, field.name)[chosen] for field in fields(Occluders)))
     x = torch.arange(width, device=images.device).view(1, 1, width)
     y = torch.arange(height, device=images.device).view(1, height, 1)
     mask = part.covers(x, y)[:, None]
@@ -112,7 +106,7 @@ def paste(images: Tensor, occluders: Occluders) -> Tensor:
     where = torch.from_numpy(chosen).to(images.device)
     below = images[where]
     spread = (below.amax(dim=1) - below.amin(dim=1)).mean(dim=(1, 2))
-    grey = (spread < 4.0 / 255.0)[:, None, None, None]
+    grey = (spread < GREY_SPREAD / 255.0)[:, None, None, None]
     pieces = torch.where(grey, pieces.mean(dim=1, keepdim=True), pieces)
     out = images.clone()
     out[where] = torch.where(mask, pieces, below)

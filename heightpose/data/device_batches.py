@@ -7,9 +7,9 @@ resamples it, so a crop comes from the same matrix as everywhere else, resampled
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,17 +18,35 @@ import torch
 from torch import Tensor
 
 from heightpose.config import AugmentConfig
-from heightpose.data.batches import AHEAD, Batches
+from heightpose.data.batches import Batches
 from heightpose.data.device_augment import Occluders, augment_batch, draw_occluders, paste
-from heightpose.data.samples import CROP_SCALE, Placement, PoseSamples
+from heightpose.data.samples import BLACK_BORDER, CROP_SCALE, Placement, PoseSamples
 from heightpose.errors import ConfigError, MissingExtraError
 from heightpose.geometry.crop import crop_from_box
 
 #: Side of the cutting, in sides of the box: what the usual variation can reach; corners beyond it are border.
 CUTTING_SCALE = 2.0
 
-#: Share of the crops whose surroundings are black, as inference's are; the others' have any grey.
-_BLACK_BORDER = 0.7
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A batch before the device has had it.
+
+    Attributes:
+        labels: everything but ``image``.
+        index: ``(N,)`` which cuttings.
+        border: ``(N,)`` grey outside of them, 0..1.
+        to_cutting: ``(N, 3, 3)`` crop px to cutting px.
+        occluders: None where nothing is varied.
+        rng: for what is drawn on.
+    """
+
+    labels: Any
+    index: Tensor
+    border: Tensor
+    to_cutting: np.ndarray
+    occluders: Occluders | None
+    rng: np.random.Generator
 
 
 class DeviceBatches(Batches):
@@ -63,26 +81,8 @@ class DeviceBatches(Batches):
         self._cuttings: tuple[Tensor, np.ndarray] | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, rank, chunks, first = self._epoch()
-        cuttings, to_side = self._stored()
-
-        def draw(
-            number: int,
-        ) -> tuple[Any, Tensor, Tensor, np.ndarray, Occluders | None, np.random.Generator]:
-            rng = np.random.default_rng([self.seed, epoch, rank, number])
-            return self._draw(chunks[number], to_side, rng)
-
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
-        waiting: deque[Future] = deque()
-        try:
-            for number in range(first, len(chunks)):
-                waiting.append(pool.submit(draw, number))
-                if len(waiting) > AHEAD * self.workers:
-                    yield self._make(cuttings, *waiting.popleft().result())
-            while waiting:
-                yield self._make(cuttings, *waiting.popleft().result())
-        finally:  # also when the run stops in the middle of an epoch
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._stored()  # before several threads ask for it
+        yield from super().__iter__()
 
     def _stored(self) -> tuple[Tensor, np.ndarray]:
         """``(samples, 3, s, s)`` uint8 cuttings on the device, and ``(samples, 3, 3)`` frame px to cutting px."""
@@ -104,10 +104,9 @@ class DeviceBatches(Batches):
             self._cuttings = cuttings.permute(0, 3, 1, 2), to_side
         return self._cuttings
 
-    def _draw(
-        self, chosen: np.ndarray, to_side: np.ndarray, rng: np.random.Generator
-    ) -> tuple[Any, Tensor, Tensor, np.ndarray, Occluders | None, np.random.Generator]:
+    def _make(self, chosen: np.ndarray, rng: np.random.Generator) -> _Drawn:
         """All that the processor decides about a batch."""
+        to_side = self._stored()[1]
         how = self.pose_samples.augment
         placed = [self.pose_samples.place(int(i), rng) for i in chosen]
         # The device goes from the crop's pixels to the cutting's.
@@ -124,29 +123,23 @@ class DeviceBatches(Batches):
                 for p, under in zip(placed, hidden, strict=True)
             ]
         grey = rng.integers(0, 256, len(placed)) if _varies(how) else np.zeros(len(placed))
-        black = rng.random(len(placed)) < _BLACK_BORDER
+        black = rng.random(len(placed)) < BLACK_BORDER
         border = torch.from_numpy(np.where(black, 0.0, grey).astype(np.float32) / 255.0)
         index = torch.from_numpy(np.asarray(chosen, dtype=np.int64))
-        return self.collate(placed), index, border, to_cutting, occluders, rng
+        return _Drawn(self.collate(placed), index, border, to_cutting, occluders, rng)
 
-    def _make(
-        self,
-        cuttings: Tensor,
-        batch: Any,
-        index: Tensor,
-        border: Tensor,
-        to_cutting: np.ndarray,
-        occluders: Occluders | None,
-        rng: np.random.Generator,
-    ) -> Any:
+    def _finish(self, made: _Drawn) -> Any:
+        cuttings = self._stored()[0]
         device = cuttings.device
-        chosen = cuttings[index.to(device)].float() / 255.0
-        image = warp(chosen, to_cutting, self.pose_samples.codec.input_wh, border.to(device))
-        if occluders is not None:
+        chosen = cuttings[made.index.to(device)].float() / 255.0
+        image = warp(chosen, made.to_cutting, self.pose_samples.codec.input_wh, made.border.to(device))
+        if made.occluders is not None:
             assert self.pose_samples.augment is not None
-            image = paste(image, occluders)
-            image = augment_batch(image, rng, self.pose_samples.augment)
-        batch = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+            image = paste(image, made.occluders)
+            image = augment_batch(image, made.rng, self.pose_samples.augment)
+        batch = {
+            k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in made.labels.items()
+        }
         return batch | {"image": (image * 255.0).contiguous(memory_format=torch.channels_last)}
 
 

@@ -15,6 +15,9 @@ from heightpose.skeleton import INFANT, Skeleton
 
 _CLOTHS = 48
 
+#: Mean difference of a picture's colours, grey levels, below which it is a night camera's.
+GREY_SPREAD = 4.0
+
 
 def hide(kpts_crop: np.ndarray, visibility: np.ndarray, covered: np.ndarray) -> np.ndarray:
     """Visibility ``(K,)`` once ``covered`` lies on top: seen joints under it are hidden, none is dropped.
@@ -29,6 +32,22 @@ def hide(kpts_crop: np.ndarray, visibility: np.ndarray, covered: np.ndarray) -> 
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     under = inside & covered[y.clip(0, height - 1), x.clip(0, width - 1)]
     return np.where(under & (visibility == 2), 1, visibility)
+
+
+def draw_place(
+    target_xy: np.ndarray, size_wh: tuple[int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """Where an occluder over ``target_xy``, crop px, lies in a crop of ``size_wh``.
+
+    Returns:
+        ``(2,)`` int corners of its rectangle, the second excluded; degrees of the ellipse in it, None: all of it.
+    """
+    size = (rng.uniform(0.08, 0.3, 2) * min(size_wh)).astype(int) + 1
+    low = np.floor(np.asarray(target_xy) - rng.uniform(0.15, 0.85, 2) * size).astype(int)
+    turned = (
+        float(rng.uniform(0, 180)) if rng.random() < 0.5 else None
+    )  # toys, hands and dummies have no corners
+    return np.clip(low, 0, size_wh), np.clip(low + size, 0, size_wh), turned
 
 
 def paste_occluder(
@@ -46,17 +65,13 @@ def paste_occluder(
     """
     height, width = crop.shape[:2]
     covered = np.zeros((height, width), bool)
-    size = (rng.uniform(0.08, 0.3, 2) * min(width, height)).astype(int) + 1
-    low = np.floor(np.asarray(target_xy) - rng.uniform(0.15, 0.85, 2) * size).astype(int)
-    turned = float(rng.uniform(0, 180)) if rng.random() < 0.5 else None
-    x0, y0 = np.clip(low, 0, (width, height))
-    x1, y1 = np.clip(low + size, 0, (width, height))
+    (x0, y0), (x1, y1), turned = draw_place(target_xy, (width, height), rng)
     if x1 - x0 < 2 or y1 - y0 < 2:
         return crop, covered
     w, h = int(min(x1 - x0, other.shape[1])), int(min(y1 - y0, other.shape[0]))
     sx, sy = int(rng.integers(0, other.shape[1] - w + 1)), int(rng.integers(0, other.shape[0] - h + 1))
     shape = np.ones((h, w), np.uint8)
-    if turned is not None:  # toys, hands and dummies have no corners
+    if turned is not None:
         shape[:] = 0
         cv2.ellipse(shape, (((w - 1) / 2, (h - 1) / 2), (float(w), float(h)), turned), 1, -1)
     covered[y0 : y0 + h, x0 : x0 + w] = shape > 0
@@ -179,7 +194,7 @@ def _lit_cloth(crop: np.ndarray, relief: np.ndarray, rng: np.random.Generator) -
 
 def _is_grey(crop: np.ndarray) -> bool:
     """Whether it is a night camera's picture, in which nothing has a colour."""
-    return float(np.ptp(crop.reshape(-1, 3)[::37].astype(int), axis=1).mean()) < 4.0
+    return float(np.ptp(crop.reshape(-1, 3)[::37].astype(int), axis=1).mean()) < GREY_SPREAD
 
 
 @cache

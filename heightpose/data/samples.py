@@ -22,6 +22,9 @@ from heightpose.skeleton import INFANT, Skeleton
 #: Margin around the box: the crop that inference makes.
 CROP_SCALE = 1.25
 
+#: Share of the training crops whose surroundings are black, as inference's are; the others' have any grey.
+BLACK_BORDER = 0.7
+
 
 @dataclass(frozen=True, eq=False)
 class Placement:
@@ -101,7 +104,7 @@ class PoseSamples:
         placed = self.place(index, rng)
         seen, operations = placed.visibility, placed.operations
         # The colour outside the frame tells nothing; inference fills it with black.
-        border = 0 if how is None or rng.random() < 0.7 else int(rng.integers(0, 256))
+        border = 0 if how is None or rng.random() < BLACK_BORDER else int(rng.integers(0, 256))
         image = placed.transform.warp(self.pictures.picture(i), border)
         if how is not None and how.enabled:
             # Laid over the lower half alone, a blanket would leave nothing to see.
