@@ -94,7 +94,7 @@ def measure_stills(folders: Sequence[Path], split: str, detector: Detector, pose
     found = []
     for folder in folders:
         items = [i for i in Dataset.load(folder).items if i.split == split and len(i.people) == 1]
-        known = [item for item in items if _record_of(item).exists()]
+        known = [item for item in items if record_of(item).exists()]
         if not known:
             raise ConfigError(
                 "no still of known camera, plane and length", where=folder, expected="a folder of heightpose synth",
@@ -105,7 +105,7 @@ def measure_stills(folders: Sequence[Path], split: str, detector: Detector, pose
         for item, (result, _) in zip(
             known, tqdm(looks, total=len(known), desc=folder.name, unit="still", disable=None), strict=True
         ):
-            camera, plane, truth, strata = _read_record(_record_of(item))
+            camera, plane, truth, strata = read_record(record_of(item))
             measured = body.measure([result], camera, plane)
             name = f"{folder.name}/{item.path.stem}"
             found.append(Length.of(name, truth["child"], truth["length_cm"], strata, measured))
@@ -132,12 +132,12 @@ def measure_clips(subjects: Sequence[Subject], detector: Detector, pose: PoseMod
     return found
 
 
-def _record_of(item: Item) -> Path:
+def record_of(item: Item) -> Path:
     """What the nursery wrote beside the picture."""
     return item.path.parent.parent / "items" / f"{item.path.stem}.json"
 
 
-def _read_record(path: Path) -> tuple[Camera, Plane, dict[str, Any], dict[str, str]]:
+def read_record(path: Path) -> tuple[Camera, Plane, dict[str, Any], dict[str, str]]:
     record: Any = read_json(path, "nursery's record")
     try:
         (frame,) = record

@@ -25,27 +25,22 @@ from heightpose.types import FrameResult, Measurement, Reason
 
 INTERVAL_LEVEL = 0.9
 _Z = 1.6449  # two-sided 90 %
-#: What neither joints nor plane explain: the chain's map to crown-heel length, relative to the length.
-_MODEL_SD = 0.006
-#: What the pose net gets wrong in all frames of a child alike, and no heatmap tells.
-_SYSTEMATIC_SD = 0.009
+#: What neither joints nor elevations explain, relative: the chain's map to crown-heel length, and what the
+#: pose net gets wrong in all frames of a child alike.
+_MODEL_SD = 0.007
 #: A net that is unsure answers about the mean of what it thinks possible, and bones between such means are short
-#: (attenuation). Lengths come out short by this times their relative standard deviation beyond that of clean joints;
-#: fitted on the clips and stills below.
-_SHORT, _CLEAN_SD = 0.45, 0.011
-#: What predicted standard deviations are multiplied by, from the mean probability that knees and ankles are right: a
-#: net that is unsure of the legs is wrong by more than its heatmaps' widths say. Fitted on 153 clips of 352x264 px and
-#: 142 stills of held-out nursery children on their back, each a child of its own, and judged on 148 other clips, of
-#: which the 90 % intervals hold 91 %, with no stratum of legs or occlusion significantly off (docs/measurement.md).
-_DOUBT_AT, _DOUBT = (0.4, 0.55), (1.8, 0.9)
-#: ... times this where no leg is seen unbent or a part of the legs is hidden on both sides, and the least of it then,
-#: and where the weights come without probabilities. A hidden leg's heatmap is as sharp as a seen one's and twice as
-#: wrong: blankets made most of the errors beyond 4 cm.
-_UNSEEN_TIMES, _DOUBT_UNSEEN = 2.0, 2.3
+#: (attenuation). Lengths come out short by this times their relative standard deviation beyond that of clean joints.
+_SHORT, _CLEAN_SD = 0.3, 0.011
+#: What the elevation model's standard deviations are multiplied by: where a part of the legs is hidden on both sides
+#: (a hidden leg's heatmap is as sharp as a seen one's, and blankets made most of the errors beyond 4 cm); where no leg
+#: is seen unbent; and where the pose net's weights have no calibration. These and the two above are fitted on 310
+#: clips of 352x264 px and 215 stills of held-out nursery children in all postures, each a child of its own, and judged
+#: on 398 other clips (docs/measurement.md).
+_UNSEEN_TIMES, _TUCKED_TIMES, _UNCALIBRATED_TIMES = 1.4, 1.1, 2.3
 #: A clip is refused when its length is known worse than this, relative (1 sd); children of one age and sex spread by
-#: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage: of 319 clips and stills given out 5 are more
-#: than 4 cm off (1.6 %); 91 % of those with legs to be seen and 53 % of all others are measured (docs/measurement.md).
-_MAX_RELATIVE_SD = 0.0425
+#: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage of the first set as the widest that keeps
+#: errors beyond 4 cm under 2 % (docs/measurement.md).
+_MAX_RELATIVE_SD = 0.0325
 #: Fewer frames than this share with a leg unbent: the legs count as tucked.
 _TUCKED_SHARE = 0.2
 #: Flexion read off a picture errs by some 20 degrees (hips above all), so a leg counts as bent only well beyond 30.
@@ -64,7 +59,6 @@ _LEGS = INFANT.indices(
 )
 #: ``(3, 2)``: both sides of each part of the leg below the hip.
 _LEG_PAIRS = np.array([INFANT.indices(f"left_{part}", f"right_{part}") for part in ("knee", "ankle", "heel")])
-_LEG_JOINTS = INFANT.indices(*(f"{side}_{part}" for side in ("left", "right") for part in ("knee", "ankle")))
 # On held-out nursery stills skeletons whose median height joint peaks below 0.6 gave lengths up to 15 cm off: not used.
 _MIN_PEAK = 0.6
 _PLAUSIBLE_CM = (38.0, 105.0)
@@ -117,14 +111,23 @@ def _lifted(
     """Every frame over its own plane."""
     poses = [f.pose for f in frames if f.pose is not None]
     kpts = np.stack([pose.kpts_frame for pose in poses])
-    known = [pose.cov_frame for pose in poses if pose.cov_frame is not None]
-    cov = np.stack(known) if len(known) == len(poses) else None
+    told = [
+        _of_all([getattr(pose, name) for pose in poses]) for name in ("cov_frame", "probabilities", "seen")
+    ]
     parts = []
     for _, rows in groupby(range(len(frames)), key=lambda i: id(_plane_of(frames[i], plane))):
         chosen = list(rows)
         own = _plane_of(frames[chosen[0]], plane)
-        parts.append(lift_frames(kpts[chosen], camera, own, lift, None if cov is None else cov[chosen]))
+        parts.append(
+            lift_frames(kpts[chosen], camera, own, lift, *(None if t is None else t[chosen] for t in told))
+        )
     return LiftedFrames.joined(parts)
+
+
+def _of_all(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Stacked, or None where one is missing."""
+    known = [array for array in arrays if array is not None]
+    return np.stack(known) if len(known) == len(arrays) else None
 
 
 def _plane_of(frame: FrameResult, plane: Plane | PlaneTrack) -> Plane:
@@ -148,20 +151,16 @@ def measure(
         A measurement, or a rejection with its reasons; nothing is raised for what the clip shows.
     """
     lift = default_lift() if lift is None else lift
-    usable = _usable(frames, camera)
+    usable = clear_frames(frames, camera)
     if isinstance(usable, Measurement):
         return usable
     lifted = _lifted(usable, camera, plane, lift)
     lying = lifted.on_back > 0.5
     on_back = float(lying.mean())
-    if on_back < 0.5:
-        return _rejected("not_on_back", frames, on_back=round(on_back, 2))
-    usable = [f for f, back in zip(usable, lying, strict=True) if back]
-    lifted = lifted.chosen(lying)
     bones = combine(lifted, lift)
     hidden, tucked = _legs_hidden(usable), _share_extended(lifted, _SURELY_BENT_DEG) < _TUCKED_SHARE
-    factor = _doubt_factor(usable, unseen=hidden or tucked or _leg_in_doubt(usable))
-    sd = float(np.hypot(factor * np.hypot(bones.length_relative_sd, _MODEL_SD), _SYSTEMATIC_SD))
+    factor = _doubt_factor(usable, unseen=hidden or _leg_in_doubt(usable), tucked=tucked)
+    sd = float(np.hypot(factor * bones.length_relative_sd, _MODEL_SD))
     lengths_cm = bones.lengths_cm * np.exp(_SHORT * max(0.0, sd - _CLEAN_SD))
     parts = lift.length_weights * lengths_cm
     length = float(parts.sum())
@@ -180,11 +179,13 @@ def measure(
         "relative_sd": round(sd, 4),
         "on_back": round(on_back, 2),
         "frames": {
-            "infant_seen": sum(f.pose is not None for f in frames), "usable": len(lying), "on_back": len(usable),
+            "infant_seen": sum(f.pose is not None for f in frames), "usable": len(usable), "on_back": int(lying.sum()),
             "informed_legs": len(used),
         },
     }  # fmt: skip
     code = _doubt(bones, parts, sd, hidden=hidden, tucked=tucked)
+    if code is not None and on_back < 0.5:
+        code = "not_on_back"  # what can be done about it
     if code is None and not _PLAUSIBLE_CM[0] <= length <= _PLAUSIBLE_CM[1]:
         code = "implausible"
     if code is not None:
@@ -205,7 +206,7 @@ def _rejected(code: str, clip: Sequence[FrameResult], used: int = 0, **details: 
     return Measurement.rejected([reason(code)], frames_total=len(clip), frames_used=used, **details)
 
 
-def _usable(frames: Sequence[FrameResult], camera: Camera) -> list[FrameResult] | Measurement:
+def clear_frames(frames: Sequence[FrameResult], camera: Camera) -> list[FrameResult] | Measurement:
     """The frames that show one infant, whole and clearly, or the rejection of a clip that has too few of them."""
     seen = [f for f in frames if f.pose is not None]
     if len(seen) < max(1, round(_LEAST_SEEN * len(frames))):
@@ -239,11 +240,10 @@ def _doubt(bones: ClipBones, parts: np.ndarray, sd: float, *, hidden: bool, tuck
     return "legs_covered" if hidden else "legs_not_seen"
 
 
-def _doubt_factor(frames: Sequence[FrameResult], *, unseen: bool) -> float:
-    told = [f.pose.probabilities[_LEG_JOINTS].mean() for f in frames
-            if f.pose is not None and f.pose.probabilities is not None]  # fmt: skip
-    factor = float(np.interp(np.mean(told), _DOUBT_AT, _DOUBT)) if told else _DOUBT_UNSEEN
-    return max(_UNSEEN_TIMES * factor, _DOUBT_UNSEEN) if unseen else factor
+def _doubt_factor(frames: Sequence[FrameResult], *, unseen: bool, tucked: bool) -> float:
+    if not any(f.pose is not None and f.pose.probabilities is not None for f in frames):
+        return _UNCALIBRATED_TIMES
+    return _UNSEEN_TIMES if unseen else _TUCKED_TIMES if tucked else 1.0
 
 
 def _legs_hidden(frames: Sequence[FrameResult]) -> bool:

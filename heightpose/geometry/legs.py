@@ -29,7 +29,7 @@ def leg_flexion_deg(joints_cm: np.ndarray, side: str) -> tuple[float, float]:
     thigh = joint(f"{side}_knee") - joint(f"{side}_hip")
     shank = joint(f"{side}_ankle") - joint(f"{side}_knee")
     hip = np.degrees(np.arctan2(thigh @ front, thigh @ down))
-    cos_knee = thigh @ shank / (np.linalg.norm(thigh) * np.linalg.norm(shank))
+    cos_knee = thigh @ shank / max(float(np.linalg.norm(thigh) * np.linalg.norm(shank)), 1e-9)
     return float(abs(hip)), float(np.degrees(np.arccos(np.clip(cos_knee, -1, 1))))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heightpose.codec.confidence import RIGHT_HEADS
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
@@ -37,17 +38,20 @@ BONE_GROUPS = (
 BONES = ("upper body", "thigh", "shank")
 #: How many numbers one frame tells the clip beside its lengths.
 EMBEDDING = 24
-_PELVIS, _THORAX, _CROWN = (INFANT.index(n) for n in ("pelvis", "thorax", "crown"))
+_PELVIS, _THORAX, _NECK, _CROWN = (INFANT.index(n) for n in ("pelvis", "thorax", "upper_neck", "crown"))
 #: head_top says what crown says; the pelvis is the origin.
 _INPUT_JOINTS = np.array([k for k, n in enumerate(INFANT.names) if n not in ("head_top", "pelvis")])
-INPUTS = 3 * len(_INPUT_JOINTS) + 3
+INPUTS = 5 * len(_INPUT_JOINTS) + 3
 OUTPUTS = len(INFANT) + 2 * len(BONE_GROUPS) + 1 + EMBEDDING
 #: Clip features: two ratios of bones, spread and best standard deviation of three bones, frames, mean embedding.
 CLIP_INPUTS = 2 + 3 + 3 + 1 + EMBEDDING
 #: Corrections of three bones, their log standard deviations, and that of the whole length.
 CLIP_OUTPUTS = 3 + 3 + 1
-#: Relative standard deviations of joints are told to the network within these.
-SD_RANGE = (1e-3, 0.5)
+#: Relative standard deviations of joints, and log odds that they are right and that they are seen, are told to the
+#: network within these.
+SD_RANGE, MOST_LOGIT = (1e-3, 0.5), 4.0
+#: Log odds that a joint is seen, of a pose net that says nothing of it.
+USUAL_SEEN = 2.0
 #: Of a joint whose covariance is not known, relative to the infant's size.
 _USUAL_SD = 0.03
 _MIN_SIZE_CM = 8.0
@@ -78,10 +82,6 @@ class LiftedFrames:
     relative_sd: np.ndarray
     on_back: np.ndarray
     embedding: np.ndarray
-
-    def chosen(self, rows: np.ndarray) -> LiftedFrames:
-        """Some of the frames."""
-        return LiftedFrames(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @staticmethod
     def joined(parts: list[LiftedFrames]) -> LiftedFrames:
@@ -149,18 +149,33 @@ def default_lift() -> LiftNet:
         return LiftNet.load(path)
 
 
+@dataclass(frozen=True)
+class Told:
+    """What the pose net says of its joints.
+
+    Attributes:
+        sd_cm: ``(T, K)`` standard deviation on the mattress; None: not known.
+        right: ``(T, K)`` probability of each joint to be within 0.1 head sizes; None: as the standard deviation has it.
+        seen: ``(T, K)`` probability to be visible rather than hidden; None: not known.
+    """
+
+    sd_cm: np.ndarray | None = None
+    right: np.ndarray | None = None
+    seen: np.ndarray | None = None
+
+
 def canonical(
-    flat_cm: np.ndarray, camera_cm: np.ndarray, sd_cm: np.ndarray | None = None
+    flat_cm: np.ndarray, camera_cm: np.ndarray, told: Told | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The frame network's input.
 
     Args:
         flat_cm: ``(T, K, 2)`` where each joint's ray meets the mattress; camera_cm: ``(T, 3)`` the camera's centre.
-        sd_cm: ``(T, K)`` standard deviation of each joint there; None where it is not known.
 
     Returns:
         (features, size_cm): ``(T, INPUTS)`` and the apparent crown-pelvis distance ``(T,)`` that they are divided by.
     """
+    told = Told() if told is None else told
     size = np.linalg.norm(flat_cm[:, _CROWN] - flat_cm[:, _PELVIS], axis=-1)
     size = np.maximum(size, 1e-6)
     axis = flat_cm[:, _THORAX] - flat_cm[:, _PELVIS]
@@ -171,12 +186,35 @@ def canonical(
     local = np.einsum("tij,tkj->tki", turn, flat_cm - flat_cm[:, _PELVIS : _PELVIS + 1]) / size[:, None, None]
     aside = np.einsum("tij,tj->ti", turn, camera_cm[:, :2] - flat_cm[:, _PELVIS])
     above = camera_cm[:, 2:]
-    relative = np.full(flat_cm.shape[:2], _USUAL_SD) if sd_cm is None else sd_cm / size[:, None]
-    doubt = np.log(np.clip(relative[:, _INPUT_JOINTS], *SD_RANGE))
+    relative = np.full(flat_cm.shape[:2], _USUAL_SD) if told.sd_cm is None else told.sd_cm / size[:, None]
+    relative = np.clip(relative, *SD_RANGE)
+    if told.right is None:
+        head = np.linalg.norm(flat_cm[:, _CROWN] - flat_cm[:, _NECK], axis=-1) / size
+        right = right_log_odds(head[:, None], relative)
+    else:
+        right = _log_odds(told.right)
+    seen = np.full_like(right, USUAL_SEEN) if told.seen is None else _log_odds(told.seen)
     features = np.concatenate(
-        [local[:, _INPUT_JOINTS].reshape(len(size), -1), aside / above, size[:, None] / above, doubt], axis=1
+        [
+            local[:, _INPUT_JOINTS].reshape(len(size), -1),
+            aside / above,
+            size[:, None] / above,
+            *(part[:, _INPUT_JOINTS] for part in (np.log(relative), right, seen)),
+        ],
+        axis=1,
     )
     return features, size
+
+
+def right_log_odds(head: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """Log odds that a joint with Gaussian noise ``sd`` lies within 0.1 of ``head`` (Rayleigh's distribution)."""
+    squared = 0.5 * (RIGHT_HEADS * head / sd) ** 2
+    return np.clip(np.log(np.expm1(np.clip(squared, 1e-3, 50.0))), -MOST_LOGIT, MOST_LOGIT)
+
+
+def _log_odds(probability: np.ndarray) -> np.ndarray:
+    kept = np.clip(probability, 1e-6, 1.0 - 1e-6)
+    return np.clip(np.log(kept / (1.0 - kept)), -MOST_LOGIT, MOST_LOGIT)
 
 
 def mattress_sd(kpts_frame: np.ndarray, cov_frame: np.ndarray, camera: Camera, plane: Plane) -> np.ndarray:
@@ -203,18 +241,23 @@ def lift_frames(
     plane: Plane,
     net: LiftNet | None = None,
     cov_frame: np.ndarray | None = None,
+    right: np.ndarray | None = None,
+    seen: np.ndarray | None = None,
 ) -> LiftedFrames:
     """Elevations, 3D joints and bone lengths for every frame.
 
     Args:
         kpts_frame: ``(T, K, 2)`` joints in frame pixels; cov_frame: ``(T, K, 3)`` their covariances, px^2.
+        right, seen: ``(T, K)`` probabilities of the joints to be right and to be visible.
     """
     net = default_lift() if net is None else net
     frames, joints, _ = kpts_frame.shape
     flat = plane.to_mattress(camera, kpts_frame.reshape(-1, 2), 0.0).reshape(frames, joints, 3)
     centre = plane.camera_centre_cm
     sd_cm = None if cov_frame is None else mattress_sd(kpts_frame, cov_frame, camera, plane)
-    features, size = canonical(flat[..., :2], np.repeat(centre[None], frames, axis=0), sd_cm)
+    features, size = canonical(
+        flat[..., :2], np.repeat(centre[None], frames, axis=0), Told(sd_cm, right, seen)
+    )
     output = forward(net.frame, features)
     elevation = output[:, :joints] * size[:, None]
     elevation = np.clip(elevation, 0.0, 0.5 * centre[2])

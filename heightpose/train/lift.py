@@ -3,14 +3,16 @@
 Every step draws new cameras, bone proportions, frames and joint errors, so some thousand clips go a long way. The
 proportions are spread wider than any child's (thigh and shank 5 %, trunk and head 3 %, one standard deviation), so
 that the networks read lengths from the picture where they show and fall back on proportions only where they do not.
-Joint errors are a pose net's: small or large, told to the network as roughly as a heatmap tells them, with outliers
-that it is not told of, hidden joints and limbs, and a share that all frames of a clip have in common.
+Joint errors are a pose net's: most are its own on rendered stills (heightpose.train.lift_errors), the others drawn:
+small or large, told to the network as roughly as a heatmap tells them, with outliers that it is not told of, hidden
+joints and limbs, and a share that all frames of a clip have in common.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from heightpose.geometry import clip_lift
 from heightpose.geometry.lift import (
@@ -27,21 +30,25 @@ from heightpose.geometry.lift import (
     CLIP_INPUTS,
     CLIP_OUTPUTS,
     INPUTS,
+    MOST_LOGIT,
     OUTPUTS,
     SD_RANGE,
     LiftNet,
 )
 from heightpose.runtime.atomic import atomic_path
 from heightpose.skeleton import INFANT
-from heightpose.train.lift_data import Clips, draw_cameras, draw_errors, lengths, project
+from heightpose.train.lift_data import Clips, Told, draw_cameras, draw_errors, lengths, project
+from heightpose.train.lift_errors import NetErrors
 
 _K = len(INFANT)
 _G = len(BONE_GROUPS)
-#: Weight of the difference between two views of one clip, per unit of log length.
-_SAME_LENGTH = 80.0
+#: Weight of the difference between two views of one clip, in standard deviations of its length.
+_SAME_LENGTH = 0.3
+#: Share of the clips with a pose net's own errors, where they are given.
+_OWN_ERRORS = 0.7
 
 
-def features_of(flat: Tensor, camera: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
+def features_of(flat: Tensor, camera: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     """Torch twin of :func:`heightpose.geometry.lift.canonical` (a test holds the two together)."""
     pelvis, thorax, crown = (INFANT.index(n) for n in ("pelvis", "thorax", "crown"))
     size = (flat[:, crown] - flat[:, pelvis]).norm(dim=-1).clamp_min(1e-6)
@@ -51,8 +58,11 @@ def features_of(flat: Tensor, camera: Tensor, sd: Tensor) -> tuple[Tensor, Tenso
     aside = torch.einsum("tij,tj->ti", turn, camera[:, :2] - flat[:, pelvis])
     above = camera[:, 2:]
     kept = torch.as_tensor(_INPUT_JOINTS)
-    doubt = (sd[:, kept] / size[:, None]).clamp(*SD_RANGE).log()
-    return torch.cat([local[:, kept].flatten(1), aside / above, size[:, None] / above, doubt], dim=1), size
+    doubt = (told.sd_cm[:, kept] / size[:, None]).clamp(*SD_RANGE).log()
+    odds = [part[:, kept].clamp(-MOST_LOGIT, MOST_LOGIT) for part in (told.right, told.seen)]
+    return torch.cat(
+        [local[:, kept].flatten(1), aside / above, size[:, None] / above, doubt, *odds], dim=1
+    ), size
 
 
 def robust_means(logs: Tensor, sds: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -115,11 +125,11 @@ class LiftModel(nn.Module):
                 if net is self.frame:
                     last.bias[:_K] = 0.1
 
-    def forward(self, flat: Tensor, camera: Tensor, sd: Tensor) -> Answers:
-        """``flat`` (B, T, K, 2), ``camera`` (B, 3), ``sd`` (B, T, K), all in cm."""
+    def forward(self, flat: Tensor, camera: Tensor, told: Told) -> Answers:
+        """``flat`` (B, T, K, 2) and ``camera`` (B, 3) in cm, ``told`` (B, T, K)."""
         b, t = flat.shape[:2]
         each = camera[:, None].expand(b, t, 3).reshape(-1, 3)
-        features, size = features_of(flat.flatten(0, 1), each, sd.flatten(0, 1))
+        features, size = features_of(flat.flatten(0, 1), each, told.reshape(b * t))
         output = self.frame(features)
         elevation = output[:, :_K] * size[:, None]
         reached = elevation.clamp_min(0.0).minimum(0.5 * each[:, 2:])
@@ -168,9 +178,12 @@ def _mlp(inputs: int, width: int, outputs: int, hidden: int) -> nn.Sequential:
 
 def train(
     bodies: list[Path], out: Path, *, steps: int, seed: int, width: int = 256, clip_width: int = 64,
-    start_from: Path | None = None,
+    start_from: Path | None = None, errors: Sequence[Path] = (),
 ) -> dict[str, float]:  # fmt: skip
     """Train, from the weights in ``start_from`` where given, and write ``out`` (.npz).
+
+    Args:
+        bodies: files of ``heightpose synth --bodies``; errors: of :mod:`heightpose.train.lift_errors`.
 
     Returns:
         Validation figures; errors in percent of the length they are of.
@@ -184,7 +197,8 @@ def train(
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.05)
     pool, total_of = torch.nonzero(~data.val)[:, 0], _total_of(data.weights)
-    for step in range(steps):
+    own_errors = NetErrors(list(errors)) if errors else None
+    for step in tqdm(range(steps), unit="step", desc="elevation model", disable=None):
         frames = int(torch.randint(1, data.joints.shape[1] + 1, ()))
         index = pool[torch.randint(len(pool), (max(32, 384 // frames),))]
         # Every clip from two cameras: the first half of the batch and the second show the same.
@@ -193,8 +207,8 @@ def train(
         )
         index = index.repeat(2)
         camera = draw_cameras(len(index))
-        error, told = draw_errors(len(index), frames)
-        answers = model(project(joints, camera) + error, camera, told)
+        seen, told = _looked_at(project(joints, camera), own_errors, _OWN_ERRORS)
+        answers = model(seen, camera, told)
         loss = _loss(answers, joints, truth, on_back, total_of)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -203,11 +217,23 @@ def train(
         schedule.step()
         if step % max(1, steps // 20) == 0:
             print(f"step {step}/{steps} loss {loss.item():.3f}", flush=True)
-    figures = _validate(model, data, total_of)
+    figures = _validate(model, data, total_of, own_errors)
     arrays: dict[str, Any] = {**model.arrays(), "length_weights": data.weights}
     with atomic_path(out) as tmp:
         np.savez_compressed(tmp, **arrays)
     return figures
+
+
+def _looked_at(flat: Tensor, own_errors: NetErrors | None, share: float) -> tuple[Tensor, Told]:
+    """Joints ``(B, T, K, 2)`` as a pose net sees them; that share of the clips with its own errors."""
+    error, sd = draw_errors(*flat.shape[:2])
+    drawn = flat + error
+    told = Told.usual(drawn, sd)
+    if own_errors is None:
+        return drawn, told
+    error, said = own_errors.draw(flat)
+    own = torch.rand(len(flat)) < share
+    return torch.where(own[:, None, None, None], flat + error, drawn), said.where(own, told)
 
 
 def _total_of(weights: np.ndarray):
@@ -229,12 +255,13 @@ def _loss(answers: Answers, joints: Tensor, truth: Tensor, on_back: Tensor, tota
     """Of a batch whose two halves show the same clips from different cameras."""
     frame = _laplace(answers.log_lengths - truth.log()[:, None], answers.log_sd).mean()
     bones = _by_bone(truth)
-    clip = _laplace(answers.bones - bones, answers.bones_log_sd)[on_back > 0].mean()
+    clip = _laplace(answers.bones - bones, answers.bones_log_sd).mean()
     total = total_of(answers.bones)
-    whole = _laplace(total - total_of(bones), answers.total_log_sd)[on_back > 0].mean()
-    # A child is as long from wherever it is seen.
+    whole = _laplace(total - total_of(bones), answers.total_log_sd).mean()
+    # A child is as long from wherever it is seen, as far as it is known at all.
     first, second = total.chunk(2)
-    apart = (first - second).abs()[on_back[: len(first)] > 0].mean()
+    sd = torch.stack(answers.total_log_sd.detach().exp().chunk(2)).mean(0)
+    apart = ((first - second).abs() / sd).mean()
     elevation = nn.functional.smooth_l1_loss(
         answers.elevation, joints[..., 2] / answers.size[..., None], beta=0.02
     )
@@ -245,32 +272,43 @@ def _loss(answers: Answers, joints: Tensor, truth: Tensor, on_back: Tensor, tota
 
 
 @torch.no_grad()
-def _validate(model: LiftModel, data: Clips, total_of) -> dict[str, float]:
-    """On held-out children, each seen by four cameras, all frames: without errors, and with a pose net's."""
+def _validate(model: LiftModel, data: Clips, total_of, own_errors: NetErrors | None) -> dict[str, float]:
+    """On held-out children, each seen by four cameras: without errors, with drawn ones, with a net's own."""
     index = torch.nonzero(data.val)[:, 0].repeat(4)
     figures: dict[str, float] = {}
     frames = data.joints.shape[1]
-    for name in ("exact", "noisy"):
+    for name in ("exact", "noisy") if own_errors is None else ("exact", "noisy", "own"):
         joints, truth, on_back = data.batch(index, frames, vary=False)
         camera = draw_cameras(len(index))
-        error, told = draw_errors(len(index), frames)
+        flat = project(joints, camera)
         if name == "exact":
-            error, told = torch.zeros_like(error), torch.full_like(told, 0.02)
-        answers = model(project(joints, camera) + error, camera, told)
-        back, bones = on_back > 0, _by_bone(truth)
-        off = (answers.bones - bones)[back].abs().mean(0) * 100
-        figures |= {f"{name} {bone} error %": round(float(v), 2) for bone, v in zip(BONES, off, strict=True)}
-        total = (total_of(answers.bones) - total_of(bones))[back] * 100
-        sd = answers.total_log_sd.exp()[back] * 100
-        figures[f"{name} length error %"] = round(float(total.abs().mean()), 2)
-        figures[f"{name} length bias %"] = round(float(total.mean()), 2)
-        figures[f"{name} within 1.645 sd"] = round(float((total.abs() < 1.645 * sd).float().mean()), 3)
-        sure = sd < float(sd.median())
-        figures[f"{name} surer half error %"] = round(float(total[sure].abs().mean()), 2)
-        right = ((answers.back > 0) == back[:, None]).float().mean()
-        apart = total_of(answers.bones).reshape(4, -1).std(0)[back[: len(back) // 4]] * 100
-        figures[f"{name} spread over views %"] = round(float(apart.median()), 2)
+            seen, told = flat, Told.usual(flat, torch.full(flat.shape[:3], 0.02))
+        else:
+            seen, told = _looked_at(flat, own_errors, float(name == "own"))
+        answers = model(seen, camera, told)
+        bones = _by_bone(truth)
+        total = (total_of(answers.bones) - total_of(bones)) * 100
+        sd = answers.total_log_sd.exp() * 100
+        right = ((answers.back > 0) == (on_back > 0)[:, None]).float().mean()
         figures[f"{name} posture right"] = round(float(right), 4)
+        for posture, rows in (("back", on_back > 0), ("other", on_back <= 0)):
+            if not rows.any():
+                continue
+            off, known = total[rows], sd[rows]
+            parts = (answers.bones - bones)[rows].abs().mean(0) * 100
+            told_as = f"{name} {posture}"
+            figures |= {
+                f"{told_as} {bone} error %": round(float(v), 2) for bone, v in zip(BONES, parts, strict=True)
+            }
+            figures[f"{told_as} length error %"] = round(float(off.abs().mean()), 2)
+            figures[f"{told_as} length bias %"] = round(float(off.mean()), 2)
+            figures[f"{told_as} within 1.645 sd"] = round(
+                float((off.abs() < 1.645 * known).float().mean()), 3
+            )
+            sure = known <= float(known.median())
+            figures[f"{told_as} surer half error %"] = round(float(off[sure].abs().mean()), 2)
+            apart = total_of(answers.bones).reshape(4, -1).std(0)[rows[: len(rows) // 4]] * 100
+            figures[f"{told_as} spread over views %"] = round(float(apart.median()), 2)
     return figures
 
 
@@ -283,8 +321,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=15000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start-from", type=Path, help="go on from these weights (.npz)")
+    parser.add_argument(
+        "--errors",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="a pose net's own errors, from heightpose.train.lift_errors",
+    )
     args = parser.parse_args()
-    figures = train(args.bodies, args.out, steps=args.steps, seed=args.seed, start_from=args.start_from)
+    figures = train(
+        args.bodies,
+        args.out,
+        steps=args.steps,
+        seed=args.seed,
+        start_from=args.start_from,
+        errors=args.errors,
+    )
     for name, value in figures.items():
         print(f"{name}: {value}")
 

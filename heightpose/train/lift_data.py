@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from heightpose.geometry.lift import BONE_GROUPS, group_lengths
+from heightpose.codec.confidence import RIGHT_HEADS
+from heightpose.geometry.lift import BONE_GROUPS, USUAL_SEEN, group_lengths
 from heightpose.skeleton import INFANT
 
 _K = len(INFANT)
+_NECK, _CROWN = INFANT.index("upper_neck"), INFANT.index("crown")
 _STRETCH = {"thigh": 0.05, "shank": 0.05, "trunk": 0.03, "head": 0.03}
 #: Joint errors relative to the crown's, as the shipped pose net errs on held-out nursery children.
 _JOINT_NOISE = {
@@ -61,6 +64,32 @@ def lengths(joints: Tensor) -> Tensor:
         points = joints[..., torch.as_tensor(INFANT.indices(*names)), :]
         groups.append((points[..., 1:, :] - points[..., :-1, :]).norm(dim=-1).sum(-1))
     return torch.stack(groups, -1)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Torch twin of :class:`heightpose.geometry.lift.Told`, with log odds: all of one shape ``(..., K)``."""
+
+    sd_cm: Tensor
+    right: Tensor
+    seen: Tensor
+
+    @classmethod
+    def usual(cls, flat: Tensor, sd_cm: Tensor) -> Told:
+        """Of a net that says no more than standard deviations, of joints ``flat`` ``(..., K, 2)`` cm."""
+        head = (flat[..., _CROWN, :] - flat[..., _NECK, :]).norm(dim=-1, keepdim=True)
+        squared = 0.5 * (RIGHT_HEADS * head / sd_cm) ** 2
+        return cls(
+            sd_cm, torch.log(torch.expm1(squared.clamp(1e-3, 50.0))), torch.full_like(sd_cm, USUAL_SEEN)
+        )
+
+    def where(self, chosen: Tensor, other: Told) -> Told:
+        """The clips ``chosen`` ``(B,)`` of this one, the rest of the other."""
+        pick = chosen[:, None, None]
+        return Told(*(torch.where(pick, getattr(self, f.name), getattr(other, f.name)) for f in fields(Told)))
+
+    def reshape(self, *leading: int) -> Told:
+        return Told(*(getattr(self, f.name).reshape(*leading, -1) for f in fields(Told)))
 
 
 def draw_cameras(count: int) -> Tensor:

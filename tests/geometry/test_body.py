@@ -107,6 +107,16 @@ def test_refusals_have_codes_and_words() -> None:
         assert len(result.reasons[0].text) > 20
 
 
+def test_an_infant_on_its_side_is_told_to_lie_on_its_back() -> None:
+    """Where its length is not known well enough: nothing is known of how well these joints are."""
+    lying = body()[:, [2, 1, 0]]  # turned by a right angle about the body's axis
+    lying[:, 2] -= lying[:, 2].min() - 2.0
+    plane = above(160.0)
+    result = measure(clip([lying] * 4, plane), CAMERA, plane)
+    assert [r.code for r in result.reasons] == ["not_on_back"]
+    assert result.details["on_back"] == 0.0
+
+
 def test_a_file_that_is_no_lift_network_is_refused(tmp_path) -> None:
     path = tmp_path / "lift.npz"
     path.write_bytes(b"not a zip")
@@ -117,11 +127,12 @@ def test_a_file_that_is_no_lift_network_is_refused(tmp_path) -> None:
         LiftNet.load(path)
 
 
-def test_torch_twins_agree_with_numpy(tmp_path) -> None:
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_torch_twins_agree_with_numpy(tmp_path, calibrated) -> None:
     """A network trained in torch and read back in numpy says the same of a clip, from pixels to bones."""
     torch = pytest.importorskip("torch")
     from heightpose.train.lift import LiftModel
-    from heightpose.train.lift_data import draw_cameras, project
+    from heightpose.train.lift_data import Told, draw_cameras, project
 
     torch.manual_seed(0)
     model = LiftModel(16, 8).double()
@@ -138,10 +149,12 @@ def test_torch_twins_agree_with_numpy(tmp_path) -> None:
     flat = project(torch.from_numpy(joints)[None], centre)
     cov = np.tile([0.8, 0.1, 0.5], (5, 21, 1))
     kpts = plane.to_frame(CAMERA, joints.reshape(-1, 3)).reshape(5, 21, 2)
-    told = torch.from_numpy(mattress_sd(kpts, cov, CAMERA, plane))[None]
+    sd = torch.from_numpy(mattress_sd(kpts, cov, CAMERA, plane))[None]
+    right, seen = rng.uniform(0.001, 0.999, (2, 5, 21))
+    odds = [torch.logit(torch.from_numpy(p))[None] for p in (right, seen)]
     with torch.no_grad():
-        answers = model(flat, centre, told)
-    frames = lift_frames(kpts, CAMERA, plane, net, cov)
+        answers = model(flat, centre, Told(sd, *odds) if calibrated else Told.usual(flat, sd))
+    frames = lift_frames(kpts, CAMERA, plane, net, cov, *((right, seen) if calibrated else ()))
     np.testing.assert_allclose(np.log(frames.lengths_cm), answers.log_lengths[0].numpy(), atol=1e-4)
     np.testing.assert_allclose(np.log(frames.relative_sd), answers.log_sd[0].numpy(), atol=1e-4)
     bones = combine(frames, net)
