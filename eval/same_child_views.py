@@ -1,0 +1,101 @@
+"""Is a child as long from wherever it is seen? True joints of held-out bodies, measured from 24 cameras each.
+
+    heightpose synth --bodies --out held-out --count 100 --seed 577 --frames 8
+    python eval/same_child_views.py held-out/bodies.npz
+
+Cameras stand 120, 150, 180 and 220 cm above the mattress, straight above the infant and tilted by 15 and 30 degrees
+from several sides. Each of a body's clips is measured as a whole, as infer would, from joints without errors: what is
+left is how elevations and bent legs are read from one side or another.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from heightpose.geometry.body import measure
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.legs import legs_extended
+from heightpose.geometry.plane import Plane
+from heightpose.skeleton import INFANT
+from heightpose.synth.posture import POSTURES
+from heightpose.types import Detection, FrameResult, Pose
+
+SIZE_WH = (1280, 720)
+CAMERA = Camera("pinhole", SIZE_WH, np.array([[760.0, 0, 639.5], [0, 760.0, 359.5], [0, 0, 1]]), np.zeros(5))
+HEIGHTS_CM = (120.0, 150.0, 180.0, 220.0)
+#: Tilt and the side it is seen from, degrees.
+DIRECTIONS = ((0, 0), (15, 40), (15, 220), (30, 0), (30, 120), (30, 240))
+#: Standard deviation that the joints are said to have, px.
+SD_PX = 0.25
+
+
+def view(height_cm: float, tilt_deg: float, azimuth_deg: float, target_cm: np.ndarray) -> Plane:
+    """The mattress as a camera sees it that looks at ``target_cm`` on the mattress, x to the right."""
+    tilt, azimuth = np.radians([tilt_deg, azimuth_deg])
+    aside = height_cm * np.tan(tilt) * np.array([np.cos(azimuth), np.sin(azimuth)])
+    centre = np.array([*(target_cm + aside), height_cm])
+    forward = np.array([*target_cm, 0.0]) - centre
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    right /= np.linalg.norm(right)
+    R = np.stack([right, np.cross(forward, right), forward])
+    return Plane(R=R, t_cm=-R @ centre)
+
+
+def frames_of(joints_cm: np.ndarray, plane: Plane) -> list[FrameResult]:
+    """``(T, K, 3)`` as a pose net without errors sees them."""
+    cov = np.tile([SD_PX**2, 0.0, SD_PX**2], (len(INFANT), 1))
+    found = []
+    for t, points in enumerate(joints_cm):
+        kpts = plane.to_frame(CAMERA, points)
+        box = Detection(np.concatenate([kpts.min(0), kpts.max(0)]), 0.0, 1.0)
+        ones = np.ones(len(INFANT))
+        found.append(FrameResult(t, t / 5, Pose(kpts, ones, box, cov, 0.98 * ones, 0.98 * ones), 1))
+    return found
+
+
+def kind_of(joints_cm: np.ndarray) -> str:
+    share = np.mean([legs_extended(points) for points in joints_cm])
+    return "extended" if share >= 0.8 else "tucked" if share == 0 else "mixed"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bodies", type=Path, help="bodies.npz of children that the elevation model never saw")
+    args = parser.parse_args()
+    with np.load(args.bodies, allow_pickle=False) as data:
+        joints, posture, truth = data["joints_cm"].astype(float), data["posture"], data["length_cm"]
+    rows: dict[str, list[np.ndarray]] = {}
+    for clip, lying, length in zip(joints, posture, truth, strict=True):
+        target = clip[..., :2].mean(axis=(0, 1))
+        found = []
+        for height in HEIGHTS_CM:
+            for tilt, azimuth in DIRECTIONS:
+                plane = view(height, tilt, azimuth, target)
+                measured = measure(frames_of(clip, plane), CAMERA, plane)
+                estimate = measured.length_cm or measured.details.get("unreported_cm", np.nan)
+                found.append(estimate - length)
+        name = kind_of(clip) if POSTURES[lying] == "back" else POSTURES[lying]
+        rows.setdefault(name, []).append(np.array(found))
+    print(
+        f"{'':<10}{'children':>9}{'MAE':>7}{'sd':>7}{'range':>7}{'within 0.5 cm of the mean':>28}   all in cm"
+    )
+    for name in ("extended", "mixed", "tucked", "side", "front"):
+        if name not in rows:
+            continue
+        errors = np.stack(rows[name])
+        own = errors - np.nanmean(errors, axis=1, keepdims=True)
+        spread = np.sqrt(np.nanmean(np.nanvar(errors, axis=1)))
+        middle = np.nanmedian(np.nanmax(errors, axis=1) - np.nanmin(errors, axis=1))
+        near = np.mean(np.abs(own[np.isfinite(own)]) <= 0.5)
+        error = np.nanmean(np.abs(errors))
+        print(f"{name:<10}{len(errors):>9}{error:>7.2f}{spread:>7.2f}{middle:>7.2f}{100 * near:>26.0f} %")
+
+
+if __name__ == "__main__":
+    main()
