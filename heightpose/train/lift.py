@@ -141,10 +141,10 @@ class LiftModel(nn.Module):
         embedding = output[:, _K + 2 * _G + 1 :].reshape(b, t, -1)
         log_lengths, log_sd = log_lengths.reshape(b, t, _G), log_sd.reshape(b, t, _G)
         mean, spread, least, shares = robust_means(log_lengths, log_sd.exp())
-        told = (embedding * shares.mean(2)[..., None]).sum(1)
+        gist = (embedding * shares.mean(2)[..., None]).sum(1)
         ratios = mean[:, 1:] - mean[:, :1]
         frames = torch.full((b, 1), math.log(min(t, clip_lift.MOST_FRAMES)))
-        clip = self.clip(torch.cat([ratios, spread, least.log(), frames, told], 1))
+        clip = self.clip(torch.cat([ratios, spread, least.log(), frames, gist], 1))
         limit = clip_lift.MOST_CORRECTION
         clip_sd = clip[:, 3:].clamp(-6.0, 1.0)
         return Answers(

@@ -40,7 +40,7 @@ _TRUNK = (
 )  # fmt: skip
 
 
-def _limb(sides: tuple[str, ...], root: str, *parts: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _limb(sides: tuple[str, ...], root: str, *parts: str) -> tuple[np.ndarray, np.ndarray]:
     own = [f"{side}_{part}" for side in sides for part in parts]
     return INFANT.indices(*(f"{side}_{root}" for side in sides), *own), INFANT.indices(*own)
 
@@ -88,12 +88,11 @@ def collect(
     for item, (result, _) in zip(items, looks, strict=True):
         camera, plane, _, _ = read_record(record_of(item))
         found = result.pose
-        if (
-            not isinstance(body.clear_frames([result], camera), list)
-            or found is None
-            or found.cov_frame is None
-        ):
+        if found is None or not isinstance(body.clear_frames([result], camera), list):
             continue
+        assert found.cov_frame is not None  # with a calibration all three are there
+        assert found.probabilities is not None
+        assert found.seen is not None
         for key, kpts in (("truth", item.people[0].kpts_frame), ("seen_at", found.kpts_frame)):
             rows[key].append(plane.to_mattress(camera, kpts, 0.0)[:, :2])
         rows["sd"].append(mattress_sd(found.kpts_frame[None], found.cov_frame[None], camera, plane)[0])
