@@ -33,6 +33,7 @@ from heightpose.geometry.lift import (
     MOST_LOGIT,
     OUTPUTS,
     SD_RANGE,
+    SEEN_RANGE,
     LiftNet,
 )
 from heightpose.runtime.atomic import atomic_path
@@ -59,10 +60,10 @@ def features_of(flat: Tensor, camera: Tensor, told: Told) -> tuple[Tensor, Tenso
     above = camera[:, 2:]
     kept = torch.as_tensor(_INPUT_JOINTS)
     doubt = (told.sd_cm[:, kept] / size[:, None]).clamp(*SD_RANGE).log()
-    odds = [part[:, kept].clamp(-MOST_LOGIT, MOST_LOGIT) for part in (told.right, told.seen)]
-    return torch.cat(
-        [local[:, kept].flatten(1), aside / above, size[:, None] / above, doubt, *odds], dim=1
-    ), size
+    right = told.right[:, kept].clamp(-MOST_LOGIT, MOST_LOGIT)
+    seen = told.seen[:, kept].clamp(*SEEN_RANGE)
+    joints = local[:, kept].flatten(1)
+    return torch.cat([joints, aside / above, size[:, None] / above, doubt, right, seen], dim=1), size
 
 
 def robust_means(logs: Tensor, sds: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
