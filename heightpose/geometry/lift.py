@@ -48,8 +48,13 @@ CLIP_INPUTS = 2 + 3 + 3 + 1 + EMBEDDING
 #: Corrections of three bones, their log standard deviations, and that of the whole length.
 CLIP_OUTPUTS = 3 + 3 + 1
 #: Relative standard deviations of joints, and log odds that they are right and that they are seen, are told to the
-#: network within these. No leg of the stills that it learned from was taken for hidden more surely than with 0.2.
-SD_RANGE, MOST_LOGIT, SEEN_RANGE = (1e-3, 0.5), 4.0, (-1.4, 4.0)
+#: network within these.
+SD_RANGE, MOST_LOGIT = (1e-3, 0.5), 4.0
+#: Lowest log odds to be seen, by joint: of what it was trained with hardly any joint was taken for hidden more surely.
+SEEN_LEAST = np.array(
+    [0.0 if name in ("pelvis", "upper_neck", "head_top", "crown") or name.endswith("_shoulder")
+     else -0.6 if name.endswith(("_elbow", "_wrist")) else -1.4 for name in INFANT.names]
+)  # fmt: skip
 #: Log odds that a joint is seen, of a pose net that says nothing of it.
 USUAL_SEEN = 2.0
 #: Of a joint whose covariance is not known, relative to the infant's size.
@@ -194,7 +199,7 @@ def canonical(
     else:
         right = _log_odds(told.right)
     seen = (
-        np.full_like(right, USUAL_SEEN) if told.seen is None else np.clip(_log_odds(told.seen), *SEEN_RANGE)
+        np.full_like(right, USUAL_SEEN) if told.seen is None else np.maximum(_log_odds(told.seen), SEEN_LEAST)
     )
     features = np.concatenate(
         [

@@ -33,7 +33,7 @@ from heightpose.geometry.lift import (
     MOST_LOGIT,
     OUTPUTS,
     SD_RANGE,
-    SEEN_RANGE,
+    SEEN_LEAST,
     LiftNet,
 )
 from heightpose.runtime.atomic import atomic_path
@@ -61,7 +61,7 @@ def features_of(flat: Tensor, camera: Tensor, told: Told) -> tuple[Tensor, Tenso
     kept = torch.as_tensor(_INPUT_JOINTS)
     doubt = (told.sd_cm[:, kept] / size[:, None]).clamp(*SD_RANGE).log()
     right = told.right[:, kept].clamp(-MOST_LOGIT, MOST_LOGIT)
-    seen = told.seen[:, kept].clamp(*SEEN_RANGE)
+    seen = told.seen.clamp(max=MOST_LOGIT).maximum(torch.as_tensor(SEEN_LEAST).to(told.seen))[:, kept]
     joints = local[:, kept].flatten(1)
     return torch.cat([joints, aside / above, size[:, None] / above, doubt, right, seen], dim=1), size
 

@@ -117,6 +117,35 @@ def test_an_infant_on_its_side_is_told_to_lie_on_its_back() -> None:
     assert result.details["on_back"] == 0.0
 
 
+def test_whatever_is_said_of_good_joints_no_length_given_out_is_far_off() -> None:
+    """Standard deviations and probabilities that no pose net gives together, of joints that are right."""
+    rng = np.random.default_rng(0)
+    plane = above(160.0)
+    legs = [k for k, n in enumerate(INFANT.names) if n.endswith(("knee", "ankle", "heel", "toe"))]
+    errors = []
+    for _ in range(200):
+        told = {}
+        for name, low, high in (
+            ("sd", np.log(0.3), np.log(20.0)),
+            ("seen", 0.01, 0.99),
+            ("right", 0.01, 0.99),
+        ):
+            told[name] = np.full(21, rng.uniform(low, high))
+            told[name][legs] = rng.uniform(low, high)
+        variance = np.exp(2 * told["sd"])
+        cov = np.stack([variance, np.zeros(21), variance], axis=-1)
+        scale = rng.uniform(0.75, 1.3)
+        frames = [
+            replace(f, pose=replace(f.pose, cov_frame=cov, seen=told["seen"], probabilities=told["right"]))
+            for f in clip([body(scale=scale)] * 2, plane)
+        ]
+        length = measure(frames, CAMERA, plane).length_cm
+        if length is not None:
+            errors.append(length - true_length(scale))
+    assert len(errors) > 60
+    assert np.abs(errors).max() < 5.0
+
+
 def test_a_file_that_is_no_lift_network_is_refused(tmp_path) -> None:
     path = tmp_path / "lift.npz"
     path.write_bytes(b"not a zip")
