@@ -184,7 +184,7 @@ def measure(
         },
     }  # fmt: skip
     code = _doubt(bones, parts, sd, hidden=hidden, tucked=tucked)
-    if code not in (None, "legs_covered") and on_back < 0.5:
+    if code is not None and on_back < 0.5:
         code = "not_on_back"  # what can be done about it
     if code is None and not _PLAUSIBLE_CM[0] <= length <= _PLAUSIBLE_CM[1]:
         code = "implausible"
