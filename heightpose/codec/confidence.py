@@ -135,6 +135,12 @@ class Calibration:
         return cls(right, seen, error, shape, stretch)
 
 
+def chance_right(head: Any, sd: Any) -> Any:
+    """Probability that a joint with Gaussian noise ``sd`` in x and y lies within :data:`RIGHT_HEADS` of ``head``, both
+    in one unit (Rayleigh's distribution)."""
+    return -np.expm1(-0.5 * (RIGHT_HEADS * head / sd) ** 2)
+
+
 def unit_shape(cov: np.ndarray, power: float, stretch: float = 1.0) -> np.ndarray:
     """Covariances ``(..., 3)`` to the given power, stretched along y, with a determinant of 1.
 

@@ -44,9 +44,8 @@ def draw_place(
     """
     size = (rng.uniform(0.08, 0.3, 2) * min(size_wh)).astype(int) + 1
     low = np.floor(np.asarray(target_xy) - rng.uniform(0.15, 0.85, 2) * size).astype(int)
-    turned = (
-        float(rng.uniform(0, 180)) if rng.random() < 0.5 else None
-    )  # toys, hands and dummies have no corners
+    # Toys, hands and dummies have no corners.
+    turned = float(rng.uniform(0, 180)) if rng.random() < 0.5 else None
     return np.clip(low, 0, size_wh), np.clip(low + size, 0, size_wh), turned
 
 

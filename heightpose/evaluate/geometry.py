@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from heightpose.codec.confidence import RIGHT_HEADS
+from heightpose.codec.confidence import chance_right
 from heightpose.data.clips import Clip as LengthClip
 from heightpose.data.items import Item, head_angle_deg
 from heightpose.errors import ConfigError, FileFormatError, InputError
@@ -134,8 +134,7 @@ def true_frames(items: Sequence[Item], noise_px: float, rng: np.random.Generator
             angle = head_angle_deg(person.kpts_frame, person.visibility > 0)
             variance = max(noise_px, _LABEL_SD_PX) ** 2
             crown, neck = person.kpts_frame[list(INFANT.indices("crown", "upper_neck"))]
-            # Of a joint with Gaussian noise within RIGHT_HEADS head sizes (Rayleigh's distribution).
-            right = 1.0 - np.exp(-((RIGHT_HEADS * np.linalg.norm(crown - neck)) ** 2) / (2.0 * variance))
+            right = chance_right(np.linalg.norm(crown - neck), np.sqrt(variance))
             pose = Pose(
                 kpts, np.ones(len(INFANT)), Detection(person.bbox_xyxy, angle or 0.0, 1.0),
                 cov_frame=np.tile([variance, 0.0, variance], (len(INFANT), 1)),

@@ -138,6 +138,7 @@ def record_of(item: Item) -> Path:
 
 
 def read_record(path: Path) -> tuple[Camera, Plane, dict[str, Any], dict[str, str]]:
+    """Camera, plane, truth (child, length_cm) and strata of a still. Raises FileFormatError for anything else."""
     record: Any = read_json(path, "nursery's record")
     try:
         (frame,) = record

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heightpose.codec.confidence import RIGHT_HEADS
+from heightpose.codec.confidence import chance_right
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
@@ -193,11 +193,8 @@ def canonical(
     above = camera_cm[:, 2:]
     relative = np.full(flat_cm.shape[:2], _USUAL_SD) if told.sd_cm is None else told.sd_cm / size[:, None]
     relative = np.clip(relative, *SD_RANGE)
-    if told.right is None:
-        head = np.linalg.norm(flat_cm[:, _CROWN] - flat_cm[:, _NECK], axis=-1) / size
-        right = right_log_odds(head[:, None], relative)
-    else:
-        right = _log_odds(told.right)
+    head = np.linalg.norm(flat_cm[:, _CROWN] - flat_cm[:, _NECK], axis=-1) / size
+    right = _log_odds(chance_right(head[:, None], relative) if told.right is None else told.right)
     seen = (
         np.full_like(right, USUAL_SEEN) if told.seen is None else np.maximum(_log_odds(told.seen), SEEN_LEAST)
     )
@@ -211,12 +208,6 @@ def canonical(
         axis=1,
     )
     return features, size
-
-
-def right_log_odds(head: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """Log odds that a joint with Gaussian noise ``sd`` lies within 0.1 of ``head`` (Rayleigh's distribution)."""
-    squared = 0.5 * (RIGHT_HEADS * head / sd) ** 2
-    return np.clip(np.log(np.expm1(np.clip(squared, 1e-3, 50.0))), -MOST_LOGIT, MOST_LOGIT)
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:

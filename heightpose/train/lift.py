@@ -38,10 +38,20 @@ from heightpose.geometry.lift import (
 )
 from heightpose.runtime.atomic import atomic_path
 from heightpose.skeleton import INFANT
-from heightpose.train.lift_data import Clips, Told, draw_cameras, draw_errors, lengths, project
+from heightpose.train.lift_data import (
+    Clips,
+    Told,
+    draw_cameras,
+    draw_errors,
+    from_pelvis,
+    lengths,
+    own_frame,
+    project,
+    to_own_frame,
+)
 from heightpose.train.lift_errors import NetErrors
 
-_K = len(INFANT)
+_K, _PELVIS = len(INFANT), INFANT.index("pelvis")
 _G = len(BONE_GROUPS)
 #: Weight of the difference between two views of one clip, in standard deviations of its length.
 _SAME_LENGTH = 0.3
@@ -51,12 +61,9 @@ _OWN_ERRORS = 0.7
 
 def features_of(flat: Tensor, camera: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     """Torch twin of :func:`heightpose.geometry.lift.canonical` (a test holds the two together)."""
-    pelvis, thorax, crown = (INFANT.index(n) for n in ("pelvis", "thorax", "crown"))
-    size = (flat[:, crown] - flat[:, pelvis]).norm(dim=-1).clamp_min(1e-6)
-    axis = nn.functional.normalize(flat[:, thorax] - flat[:, pelvis], dim=-1, eps=1e-9)
-    turn = torch.stack([torch.stack([axis[:, 1], -axis[:, 0]], -1), axis], dim=-2)
-    local = torch.einsum("tij,tkj->tki", turn, flat - flat[:, pelvis : pelvis + 1]) / size[:, None, None]
-    aside = torch.einsum("tij,tj->ti", turn, camera[:, :2] - flat[:, pelvis])
+    turn, size = own_frame(flat)
+    local = to_own_frame(from_pelvis(flat), turn, size)
+    aside = torch.einsum("tij,tj->ti", turn, camera[:, :2] - flat[:, _PELVIS])
     above = camera[:, 2:]
     kept = torch.as_tensor(_INPUT_JOINTS)
     doubt = (told.sd_cm[:, kept] / size[:, None]).clamp(*SD_RANGE).log()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from heightpose.codec.confidence import RIGHT_HEADS
 from heightpose.geometry.lift import BONE_GROUPS, USUAL_SEEN, group_lengths
 from heightpose.skeleton import INFANT
 
 _K = len(INFANT)
-_NECK, _CROWN = INFANT.index("upper_neck"), INFANT.index("crown")
+_PELVIS, _THORAX, _NECK, _CROWN = (INFANT.index(n) for n in ("pelvis", "thorax", "upper_neck", "crown"))
 _STRETCH = {"thigh": 0.05, "shank": 0.05, "trunk": 0.03, "head": 0.03}
 #: Joint errors relative to the crown's, as the shipped pose net errs on held-out nursery children.
 _JOINT_NOISE = {
@@ -66,6 +66,27 @@ def lengths(joints: Tensor) -> Tensor:
     return torch.stack(groups, -1)
 
 
+def own_frame(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Of joints ``(N, K, 2)`` on the mattress: rotation into the infant's frame ``(N, 2, 2)`` and its size ``(N,)``."""
+    size = (flat[:, _CROWN] - flat[:, _PELVIS]).norm(dim=-1).clamp_min(1e-6)
+    axis = nn.functional.normalize(flat[:, _THORAX] - flat[:, _PELVIS], dim=-1, eps=1e-9)
+    return torch.stack([torch.stack([axis[:, 1], -axis[:, 0]], -1), axis], dim=-2), size
+
+
+def to_own_frame(vectors: Tensor, turn: Tensor, size: Tensor) -> Tensor:
+    """``(N, K, 2)`` cm in the frame and size of :func:`own_frame`."""
+    return torch.einsum("tij,tkj->tki", turn, vectors) / size[:, None, None]
+
+
+def from_pelvis(flat: Tensor) -> Tensor:
+    return flat - flat[:, _PELVIS : _PELVIS + 1]
+
+
+def odds_from_wrong(log_wrong: Tensor) -> Tensor:
+    """Log odds to be right, from the log of the probability to be wrong."""
+    return torch.log(torch.expm1((-log_wrong).clamp(1e-3, 50.0)))
+
+
 @dataclass(frozen=True)
 class Told:
     """Torch twin of :class:`heightpose.geometry.lift.Told`, with log odds: all of one shape ``(..., K)``."""
@@ -78,10 +99,9 @@ class Told:
     def usual(cls, flat: Tensor, sd_cm: Tensor) -> Told:
         """Of a net that says no more than standard deviations, of joints ``flat`` ``(..., K, 2)`` cm."""
         head = (flat[..., _CROWN, :] - flat[..., _NECK, :]).norm(dim=-1, keepdim=True)
-        squared = 0.5 * (RIGHT_HEADS * head / sd_cm) ** 2
-        return cls(
-            sd_cm, torch.log(torch.expm1(squared.clamp(1e-3, 50.0))), torch.full_like(sd_cm, USUAL_SEEN)
-        )
+        # Rayleigh's distribution.
+        log_wrong = -0.5 * (RIGHT_HEADS * head / sd_cm) ** 2
+        return cls(sd_cm, odds_from_wrong(log_wrong), torch.full_like(sd_cm, USUAL_SEEN))
 
     def where(self, chosen: Tensor, other: Told) -> Told:
         """The clips ``chosen`` ``(B,)`` of this one, the rest of the other."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from heightpose.data.coco import Dataset
 from heightpose.data.pictures import read_picture
@@ -27,12 +28,13 @@ from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
 from heightpose.skeleton import INFANT
-from heightpose.train.lift_data import Told
+from heightpose.train.lift_data import Told, from_pelvis, odds_from_wrong, own_frame, to_own_frame
 
 _K = len(INFANT)
-_PELVIS, _THORAX, _CROWN = (INFANT.index(n) for n in ("pelvis", "thorax", "crown"))
 #: Log of the range of errors over those of the stills, by clip.
 _LEVEL = (math.log(0.15), math.log(1.4))
+#: Stills that a step looks among, and how many of the most similar it chooses from.
+_AMONG, _NEAREST = 600, 3
 _TRUNK = (
     INFANT.indices("crown", "thorax", "left_shoulder", "right_shoulder", "left_hip", "right_hip"),
     INFANT.indices("crown", "head_top", "upper_neck", "thorax", "pelvis", "left_shoulder", "right_shoulder", "left_hip",
@@ -66,8 +68,6 @@ def collect(
         (N, K, 2) where the rays of the true and the found joints meet the mattress, cm; ``sd`` (N, K) cm, ``right`` and
         ``seen`` (N, K) what the net says of them.
     """
-    from tqdm import tqdm
-
     if pose.calibration is None:
         raise ConfigError(
             "errors are learned with what the net says of them", where=pose.file.path,
@@ -111,18 +111,15 @@ class NetErrors:
         paths: files of :func:`collect`; their mirror images are used too.
     """
 
-    #: Stills that a step looks among, and how many of the most similar it chooses from.
-    among, nearest = 600, 3
-
     def __init__(self, paths: list[Path]) -> None:
         parts = []
         for path in paths:
             with np.load(path, allow_pickle=False) as data:
                 parts.append({key: torch.from_numpy(data[key]) for key in data.files})
         data = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        turn, size = _turn_and_size(data["truth"])
-        local = _to_local(data["truth"] - data["truth"][:, _PELVIS : _PELVIS + 1], turn, size)
-        error = _to_local(data["seen_at"] - data["truth"], turn, size)
+        turn, size = own_frame(data["truth"])
+        local = to_own_frame(from_pelvis(data["truth"]), turn, size)
+        error = to_own_frame(data["seen_at"] - data["truth"], turn, size)
         relative = data["sd"] / size[:, None]
         odds = [torch.logit(data[key].double(), 1e-4).float() for key in ("right", "seen")]
         flip, sign = torch.as_tensor(INFANT.flip_map), torch.tensor([-1.0, 1.0])
@@ -140,9 +137,11 @@ class NetErrors:
             (error ``(B, T, K, 2)`` cm, what is said of the joints).
         """
         b, t = flat.shape[:2]
-        turn, size = _turn_and_size(flat.flatten(0, 1))
-        local = _to_local(flat.flatten(0, 1) - flat.flatten(0, 1)[:, _PELVIS : _PELVIS + 1], turn, size)
-        library = torch.randperm(len(self))[: self.among]
+        each = flat.flatten(0, 1)
+        turn, size = own_frame(each)
+        local = to_own_frame(from_pelvis(each), turn, size)
+        library = torch.randperm(len(self))[:_AMONG]
+        stills = self.local[library]
         error = torch.zeros(b * t, _K, 2)
         sd, right, seen = (torch.zeros(b * t, _K) for _ in range(3))
         # Frames of a clip are misread alike: so many of them have the error of its first.
@@ -150,9 +149,9 @@ class NetErrors:
         for like, own in PARTS[int(torch.randint(len(PARTS), ()))]:
             apart = torch.cdist(
                 local[:, torch.as_tensor(like)].flatten(1),
-                self.local[library][:, torch.as_tensor(like)].flatten(1),
+                stills[:, torch.as_tensor(like)].flatten(1),
             )
-            nearest = apart.topk(min(self.nearest, len(library)), largest=False).indices
+            nearest = apart.topk(min(_NEAREST, len(library)), largest=False).indices
             row = library[nearest.gather(1, torch.randint(nearest.shape[1], (b * t, 1)))[:, 0]].reshape(b, t)
             row = torch.where(torch.rand(b, t) < shared, row[:, :1], row).flatten()
             joints = torch.as_tensor(own)
@@ -161,22 +160,11 @@ class NetErrors:
                 into[:, joints] = values[row][:, joints]
         # Sharper and smaller pictures than the stills'; a joint is right as its error is smaller (Rayleigh).
         level = torch.exp(torch.empty(b, 1).uniform_(*_LEVEL)).expand(b, t).reshape(-1, 1)
-        wrong = -nn.functional.softplus(right) / level**2  # log of the probability to be wrong
-        right = torch.log(torch.expm1((-wrong).clamp(1e-3, 50.0)))
+        right = odds_from_wrong(-nn.functional.softplus(right) / level**2)
         said = sd * level * torch.exp(0.2 * torch.randn(b * t, _K)) * size[:, None]
         error = torch.einsum("tji,tkj->tki", turn, error) * (level * size[:, None])[..., None]
         told = Told(said, right + 0.3 * torch.randn(b * t, _K), seen + 0.3 * torch.randn(b * t, _K))
         return error.reshape(b, t, _K, 2), told.reshape(b, t)
-
-
-def _turn_and_size(flat: Tensor) -> tuple[Tensor, Tensor]:
-    size = (flat[:, _CROWN] - flat[:, _PELVIS]).norm(dim=-1).clamp_min(1e-6)
-    axis = nn.functional.normalize(flat[:, _THORAX] - flat[:, _PELVIS], dim=-1, eps=1e-9)
-    return torch.stack([torch.stack([axis[:, 1], -axis[:, 0]], -1), axis], dim=-2), size
-
-
-def _to_local(vectors: Tensor, turn: Tensor, size: Tensor) -> Tensor:
-    return torch.einsum("tij,tkj->tki", turn, vectors) / size[:, None, None]
 
 
 def main() -> None:
