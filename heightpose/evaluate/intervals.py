@@ -31,7 +31,7 @@ from heightpose.metrics.height import error_figures
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
-from heightpose.types import Measurement
+from heightpose.types import FrameResult, Measurement
 
 log = logging.getLogger("heightpose")
 
@@ -40,6 +40,10 @@ GATES = (0.015, 0.02, 0.0225, 0.025, 0.0275, 0.03, 0.035, 0.04, 0.05, 0.07, 0.1)
 #: An error that would mislead a parent or a clinic, cm.
 GROSS_CM = 4.0
 _STRATA = ("posture", "legs", "occlusion")
+
+
+#: A still's camera, plane, truth (child, length_cm) and strata.
+Record = tuple[Camera, Plane, dict[str, Any], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -89,27 +93,45 @@ def measure_stills(folders: Sequence[Path], split: str, detector: Detector, pose
     Raises:
         ConfigError: none of the pictures is a nursery's, which knows camera, plane and length of each.
     """
-    from tqdm import tqdm
-
     found = []
     for folder in folders:
-        items = [i for i in Dataset.load(folder).items if i.split == split and len(i.people) == 1]
-        known = [item for item in items if record_of(item).exists()]
-        if not known:
-            raise ConfigError(
-                "no still of known camera, plane and length", where=folder, expected="a folder of heightpose synth",
-                got=f"{len(items)} pictures in split {split}",
-            )  # fmt: skip
-        frames = (Frame(i, 0.0, read_picture(item.path)) for i, item in enumerate(known))
-        looks = estimate_poses(frames, detector, pose)
-        for item, (result, _) in zip(
-            known, tqdm(looks, total=len(known), desc=folder.name, unit="still", disable=None), strict=True
+        for item, result, (camera, plane, truth, strata) in look_at_stills(
+            folder, known_stills(folder, split), detector, pose
         ):
-            camera, plane, truth, strata = read_record(record_of(item))
             measured = body.measure([result], camera, plane)
             name = f"{folder.name}/{item.path.stem}"
             found.append(Length.of(name, truth["child"], truth["length_cm"], strata, measured))
     return found
+
+
+def known_stills(folder: Path, split: str) -> list[Item]:
+    """The stills of a split that show one infant and whose camera, plane and length are known.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    items = [i for i in Dataset.load(folder).items if i.split == split and len(i.people) == 1]
+    known = [item for item in items if _record_of(item).exists()]
+    if not known:
+        raise ConfigError(
+            "no still of known camera, plane and length", where=folder, expected="a folder of heightpose synth",
+            got=f"{len(items)} pictures in split {split}",
+        )  # fmt: skip
+    return known
+
+
+def look_at_stills(
+    folder: Path, items: Sequence[Item], detector: Detector, pose: PoseModel
+) -> Iterator[tuple[Item, FrameResult, Record]]:
+    """What ``infer``'s networks see in each of the known stills, with what the nursery knows of it."""
+    from tqdm import tqdm
+
+    frames = (Frame(i, 0.0, read_picture(item.path)) for i, item in enumerate(items))
+    looks = estimate_poses(frames, detector, pose)
+    for item, (result, _) in zip(
+        items, tqdm(looks, total=len(items), desc=folder.name, unit="still", disable=None), strict=True
+    ):
+        yield item, result, _read_record(_record_of(item))
 
 
 def measure_clips(subjects: Sequence[Subject], detector: Detector, pose: PoseModel) -> list[Length]:
@@ -132,13 +154,12 @@ def measure_clips(subjects: Sequence[Subject], detector: Detector, pose: PoseMod
     return found
 
 
-def record_of(item: Item) -> Path:
+def _record_of(item: Item) -> Path:
     """What the nursery wrote beside the picture."""
     return item.path.parent.parent / "items" / f"{item.path.stem}.json"
 
 
-def read_record(path: Path) -> tuple[Camera, Plane, dict[str, Any], dict[str, str]]:
-    """Camera, plane, truth (child, length_cm) and strata of a still. Raises FileFormatError for anything else."""
+def _read_record(path: Path) -> Record:
     record: Any = read_json(path, "nursery's record")
     try:
         (frame,) = record

@@ -15,18 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from heightpose.data.coco import Dataset
-from heightpose.data.pictures import read_picture
 from heightpose.errors import ConfigError
-from heightpose.evaluate.intervals import read_record, record_of
+from heightpose.evaluate.intervals import known_stills, look_at_stills
 from heightpose.geometry import body
 from heightpose.geometry.lift import mattress_sd
 from heightpose.runtime.atomic import atomic_path
-from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
-from heightpose.runtime.pipeline import estimate_poses
 from heightpose.skeleton import INFANT
 from heightpose.train.lift_data import Told, from_pelvis, odds_from_wrong, own_frame, to_own_frame
 
@@ -73,20 +68,13 @@ def collect(
             "errors are learned with what the net says of them", where=pose.file.path,
             expected="weights with a calibration", hint="Run heightpose eval confidence first",
         )  # fmt: skip
-    items = [
-        i for i in Dataset.load(folder).items if i.split == split and len(i.people) == 1 and i.id >= first
-    ]
+    items = [item for item in known_stills(folder, split) if item.id >= first]
     if not items:
         raise ConfigError(
             "no still to learn errors from", where=folder, expected=f"split {split}, from number {first}"
         )
     rows: dict[str, list[np.ndarray]] = {key: [] for key in ("truth", "seen_at", "sd", "right", "seen")}
-    frames = (Frame(i, 0.0, read_picture(item.path)) for i, item in enumerate(items))
-    looks = tqdm(
-        estimate_poses(frames, detector, pose), total=len(items), desc=folder.name, unit="still", disable=None
-    )
-    for item, (result, _) in zip(items, looks, strict=True):
-        camera, plane, _, _ = read_record(record_of(item))
+    for item, result, (camera, plane, _, _) in look_at_stills(folder, items, detector, pose):
         found = result.pose
         if found is None or not isinstance(body.clear_frames([result], camera), list):
             continue
