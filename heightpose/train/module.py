@@ -95,7 +95,9 @@ class TrainingModule(lightning.LightningModule):
     # --- training -------------------------------------------------------------------------------------------
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
-        if self._clock_says_stop():  # a finished run was resumed: nothing is left to do
+        # A finished run that was resumed has nothing left to do. However short its time, a run takes a first step: its
+        # weights are validated and its log has a line.
+        if self.global_step > 0 and self._clock_says_stop():
             return -1
         rate = learning_rate(self.config.optim, self.global_step, self.progress)
         for group in self.trainer.optimizers[0].param_groups:
