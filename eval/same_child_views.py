@@ -82,7 +82,9 @@ def main() -> None:
                 found.append(estimate - length)
         name = kind_of(clip) if POSTURES[lying] == "back" else POSTURES[lying]
         rows.setdefault(name, []).append(np.array(found))
-    print("all in cm; sd, range and share within 0.5 cm are about a child's own mean over the views of the row")
+    print(
+        "all in cm; sd, range and share within 0.5 cm are about a child's own mean over the views of the row"
+    )
     print(f"{'':<10}{'tilts to':>9}{'children':>9}{'MAE':>7}{'sd':>7}{'range':>7}{'within 0.5 cm':>15}")
     tilts = np.tile([tilt for tilt, _ in DIRECTIONS], len(HEIGHTS_CM))
     for name in ("extended", "mixed", "tucked", "side", "front"):
@@ -95,7 +97,9 @@ def main() -> None:
             middle = np.nanmedian(np.nanmax(errors, axis=1) - np.nanmin(errors, axis=1))
             near = 100 * np.mean(np.abs(own[np.isfinite(own)]) <= 0.5)
             error = np.nanmean(np.abs(errors))
-            print(f"{name:<10}{most:>9}{len(errors):>9}{error:>7.2f}{spread:>7.2f}{middle:>7.2f}{near:>13.0f} %")
+            print(
+                f"{name:<10}{most:>9}{len(errors):>9}{error:>7.2f}{spread:>7.2f}{middle:>7.2f}{near:>13.0f} %"
+            )
 
 
 if __name__ == "__main__":
