@@ -42,7 +42,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         out += _pose_lines(result["truth_crops"], "truth crops: the true box is given")
     if height is not None:
         out += _height_lines(height)
-    out += _strata_lines(result["strata"])
+    out += strata_lines(result["strata"])
     return out
 
 
@@ -92,7 +92,16 @@ def _height_lines(h: dict[str, Any]) -> list[str]:
     ]
 
 
-def _strata_lines(strata: dict[str, Any]) -> list[str]:
+def _joints_right(pose: dict[str, Any]) -> str:
+    """MeanSmS@0.1, or where no head size is labelled torso PCK, named."""
+    torso = pose["pck_torso_0.2"]
+    if pose["pckh"]["0.1"]["mean_sms"] is None and torso["mean"] is not None:
+        return f"PCK {figure(torso['mean'], torso['interval'], 0)}"
+    return of(pose["pckh"]["0.1"], "mean_sms", 0)
+
+
+def strata_lines(strata: dict[str, Any]) -> list[str]:
+    """One line per value of each stratum: joints, lengths, yield."""
     if not strata:
         return []
     out = [f"{'stratum':<34}{'people':>7}{'MeanSmS@0.1':>20}{'clips':>7}{'MAE cm':>20}{'yield':>7}"]
@@ -101,7 +110,7 @@ def _strata_lines(strata: dict[str, Any]) -> list[str]:
             pose, h = both["pose"], both["height"]
             out.append(
                 f"{name + ': ' + value:<34.34}{0 if pose is None else pose['people']:>7}"
-                f"{'-' if pose is None else of(pose['pckh']['0.1'], 'mean_sms', 0):>20}"
+                f"{'-' if pose is None else _joints_right(pose):>20}"
                 f"{0 if h is None else h['clips']:>7}{of(h, 'mae_cm', 2):>20}"
                 f"{'-' if h is None else figure(100 * h['yield'], None, 0) + ' %':>7}"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluated import BOX, HEAD, K, clip, frame
@@ -9,6 +11,7 @@ from evaluated import BOX, HEAD, K, clip, frame
 from heightpose.evaluate.people import People, ranked
 from heightpose.evaluate.records import FrameRecord, Guess
 from heightpose.evaluate.summary import summarise
+from heightpose.evaluate.text import strata_lines
 from heightpose.skeleton import INFANT
 
 
@@ -128,3 +131,17 @@ def test_errors_are_in_head_sizes():
     assert np.isinf(people.error[1]).all()
     assert HEAD == 40.0
     assert len(INFANT) == K
+
+
+def test_strata_of_photographs_without_head_sizes_show_torso_pck():
+    def told(known: int) -> str:
+        records = []
+        for i in range(4):
+            record = frame(f"{i}.jpg", f"child-{i}", strata={"posture": "front"})
+            head = HEAD if i < known else None
+            records.append(replace(record, people=[replace(p, head_size_px=head) for p in record.people]))
+        return strata_lines(summarise(records, [])["strata"])[1]
+
+    assert told(2).startswith("posture: front")
+    assert "PCK" not in told(2)  # of the two whose heads are labelled
+    assert "PCK 100 (" in told(0)
