@@ -1,0 +1,69 @@
+"""Weights between those that a training started from and those that it ended with.
+
+A net that was tuned on few new pictures forgets some of what it knew of the old ones. Between the two sets of weights
+lie nets that are good at both (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022): each weight is
+``(1 - share) * before + share * after``, normalisation statistics included. The share is chosen on validation data.
+
+    python -m heightpose.models.average before.safetensors after.safetensors --share 0.7 --out pose.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from heightpose.errors import FileFormatError
+from heightpose.models.checkpoint import load_weights, save_weights
+from heightpose.models.onnx_graph import export_onnx
+from heightpose.runtime.output import sha256
+
+
+def average(before: Path, after: Path, share: float, out: Path) -> None:
+    """Write ``out`` (.safetensors), and the same as .onnx beside it, described as ``after`` is.
+
+    Raises:
+        FileFormatError: no weights of ours, or those of another network.
+    """
+    (old, old_meta), (new, meta) = load_weights(before), load_weights(after)
+    if [old_meta.get(key) for key in ("kind", "arch", "joints")] != [
+        meta.get(key) for key in ("kind", "arch", "joints")
+    ]:
+        raise FileFormatError(
+            "these are weights of another network", where=before, expected=meta.get("arch"), got=old_meta.get("arch"),
+            hint="Average weights with those that their training started from",
+        )  # fmt: skip
+    start = old.state_dict()
+    state = {
+        name: start[name].lerp(value, share) if value.is_floating_point() else value
+        for name, value in new.state_dict().items()
+    }
+    new.load_state_dict(state)
+    # What was validated were other weights.
+    about = {key: value for key, value in meta.items() if key != "validation"}
+    about["averaged"] = {"before": sha256([before]), "after": sha256([after]), "share": share}
+    save_weights(out, state, about)
+    export_onnx(new, out.with_suffix(".onnx"), about)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("before", type=Path, help="weights that the training started from (.safetensors)")
+    parser.add_argument("after", type=Path, help="weights that it ended with (.safetensors)")
+    parser.add_argument("--share", type=float, default=0.5, help="of the weights after, 0 to 1 [0.5]")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
+    args = parser.parse_args()
+    if not 0.0 <= args.share <= 1.0:
+        parser.error(f"--share is between 0 and 1, not {args.share:g}")
+    if args.out.suffix != ".safetensors":
+        parser.error(f"--out ends in .safetensors: {args.out}")
+    try:
+        average(args.before, args.after, args.share, args.out)
+    except FileFormatError as error:
+        parser.exit(2, f"error: {error}\n")
+    print(f"saved to {args.out} and {args.out.with_suffix('.onnx').name}")
+
+
+if __name__ == "__main__":
+    main()

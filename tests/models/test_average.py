@@ -1,0 +1,55 @@
+"""Weights between two sets of weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.errors import FileFormatError
+from heightpose.models import average
+from heightpose.models.checkpoint import load_weights, save_weights
+from heightpose.models.description import pose_meta
+from heightpose.models.pose_net import PoseNet
+from heightpose.runtime.backends import load_backend
+from heightpose.skeleton import INFANT
+
+
+def written(path, seed, **net):
+    torch.manual_seed(seed)
+    model = PoseNet(joints=21, **net)
+    meta = pose_meta(model, INFANT.names, HeatmapCodec((64, 64), (16, 16), 1.5))
+    save_weights(path, model.state_dict(), meta | {"validation": {"MeanSmS@0.1": 50.0}})
+    return path
+
+
+def test_between_lie_the_means_and_at_the_ends_the_weights_themselves(tmp_path):
+    before, after = (written(tmp_path / f"{seed}.safetensors", seed) for seed in (1, 2))
+    states = [load_weights(path)[0].state_dict() for path in (before, after)]
+    for share in (0.0, 0.25, 1.0):
+        out = tmp_path / f"share-{share}.safetensors"
+        average.average(before, after, share, out)
+        model, meta = load_weights(out)
+        for name, value in model.state_dict().items():
+            expected = (1 - share) * states[0][name] + share * states[1][name]
+            assert torch.allclose(value.float(), expected.float(), atol=2e-3 * float(expected.abs().max()) + 1e-7), name
+        assert "validation" not in meta  # other weights were
+        assert meta["averaged"]["share"] == share
+        batch = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 64)).astype(np.float32)
+        ran = load_backend(out.with_suffix(".onnx"), precision="f32")[0].run(batch)
+        with torch.no_grad():
+            assert np.allclose(ran, model(torch.from_numpy(batch)).numpy(), atol=1e-3)
+
+
+def test_another_network_is_refused_with_one_line(tmp_path, monkeypatch, capsys):
+    before = written(tmp_path / "a.safetensors", 1)
+    after = written(tmp_path / "b.safetensors", 1, head="single")
+    with pytest.raises(FileFormatError, match="another network"):
+        average.average(before, after, 0.5, tmp_path / "c.safetensors")
+    monkeypatch.setattr(
+        "sys.argv", ["average", str(before), str(after), "--out", str(tmp_path / "c.safetensors")]
+    )
+    with pytest.raises(SystemExit) as stop:
+        average.main()
+    assert stop.value.code == 2
+    assert "another network" in capsys.readouterr().err
+    assert not list(tmp_path.glob("c.*"))
