@@ -30,13 +30,13 @@ _Z = 1.6449  # two-sided 90 %
 _MODEL_SD = 0.007
 #: A net that is unsure answers about the mean of what it thinks possible, and bones between such means are short
 #: (attenuation). Lengths come out short by this times their relative standard deviation beyond that of clean joints.
-_SHORT, _CLEAN_SD = 0.3, 0.011
+_SHORT, _CLEAN_SD = 0.5, 0.011
 #: What the elevation model's standard deviations are multiplied by: where a part of the legs is hidden on both sides
 #: (a hidden leg's heatmap is as sharp as a seen one's, and blankets made most of the errors beyond 4 cm); where no leg
 #: is seen unbent; and where the pose net's weights have no calibration. The first two and the constants above are
 #: fitted on 310 clips of 352x264 px and 215 stills of held-out nursery children in all postures, each a child of its
 #: own, and judged on 400 other clips (docs/measurement.md); the last is older, and on the wide side.
-_UNSEEN_TIMES, _TUCKED_TIMES, _UNCALIBRATED_TIMES = 1.4, 1.1, 2.3
+_UNSEEN_TIMES, _TUCKED_TIMES, _UNCALIBRATED_TIMES = 1.4, 1.2, 2.3
 #: A clip is refused when its length is known worse than this, relative (1 sd); children of one age and sex spread by
 #: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage of the first set as the widest that keeps
 #: errors beyond 4 cm under 2 % (docs/measurement.md).

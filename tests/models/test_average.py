@@ -31,7 +31,9 @@ def test_between_lie_the_means_and_at_the_ends_the_weights_themselves(tmp_path):
         model, meta = load_weights(out)
         for name, value in model.state_dict().items():
             expected = (1 - share) * states[0][name] + share * states[1][name]
-            assert torch.allclose(value.float(), expected.float(), atol=2e-3 * float(expected.abs().max()) + 1e-7), name
+            assert torch.allclose(
+                value.float(), expected.float(), atol=2e-3 * float(expected.abs().max()) + 1e-7
+            ), name
         assert "validation" not in meta  # other weights were
         assert meta["averaged"]["share"] == share
         batch = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 64)).astype(np.float32)
