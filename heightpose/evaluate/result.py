@@ -26,6 +26,7 @@ from heightpose.metrics.height import null_length
 from heightpose.report.run_files import identity_of
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.code import code_version
+from heightpose.runtime.modelfile import WEIGHTS_DIR
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.output import plain, sha256
 from heightpose.runtime.tta import FLIP
@@ -105,6 +106,7 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
     folder = _default_folder(subject, pose_model, models) if out is None else out
     make_folder(folder / "records")
     _require_same(folder / "records" / "about.json", plain(about))
+    _forget_of_other_code(folder / "records")
     records = Log(folder / "records")
     whole = Evaluation(subject, detector, pose_model, records, truth_crops=choice.truth_crops).run()
     result = {
@@ -184,6 +186,18 @@ def _require_same(path: Path, about: dict[str, Any]) -> None:
             hint="Choose another folder with --out, or delete this one",
         )  # fmt: skip
     write_json(path, about)
+
+
+def _forget_of_other_code(records: Path) -> None:
+    """Drop records that other code or another elevation model made: a result is of one measurement throughout."""
+    path = records / "made_by.json"
+    made_by = {"sources": code_version()["sha256"], "elevation_model": sha256([WEIGHTS_DIR / "lift.npz"])}
+    kept = [p for name in ("frames.jsonl", "clips.jsonl") if (p := records / name).is_file()]
+    if kept and (not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != made_by):
+        log.info("%s is of an earlier measurement: everything is judged anew", records.parent)
+        for old in kept:
+            old.unlink()
+    write_json(path, made_by)
 
 
 def write_tables(folder: Path, frames: Sequence[FrameRecord], clips: Sequence[ClipRecord]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import makers
 import numpy as np
 import pytest
@@ -68,6 +70,24 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_figures(scene, tmp_pa
     for part in ("pose", "height", "strata", "empty_frames"):
         assert again[part] == straight[part]
     assert len(read_records(records)[0]) == 7
+
+
+def test_records_of_other_code_are_judged_anew(scene, tmp_path):
+    folder, nets = scene
+    subject = Subject.of_testset(str(folder))
+    straight, out, _ = evaluate(subject, Choice(**nets), tmp_path / "a")
+    records = out / "records"
+    lines = (records / "frames.jsonl").read_text().splitlines(keepends=True)
+    first = json.loads(lines[0])
+    first["guess"] = None
+    (records / "frames.jsonl").write_text(json.dumps(first) + "\n" + "".join(lines[1:]))
+    kept, _, _ = evaluate(subject, Choice(**nets), tmp_path / "a")
+    assert kept["pose"]["found"]["missed"] == straight["pose"]["found"]["missed"] + 1  # taken for its own
+    (records / "made_by.json").write_text(
+        json.dumps({"sources": "of last week", "elevation_model": "another"})
+    )
+    again, _, _ = evaluate(subject, Choice(**nets), tmp_path / "a")
+    assert again["pose"] == straight["pose"]
 
 
 def test_a_folder_of_another_setting_is_refused(scene, tmp_path):
