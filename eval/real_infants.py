@@ -51,32 +51,30 @@ def main() -> None:
     images: list[dict[str, Any]] = []
     people: list[dict[str, Any]] = []
     for split, document in documents.items():
-        numbers = {}
+        labelled: dict[int, dict[str, Any]] = {}
         for image in document["images"]:
             video = image.get("image_source") or None
-            numbers[image["id"]] = len(images)
+            # The splits are SyRIP's, though they share videos: a child is one within its split.
+            labelled[image["id"]] = {
+                "image_id": len(images), "child": f"{split} {video or image['file_name']}",
+                "strata": {
+                    "posture": POSTURES[image["posture"]],
+                    "video": "unknown" if video is None else f"{'' if video in trained_on else 'not '}in training",
+                },
+            }  # fmt: skip
             images.append(
                 {
                     "id": len(images), "file_name": (pictures / image["file_name"]).as_posix(),
                     "width": image["width"], "height": image["height"], "split": split,
                 }
             )  # fmt: skip
-            # The splits are SyRIP's, though they share videos: a child is one within its split.
-            images[-1] |= {"_child": f"{split} {video or image['file_name']}", "_posture": image["posture"]}
-            images[-1]["_video"] = (
-                "unknown" if video is None else "in training" if video in trained_on else "not in training"
-            )
-        for person in document["annotations"]:
-            number = numbers[person["image_id"]]
-            image = images[number]
-            people.append(
-                {
-                    "id": len(people), "image_id": number, "category_id": 1, "iscrowd": 0,
-                    "bbox": person["bbox"], "keypoints": person["keypoints"], "child": image["_child"],
-                    "strata": {"posture": POSTURES[image["_posture"]], "video": image["_video"]},
-                }
-            )  # fmt: skip
-    images = [{k: v for k, v in image.items() if not k.startswith("_")} for image in images]
+        people += [
+            {
+                "id": number, "category_id": 1, "iscrowd": 0, "bbox": person["bbox"], "keypoints": person["keypoints"],
+                **labelled[person["image_id"]],
+            }
+            for number, person in enumerate(document["annotations"], len(people))
+        ]  # fmt: skip
     names = documents["test"]["categories"][0]["keypoints"]
     args.out.mkdir(parents=True, exist_ok=True)
     write_json(

@@ -90,8 +90,9 @@ def main() -> None:
     for name in ("extended", "mixed", "tucked", "side", "front"):
         if name not in rows:
             continue
+        every_view = np.stack(rows[name])
         for most in sorted(set(tilts)):
-            errors = np.stack(rows[name])[:, tilts <= most]
+            errors = every_view[:, tilts <= most]
             own = errors - np.nanmean(errors, axis=1, keepdims=True)
             spread = np.sqrt(np.nanmean(np.nanvar(errors, axis=1)))
             middle = np.nanmedian(np.nanmax(errors, axis=1) - np.nanmin(errors, axis=1))

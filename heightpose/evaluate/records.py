@@ -17,6 +17,7 @@ from heightpose.errors import FileFormatError, HeightposeError
 from heightpose.runtime.atomic import cannot_write
 
 Point = list[float]
+_FRAMES, _CLIPS = "frames.jsonl", "clips.jsonl"
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,8 @@ class Log:
         frames, clips = read_records(folder)
         self._frames, self._clips = {f.key: f for f in frames}, {c.key: c for c in clips}
         # Rewritten once: a line that an interruption cut in half must not be continued.
-        _write(folder / "frames.jsonl", frames, "w")
-        _write(folder / "clips.jsonl", clips, "w")
+        _write(folder / _FRAMES, frames, "w")
+        _write(folder / _CLIPS, clips, "w")
 
     @property
     def frames(self) -> list[FrameRecord]:
@@ -162,11 +163,19 @@ class Log:
     def add(self, frames: Iterable[FrameRecord] = (), clip: ClipRecord | None = None) -> None:
         """Append; a clip goes in after its frames, so that one whose line is there is whole."""
         new = list(frames)
-        _write(self.folder / "frames.jsonl", new, "a")
+        _write(self.folder / _FRAMES, new, "a")
         self._frames |= {frame.key: frame for frame in new}
         if clip is not None:
-            _write(self.folder / "clips.jsonl", [clip], "a")
+            _write(self.folder / _CLIPS, [clip], "a")
             self._clips[clip.key] = clip
+
+
+def forget(folder: Path) -> bool:
+    """Drop the records in a folder; whether there were any."""
+    files = [path for name in (_FRAMES, _CLIPS) if (path := folder / name).is_file()]
+    for path in files:
+        path.unlink()
+    return bool(files)
 
 
 def read_records(folder: Path) -> tuple[list[FrameRecord], list[ClipRecord]]:
@@ -175,8 +184,8 @@ def read_records(folder: Path) -> tuple[list[FrameRecord], list[ClipRecord]]:
     Raises:
         FileFormatError: a line that is no record.
     """
-    frames = [frame_from(d) for d in _lines(folder / "frames.jsonl")]
-    clips = [clip_from(d) for d in _lines(folder / "clips.jsonl")]
+    frames = [frame_from(d) for d in _lines(folder / _FRAMES)]
+    clips = [clip_from(d) for d in _lines(folder / _CLIPS)]
     return list({f.key: f for f in frames}.values()), list({c.key: c for c in clips}.values())
 
 

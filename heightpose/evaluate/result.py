@@ -17,16 +17,16 @@ import numpy as np
 from heightpose import __version__
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.evaluate.people import People
-from heightpose.evaluate.records import ClipRecord, FrameRecord, Log
+from heightpose.evaluate.records import ClipRecord, FrameRecord, Log, forget
 from heightpose.evaluate.run import LEAST_IOU, Evaluation
 from heightpose.evaluate.subject import Subject
 from heightpose.evaluate.summary import SCHEMA, headline, summarise
 from heightpose.geometry.camera import read_json
+from heightpose.geometry.lift import LIFT_FILE
 from heightpose.metrics.height import null_length
 from heightpose.report.run_files import identity_of
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.code import code_version
-from heightpose.runtime.modelfile import WEIGHTS_DIR
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.output import plain, sha256
 from heightpose.runtime.tta import FLIP
@@ -191,12 +191,10 @@ def _require_same(path: Path, about: dict[str, Any]) -> None:
 def _forget_of_other_code(records: Path) -> None:
     """Drop records that other code or another elevation model made: a result is of one measurement throughout."""
     path = records / "made_by.json"
-    made_by = {"sources": code_version()["sha256"], "elevation_model": sha256([WEIGHTS_DIR / "lift.npz"])}
-    kept = [p for name in ("frames.jsonl", "clips.jsonl") if (p := records / name).is_file()]
-    if kept and (not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != made_by):
+    made_by = {"sources": code_version()["sha256"], "elevation_model": sha256([LIFT_FILE])}
+    same = path.is_file() and json.loads(path.read_text(encoding="utf-8")) == made_by
+    if not same and forget(records):
         log.info("%s is of an earlier measurement: everything is judged anew", records.parent)
-        for old in kept:
-            old.unlink()
     write_json(path, made_by)
 
 

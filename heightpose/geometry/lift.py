@@ -147,11 +147,14 @@ def forward(layers: Layers, x: np.ndarray) -> np.ndarray:
     return x
 
 
+#: The shipped elevation model.
+LIFT_FILE = Path(str(resources.files("heightpose.weights"))) / "lift.npz"
+
+
 @cache
 def default_lift() -> LiftNet:
     """The shipped elevation model."""
-    with resources.as_file(resources.files("heightpose.weights") / "lift.npz") as path:
-        return LiftNet.load(path)
+    return LiftNet.load(LIFT_FILE)
 
 
 @dataclass(frozen=True)

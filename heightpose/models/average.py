@@ -25,9 +25,7 @@ def average(before: Path, after: Path, share: float, out: Path) -> None:
         FileFormatError: no weights of ours, or those of another network.
     """
     (old, old_meta), (new, meta) = load_weights(before), load_weights(after)
-    if [old_meta.get(key) for key in ("kind", "arch", "joints")] != [
-        meta.get(key) for key in ("kind", "arch", "joints")
-    ]:
+    if any(old_meta.get(key) != meta.get(key) for key in ("kind", "arch", "joints")):
         raise FileFormatError(
             "these are weights of another network", where=before, expected=meta.get("arch"), got=old_meta.get("arch"),
             hint="Average weights with those that their training started from",
