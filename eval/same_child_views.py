@@ -37,12 +37,7 @@ def view(height_cm: float, tilt_deg: float, azimuth_deg: float, target_cm: np.nd
     tilt, azimuth = np.radians([tilt_deg, azimuth_deg])
     aside = height_cm * np.tan(tilt) * np.array([np.cos(azimuth), np.sin(azimuth)])
     centre = np.array([*(target_cm + aside), height_cm])
-    forward = np.array([*target_cm, 0.0]) - centre
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 1.0, 0.0])
-    right /= np.linalg.norm(right)
-    R = np.stack([right, np.cross(forward, right), forward])
-    return Plane(R=R, t_cm=-R @ centre)
+    return Plane.looking_at(centre, np.array([*target_cm, 0.0]), np.array([0.0, 1.0, 0.0]))
 
 
 def frames_of(joints_cm: np.ndarray, plane: Plane) -> list[FrameResult]:

@@ -40,13 +40,15 @@ class DataConfig:
     """Which data: ``dirs``, or the data ``iteration`` of that name in ``iterations_root``.
 
     ``repeat`` has a number for each of ``dirs``, how often an epoch draws each training picture of that folder
-    (0.25: a fresh random quarter of them; empty: all once). ``limit`` uses only the first so many training
-    pictures (None: all). ``on_device``: keep the crops of a pose net's training on the GPU and vary them there, which
-    a fast one needs to be fed (:mod:`heightpose.data.device_batches`).
+    (0.25: a fresh random quarter of them; empty: all once). ``oversample`` multiplies that for pictures with an
+    infant of a stratum's value (``{"way_up=sideways": 2.5}``; the largest factor where several apply). ``limit``
+    uses only the first so many training pictures (None: all). ``on_device``: keep the crops of a pose net's
+    training on the GPU and vary them there, which a fast one needs to be fed (:mod:`heightpose.data.device_batches`).
     """
 
     dirs: tuple[str, ...] = ()
     repeat: tuple[float, ...] = ()
+    oversample: dict[str, float] = field(default_factory=dict)
     iteration: str | None = None
     iterations_root: str = "iterations"
     skip_bad: bool = False
@@ -280,6 +282,8 @@ def _value(kind: Any, limits: Any, value: Any, where: str) -> Any:
     options = typing.get_args(kind)
     if typing.get_origin(kind) is tuple:
         return _tuple(options, value, where)
+    if typing.get_origin(kind) is dict:
+        return _mapping(options[1], value, where)
     # bool is an int in Python, but `batch_size: true` is a mistake.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
@@ -308,6 +312,12 @@ def _tuple(options: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if len(value) != len(kinds):
         raise ConfigError("wrong length", where=where, expected=f"{len(kinds)} values", got=repr(value))
     return tuple(_value(k, {}, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+
+
+def _mapping(kind: Any, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError("wrong type", where=where, expected="name: value", got=repr(value))
+    return {str(k): _value(kind, {}, v, f"{where}: {k}") for k, v in value.items()}
 
 
 def _plain(value: Any) -> Any:

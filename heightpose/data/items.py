@@ -104,3 +104,19 @@ def head_angle_deg(kpts: np.ndarray, labelled: np.ndarray, skeleton: Skeleton = 
         return None
     angle = float(np.rad2deg(np.arctan2(dx, -dy)))
     return 180.0 if angle == -180.0 else angle
+
+
+def way_up(kpts: np.ndarray, labelled: np.ndarray) -> str | None:
+    """Which way up a picture shows a person: ``upright`` (head within 45 degrees of up), ``sideways``, ``upside_down``.
+
+    Args:
+        kpts: ``(K, 2)`` px of the picture.
+        labelled: ``(K,)`` bool.
+
+    Returns:
+        None when the labelled joints do not say which way the body lies (:func:`head_angle_deg`).
+    """
+    angle = head_angle_deg(kpts, labelled)
+    if angle is None:
+        return None
+    return "upright" if abs(angle) < 45 else "sideways" if abs(angle) < 135 else "upside_down"

@@ -27,7 +27,7 @@ def summarise(frames: Sequence[FrameRecord], clips: Sequence[ClipRecord]) -> dic
     A part that the set does not have is None.
     """
     people = People.of(frames)
-    crops = People.of(frames, lambda person: person.crop_kpts is not None, crops=True)
+    crops = People.of(frames, _has_crop, crops=True)
     pose = pose_figures(people) if len(people) else None
     lengths = height_figures(clips) if clips else None
     return {
@@ -59,16 +59,18 @@ def headline(pose: dict[str, Any] | None, lengths: dict[str, Any] | None) -> dic
 
 
 def strata(frames: Sequence[FrameRecord], clips: Sequence[ClipRecord]) -> dict[str, dict[str, Any]]:
-    """stratum -> value -> {"pose", "height"}, each as for the whole set."""
+    """stratum -> value -> {"pose", "truth_crops", "height"}, each as for the whole set."""
     found: dict[str, dict[str, Any]] = {}
     labelled = [f for f in frames if f.people]  # a false alarm in an empty cot belongs to no stratum
     for name, values in strata_of(frames, clips).items():
         found[name] = {}
         for value in values:
             people = People.of(labelled, partial(_is, name, value))
+            crops = People.of(labelled, partial(_has_crop_and_is, name, value), crops=True)
             chosen = [c for c in clips if value_of(c.strata, name) == value]
             found[name][value] = {
                 "pose": pose_figures(people) if len(people) else None,
+                "truth_crops": pose_figures(crops, alone=True) if len(crops) else None,
                 "height": height_figures(chosen) if chosen else None,
             }
     return found
@@ -76,6 +78,14 @@ def strata(frames: Sequence[FrameRecord], clips: Sequence[ClipRecord]) -> dict[s
 
 def _is(name: str, value: str, person: Truth) -> bool:
     return value_of(person.strata, name) == value
+
+
+def _has_crop(person: Truth) -> bool:
+    return person.crop_kpts is not None
+
+
+def _has_crop_and_is(name: str, value: str, person: Truth) -> bool:
+    return _has_crop(person) and _is(name, value, person)
 
 
 def pose_figures(people: People, *, alone: bool = False) -> dict[str, Any]:

@@ -92,8 +92,10 @@ def _height_lines(h: dict[str, Any]) -> list[str]:
     ]
 
 
-def _joints_right(pose: dict[str, Any]) -> str:
-    """MeanSmS@0.1, or where no head size is labelled torso PCK, named."""
+def joints_right(pose: dict[str, Any] | None) -> str:
+    """MeanSmS@0.1, or where no head size is labelled torso PCK, named; a dash for nobody."""
+    if pose is None:
+        return "-"
     torso = pose["pck_torso_0.2"]
     if pose["pckh"]["0.1"]["mean_sms"] is None and torso["mean"] is not None:
         return f"PCK {figure(torso['mean'], torso['interval'], 0)}"
@@ -101,17 +103,24 @@ def _joints_right(pose: dict[str, Any]) -> str:
 
 
 def strata_lines(strata: dict[str, Any]) -> list[str]:
-    """One line per value of each stratum: joints, lengths, yield."""
+    """One line per value of each stratum: joints along infer's path and on true boxes, lengths, yield."""
     if not strata:
         return []
-    out = [f"{'stratum':<34}{'people':>7}{'MeanSmS@0.1':>20}{'clips':>7}{'MAE cm':>20}{'yield':>7}"]
+    with_crops = any(both.get("truth_crops") for values in strata.values() for both in values.values())
+    head = f"{'stratum':<34}{'people':>7}{'MeanSmS@0.1':>20}"
+    head += f"{'on true boxes':>20}" if with_crops else ""
+    out = [f"{head}{'clips':>7}{'MAE cm':>20}{'yield':>7}"]
     for name, values in strata.items():
         for value, both in values.items():
-            pose, h = both["pose"], both["height"]
-            out.append(
+            pose, crops, h = both["pose"], both.get("truth_crops"), both["height"]
+            line = (
                 f"{name + ': ' + value:<34.34}{0 if pose is None else pose['people']:>7}"
-                f"{'-' if pose is None else _joints_right(pose):>20}"
-                f"{0 if h is None else h['clips']:>7}{of(h, 'mae_cm', 2):>20}"
+                f"{joints_right(pose):>20}"
+            )
+            if with_crops:
+                line += f"{joints_right(crops):>20}"
+            out.append(
+                f"{line}{0 if h is None else h['clips']:>7}{of(h, 'mae_cm', 2):>20}"
                 f"{'-' if h is None else figure(100 * h['yield'], None, 0) + ' %':>7}"
             )
     return out

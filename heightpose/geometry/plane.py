@@ -80,6 +80,21 @@ class Plane:
         object.__setattr__(self, "R", R)
         object.__setattr__(self, "t_cm", t)
 
+    @classmethod
+    def looking_at(cls, centre_cm: np.ndarray, target_cm: np.ndarray, up: np.ndarray) -> Plane:
+        """The mattress as a camera at ``centre_cm`` sees it that looks at ``target_cm``.
+
+        Args:
+            centre_cm: ``(3,)`` the camera's centre, mattress frame.
+            target_cm: ``(3,)`` what appears in the middle of the picture.
+            up: ``(3,)`` a direction of the mattress frame that points up in the picture; not the viewing direction.
+        """
+        forward = (target_cm - centre_cm) / np.linalg.norm(target_cm - centre_cm)
+        right = np.cross(forward, up)
+        right /= np.linalg.norm(right)
+        R = np.stack([right, np.cross(forward, right), forward])
+        return cls(R=R, t_cm=-R @ centre_cm)
+
     @property
     def camera_centre_cm(self) -> np.ndarray:
         """``(3,)`` the camera's centre in the mattress frame."""

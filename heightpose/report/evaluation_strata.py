@@ -6,45 +6,44 @@ import html
 from typing import Any
 
 from heightpose.evaluate.text import figure as number
-from heightpose.evaluate.text import of
+from heightpose.evaluate.text import joints_right, of
 from heightpose.report.page import Html, heading, table
 from heightpose.report.plots import Bar, framed, plots, rows_svg
 
+#: PCK for photographs without head sizes, as the columns name it.
+TORSO = "PCK@0.2 (torso)"
+
 
 def strata_parts(result: dict[str, Any]) -> list[str]:
-    """Joints and heights of every stratum's values, drawn and in tables; nothing where there are no strata."""
-    poses: list[Bar] = []
-    heights: list[Bar] = []
-    blocks: list[tuple[str, Any, Any]] = []
-    for name, values in result["strata"].items():
-        for value, both in values.items():
-            pose, h = both["pose"], both["height"]
-            fine = None if pose is None else pose["pckh"]["0.1"]
-            label = f"{name}: {value}"
-            if fine is not None and fine["mean_sms"] is not None:
-                note = f"{fine['mean_sms']:.0f}, n {pose['children']}"
-                poses.append(Bar(label, fine["mean_sms"], fine["mean_sms_interval"], note))
-            if h is not None and h["mae_cm"] is not None:
-                heights.append(
-                    Bar(
-                        label,
-                        h["mae_cm"],
-                        h["mae_cm_interval"],
-                        f"{h['mae_cm']:.2f}, n {h['measured']}",
-                        "two",
-                    )
-                )
-            blocks.append((label, pose, h))
+    """Joints and heights of every stratum's values, drawn and in tables; nothing where there are no strata.
+
+    Where no head size is labelled (LSP's photographs) torso PCK stands in for MeanSmS, by its own name.
+    """
+    blocks = [
+        (f"{name}: {value}", both["pose"], both.get("truth_crops"), both["height"])
+        for name, values in result["strata"].items()
+        for value, both in values.items()
+    ]
     if not blocks:
         return []
+    heights = [
+        Bar(label, h["mae_cm"], h["mae_cm_interval"], f"{h['mae_cm']:.2f}, n {h['measured']}", "two")
+        for label, _, _, h in blocks
+        if h is not None and h["mae_cm"] is not None
+    ]
+    with_poses = [(label, pose) for label, pose, _, _ in blocks if pose is not None]
     figures = []
-    if poses:
-        figures.append(
-            framed(
-                rows_svg(poses, (0, 100), "MeanSmS by stratum", "MeanSmS@0.1"),
-                "Joints by stratum; n children.",
-            )
-        )
+    for title, of_pose in (("MeanSmS@0.1", _mean_sms), (TORSO, _torso)):
+        bars = [
+            Bar(label, mean, interval, f"{mean:.0f}, n {pose['children']}")
+            for label, pose in with_poses
+            for mean, interval in [of_pose(pose)]
+            if mean is not None
+        ]
+        if bars:
+            drawn = rows_svg(bars, (0, 100), f"{title.partition('@')[0]} by stratum", title)
+            figures.append(framed(drawn, "Joints by stratum; n children."))
+            break
     if heights:
         most = 1.1 * max(max([b.value or 0.0, *(b.interval or ())]) for b in heights)
         figures.append(
@@ -54,7 +53,7 @@ def strata_parts(result: dict[str, Any]) -> list[str]:
             )
         )
     tables = []
-    if any(pose for _, pose, _ in blocks):
+    if with_poses:
         columns = [
             "stratum",
             "people",
@@ -65,10 +64,19 @@ def strata_parts(result: dict[str, Any]) -> list[str]:
             "Mean@0.5",
             "OKS-AP",
         ]
-        tables.append(
-            table(columns, [_pose_row(label, pose) for label, pose, _ in blocks if pose is not None])
-        )
-    if any(h for _, _, h in blocks):
+        torso = any(pose["pckh"]["0.1"]["without_head_size"] for _, pose in with_poses)
+        crops = {label: seen for label, _, seen, _ in blocks if seen is not None}
+        rows = [
+            [
+                *_pose_row(label, pose),
+                *([_whole(number(*_torso(pose)))] if torso else []),
+                *([_whole(joints_right(crops.get(label)))] if crops else []),
+            ]
+            for label, pose in with_poses
+        ]
+        columns += [TORSO] * torso + ["on true boxes"] * bool(crops)
+        tables.append(table(columns, rows))
+    if any(h for *_, h in blocks):
         columns = [
             "stratum",
             "clips",
@@ -80,8 +88,16 @@ def strata_parts(result: dict[str, Any]) -> list[str]:
             "bias cm",
             "coverage %",
         ]
-        tables.append(table(columns, [_height_row(label, h) for label, _, h in blocks if h is not None]))
+        tables.append(table(columns, [_height_row(label, h) for label, _, _, h in blocks if h is not None]))
     return [heading("Strata"), plots(figures), *tables]
+
+
+def _mean_sms(pose: dict[str, Any]) -> tuple[float | None, Any]:
+    return pose["pckh"]["0.1"]["mean_sms"], pose["pckh"]["0.1"]["mean_sms_interval"]
+
+
+def _torso(pose: dict[str, Any]) -> tuple[float | None, Any]:
+    return pose["pck_torso_0.2"]["mean"], pose["pck_torso_0.2"]["interval"]
 
 
 def _pose_row(label: str, pose: dict[str, Any]) -> list[object]:

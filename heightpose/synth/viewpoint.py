@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,12 +43,8 @@ def _draw_plane(rng: np.random.Generator, options: Options) -> Plane:
     centre = np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
     target = np.array([rng.normal(0, 3), rng.normal(0, 5), 0.0])
     centre = target + centre * (above / np.cos(tilt))
-    forward = (target - centre) / np.linalg.norm(target - centre)
     up = np.array([np.sin(turn), np.cos(turn), 0.0])
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    return Plane(R=rotation, t_cm=-rotation @ centre, rms_px=0.0, tags=0, source="nursery")
+    return replace(Plane.looking_at(centre, target, up), rms_px=0.0, source="nursery")
 
 
 def _focal(rng: np.random.Generator, options: Options, size_wh: tuple[int, int], plane: Plane) -> float:

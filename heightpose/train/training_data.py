@@ -88,7 +88,8 @@ def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:
     """All items of the data sets or of the data iteration, and what identifies the iteration.
 
     Raises:
-        ConfigError: neither or both are named, the iteration is unknown, or ``repeat`` does not fit ``dirs``.
+        ConfigError: neither or both are named, the iteration is unknown, ``repeat`` does not fit ``dirs`` or
+            ``oversample`` the strata.
         HeightposeError: data that changed since the iteration was drawn, or a child in two splits.
     """
     if data.repeat and len(data.repeat) != len(data.dirs):
@@ -101,24 +102,56 @@ def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:
         raise ConfigError(
             "out of range", where="data.repeat", expected=f"0 to {_MOST_REPEATS}", got=list(data.repeat)
         )
-    if data.iteration is None:
-        if not data.dirs:
+    about: dict[str, Any] = {}
+    if data.iteration is not None:
+        if data.dirs:
             raise ConfigError(
-                "no data set is named", where="data.dirs", hint="Add --data DIR or --iteration NAME"
+                "both data sets and a data iteration are named", where="data", hint="Leave data.dirs empty"
             )
+        iteration = load_iteration(data.iteration, data.iterations_root)
+        items = list(iteration.items)
+        about["iteration"] = {"name": iteration.name, "hash": iteration.hash}
+    elif not data.dirs:
+        raise ConfigError(
+            "no data set is named", where="data.dirs", hint="Add --data DIR or --iteration NAME"
+        )
+    else:
         datasets = [Dataset.load(d, data.skip_bad) for d in data.dirs]
         require_one_split(datasets)
-        if not data.repeat:
-            return [i for d in datasets for i in d.items], {}
-        mixed = [
+        repeats = data.repeat or (1.0,) * len(datasets)
+        items = [
             replace(item, repeat=repeat)
-            for d, repeat in zip(datasets, data.repeat, strict=True)
+            for d, repeat in zip(datasets, repeats, strict=True)
             for item in d.items
         ]
-        return mixed, {"repeat": list(data.repeat)}
-    if data.dirs:
-        raise ConfigError(
-            "both data sets and a data iteration are named", where="data", hint="Leave data.dirs empty"
-        )
-    iteration = load_iteration(data.iteration, data.iterations_root)
-    return list(iteration.items), {"iteration": {"name": iteration.name, "hash": iteration.hash}}
+        about |= {"repeat": list(data.repeat)} if data.repeat else {}
+    if data.oversample:
+        items = _oversampled(items, data.oversample)
+        about["oversample"] = data.oversample
+    return items, about
+
+
+def _oversampled(items: list[Item], factors: dict[str, float]) -> list[Item]:
+    """The items with ``repeat`` multiplied by the largest of the factors whose STRATUM=VALUE an infant of theirs has.
+
+    Raises:
+        ConfigError: a key that no picture shows, or a factor out of range.
+    """
+    shown = {f"{name}={value}" for i in items for p in i.people for name, value in p.strata.items()}
+    for key, factor in factors.items():
+        if key not in shown:
+            same = sorted(k for k in shown if k.startswith(key.partition("=")[0] + "="))
+            raise ConfigError(
+                "no picture shows it", where="data.oversample", expected="STRATUM=VALUE of the data", got=key,
+                hint=f"There are {', '.join(same or sorted(shown))}",
+            )  # fmt: skip
+        if not 0 <= factor <= _MOST_REPEATS:
+            raise ConfigError(
+                "out of range", where=f"data.oversample: {key}", expected=f"0 to {_MOST_REPEATS}", got=factor
+            )
+
+    def factor_of(item: Item) -> float:
+        strata = {f"{name}={value}" for p in item.people for name, value in p.strata.items()}
+        return max((factor for key, factor in factors.items() if key in strata), default=1.0)
+
+    return [replace(item, repeat=item.repeat * factor_of(item)) for item in items]

@@ -13,6 +13,7 @@ import scipy.io
 from heightpose.data.coco import Dataset
 from heightpose.data.export import export_coco
 from heightpose.data.importers.run import Options, import_labels
+from heightpose.data.items import way_up
 from heightpose.errors import FileFormatError, InputError
 from heightpose.metrics.pckh import head_size_mpii
 from heightpose.skeleton import INFANT
@@ -51,7 +52,29 @@ def test_lsp_third_row_is_occlusion(tmp_path):
     truth = foreign.lsp(tmp_path / "src")
     for item, expected in zip(imported("lsp", tmp_path / "src", tmp_path / "set").items, truth, strict=True):
         assert_joints(item.people[0], expected)
-        assert item.people[0].strata == {"source": "lsp"}
+        person = item.people[0]
+        assert person.strata["source"] == "lsp"
+        assert person.strata.get("way_up") == way_up(person.kpts_frame, person.visibility > 0)
+
+
+@pytest.mark.parametrize(
+    ("turn_deg", "expected"),
+    [
+        (0, "upright"),
+        (44, "upright"),
+        (-46, "sideways"),
+        (134, "sideways"),
+        (-136, "upside_down"),
+        (180, "upside_down"),
+    ],
+)
+def test_way_up_is_where_the_head_points(turn_deg, expected):
+    kpts, labelled = np.zeros((len(INFANT), 2)), np.zeros(len(INFANT), dtype=bool)
+    turn = np.radians(turn_deg)
+    kpts[INFANT.index("head_top")] = 100 * np.sin(turn), -100 * np.cos(turn)
+    labelled[INFANT.indices("head_top", "left_hip", "right_hip")] = True
+    assert way_up(kpts, labelled) == expected
+    assert way_up(kpts, np.zeros_like(labelled)) is None
 
 
 def test_lspet_pictures_from_9001_on_are_test_and_the_rest_is_split_by_seed(tmp_path):

@@ -12,6 +12,7 @@ from heightpose.evaluate.people import People, ranked
 from heightpose.evaluate.records import FrameRecord, Guess
 from heightpose.evaluate.summary import summarise
 from heightpose.evaluate.text import strata_lines
+from heightpose.report.evaluation_strata import strata_parts
 from heightpose.skeleton import INFANT
 
 
@@ -145,3 +146,30 @@ def test_strata_of_photographs_without_head_sizes_show_torso_pck():
     assert told(2).startswith("posture: front")
     assert "PCK" not in told(2)  # of the two whose heads are labelled
     assert "PCK 100 (" in told(0)
+
+
+def test_strata_tell_joints_on_true_boxes_too_where_those_were_looked_at():
+    for crop, title in ((0.05, True), (None, False)):
+        records = [
+            frame(f"{i}.jpg", f"child-{i}", off=0.3, crop=crop, strata={"way_up": "sideways"})
+            for i in range(3)
+        ]
+        strata = summarise(records, [])["strata"]
+        assert strata["way_up"]["sideways"]["pose"]["pckh"]["0.1"]["mean_sms"] == 0.0
+        crops = strata["way_up"]["sideways"]["truth_crops"]
+        assert (crops is not None) == title
+        head, line = strata_lines(strata)
+        assert ("on true boxes" in head) == ("100 (" in line) == title
+        page = "".join(strata_parts({"strata": strata}))
+        assert ("on true boxes" in page) == title
+        assert "PCK@0.2" not in page
+
+
+def test_the_page_shows_torso_pck_where_head_sizes_are_missing():
+    records = [frame(f"{i}.jpg", f"child-{i}", crop=0.0, strata={"way_up": "upright"}) for i in range(3)]
+    for record in records:
+        record.people[0] = replace(record.people[0], head_size_px=None)
+    page = "".join(strata_parts({"strata": summarise(records, [])["strata"]}))
+    assert page.count("PCK@0.2 (torso)") >= 2  # the plot's axis and the table's column
+    assert "100.0 (100.0-100.0)" in page
+    assert "PCK 100 (" in page  # on true boxes

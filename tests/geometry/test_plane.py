@@ -261,3 +261,12 @@ def test_a_camera_height_looks_straight_down():
     for height in (0.0, -3.0, float("nan"), 1e6):
         with pytest.raises(ConfigError):
             plane_from_height(height)
+
+
+def test_a_camera_sees_what_it_looks_at_in_the_middle_and_up_above_it():
+    target, up = np.array([4.0, -7.0, 0.0]), np.array([0.6, 0.8, 0.0])
+    plane = Plane.looking_at(np.array([60.0, -20.0, 150.0]), target, up)
+    middle, above = plane.to_frame(PINHOLE, np.stack([target, target + 0.5 * up]))
+    np.testing.assert_allclose(middle, PINHOLE.K[:2, 2], atol=1e-9)
+    assert above[1] < middle[1] - 1
+    assert plane.height_cm == pytest.approx(150.0)

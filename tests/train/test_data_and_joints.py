@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import drawn
@@ -78,6 +79,32 @@ def test_repeats_that_fit_no_data_set_are_refused(folders):
     with pytest.raises(ConfigError, match="no picture would ever be drawn"):
         load_data(config, make_task(config))
     assert from_dict(DataConfig, {"dirs": list(folders), "repeat": [1, 0.25]}, "x").repeat == (1.0, 0.25)
+
+
+def test_pictures_of_a_stratum_are_drawn_more_often(folders, tmp_path):
+    folder = tmp_path / "turned"
+    shutil.copytree(folders[0], folder)
+
+    def turn_two(written):
+        for number, annotation in enumerate(written["annotations"]):
+            annotation["strata"] = {"way_up": "sideways" if number < 2 else "upright"}
+
+    drawn.rewrite(folder, turn_two)
+    items, about = load_items(
+        DataConfig(dirs=(str(folder),), repeat=(0.5,), oversample={"way_up=sideways": 4.0})
+    )
+    repeats = {p.strata["way_up"]: i.repeat for i in items for p in i.people}
+    assert repeats == {"sideways": 2.0, "upright": 0.5}
+    assert about == {"repeat": [0.5], "oversample": {"way_up=sideways": 4.0}}
+    with pytest.raises(ConfigError, match="way_up=sideways, way_up=upright"):
+        load_items(DataConfig(dirs=(str(folder),), oversample={"way_up=left": 2.0}))
+    with pytest.raises(ConfigError, match="out of range"):
+        load_items(DataConfig(dirs=(str(folder),), oversample={"way_up=sideways": -1.0}))
+    read = from_dict(DataConfig, {"oversample": {"way_up=sideways": 2}}, "x")
+    assert read.oversample == {"way_up=sideways": 2.0}
+    for wrong in ([1], {"way_up=sideways": "often"}):
+        with pytest.raises(ConfigError, match="wrong type"):
+            from_dict(DataConfig, {"oversample": wrong}, "x")
 
 
 def mpii(config):

@@ -11,13 +11,13 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from heightpose.data.items import Person
+from heightpose.data.items import Person, way_up
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 from heightpose.skeleton import INFANT
 
@@ -101,6 +101,15 @@ def make_person(
     head = None if head_box_xyxy is None else _box(head_box_xyxy, f"{where}, head box")
     outside = np.zeros(len(INFANT), dtype=bool)
     return Person(kpts, seen, outside, box, child, dict(strata if strata is not None else {}), number, head)
+
+
+def with_way_up(person: Person) -> Person:
+    """The person with the stratum ``way_up`` where the labels tell it: photographs of people are judged by it.
+
+    Not for cots seen from above, where up is the camera's choice.
+    """
+    way = way_up(person.kpts_frame, person.visibility > 0)
+    return person if way is None else replace(person, strata=person.strata | {"way_up": way})
 
 
 def joints_box(points: np.ndarray, where: str) -> np.ndarray:

@@ -20,7 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from heightpose.data.importers.joints import LSP_ORDER, JointMap
-from heightpose.data.importers.labels import Labelled, Problems, find_picture, make_person, read_mat
+from heightpose.data.importers.labels import (
+    Labelled,
+    Problems,
+    find_picture,
+    make_person,
+    read_mat,
+    with_way_up,
+)
 from heightpose.errors import FileFormatError
 
 LSP_TRAIN = 1000
@@ -48,6 +55,7 @@ def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelle
                     labelled[ours] = (x, y, seen)
             kept_back = number >= LSPET_KEPT_BACK_FROM if extended else number > LSP_TRAIN
             person = make_person(labelled, where, strata={"source": "lspet" if extended else "lsp"})
+            person = with_way_up(person)
             yield Labelled(picture, folder, where, (person,), split="test" if kept_back else None)
 
 

@@ -29,6 +29,7 @@ from heightpose.data.importers.labels import (
     make_person,
     read_json,
     read_mat,
+    with_way_up,
 )
 from heightpose.errors import FileFormatError, InputError
 
@@ -112,7 +113,7 @@ def _mat_person(rect: Any, names: list[str | None], where: str) -> Any:
             _number(getattr(centre, "y", None), where_pos),
             _number(scale, f"{where}, scale"),
         )
-    return make_person(joints, where, bbox_xyxy=box, head_box_xyxy=head, strata=_STRATA)
+    return with_way_up(make_person(joints, where, bbox_xyxy=box, head_box_xyxy=head, strata=_STRATA))
 
 
 def _each(value: Any) -> list[Any]:
@@ -206,7 +207,7 @@ def _json_person(path: Path, number: int, entry: Any, head: Any, *, names: list[
         scale = _number(entry["scale"], f"{where}, field scale")
         # The reference marks an absent centre with -1.
         box = _square(x, y, scale) if x != -1 and scale > 0 else None
-    return make_person(joints, where, bbox_xyxy=box, head_box_xyxy=head, strata=_STRATA)
+    return with_way_up(make_person(joints, where, bbox_xyxy=box, head_box_xyxy=head, strata=_STRATA))
 
 
 def _array(value: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
