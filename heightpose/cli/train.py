@@ -85,8 +85,10 @@ def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
 )
 @click.option(
     "--start-from",
+    "--init",
+    "start_from",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Weights to start from; joints are matched by name.",
+    help="Weights to start from: ours, a published HRNet .pth or a state dict; joints are matched by name.",
 )
 @click.option(
     "--overfit-one-batch",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from heightpose.cli.main import main
 from heightpose.config import DataConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig, from_dict
 from heightpose.errors import ConfigError
 from heightpose.metrics.pckh import head_sizes
@@ -162,3 +163,25 @@ def test_a_published_state_dict_without_joint_names_is_read_by_its_number_of_cha
     whole = PoseTask(replace(settings(folders), start_from=str(tmp_path / "sixteen.pth"))).net()
     crown, top = INFANT.index("crown"), MPII.index("head_top")
     assert torch.equal(whole.head.out.weight[crown], net.head.out.weight[top])
+
+
+@pytest.mark.parametrize("option", ["--init", "--start-from"])
+def test_weights_to_start_from_that_are_none_end_before_the_training(option, folders, tmp_path, capsys):
+    weights, config = tmp_path / "weights.pth", tmp_path / "config.yaml"
+    torch.save({"weights": torch.tensor([float("nan")])}, weights)
+    config.write_text("task: pose\npose: {input_wh: [64, 64]}\n")
+    arguments = [
+        "train",
+        str(config),
+        "--data",
+        folders[0],
+        option,
+        str(weights),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--wandb", "off"])
+    assert ended.value.code == 2
+    assert "weights.pth" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "best.safetensors").exists()
