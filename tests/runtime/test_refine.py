@@ -1,0 +1,103 @@
+"""The second look: what a wrong box or direction of the detector cost is found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lying_figure import World
+
+from heightpose.runtime.refine import UNSURE, detection_around, second_look, surety
+from heightpose.skeleton import INFANT
+from heightpose.types import wrap_degrees
+
+LENGTH, ANGLE = 400.0, 30.0
+
+
+@pytest.fixture
+def world(monkeypatch):
+    return World([((400.0, 300.0), LENGTH, ANGLE, 0.9)], monkeypatch)
+
+
+def boxed(world, *, size=1.0, towards_feet=0.0, turn=0.0):
+    """The figure's box, resized, moved along the body by a share of its length, and with a wrong direction."""
+    right = world.boxes[0]
+    centre = (right.bbox_xyxy[:2] + right.bbox_xyxy[2:]) / 2
+    half = size * (right.bbox_xyxy[2:] - right.bbox_xyxy[:2]) / 2
+    along = np.radians(ANGLE)
+    centre = centre + towards_feet * LENGTH * np.array([-np.sin(along), np.cos(along)])
+    box = np.concatenate([centre - half, centre + half])
+    return replace(right, bbox_xyxy=box, head_angle_deg=wrap_degrees(right.head_angle_deg + turn))
+
+
+def looks(world, detection):
+    """The first and the second skeleton of a detection, and their largest errors in px."""
+    rgb = world.frames[0].rgb
+    first = world.pose_model.estimate([rgb], [detection])
+    second = second_look(world.pose_model, [rgb], first)
+    truth = world.truth[0][0]
+    return [(p[0], np.linalg.norm(p[0].kpts_frame - truth, axis=1).max()) for p in (first, second)]
+
+
+@pytest.mark.parametrize("size", [0.9, 1.0])
+def test_a_box_that_cuts_the_head_off_is_made_good(size, world):
+    (_, before), (pose, error) = looks(world, boxed(world, towards_feet=0.25, size=size))
+    assert before > 20
+    assert error < 1.0
+    assert pose.scores[INFANT.index("crown")] > 0.5
+
+
+def sure_when_head_up_and_of_a_usual_size(kpts_crop):
+    along = kpts_crop[INFANT.index("left_heel")] - kpts_crop[INFANT.index("crown")]
+    return 0.9 if 150 < np.hypot(*along) < 260 and along[1] > 2 * abs(along[0]) else 0.3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 0.72}, {"size": 1.6}, {"turn": 90.0}, {"turn": 180.0}, {"turn": -90.0}],
+    ids=str,
+)
+def test_an_unsure_skeleton_is_looked_for_at_other_turns_and_sizes(wrong, monkeypatch):
+    world = World([((400.0, 300.0), LENGTH, ANGLE, sure_when_head_up_and_of_a_usual_size)], monkeypatch)
+    (first, _), (second, error) = looks(world, boxed(world, **wrong))
+    assert surety(first) < UNSURE < surety(second)
+    assert abs(wrap_degrees(second.detection.head_angle_deg - ANGLE)) < 10
+    assert error < 1.0
+
+
+def test_a_crown_that_the_crop_cut_off_is_looked_for_beyond_the_neck(world):
+    (pose, _), _ = looks(world, boxed(world, towards_feet=0.25))
+    crown = INFANT.index("crown")
+    assert pose.scores[crown] < 0.1
+    asked = detection_around(pose)
+    x, y = world.truth[0][0][crown]
+    low, high = asked.bbox_xyxy[:2], asked.bbox_xyxy[2:]
+    margin = 0.1 * (high - low).max()  # crops are a quarter larger than boxes
+    assert (low - margin <= [x, y]).all()
+    assert ([x, y] <= high + margin).all()
+    assert abs(wrap_degrees(asked.head_angle_deg - ANGLE)) < 5
+
+
+def test_a_skeleton_that_tells_nothing_keeps_its_box(world):
+    (pose, _), _ = looks(world, boxed(world))
+    for names in (("pelvis",), ("crown", "upper_neck", "thorax")):
+        scores = pose.scores.copy()
+        scores[INFANT.indices(*names)] = 0.0
+        assert detection_around(replace(pose, scores=scores)) is pose.detection
+    assert detection_around(replace(pose, scores=np.full(len(INFANT), 0.05))) is pose.detection
+
+
+def test_a_sure_skeleton_is_looked_at_twice_and_an_unsure_one_six_times_more(world, monkeypatch):
+    rgb = world.frames[0].rgb
+    first = world.pose_model.estimate([rgb], [world.boxes[0]])
+    world.looked.clear()
+    second_look(world.pose_model, [rgb], first)
+    assert surety(first[0]) >= UNSURE
+    assert len(world.looked) == 1
+    faint = World([((400.0, 300.0), LENGTH, ANGLE, 0.3)], monkeypatch)
+    first = faint.pose_model.estimate([rgb], [faint.boxes[0]])
+    faint.looked.clear()
+    second_look(faint.pose_model, [rgb], first)
+    assert surety(first[0]) < UNSURE
+    assert len(faint.looked) == 3 + 2 + 1  # turns, sizes, its own crop
