@@ -48,7 +48,7 @@ class DataConfig:
 
     dirs: tuple[str, ...] = ()
     repeat: tuple[float, ...] = ()
-    oversample: dict[str, float] = field(default_factory=dict)
+    oversample: dict[str, float] = field(default_factory=dict, hash=False)  # configurations are keys
     iteration: str | None = None
     iterations_root: str = "iterations"
     skip_bad: bool = False

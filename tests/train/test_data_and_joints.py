@@ -103,6 +103,7 @@ def test_pictures_of_a_stratum_are_drawn_more_often(folders, tmp_path):
         load_items(DataConfig(dirs=(str(folder),), oversample={"way_up=sideways": -1.0}))
     read = from_dict(DataConfig, {"oversample": {"way_up=sideways": 2}}, "x")
     assert read.oversample == {"way_up=sideways": 2.0}
+    assert len({read, read, DataConfig()}) == 2  # ablations tell trainings apart by their configuration
     for wrong in ([1], {"way_up=sideways": "often"}):
         with pytest.raises(ConfigError, match="wrong type"):
             from_dict(DataConfig, {"oversample": wrong}, "x")
