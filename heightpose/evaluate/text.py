@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+#: PCK for photographs without head sizes, as tables and plots name it.
+TORSO = "PCK@0.2 (torso)"
+
 
 def figure(value: float | None, interval: Any = None, digits: int = 1, scale: float = 1.0) -> str:
     """``63.2 (58.1-67.9)``, or ``-`` for nothing."""

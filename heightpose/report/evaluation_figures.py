@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from heightpose.evaluate.records import ClipRecord
+from heightpose.evaluate.text import TORSO, joints_right, of
 from heightpose.evaluate.text import figure as number
-from heightpose.evaluate.text import of
 from heightpose.report.page import Html, heading, paragraph, table
 from heightpose.report.plots import Bar, Plot, framed, plots, rows_svg
 from heightpose.skeleton import INFANT
@@ -34,15 +34,16 @@ def headline(result: dict[str, Any]) -> Html:
                 "",
             ),
         ]
+        if fine["without_head_size"]:
+            torso = result["pose"]["pck_torso_0.2"]
+            rows.append((f"{TORSO}, {torso['people']} people", number(torso["mean"], torso["interval"]), ""))
     found = [table(["joints", "seen", "hidden"], rows)] if rows else []
     if result["truth_crops"] is not None:
         crops = result["truth_crops"]["pckh"]["0.1"]
-        found.append(
-            paragraph(
-                f"Truth crops (the true box and head direction given, one look): MeanSmS@0.1 {of(crops, 'mean_sms')}, "
-                f"Mean@0.1 {of(crops, 'mean')}."
-            )
-        )
+        figures = f"MeanSmS@0.1 {of(crops, 'mean_sms')}, Mean@0.1 {of(crops, 'mean')}"
+        if crops["mean_sms"] is None:
+            figures = joints_right(result["truth_crops"])
+        found.append(paragraph(f"Truth crops (the true box and head direction given, one look): {figures}."))
     if result["height"] is not None:
         found.append(_height_table(result["height"]))
     return Html("\n".join(found))
@@ -77,6 +78,8 @@ def _height_table(h: dict[str, Any]) -> Html:
 def pose_parts(result: dict[str, Any]) -> list[str]:
     """How right the joints are: over the threshold, by score, by joint."""
     pose, fine = result["pose"], result["pose"]["pckh"]["0.1"]
+    if not fine["people"]:
+        return [heading("Joints"), plots([_torso_plot(pose["pck_torso_0.2"]["per_joint"])])]
     curve = pose["curve"]
     drawing = Plot((0, 0.5), (0, 100), "threshold, head sizes", "PCKh, %")
     drawing.line(curve["a"], curve["mean_sms"], "one", "height joints")
@@ -120,6 +123,15 @@ def pose_parts(result: dict[str, Any]) -> list[str]:
             ]
         ),
     ]
+
+
+def _torso_plot(per_joint: dict[str, float | None]) -> Html:
+    known = sorted((share, name) for name, share in per_joint.items() if share is not None)
+    bars = [Bar(name.replace("_", " "), share, None, f"{share:.0f} %") for share, name in known]
+    return framed(
+        rows_svg(bars, (0, 100), f"{TORSO} per joint", f"{TORSO}, %"),
+        "No head size is labelled: joints within a fifth of the torso, worst first.",
+    )
 
 
 def _score_plot(bins: Sequence[dict[str, Any]]) -> Html:

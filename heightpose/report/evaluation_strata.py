@@ -5,13 +5,10 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from heightpose.evaluate.text import TORSO, joints_right, of
 from heightpose.evaluate.text import figure as number
-from heightpose.evaluate.text import joints_right, of
 from heightpose.report.page import Html, heading, table
 from heightpose.report.plots import Bar, framed, plots, rows_svg
-
-#: PCK for photographs without head sizes, as the columns name it.
-TORSO = "PCK@0.2 (torso)"
 
 
 def strata_parts(result: dict[str, Any]) -> list[str]:

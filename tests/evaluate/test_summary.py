@@ -12,6 +12,7 @@ from heightpose.evaluate.people import People, ranked
 from heightpose.evaluate.records import FrameRecord, Guess
 from heightpose.evaluate.summary import summarise
 from heightpose.evaluate.text import strata_lines
+from heightpose.report.evaluation_figures import headline, pose_parts
 from heightpose.report.evaluation_strata import strata_parts
 from heightpose.skeleton import INFANT
 
@@ -173,3 +174,17 @@ def test_the_page_shows_torso_pck_where_head_sizes_are_missing():
     assert page.count("PCK@0.2 (torso)") >= 2  # the plot's axis and the table's column
     assert "100.0 (100.0-100.0)" in page
     assert "PCK 100 (" in page  # on true boxes
+
+
+def test_the_pages_joints_are_those_of_the_torso_where_head_sizes_are_missing():
+    records = [frame(f"{i}.jpg", f"child-{i}", crop=0.0) for i in range(3)]
+    whole = summarise(records, [])
+    for record in records:
+        record.people[0] = replace(record.people[0], head_size_px=None)
+    without = summarise(records, [])
+    for result, torso in ((whole, False), (without, True)):
+        assert ("PCK@0.2 (torso), 3 people" in headline(result)) == torso
+        assert ("PCK 100 (" in headline(result)) == torso  # on truth crops
+        drawn = "".join(pose_parts(result))
+        assert ("PCK@0.2 (torso) per joint" in drawn) == torso
+        assert ("PCKh over thresholds" in drawn) != torso
