@@ -43,9 +43,9 @@ def detection_around(pose: Pose) -> Detection:
     A crown that is not trusted, as when the crop cut it off, is looked for where neck or thorax say.
     """
     trusted = pose.scores >= _TRUSTED_JOINT
-    pelvis = pose.kpts_frame[INFANT.index("pelvis")]
+    pelvis = INFANT.index("pelvis")
     head = _crown(pose, trusted)
-    if trusted.sum() < len(INFANT) // 2 or not trusted[INFANT.index("pelvis")] or head is None:
+    if trusted.sum() < len(INFANT) // 2 or not trusted[pelvis] or head is None:
         return pose.detection
     points = np.vstack([pose.kpts_frame[trusted], head])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -55,7 +55,7 @@ def detection_around(pose: Pose) -> Detection:
     change = (high - low).max() / max(float((old[2:] - old[:2]).max()), 1e-9)
     if not 0.5 < change < 2.0:  # a skeleton that disagrees this much with the box is no better guide
         return pose.detection
-    dx, dy = head - pelvis
+    dx, dy = head - pose.kpts_frame[pelvis]
     if np.hypot(dx, dy) < 1.0:
         return pose.detection
     return Detection(box, wrap_degrees(float(np.degrees(np.arctan2(dx, -dy)))), pose.detection.score)
@@ -65,8 +65,9 @@ def _crown(pose: Pose, trusted: np.ndarray) -> np.ndarray | None:
     """``(2,)`` frame px: the crown, or where it should be; None where nothing trusted tells."""
     pelvis = pose.kpts_frame[INFANT.index("pelvis")]
     for name, times in (("crown", 1.0), *_CROWN_BEYOND):
-        if trusted[INFANT.index(name)]:
-            return pelvis + times * (pose.kpts_frame[INFANT.index(name)] - pelvis)
+        joint = INFANT.index(name)
+        if trusted[joint]:
+            return pelvis + times * (pose.kpts_frame[joint] - pelvis)
     return None
 
 

@@ -137,7 +137,7 @@ def _oversampled(items: list[Item], factors: dict[str, float]) -> list[Item]:
     Raises:
         ConfigError: a key that no picture shows, or a factor out of range.
     """
-    shown = {f"{name}={value}" for i in items for p in i.people for name, value in p.strata.items()}
+    shown = {key for item in items for key in _strata_keys(item)}
     for key, factor in factors.items():
         if key not in shown:
             same = sorted(k for k in shown if k.startswith(key.partition("=")[0] + "="))
@@ -151,7 +151,11 @@ def _oversampled(items: list[Item], factors: dict[str, float]) -> list[Item]:
             )
 
     def factor_of(item: Item) -> float:
-        strata = {f"{name}={value}" for p in item.people for name, value in p.strata.items()}
-        return max((factor for key, factor in factors.items() if key in strata), default=1.0)
+        return max((factors[key] for key in _strata_keys(item) & factors.keys()), default=1.0)
 
     return [replace(item, repeat=item.repeat * factor_of(item)) for item in items]
+
+
+def _strata_keys(item: Item) -> set[str]:
+    """STRATUM=VALUE of the item's infants."""
+    return {f"{name}={value}" for person in item.people for name, value in person.strata.items()}
