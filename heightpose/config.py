@@ -41,14 +41,17 @@ class DataConfig:
 
     ``repeat`` has a number for each of ``dirs``, how often an epoch draws each training picture of that folder
     (0.25: a fresh random quarter of them; empty: all once). ``oversample`` multiplies that for pictures with an
-    infant of a stratum's value (``{"way_up=sideways": 2.5}``; the largest factor where several apply). ``limit``
-    uses only the first so many training pictures (None: all). ``on_device``: keep the crops of a pose net's
+    infant of a stratum's value (``{"way_up=sideways": 2.5}``; the largest factor where several apply).
+    ``not_infants`` names strata's values whose people teach a detector where a body lies and which way, not that
+    an infant is there (``["source=lspet"]``); pose nets learn from them as from infants. ``limit`` uses only the
+    first so many training pictures (None: all). ``on_device``: keep the crops of a pose net's
     training on the GPU and vary them there, which a fast one needs to be fed (:mod:`heightpose.data.device_batches`).
     """
 
     dirs: tuple[str, ...] = ()
     repeat: tuple[float, ...] = ()
     oversample: dict[str, float] = field(default_factory=dict, hash=False)  # configurations are keys
+    not_infants: tuple[str, ...] = ()
     iteration: str | None = None
     iterations_root: str = "iterations"
     skip_bad: bool = False

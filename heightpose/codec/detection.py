@@ -42,32 +42,43 @@ def cell_centres() -> tuple[np.ndarray, np.ndarray]:
     return tuple((np.arange(n) + 0.5) * STRIDE - 0.5 for n in MAP_WH)  # type: ignore[return-value]
 
 
-def encode_targets(boxes_xyxy_in: np.ndarray, angles_deg: np.ndarray) -> dict[str, np.ndarray]:
+def encode_targets(
+    boxes_xyxy_in: np.ndarray, angles_deg: np.ndarray, infant: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """What the detector should answer for one picture.
 
     Args:
         boxes_xyxy_in: ``(M, 4)`` input px; M = 0 for an empty cot.
         angles_deg: ``(M,)`` head directions: 0 up, positive clockwise.
+        infant: ``(M,)`` bool; False for people of whom box and direction are to be told, and presence is left open
+            anywhere in their box. All are infants by default.
 
     Returns:
-        centre ``(32, 32)``: 1 in the cell that holds a box's centre, a Gaussian around it (for the
+        centre ``(32, 32)``: 1 in the cell that holds an infant's centre, a Gaussian around it (for the
         penalty-reduced focal loss); regression ``(6, 32, 32)``: channels 1..6 of the map; weight ``(32,
-        32)``: 0 where the regression is not supervised, up to 1 at a centre. All float32.
+        32)``: 0 where the regression is not supervised, up to 1 at a centre; known ``(32, 32)``: 0 where presence is
+        not supervised, else 1. All float32.
 
     Raises:
         ValueError: boxes that are empty, not finite or not ``(M, 4)``, or an angle per box missing.
     """
     boxes = np.asarray(boxes_xyxy_in, dtype=np.float64).reshape(-1, 4)
     angles = np.deg2rad(np.asarray(angles_deg, dtype=np.float64).reshape(-1))
+    infants = np.ones(len(boxes), dtype=bool) if infant is None else np.asarray(infant, dtype=bool)
     require_shape("angles_deg", angles, (len(boxes),))
+    require_shape("infant", infants, (len(boxes),))
     require_finite("boxes_xyxy_in", boxes)
     require_finite("angles_deg", angles)
     if not (boxes[:, :2] < boxes[:, 2:]).all():
         raise ValueError("boxes_xyxy_in: expected x0 < x1 and y0 < y1 in every box")
     x, y = cell_centres()
-    centre = np.zeros(MAP_WH[::-1], dtype=np.float32)
+    centre, nearness = (np.zeros(MAP_WH[::-1], dtype=np.float32) for _ in range(2))
+    known = np.ones(MAP_WH[::-1], dtype=np.float32)
     regression = np.zeros((6, *MAP_WH[::-1]), dtype=np.float32)
-    for box, angle in zip(boxes, angles, strict=True):
+    for box, angle, is_infant in zip(boxes, angles, infants, strict=True):
+        if not is_infant:
+            inside = ((y > box[1]) & (y < box[3]))[:, None] & ((x > box[0]) & (x < box[2]))[None, :]
+            known[inside] = 0.0
         middle, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
         if not ((middle > -0.5) & (middle < np.array(INPUT_WH) - 0.5)).all():
             continue  # no cell holds its centre
@@ -78,18 +89,23 @@ def encode_targets(boxes_xyxy_in: np.ndarray, angles_deg: np.ndarray) -> dict[st
         )
         blob = (gy[:, None] * gx[None, :]).astype(np.float32)
         # Where infants lie close together a cell belongs to the one whose centre it is nearer.
-        mine = blob > centre
+        mine = blob > nearness
         values = [
             x[None, :] - box[0], y[:, None] - box[1], box[2] - x[None, :], box[3] - y[:, None],
         ]  # fmt: skip
         for channel, value in enumerate(values):
             regression[channel][mine] = np.broadcast_to(value / DISTANCE_PX, mine.shape)[mine]
         regression[4][mine], regression[5][mine] = np.sin(angle), np.cos(angle)
-        centre = np.maximum(centre, blob)
+        nearness = np.maximum(nearness, blob)
+        if is_infant:
+            centre = np.maximum(centre, blob)
+    known[centre >= 1.0] = 1.0  # an infant in a grown-up's arms is one
     # A cell outside its box has a negative distance, which the network cannot say.
-    weight = np.where((centre > _REGRESSION_FLOOR) & (regression[:4] > 0).all(axis=0), centre, 0.0)
+    weight = np.where((nearness > _REGRESSION_FLOOR) & (regression[:4] > 0).all(axis=0), nearness, 0.0)
     regression[:, weight == 0] = 0.0
-    return {"centre": centre, "regression": regression, "weight": weight.astype(np.float32)}
+    return {
+        "centre": centre, "regression": regression, "weight": weight.astype(np.float32), "known": known,
+    }  # fmt: skip
 
 
 def decode(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray, float, float]]:

@@ -28,6 +28,7 @@ class DetectorSample:
         image: ``(256, 256, 3)`` uint8 RGB.
         boxes_xyxy_in: ``(M, 4)`` px of the input, clipped to it.
         angles_deg: ``(M,)`` head directions, 0 up, positive clockwise.
+        infant: ``(M,)`` bool; False where box and direction are told, and presence is left open.
         transform: frame px to input px.
         operations: what varied it, in order, for people to read.
     """
@@ -35,12 +36,16 @@ class DetectorSample:
     image: np.ndarray
     boxes_xyxy_in: np.ndarray
     angles_deg: np.ndarray
+    infant: np.ndarray
     transform: CropTransform
     operations: tuple[str, ...] = ()
 
 
 class DetectorSamples:
-    """Whole frames, empty cots included. ``augment`` None is validation: the letterbox inference makes."""
+    """Whole frames, empty cots included. ``augment`` None is validation: the letterbox inference makes.
+
+    Validation leaves out pictures of people who are no infants: what a detector should find there is open.
+    """
 
     def __init__(
         self, pictures: Pictures, augment: AugmentConfig | None, skeleton: Skeleton = INFANT
@@ -62,7 +67,9 @@ class DetectorSamples:
             p.usable.any() and head_angle_deg(p.kpts_frame, p.visibility > 0, self.skeleton) is not None
             for p in item.people
         )
-        return known and item.infants_in_view in (None, len(item.people))
+        infants = all(person.is_infant for person in item.people)
+        complete = item.infants_in_view in (None, len(item.people))
+        return known and complete and (infants or self.augment is not None)
 
     def sample(self, index: int, rng: np.random.Generator) -> DetectorSample:
         """One letterboxed or varied frame; ``rng`` decides how it is varied."""
@@ -74,7 +81,7 @@ class DetectorSamples:
         transform, operations = self._transform(item, rng)
         border = 0 if how is None or rng.random() < 0.5 else int(rng.integers(0, 256))
         image = transform.warp(self.pictures.picture(index), border)
-        boxes, angles = self.labels(item, transform)
+        boxes, angles, infant = self.labels(item, transform)
         if how is not None and how.enabled:
             if rng.random() < how.occluder:
                 # Too small to hide an infant: a label without one would teach nonsense.
@@ -83,7 +90,7 @@ class DetectorSamples:
                 operations += ("occluder",) if covered.any() else ()
             image, changed = augment_pixels(image, rng, how)
             operations += changed
-        return DetectorSample(image, boxes, angles, transform, operations)
+        return DetectorSample(image, boxes, angles, infant, transform, operations)
 
     def _mosaic(self, indices: list[int], rng: np.random.Generator, how: AugmentConfig) -> DetectorSample:
         """Four whole frames in one input; ``transform`` is the first one's."""
@@ -96,13 +103,13 @@ class DetectorSamples:
         for index, item, (transform, (x0, y0, x1, y1)) in zip(chosen, items, placed, strict=True):
             image[y0:y1, x0:x1] = transform.warp(self.pictures.picture(index))[y0:y1, x0:x1]
             labels.append(self.labels(item, transform))
-        boxes, angles = (np.concatenate(column) for column in zip(*labels, strict=True))
+        boxes, angles, infant = (np.concatenate(column) for column in zip(*labels, strict=True))
         image, changed = augment_pixels(image, rng, how)
-        return DetectorSample(image, boxes, angles, placed[0][0], ("mosaic", *changed))
+        return DetectorSample(image, boxes, angles, infant, placed[0][0], ("mosaic", *changed))
 
-    def labels(self, item: Item, transform: CropTransform) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes ``(M, 4)`` and head directions ``(M,)`` of the infants of which enough is in view."""
-        boxes, angles = [], []
+    def labels(self, item: Item, transform: CropTransform) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes ``(M, 4)``, head directions ``(M,)`` and whether an infant ``(M,)``, of those well enough in view."""
+        boxes, angles, infant = [], [], []
         for person in item.people:
             kpts_in = transform.to_crop(person.kpts_frame)
             angle = head_angle_deg(kpts_in, person.visibility > 0, self.skeleton)
@@ -114,7 +121,8 @@ class DetectorSamples:
             if _area(clipped) >= 0.25 * _area(box) and (clipped[2:] - clipped[:2]).min() >= 8:
                 boxes.append(clipped)
                 angles.append(angle)
-        return np.array(boxes).reshape(-1, 4), np.array(angles)
+                infant.append(person.is_infant)
+        return np.array(boxes).reshape(-1, 4), np.array(angles), np.array(infant, dtype=bool)
 
     def _transform(self, item: Item, rng: np.random.Generator) -> tuple[CropTransform, tuple[str, ...]]:
         letterbox = letterbox_transform(item.size_wh, detection_codec.INPUT_WH)

@@ -21,6 +21,7 @@ class Person:
         bbox_xyxy: ``(4,)`` px.
         child: whom the picture shows; None where the set does not say.
         head_box_xyxy: ``(4,)`` px, the annotated head box that MPII's head size comes from; None without one.
+        is_infant: False teaches a detector box and head direction, and leaves open whether there is an infant.
     """
 
     kpts_frame: np.ndarray
@@ -31,6 +32,7 @@ class Person:
     strata: dict[str, str] = field(default_factory=dict)
     id: int = 0
     head_box_xyxy: np.ndarray | None = None
+    is_infant: bool = True
 
     @property
     def usable(self) -> np.ndarray:

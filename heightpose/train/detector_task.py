@@ -52,7 +52,7 @@ class DetectorTask:
         return DetectorSamples(pictures, augment)
 
     def collate(self, samples: list[DetectorSample]) -> Batch:
-        targets = [detection_codec.encode_targets(s.boxes_xyxy_in, s.angles_deg) for s in samples]
+        targets = [detection_codec.encode_targets(s.boxes_xyxy_in, s.angles_deg, s.infant) for s in samples]
         batch: Batch = {k: torch.from_numpy(np.stack([t[k] for t in targets])) for k in targets[0]}
         batch["image"] = to_tensor([s.image for s in samples])
         batch["boxes"] = [s.boxes_xyxy_in for s in samples]
@@ -61,7 +61,7 @@ class DetectorTask:
 
     def parts(self, raw: Tensor, batch: Batch, tally: Tally | None = None) -> dict[str, Tensor]:
         """The losses of presence, box and angle."""
-        parts = detection_parts(raw, batch["centre"], batch["regression"], batch["weight"])
+        parts = detection_parts(raw, batch["centre"], batch["regression"], batch["weight"], batch["known"])
         if tally is not None:
             values = torch.stack([parts[name] for name in self.part_names])
             tally.add(values, torch.ones_like(values))

@@ -63,12 +63,13 @@ def heatmap_loss(pred: Tensor, target: Tensor, weights: Tensor, sigma: float) ->
     return weighted_mean(heatmap_losses(pred, target, sigma), weights)
 
 
-def centre_loss(logits: Tensor, target: Tensor) -> Tensor:
+def centre_loss(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
     """Penalty-reduced focal loss (Zhou et al., "Objects as Points", 2019, eq. 1, alpha 2, beta 4).
 
     Args:
         logits: ``(N, h, w)`` before the sigmoid.
         target: ``(N, h, w)``: 1 in centre cells, a Gaussian around them, 0 elsewhere.
+        known: ``(N, h, w)``: 0 in cells that are left out; all count by default.
 
     Returns:
         Scalar: the sum over cells divided by the number of centres (at least 1).
@@ -79,19 +80,22 @@ def centre_loss(logits: Tensor, target: Tensor) -> Tensor:
     # logsigmoid, not log(sigmoid): finite for any logit.
     missed = -F.logsigmoid(logits) * (1 - found).square()
     false_alarm = -F.logsigmoid(-logits) * found.square() * (1 - target) ** 4
-    return torch.where(is_centre, missed, false_alarm).sum() / is_centre.sum().clamp_min(1)
+    cells = torch.where(is_centre, missed, false_alarm)
+    return (cells if known is None else cells * known).sum() / is_centre.sum().clamp_min(1)
 
 
 #: What the detector's loss is made of.
 DETECTION_PARTS = ("presence", "box", "angle")
 
 
-def detection_parts(raw: Tensor, centre: Tensor, regression: Tensor, weight: Tensor) -> dict[str, Tensor]:
+def detection_parts(
+    raw: Tensor, centre: Tensor, regression: Tensor, weight: Tensor, known: Tensor | None = None
+) -> dict[str, Tensor]:
     """Losses of the detector's raw map; :func:`heightpose.codec.detection.encode_targets` makes the targets.
 
     Args:
         raw: ``(N, 7, h, w)``, channel 0 logits, 1..4 before the softplus.
-        centre: ``(N, h, w)``; regression: ``(N, 6, h, w)``; weight: ``(N, h, w)``.
+        centre: ``(N, h, w)``; regression: ``(N, 6, h, w)``; weight and known: ``(N, h, w)``.
 
     Returns:
         scalars by name: "presence" (focal), "box" (smooth L1 of the side distances), "angle" (L1 of sine and cosine).
@@ -103,7 +107,7 @@ def detection_parts(raw: Tensor, centre: Tensor, regression: Tensor, weight: Ten
     )
     turn = (raw[:, 5:7] - regression[:, 4:6]).abs().mean(dim=1)
     return {
-        "presence": centre_loss(raw[:, 0], centre),
+        "presence": centre_loss(raw[:, 0], centre, known),
         "box": (sides * weight).sum() / total_weight,
         "angle": (turn * weight).sum() / total_weight,
     }

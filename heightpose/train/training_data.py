@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from heightpose.config import DataConfig, TrainConfig
 from heightpose.data.batches import Batches, draws_per_epoch
 from heightpose.data.coco import Dataset
 from heightpose.data.draw import require_one_split
-from heightpose.data.items import Item
+from heightpose.data.items import Item, Person
 from heightpose.data.iterations import load as load_iteration
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError
@@ -88,8 +88,8 @@ def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:
     """All items of the data sets or of the data iteration, and what identifies the iteration.
 
     Raises:
-        ConfigError: neither or both are named, the iteration is unknown, ``repeat`` does not fit ``dirs`` or
-            ``oversample`` the strata.
+        ConfigError: neither or both are named, the iteration is unknown, ``repeat`` does not fit ``dirs``, or
+            ``oversample`` or ``not_infants`` the strata.
         HeightposeError: data that changed since the iteration was drawn, or a child in two splits.
     """
     if data.repeat and len(data.repeat) != len(data.dirs):
@@ -128,6 +128,9 @@ def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:
     if data.oversample:
         items = _oversampled(items, data.oversample)
         about["oversample"] = data.oversample
+    if data.not_infants:
+        items = _with_others(items, data.not_infants)
+        about["not infants"] = list(data.not_infants)
     return items, about
 
 
@@ -137,25 +140,44 @@ def _oversampled(items: list[Item], factors: dict[str, float]) -> list[Item]:
     Raises:
         ConfigError: a key that no picture shows, or a factor out of range.
     """
-    shown = {key for item in items for key in _strata_keys(item)}
+    _require_shown(items, factors, "data.oversample")
     for key, factor in factors.items():
-        if key not in shown:
-            same = sorted(k for k in shown if k.startswith(key.partition("=")[0] + "="))
-            raise ConfigError(
-                "no picture shows it", where="data.oversample", expected="STRATUM=VALUE of the data", got=key,
-                hint=f"There are {', '.join(same or sorted(shown))}",
-            )  # fmt: skip
         if not 0 <= factor <= _MOST_REPEATS:
             raise ConfigError(
                 "out of range", where=f"data.oversample: {key}", expected=f"0 to {_MOST_REPEATS}", got=factor
             )
 
     def factor_of(item: Item) -> float:
-        return max((factors[key] for key in _strata_keys(item) & factors.keys()), default=1.0)
+        return max((factors[key] for key in _strata_keys(item.people) & factors.keys()), default=1.0)
 
     return [replace(item, repeat=item.repeat * factor_of(item)) for item in items]
 
 
-def _strata_keys(item: Item) -> set[str]:
-    """STRATUM=VALUE of the item's infants."""
-    return {f"{name}={value}" for person in item.people for name, value in person.strata.items()}
+def _with_others(items: list[Item], keys: Collection[str]) -> list[Item]:
+    """The items with the people who have one of the STRATUM=VALUE marked as no infants.
+
+    Raises:
+        ConfigError: a key that no picture shows.
+    """
+    _require_shown(items, keys, "data.not_infants")
+
+    def marked(person: Person) -> Person:
+        return person if _strata_keys([person]).isdisjoint(keys) else replace(person, is_infant=False)
+
+    return [replace(item, people=tuple(marked(person) for person in item.people)) for item in items]
+
+
+def _require_shown(items: list[Item], keys: Collection[str], where: str) -> None:
+    shown = {key for item in items for key in _strata_keys(item.people)}
+    for key in keys:
+        if key not in shown:
+            same = sorted(k for k in shown if k.startswith(key.partition("=")[0] + "="))
+            raise ConfigError(
+                "no picture shows it", where=where, expected="STRATUM=VALUE of the data", got=key,
+                hint=f"There are {', '.join(same or sorted(shown))}",
+            )  # fmt: skip
+
+
+def _strata_keys(people: Iterable[Person]) -> set[str]:
+    """STRATUM=VALUE of the people."""
+    return {f"{name}={value}" for person in people for name, value in person.strata.items()}

@@ -43,6 +43,27 @@ def test_empty_cot_has_targets_and_no_detection():
     assert decode(np.zeros((CHANNELS, *MAP_WH[::-1])), 0.0) == []
 
 
+def test_people_who_are_no_infants_tell_box_and_direction_and_leave_presence_open():
+    boxes = np.array([[20.0, 40, 110, 220], [130, 30, 230, 225]])
+    all_infants = encode_targets(boxes, np.array([0.0, 170.0]))
+    target = encode_targets(boxes, np.array([0.0, 170.0]), np.array([True, False]))
+    for same in ("regression", "weight"):
+        np.testing.assert_array_equal(target[same], all_infants[same])
+    assert all_infants["known"].all()
+    left, right = (slice(None), slice(0, 16)), (slice(None), slice(16, 32))
+    np.testing.assert_allclose(target["centre"][left], all_infants["centre"][left], atol=1e-6)
+    assert target["centre"][right].max() < 1e-3  # nothing but the tail of the infant beside
+    rows, cols = np.nonzero(target["known"] == 0)
+    assert (cols.min(), cols.max(), rows.min(), rows.max()) == (16, 28, 4, 27)
+    held = encode_targets(
+        np.array([[10.0, 10, 240, 240], [90, 90, 160, 150]]), np.zeros(2), np.array([False, True])
+    )
+    assert held["known"][held["centre"] >= 1].all()  # an infant in their arms is one
+    assert held["known"].mean() < 0.3
+    with pytest.raises(ValueError, match="infant"):
+        encode_targets(boxes, np.zeros(2), np.array([True]))
+
+
 def test_twins_are_two_and_best_comes_first():
     boxes = np.array([[20.0, 40, 110, 220], [130, 30, 230, 225]])
     m = perfect_map(boxes, [0.0, 170.0])

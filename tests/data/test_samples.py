@@ -238,7 +238,7 @@ def test_at_every_quarter_turn_the_box_is_the_labelled_one(quarter, mirrored):
     one = replace(one, bbox_xyxy=one.bbox_xyxy + np.array([-9, -2, 1, 5]))  # another margin on every side
     crop = crop_from_box(np.array([0, 0, 447, 335]), 90.0 * quarter, (256, 256), flip=mirrored)
     samples = DetectorSamples(pictures(marked(kpts), one), None)
-    boxes, _ = samples.labels(samples.pictures.items[0], crop)
+    boxes, _, _ = samples.labels(samples.pictures.items[0], crop)
     corners = crop.to_crop(one.bbox_xyxy.reshape(2, 2))
     np.testing.assert_allclose(boxes[0], np.concatenate([corners.min(0), corners.max(0)]), atol=1e-6)
 
@@ -248,6 +248,16 @@ def test_pictures_of_infants_that_cannot_be_labelled_do_not_pass_for_empty_cots(
     nowhere = person(kpts, visibility=np.zeros(K, dtype=int))
     assert len(DetectorSamples(pictures(marked(kpts), nowhere), None)) == 0
     assert len(DetectorSamples(pictures(marked(kpts)), None)) == 1
+
+
+def test_people_who_are_no_infants_teach_and_validate_nothing():
+    kpts = drawn.infant_kpts((224, 168), 150, 20)
+    adult = replace(person(kpts), is_infant=False)
+    training = DetectorSamples(pictures(marked(kpts), adult), replace(GEOMETRY_ONLY, negatives=0.0))
+    sample = training.sample(0, np.random.default_rng(0))
+    assert sample.infant.tolist() == [False]
+    assert len(sample.boxes_xyxy_in) == len(sample.angles_deg) == 1
+    assert len(DetectorSamples(pictures(marked(kpts), adult), None)) == 0
 
 
 def test_detector_validation_keeps_the_labelled_box():

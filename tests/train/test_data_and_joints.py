@@ -109,6 +109,50 @@ def test_pictures_of_a_stratum_are_drawn_more_often(folders, tmp_path):
             from_dict(DataConfig, {"oversample": wrong}, "x")
 
 
+def test_people_of_a_stratum_are_no_infants_to_a_detector(folders, tmp_path):
+    folder = tmp_path / "mixed"
+    shutil.copytree(folders[0], folder)
+
+    def from_two_sources(written):
+        for number, annotation in enumerate(written["annotations"]):
+            annotation["strata"] = {"source": "lspet" if number % 2 else "nursery"}
+
+    drawn.rewrite(folder, from_two_sources)
+    data = DataConfig(dirs=(str(folder),), not_infants=("source=lspet",))
+    items, about = load_items(data)
+    assert {(p.strata["source"], p.is_infant) for i in items for p in i.people} == {
+        ("lspet", False), ("nursery", True),
+    }  # fmt: skip
+    assert about == {"not infants": ["source=lspet"]}
+    with pytest.raises(ConfigError, match=r"data\.not_infants.*source=mpii.*source=lspet, source=nursery"):
+        load_items(replace(data, not_infants=("source=mpii",)))
+
+
+def test_a_detector_learns_box_and_direction_alone_from_people_who_are_no_infants(folders, tmp_path):
+    folder = tmp_path / "adults"
+    shutil.copytree(folders[0], folder)
+    drawn.rewrite(
+        folder, lambda written: [a.update(strata={"source": "lspet"}) for a in written["annotations"]]
+    )
+    config = settings((str(folder),))
+    config = replace(
+        config, task="detector", data=replace(config.data, not_infants=("source=lspet",)),
+        augment=replace(config.augment, negatives=0.0, mosaic=0.0),
+    )  # fmt: skip
+    task = make_task(config)
+    validation = load_data(config, task)[1]
+    assert all(not validation.samples.item(k).people for k in range(len(validation.samples)))
+    training = load_data(config, task, same=True)[0]
+    batch = next(iter(training))
+    raw = torch.zeros(len(batch["image"]), 7, 32, 32, requires_grad=True)
+    sum(task.parts(raw, batch).values()).backward()
+    (outside,) = {float(v) for v in batch["known"][batch["weight"] > 0]}
+    assert outside == 0.0
+    assert (raw.grad[:, 0][batch["known"] == 0] == 0).all()
+    assert (raw.grad[:, 1:].abs().sum(dim=(1, 2, 3)) > 0).all()
+    assert batch["centre"].max() < 1.0
+
+
 def mpii(config):
     return replace(config, pose=replace(config.pose, joints="mpii"))
 

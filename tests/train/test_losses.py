@@ -51,6 +51,16 @@ def test_focal_loss_by_hand_and_finite_for_any_logit():
     assert torch.isfinite(extreme.grad).all()
 
 
+def test_cells_of_unknown_presence_are_left_out():
+    target = torch.tensor([[[1.0, 0.5], [0.0, 0.0]]])
+    logits = torch.tensor([[[0.0, 0.0], [math.log(3), -100.0]]], requires_grad=True)
+    loss = centre_loss(logits, target, torch.tensor([[[1.0, 1.0], [0.0, 1.0]]]))
+    assert loss.item() == pytest.approx(0.25 * math.log(2) * (1 + 0.5**4), rel=1e-5)
+    loss.backward()
+    assert logits.grad[0, 1, 0] == 0
+    assert (logits.grad[0, 0] != 0).all()
+
+
 def raw_of(targets):
     """The raw map a perfect detector would give."""
     centre, regression = (torch.from_numpy(targets[k])[None] for k in ("centre", "regression"))
