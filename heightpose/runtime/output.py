@@ -134,15 +134,24 @@ def write_png(path: Path, rgb: np.ndarray) -> None:
         tmp.write_bytes(data.tobytes())
 
 
+#: x264 whose bytes do not depend on the processor or its cores: its assembler is not bit-exact (SSE2 against SSSE3, and
+#: it divides approximately), rate control works in floating point, and each thread more moves decisions. The quality
+#: is about that of crf 23.
+_SAME_BYTES = {"preset": "veryfast", "qp": "21", "threads": "1", "x264-params": "asm=0"}
+
+
 class VideoWriter:
     """H.264 in MP4 with each frame's own time. Made by :func:`open_video_writer`."""
 
-    def __init__(self, path: Path, size_wh: tuple[int, int], fps: Fraction | None) -> None:
+    def __init__(
+        self, path: Path, size_wh: tuple[int, int], fps: Fraction | None, *, reproducible: bool = False
+    ) -> None:
         self._container = av.open(str(path), "w", format="mp4")
+        self._reproducible = reproducible
         stream: Any = self._container.add_stream(
             "libx264",
             rate=fps if fps is not None else Fraction(25),
-            options={"preset": "veryfast", "crf": "23"},
+            options=_SAME_BYTES if reproducible else {"preset": "veryfast", "crf": "23"},
         )
         # yuv420p, which every player reads, halves both sides: an odd size is padded by one pixel.
         self._padded = (size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2)
@@ -157,7 +166,11 @@ class VideoWriter:
         pad_x, pad_y = self._padded[0] - rgb.shape[1], self._padded[1] - rgb.shape[0]
         if pad_x or pad_y:
             rgb = cv2.copyMakeBorder(rgb, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        rgb = np.ascontiguousarray(rgb)
+        if self._reproducible:  # OpenCV converts in integers; FFmpeg's conversion depends on the processor
+            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+        else:
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
         self._last = frame.pts = max(round(t_s * _TICKS), self._last + 1)
         frame.time_base = Fraction(1, _TICKS)
         self._container.mux(self._stream.encode(frame))
@@ -170,15 +183,18 @@ class VideoWriter:
 
 
 @contextmanager
-def open_video_writer(path: Path, size_wh: tuple[int, int], fps: Fraction | None) -> Iterator[VideoWriter]:
+def open_video_writer(
+    path: Path, size_wh: tuple[int, int], fps: Fraction | None, *, reproducible: bool = False
+) -> Iterator[VideoWriter]:
     """Write a video that takes its final name only when the block ends without an exception.
 
     Args:
         size_wh: (width, height) of the frames; odd sizes are padded.
         fps: the source's average rate, for players that ask; times come with each frame.
+        reproducible: the same frames give the same bytes on every processor, several times slower.
     """
     with atomic_path(path) as tmp:
-        writer = VideoWriter(tmp, size_wh, fps)
+        writer = VideoWriter(tmp, size_wh, fps, reproducible=reproducible)
         try:
             yield writer
             writer.finish()

@@ -1,7 +1,7 @@
 """The nursery's production line: writes stills and clips, item by item, resumable.
 
-Every item depends on (seed, index) alone, is written atomically, and is skipped when it is already there, so an
-interrupted run goes on where it stopped and two cores give the same files as one.
+Every item depends on (seed, index) alone, to the byte and on any processor, is written atomically, and is skipped
+when it is already there, so an interrupted run goes on where it stopped and two cores give the same files as one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def write_clip(nursery: Nursery, index: int, out: Path) -> None:
     records = [record]
     size_wh = (image.shape[1], image.shape[0])
     fps = Fraction(nursery.recipe.fps).limit_denominator(1001)
-    with open_video_writer(out / "clips" / f"{name}.mp4", size_wh, fps) as writer:
+    with open_video_writer(out / "clips" / f"{name}.mp4", size_wh, fps, reproducible=True) as writer:
         writer.write(image, record["t_s"])
         for image, record in frames:
             writer.write(image, record["t_s"])

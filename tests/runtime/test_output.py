@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import av
 import cv2
@@ -221,3 +223,31 @@ def test_hashes(tmp_path):
     (tmp_path / "b").write_bytes(b"d")
     assert output.sha256([tmp_path / "a"]).startswith("ba7816bf8f01cfea")
     assert output.sha256([tmp_path / "a", tmp_path / "b"]) != output.sha256([tmp_path / "b", tmp_path / "a"])
+
+
+def test_a_reproducible_video_has_the_same_bytes_on_any_number_of_cores(tmp_path):
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:135, :241]
+    ramps = [((x * 3 + t * 5) % 256 + (y * 2 + t * 3) % 200) // 2 for t in range(6)]
+    frames = np.stack(
+        [np.stack([r, r // 2 + 40, 255 - r], -1) + rng.integers(-9, 10, (135, 241, 3)) for r in ramps]
+    )
+    frames = np.clip(frames, 0, 255).astype(np.uint8)
+    np.save(tmp_path / "frames.npy", frames)
+    script = """if True:
+        import os, sys
+        from pathlib import Path
+        import numpy as np
+        if sys.argv[1] == "one":
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        from heightpose.runtime.output import open_video_writer
+        with open_video_writer(Path(sys.argv[1] + ".mp4"), (241, 135), None, reproducible=True) as writer:
+            for t, frame in enumerate(np.load("frames.npy")):
+                writer.write(frame, t / 5)
+    """
+    for cores in ("one", "all"):
+        subprocess.run([sys.executable, "-c", script, cores], cwd=tmp_path, check=True, timeout=120)
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "all.mp4").read_bytes()
+    with av.open(str(tmp_path / "all.mp4")) as video:
+        decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
+    grey, drawn = (v[:, :135, :241].astype(float).mean(axis=3) for v in (decoded, frames))
+    assert np.abs(grey - drawn).mean() < 6.0

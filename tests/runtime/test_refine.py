@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lying_figure import World
 
-from heightpose.runtime.refine import UNSURE, detection_around, second_look, surety
+from heightpose.runtime.refine import UNSURE, averaged, detection_around, own_look, second_look, surety
 from heightpose.skeleton import INFANT
 from heightpose.types import wrap_degrees
 
@@ -101,3 +101,55 @@ def test_a_sure_skeleton_is_looked_at_twice_and_an_unsure_one_six_times_more(wor
     second_look(faint.pose_model, [rgb], first)
     assert surety(first[0]) < UNSURE
     assert len(faint.looked) == 3 + 2 + 1  # turns, sizes, its own crop
+
+
+def two_looks(world, *, apart_heads=0.0, scores=(0.8, 0.4)):
+    """The same skeleton twice, the second moved to the right by a share of its head."""
+    (pose, _), _ = looks(world, boxed(world))
+    head = np.linalg.norm(np.subtract(*pose.kpts_frame[INFANT.indices("crown", "upper_neck")]))
+    cov = np.tile([4.0, 0.0, 4.0], (len(INFANT), 1))
+    one, other = (
+        replace(
+            pose, scores=np.full(len(INFANT), score), cov_frame=cov, probabilities=np.full(len(INFANT), score)
+        )
+        for score in scores
+    )
+    return one, replace(other, kpts_frame=other.kpts_frame + [apart_heads * head, 0.0]), head
+
+
+def test_two_looks_that_agree_are_averaged_by_their_peaks(world):
+    before, after, head = two_looks(world, apart_heads=0.2)
+    both = averaged(before, after)
+    moved = both.kpts_frame - before.kpts_frame
+    np.testing.assert_allclose(moved[:, 0], 0.2 * head * 0.4**2 / (0.8**2 + 0.4**2))
+    np.testing.assert_allclose(moved[:, 1], 0.0, atol=1e-9)
+    np.testing.assert_allclose(both.probabilities, 0.8 * 0.8 + 0.2 * 0.4)
+    np.testing.assert_allclose(both.cov_frame, before.cov_frame)
+    assert both.detection is after.detection
+
+
+def test_where_two_looks_disagree_the_second_counts(world):
+    before, after, _ = two_looks(world, apart_heads=0.6)
+    knee = INFANT.index("left_knee")
+    kpts = after.kpts_frame.copy()
+    kpts[knee] = before.kpts_frame[knee]
+    both = averaged(before, replace(after, kpts_frame=kpts))
+    others = np.arange(len(INFANT)) != knee
+    np.testing.assert_array_equal(both.kpts_frame[others], after.kpts_frame[others])
+    np.testing.assert_array_equal(both.kpts_frame[knee], before.kpts_frame[knee])
+    np.testing.assert_allclose(both.scores[others], 0.4)
+
+
+@pytest.mark.parametrize(("scores", "kept"), [((0.8, 0.6), 0), ((0.6, 0.8), 1), ((0.8, 0.7), None)])
+def test_of_two_looks_the_surer_one_stays_unless_both_are_as_sure(world, scores, kept):
+    before, after, _ = two_looks(world, apart_heads=0.2, scores=scores)
+
+    class Second:
+        def estimate(self, rgbs, detections, *, times=None):
+            return [after]
+
+    (pose,) = own_look(Second(), [world.frames[0].rgb], [before])
+    if kept is None:
+        assert before.kpts_frame[0, 0] < pose.kpts_frame[0, 0] < after.kpts_frame[0, 0]
+    else:
+        assert pose is (before, after)[kept]
