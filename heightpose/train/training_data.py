@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from heightpose.data.draw import require_one_split
 from heightpose.data.items import Item, Person
 from heightpose.data.iterations import load as load_iteration
 from heightpose.data.pictures import Pictures
+from heightpose.data.strata import value_of
 from heightpose.errors import ConfigError
 from heightpose.train.pose_task import PoseTask
 from heightpose.train.record import describe_data
@@ -148,7 +149,7 @@ def _oversampled(items: list[Item], factors: dict[str, float]) -> list[Item]:
             )
 
     def factor_of(item: Item) -> float:
-        return max((factors[key] for key in _strata_keys(item.people) & factors.keys()), default=1.0)
+        return max((factors[key] for key in factors if _shows(item, key)), default=1.0)
 
     return [replace(item, repeat=item.repeat * factor_of(item)) for item in items]
 
@@ -162,22 +163,29 @@ def _with_others(items: list[Item], keys: Collection[str]) -> list[Item]:
     _require_shown(items, keys, "data.not_infants")
 
     def marked(person: Person) -> Person:
-        return person if _strata_keys([person]).isdisjoint(keys) else replace(person, is_infant=False)
+        return replace(person, is_infant=False) if any(_is(person, key) for key in keys) else person
 
     return [replace(item, people=tuple(marked(person) for person in item.people)) for item in items]
 
 
 def _require_shown(items: list[Item], keys: Collection[str], where: str) -> None:
-    shown = {key for item in items for key in _strata_keys(item.people)}
     for key in keys:
-        if key not in shown:
-            same = sorted(k for k in shown if k.startswith(key.partition("=")[0] + "="))
+        if not any(_shows(item, key) for item in items):
+            people = [person for item in items for person in item.people]
+            names = {name for person in people for name in person.strata}
+            named = key.partition("=")[0]
+            choices = {f"{n}={value_of(p, n)}" for n in names & {named} or names for p in people}
             raise ConfigError(
                 "no picture shows it", where=where, expected="STRATUM=VALUE of the data", got=key,
-                hint=f"There are {', '.join(same or sorted(shown))}",
+                hint=f"There are {', '.join(sorted(choices))}",
             )  # fmt: skip
 
 
-def _strata_keys(people: Iterable[Person]) -> set[str]:
-    """STRATUM=VALUE of the people."""
-    return {f"{name}={value}" for person in people for name, value in person.strata.items()}
+def _shows(item: Item, key: str) -> bool:
+    return any(_is(person, key) for person in item.people)
+
+
+def _is(person: Person, key: str) -> bool:
+    """Whether STRATUM=VALUE is true of the person; a missing stratum is "unknown"."""
+    stratum, equals, value = key.partition("=")
+    return bool(equals) and value_of(person, stratum) == value

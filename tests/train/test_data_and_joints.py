@@ -124,6 +124,8 @@ def test_people_of_a_stratum_are_no_infants_to_a_detector(folders, tmp_path):
         ("lspet", False), ("nursery", True),
     }  # fmt: skip
     assert about == {"not infants": ["source=lspet"]}
+    items, _ = load_items(replace(data, not_infants=("sensor=unknown",)))  # what labels leave out
+    assert not any(p.is_infant for i in items for p in i.people if "sensor" not in p.strata)
     with pytest.raises(ConfigError, match=r"data\.not_infants.*source=mpii.*source=lspet, source=nursery"):
         load_items(replace(data, not_infants=("source=mpii",)))
 
