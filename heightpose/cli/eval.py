@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from heightpose.cli._eval_detector import detector_
 from heightpose.cli._eval_intervals import intervals_
 from heightpose.cli._eval_verbs import confidence_, tta_
 from heightpose.cli._params import wandb_option
@@ -32,6 +33,7 @@ Examples:
   heightpose eval make nursery-easy
   heightpose eval confidence --model fast --data nursery
   heightpose eval tta --model fast --data nursery
+  heightpose eval detector --testset nursery-stills
 
 \b
 The figures describe what infer does: a person that the detector missed has all joints wrong, a clip that was refused
@@ -137,6 +139,7 @@ def _log(folder: Path, result: dict[str, Any], data: Path, asked: str | None) ->
 eval_.add_command(confidence_)
 eval_.add_command(tta_)
 eval_.add_command(intervals_)
+eval_.add_command(detector_)
 
 
 @eval_.command("compare")

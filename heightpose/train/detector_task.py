@@ -15,12 +15,12 @@ from heightpose.data.detector_samples import DetectorSample, DetectorSamples
 from heightpose.data.items import Item
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError
+from heightpose.metrics.detection import Answer, answers
 from heightpose.models.checkpoint import read_state
 from heightpose.models.description import detector_meta
 from heightpose.models.detector_net import DetectorNet
 from heightpose.train.losses import DETECTION_PARTS, Tally, detection_parts
 from heightpose.train.task_parts import Batch, mean_of, to_tensor
-from heightpose.types import wrap_degrees
 
 
 class DetectorTask:
@@ -83,24 +83,18 @@ class DetectorTask:
         maps = DetectorNet.activate(raw.float()).cpu().numpy()
         results = []
         for one, boxes, angles in zip(maps, batch["boxes"], batch["angles"], strict=True):
-            found = detection_codec.decode(one, detection_codec.THRESHOLD)
-            matched = []
-            for box, angle in zip(boxes, angles, strict=True):
-                best = max(found, key=lambda f, b=box: detection_codec.iou(f[0], b), default=None)  # type: ignore[misc]
-                overlap = detection_codec.iou(best[0], box) if best is not None else 0.0
-                turn = abs(wrap_degrees(best[1] - angle)) if best is not None and overlap >= 0.5 else None
-                matched.append((overlap, turn))
-            results.append((matched, len(found)))
+            found = [(box, angle) for box, angle, _ in detection_codec.decode(one, detection_codec.THRESHOLD)]
+            results.append((answers(found, boxes, angles), len(found)))
         return results
 
     def metrics(self, results: list[Any]) -> dict[str, Any]:
         """Recall at IoU 0.5, false alarms on empty cots, box overlap, head-direction error."""
-        matched = [m for infants, _ in results for m in infants]
+        matched: list[Answer] = [one for infants, _ in results for one in infants]
         empties = [count > 0 for infants, count in results if not infants]
-        turns = np.array([turn for _, turn in matched if turn is not None])
-        overlaps = np.array([overlap for overlap, _ in matched])
+        turns = np.array([one.turn_deg for one in matched if one.turn_deg is not None])
+        overlaps = np.array([one.overlap for one in matched])
         return {
-            "recall@0.5": mean_of(overlaps >= 0.5),
+            "recall@0.5": mean_of(np.array([one.found for one in matched])),
             "recall@0.75": mean_of(overlaps >= 0.75),
             "mean IoU": mean_of(overlaps),
             "false alarms": mean_of(np.array(empties)),

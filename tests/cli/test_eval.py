@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import makers
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "evaluate"))
@@ -131,3 +132,21 @@ def test_a_baseline_is_recorded_without_curves(heightpose, models, spots, tmp_pa
     part = heightpose("eval", "--testset", spots, *models, "--out", "b", "--limit", "1", "--record", "tiny")
     assert part.returncode == 2
     assert "whole set" in part.stderr
+
+
+def test_the_detector_alone(heightpose, spots, tmp_path):
+    detector = makers.tiny_detector(tmp_path / "detector.onnx", reach=0.95)  # boxes as large as the labels'
+    done = heightpose("eval", "detector", "--testset", spots, "--detector", detector, "--out", "d")
+    assert done.returncode == 0, done.stderr
+    assert "7 pictures, 6 infants, 1 empty cots" in done.stdout
+    assert {p.name for p in (tmp_path / "d").iterdir()} == {
+        "detector.txt", "detector.json", "detector.png", "detections.csv",
+    }  # fmt: skip
+    figures = json.loads((tmp_path / "d" / "detector.json").read_text())
+    assert figures["found"] == pytest.approx(5 / 6)  # the dark one is missed
+    assert figures["false_alarms"] == 0.0
+    assert figures["strata"]["lit"]["dark"]["found"] == 0.0
+    assert len(list(csv.DictReader((tmp_path / "d" / "detections.csv").open()))) == 7
+    nothing = heightpose("eval", "detector")
+    assert nothing.returncode == 2
+    assert "Give --data FOLDER or --testset NAME_OR_DIR" in nothing.stderr

@@ -1,0 +1,92 @@
+"""``heightpose eval detector``: boxes, head directions and false alarms of the detector alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from heightpose.cli._eval_verbs import BACKEND, SPLIT
+from heightpose.errors import ConfigError
+
+
+@click.command("detector")
+@click.option(
+    "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True,
+    help="Data set folder, empty cots included; repeat for several.",
+)  # fmt: skip
+@click.option(
+    "--testset", "testsets", multiple=True, metavar="NAME_OR_DIR", help="A frozen test set; repeat for several."
+)  # fmt: skip
+@SPLIT
+@click.option("--detector", default="detector", help="Path to another detector than the shipped one.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0.1, 1.0),
+    help="Lowest score of a detection; infer's own by default.",
+)
+@BACKEND
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Report folder; eval-results/detector/NAME.",
+)
+def detector_(
+    folders: tuple[Path, ...], testsets: tuple[str, ...], split: str, detector: str, threshold: float | None,
+    backend: str, out: Path | None,
+) -> None:  # fmt: skip
+    """What the detector finds: infants and their head direction, false alarms in empty cots.
+
+    --split all takes every picture of --data.
+
+    \b
+    Writes:
+      OUT/
+        detector.txt, .json, .png   figures at the threshold, by stratum, and over all thresholds
+        detections.csv              every labelled infant and every empty cot
+
+    \b
+    Examples:
+      heightpose eval detector --data nursery --split val
+      heightpose eval detector --testset nursery-stills
+      heightpose eval detector --data nursery --data empty-cots --split all --detector runs/detector/detector.onnx
+    """
+    import csv
+    import io
+
+    from heightpose.evaluate.detector import judge, lines, look, table
+    from heightpose.evaluate.subject import Subject
+    from heightpose.report.detector_plot import write_detector_plot
+    from heightpose.runtime.atomic import make_folder, write_json, write_text
+    from heightpose.runtime.networks import Detector
+    from heightpose.runtime.output import plain, sha256
+
+    if not folders and not testsets:
+        raise ConfigError("nothing to look at", hint="Give --data FOLDER or --testset NAME_OR_DIR")
+    subjects = [Subject.of_testset(name) for name in testsets]
+    subjects += [Subject.of_data(folder, None if split == "all" else split) for folder in folders]
+    model = Detector.load(detector, backend)
+    at = model.threshold if threshold is None else threshold
+    looked = look([item for subject in subjects for item in subject.items], model)
+    summary = plain(judge(looked, at))
+    text = lines(summary)
+    name = "+".join(subject.name for subject in subjects)
+    folder = Path("eval-results") / "detector" / name if out is None else out
+    make_folder(folder)
+    about = {
+        "detector": {"name": model.file.path.name, "sha256": sha256([model.file.path])},
+        "data": [{"name": s.name, "sha256": s.sha256, "split": s.split} for s in subjects],
+    }
+    write_text(folder / "detector.txt", "\n".join(text) + "\n")
+    write_json(folder / "detector.json", about | summary)
+    turns = [a.turn_deg for one in looked for a in one.answers(at) if a.turn_deg is not None]
+    write_detector_plot(folder / "detector.png", summary, turns)
+    rows = io.StringIO()
+    found = table(looked, at)
+    if found:
+        writer = csv.DictWriter(rows, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    write_text(folder / "detections.csv", rows.getvalue())
+    click.echo("\n".join(text))
+    click.echo(f"results saved to {folder}", err=True)
