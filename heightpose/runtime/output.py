@@ -168,7 +168,8 @@ class VideoWriter:
             rgb = cv2.copyMakeBorder(rgb, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)
         rgb = np.ascontiguousarray(rgb)
         if self._reproducible:  # OpenCV converts in integers; FFmpeg's conversion depends on the processor
-            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+            yuv: Any = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+            frame = av.VideoFrame.from_ndarray(yuv, format="yuv420p")
         else:
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
         self._last = frame.pts = max(round(t_s * _TICKS), self._last + 1)
