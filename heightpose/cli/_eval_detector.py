@@ -22,7 +22,7 @@ from heightpose.errors import ConfigError
 @click.option("--detector", default="detector", help="Path to another detector than the shipped one.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0.1, 1.0),
+    type=click.FloatRange(0.2, 1.0),
     help="Lowest score of a detection; infer's own by default.",
 )
 @BACKEND

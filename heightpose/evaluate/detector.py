@@ -24,7 +24,7 @@ from heightpose.runtime.networks import Detector
 from heightpose.types import Detection
 
 #: Scores of the curve; detections below the lowest are not asked for.
-THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7)
+THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
 #: A detection that overlaps nobody by this much is of nothing.
 _NOBODY_IOU = 0.1
 #: Pictures decoded and looked at together.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from heightpose.codec.detection import CHANNELS, MAP_WH, decode, encode_targets, iou
+from heightpose.codec.detection import CHANNELS, MAP_WH, decode, encode_targets, iou, merge_mirror
 
 
 def perfect_map(boxes, angles) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_twins_are_two_and_best_comes_first():
     m = perfect_map(boxes, [0.0, 170.0])
     m[0, :, :16] *= 0.7
     found = decode(m, 0.3)
-    assert [round(s, 2) for _, _, s in found] == [1.0, 0.7]
+    assert [round(s, 2) for _, _, s in found] == [1.0, 0.9]
     np.testing.assert_allclose(found[0][0], boxes[1], atol=1e-3)
     np.testing.assert_allclose(found[1][0], boxes[0], atol=1e-3)
     assert found[0][1] == pytest.approx(170)
@@ -87,11 +87,42 @@ def test_two_peaks_on_one_infant_are_one_detection():
 
 
 def test_threshold_is_inclusive_and_zero_is_a_threshold():
-    m = perfect_map([[40, 40, 200, 220]], [0.0])
+    m = perfect_map([[40, 40, 100, 90]], [0.0])
     m[0] *= np.float32(0.5)
-    assert len(decode(m, 0.5)) == 1
-    assert decode(m, 0.51) == []
-    assert len(decode(m, 0.0)) == 1
+    [(_, _, score)] = decode(m, 0.0)
+    assert score == pytest.approx(0.5, abs=0.02)  # half of what training asks for
+    assert len(decode(m, score)) == 1
+    assert decode(m, np.nextafter(score, 1.0)) == []
+
+
+def test_presence_shared_out_among_neighbours_is_nearly_as_sure_as_in_one_cell():
+    alone, shared = (perfect_map([[40, 40, 100, 90]], [0.0]) for _ in range(2))
+    row, col = np.unravel_index(alone[0].argmax(), alone[0].shape)
+    alone[0], shared[0] = 0.0, 0.0
+    alone[0, row, col] = 0.8
+    shared[0, row, col : col + 2] = 0.4
+    [(_, _, one)], [(_, _, two)] = decode(alone, 0.0), decode(shared, 0.0)
+    assert 0.8 * one < two < one
+
+
+def test_the_mirrored_picture_answers_for_the_same_infants():
+    boxes, angles = np.array([[20.0, 40, 110, 220], [130, 30, 230, 225]]), np.array([35.0, -170.0])
+    plain = perfect_map(boxes, angles)
+    mirrored = perfect_map(boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [255, 0, 255, 0], -angles)
+    mirrored[0] *= np.float32(0.5)
+    both = merge_mirror(plain[None], mirrored[None])[0]
+    known = plain[1:5].any(axis=0)
+    np.testing.assert_allclose(both[0], 0.75 * plain[0], atol=1e-6)
+    np.testing.assert_allclose(both[1:, known], plain[1:, known], atol=1e-5)
+    mirrored[5:, :, :16] *= 3.0  # of the right infant: a longer answer about its direction says no more
+    np.testing.assert_allclose(
+        merge_mirror(plain[None], mirrored[None])[0][1:, known], plain[1:, known], atol=1e-5
+    )
+    mirrored[1:5] += 0.3  # the surer view counts more
+    moved = merge_mirror(plain[None], mirrored[None])[0][1:5, known] - plain[1:5, known]
+    np.testing.assert_allclose(moved, 0.1, atol=1e-5)
+    with pytest.raises(ValueError, match="mirrored"):
+        merge_mirror(plain[None], mirrored[None, :6])
 
 
 def test_a_peak_one_cell_off_still_gives_the_box():
