@@ -131,8 +131,8 @@ def averaged(before: Pose, after: Pose) -> Pose:
     A joint's places are weighted by the squares of their heatmaps' peaks; where they lie too far apart
     (:data:`_AGREE_HEADS`) they are not of the same thing, and the second look's is taken. Covariances and probabilities
     are means: what the average gains is not claimed. A joint is as likely seen as the more doubtful look says: a hidden
-    leg taken for a seen one makes wrong lengths (215 held-out stills: with the mean 3 of 146 lengths given out were more
-    than 4 cm off, with the lower one 1 of 141).
+    leg taken for a seen one makes wrong lengths (of 215 held-out stills, with the mean 3 of 146 lengths given out were
+    more than 4 cm off, with the lower one 1 of 141).
     """
     head = np.linalg.norm(np.subtract(*after.kpts_frame[INFANT.indices("crown", "upper_neck")]))
     apart = np.linalg.norm(before.kpts_frame - after.kpts_frame, axis=1)

@@ -109,10 +109,8 @@ def two_looks(world, *, apart_heads=0.0, scores=(0.8, 0.4)):
     head = np.linalg.norm(np.subtract(*pose.kpts_frame[INFANT.indices("crown", "upper_neck")]))
     cov = np.tile([4.0, 0.0, 4.0], (len(INFANT), 1))
     one, other = (
-        replace(
-            pose, scores=np.full(len(INFANT), score), cov_frame=cov, probabilities=np.full(len(INFANT), score)
-        )
-        for score in scores
+        replace(pose, scores=same, cov_frame=cov, probabilities=same, seen=same)
+        for same in (np.full(len(INFANT), score) for score in scores)
     )
     return one, replace(other, kpts_frame=other.kpts_frame + [apart_heads * head, 0.0]), head
 
@@ -125,6 +123,7 @@ def test_two_looks_that_agree_are_averaged_by_their_peaks(world):
     np.testing.assert_allclose(moved[:, 1], 0.0, atol=1e-9)
     np.testing.assert_allclose(both.probabilities, 0.8 * 0.8 + 0.2 * 0.4)
     np.testing.assert_allclose(both.cov_frame, before.cov_frame)
+    np.testing.assert_allclose(both.seen, 0.4)  # the more doubtful of the two
     assert both.detection is after.detection
 
 
