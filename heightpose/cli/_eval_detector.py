@@ -6,18 +6,13 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._eval_verbs import BACKEND, SPLIT
+from heightpose.cli._eval_verbs import BACKEND, FOLDERS, SPLIT, TESTSETS
 from heightpose.errors import ConfigError
 
 
 @click.command("detector")
-@click.option(
-    "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True,
-    help="Data set folder, empty cots included; repeat for several.",
-)  # fmt: skip
-@click.option(
-    "--testset", "testsets", multiple=True, metavar="NAME_OR_DIR", help="A frozen test set; repeat for several."
-)  # fmt: skip
+@FOLDERS
+@TESTSETS
 @SPLIT
 @click.option("--detector", default="detector", help="Path to another detector than the shipped one.")
 @click.option(
@@ -51,13 +46,10 @@ def detector_(
       heightpose eval detector --testset nursery-stills
       heightpose eval detector --data nursery --data empty-cots --split all --detector runs/detector/detector.onnx
     """
-    import csv
-    import io
-
     from heightpose.evaluate.detector import judge, lines, look, table
     from heightpose.evaluate.subject import Subject
     from heightpose.report.detector_plot import write_detector_plot
-    from heightpose.runtime.atomic import make_folder, write_json, write_text
+    from heightpose.runtime.atomic import make_folder, write_csv, write_json, write_text
     from heightpose.runtime.networks import Detector
     from heightpose.runtime.output import plain, sha256
 
@@ -81,12 +73,6 @@ def detector_(
     write_json(folder / "detector.json", about | summary)
     turns = [a.turn_deg for one in looked for a in one.answers(at) if a.turn_deg is not None]
     write_detector_plot(folder / "detector.png", summary, turns)
-    rows = io.StringIO()
-    found = table(looked, at)
-    if found:
-        writer = csv.DictWriter(rows, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    write_text(folder / "detections.csv", rows.getvalue())
+    write_csv(folder / "detections.csv", table(looked, at))
     click.echo("\n".join(text))
     click.echo(f"results saved to {folder}", err=True)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import click
 
-from heightpose.cli._eval_verbs import BACKEND, MODEL, SPLIT
+from heightpose.cli._eval_verbs import BACKEND, FOLDERS, MODEL, SPLIT, TESTSETS
 from heightpose.errors import ConfigError
 
 
 @click.command("intervals")
-@click.option(
-    "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True,
-    help="Folder of nursery stills; repeat for several.",
-)  # fmt: skip
-@click.option(
-    "--testset", "testsets", multiple=True, metavar="NAME_OR_DIR", help="A frozen set of clips; repeat for several."
-)  # fmt: skip
+@FOLDERS
+@TESTSETS
 @SPLIT
 @MODEL
 @click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
@@ -58,7 +51,7 @@ def intervals_(
     from heightpose.evaluate.intervals import lines, measure_clips, measure_stills, summarise
     from heightpose.evaluate.subject import Subject
     from heightpose.report.risk_plot import write_risk_plot
-    from heightpose.runtime.atomic import make_folder, write_json, write_text
+    from heightpose.runtime.atomic import make_folder, write_csv, write_json, write_text
     from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import plain
 
@@ -75,13 +68,9 @@ def intervals_(
     make_folder(folder)
     write_text(folder / "intervals.txt", "\n".join(lines(summary)) + "\n")
     write_json(folder / "intervals.json", {"model": stem, "split": split} | summary)
-    table = io.StringIO()
     rows = [dataclasses.asdict(one) for one in lengths]
     flat = [{k: v for k, v in row.items() if k != "strata"} | row["strata"] for row in rows]
-    writer = csv.DictWriter(table, list(flat[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    write_text(folder / "lengths.csv", table.getvalue())
+    write_csv(folder / "lengths.csv", flat)
     write_risk_plot(folder / "intervals.png", summary)
     click.echo("\n".join(lines(summary)))
     click.echo(f"results saved to {folder}", err=True)

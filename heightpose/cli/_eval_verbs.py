@@ -11,6 +11,13 @@ DATA = click.option(
     "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True, required=True,
     help="Data set folder; repeat for several.",
 )  # fmt: skip
+FOLDERS = click.option(
+    "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True,
+    help="Folder of labelled pictures; repeat for several.",
+)  # fmt: skip
+TESTSETS = click.option(
+    "--testset", "testsets", multiple=True, metavar="NAME_OR_DIR", help="A frozen test set; repeat for several."
+)  # fmt: skip
 SPLIT = click.option(
     "--split", default="val", show_default=True, help="Pictures that the model was not trained on."
 )

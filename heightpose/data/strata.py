@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from heightpose.data.items import Item, Person
 
@@ -16,10 +16,15 @@ UNKNOWN = "unknown"
 Table = dict[str, dict[str, tuple[int, int]]]
 
 
+def value_in(strata: Mapping[str, str], stratum: str) -> str:
+    """A person's or clip's value of a stratum, UNKNOWN where the label has none."""
+    value = strata.get(stratum)
+    return UNKNOWN if value is None or value == "" else str(value)
+
+
 def value_of(person: Person, stratum: str) -> str:
     """The person's value of a stratum, UNKNOWN where the label has none."""
-    value = person.strata.get(stratum)
-    return UNKNOWN if value is None or value == "" else str(value)
+    return value_in(person.strata, stratum)
 
 
 def in_order(value: str) -> list[tuple[int, int, str]]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from heightpose.data.strata import value_in
 from heightpose.errors import ConfigError
-from heightpose.evaluate.people import People, lengths_of, strata_of, value_of
+from heightpose.evaluate.people import People, lengths_of, strata_of
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Truth, require_records
 from heightpose.evaluate.result import load_result
 from heightpose.metrics.bootstrap import LEVEL, Draws
@@ -131,7 +132,7 @@ def _of_joints(a: Sequence[FrameRecord], b: Sequence[FrameRecord]) -> list[Diffe
         for value in values:
 
             def keep(person: Truth, name: str = name, value: str = value) -> bool:
-                return value_of(person.strata, name) == value
+                return value_in(person.strata, name) == value
 
             both = People.of(a, keep), People.of(b, keep)
             if len(values) > 1 and len(both[0]):
@@ -178,7 +179,7 @@ def _of_heights(a: Sequence[ClipRecord], b: Sequence[ClipRecord]) -> list[Differ
     found = _clip_differences(a, b, "all", "")
     for name, values in strata_of((), a).items():
         for value in values:
-            rows = [i for i, clip in enumerate(a) if value_of(clip.strata, name) == value]
+            rows = [i for i, clip in enumerate(a) if value_in(clip.strata, name) == value]
             if len(values) > 1 and rows:
                 found += _clip_differences(
                     [a[i] for i in rows], [b[i] for i in rows], "stratum", f"{name}: {value}"

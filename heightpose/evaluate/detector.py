@@ -18,6 +18,7 @@ from heightpose.codec.detection import iou
 from heightpose.data.items import Item, head_angle_deg
 from heightpose.data.pictures import Pictures
 from heightpose.data.strata import in_order, value_of
+from heightpose.evaluate.text import figure
 from heightpose.metrics.bootstrap import Draws, Interval, binomial_interval
 from heightpose.metrics.detection import Answer, answers
 from heightpose.runtime.networks import Detector
@@ -103,7 +104,7 @@ def judge(looked: Sequence[Looked], threshold: float) -> dict[str, Any]:
         **_empty(looked, threshold),
         "strata": strata,
         "curve": [
-            {"threshold": at, "found": _infants(list(_rows(looked, at)))["found"]} | _empty(looked, at)
+            {"threshold": at, "found": _found(list(_rows(looked, at)))} | _empty(looked, at)
             for at in THRESHOLDS
         ],
     }
@@ -139,31 +140,21 @@ def lines(summary: dict[str, Any]) -> list[str]:
 
 
 def table(looked: Sequence[Looked], threshold: float) -> list[dict[str, Any]]:
-    """A row per labelled infant, and per detection in an empty cot, for a CSV file."""
+    """A row per labelled infant and per empty cot, for a CSV file."""
     rows: list[dict[str, Any]] = []
     for one in looked:
+        found = len(one.at(threshold))
         best = max((d.score for d in one.detections), default=0.0)
         picture = {
-            "picture": one.item.name,
-            "best_score": round(best, 4),
-            "detections": len(one.at(threshold)),
-        }
+            "picture": one.item.name, "best_score": round(best, 4), "detections": found,
+            "child": "", "iou": "", "head_error_deg": "", "false_alarm": "",
+        }  # fmt: skip
         if one.empty:
-            rows.append(
-                {
-                    **picture,
-                    "child": "",
-                    "iou": "",
-                    "head_error_deg": "",
-                    "false_alarm": int(bool(one.at(threshold))),
-                }
-            )
+            rows.append(picture | {"false_alarm": int(found > 0)})
         for person, answer in zip(one.item.people, one.answers(threshold), strict=True):
             turn = "" if answer.turn_deg is None else round(answer.turn_deg, 2)
-            rows.append({
-                **picture, "child": person.child or "", "iou": round(answer.overlap, 4), "head_error_deg": turn,
-                "false_alarm": "",
-            })  # fmt: skip
+            told = {"child": person.child or "", "iou": round(answer.overlap, 4), "head_error_deg": turn}
+            rows.append(picture | told)
     return rows
 
 
@@ -175,7 +166,7 @@ def _rows(looked: Iterable[Looked], threshold: float) -> Iterable[tuple[Any, Ans
 
 
 def _infants(rows: Sequence[tuple[Any, Answer, str]]) -> dict[str, Any]:
-    found = np.array([answer.found for _, answer, _ in rows], dtype=bool)
+    found = [answer.found for _, answer, _ in rows]
     overlap = np.array([answer.overlap for _, answer, _ in rows])
     known = np.array([answer.turn_deg is not None for _, answer, _ in rows], dtype=bool)
     turn = np.array([answer.turn_deg for _, answer, _ in rows if answer.turn_deg is not None])
@@ -188,8 +179,8 @@ def _infants(rows: Sequence[tuple[Any, Answer, str]]) -> dict[str, Any]:
     return {
         "infants": len(rows),
         "children": by_child.children,
-        "found": float(found.mean()) if some else None,
-        "found_interval": _interval(by_child, by_child.means(found) if some else None),
+        "found": _found(rows),
+        "found_interval": _interval(by_child, by_child.means(np.array(found)) if some else None),
         "found_0.75": float((overlap >= 0.75).mean()) if some else None,
         "mean_iou": float(overlap.mean()) if some else None,
         "head_median_deg": float(np.median(turn)) if directed else None,
@@ -197,6 +188,10 @@ def _infants(rows: Sequence[tuple[Any, Answer, str]]) -> dict[str, Any]:
         "head_over_20": float((turn > 20).mean()) if directed else None,
         "head_over_90": float((turn > 90).mean()) if directed else None,
     }
+
+
+def _found(rows: Sequence[tuple[Any, Answer, str]]) -> float | None:
+    return float(np.mean([answer.found for _, answer, _ in rows])) if rows else None
 
 
 def _empty(looked: Sequence[Looked], threshold: float) -> dict[str, Any]:
@@ -215,16 +210,12 @@ def _interval(draws: Draws, drawn: np.ndarray | None) -> Interval | None:
 
 
 def _share(value: float | None, interval: Interval | None = None) -> str:
-    if value is None:
-        return "-"
-    around = "" if interval is None else f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})"
-    return f"{100 * value:.1f} %{around}"
+    return "-" if value is None else f"{figure(value, interval, scale=100)} %"
 
 
 def _degrees(row: dict[str, Any]) -> str:
     if row["head_median_deg"] is None:
         return "-"
-    interval = row["head_median_interval_deg"]
-    around = "" if interval is None else f" ({interval[0]:.1f}-{interval[1]:.1f})"
+    median = figure(row["head_median_deg"], row["head_median_interval_deg"])
     beyond = f"over 20: {100 * row['head_over_20']:.1f} %, over 90: {100 * row['head_over_90']:.1f} %"
-    return f"{row['head_median_deg']:.1f}{around} degrees off in the median, {beyond}"
+    return f"{median} degrees off in the median, {beyond}"

@@ -14,8 +14,6 @@ from heightpose.metrics.height import Lengths, null_length
 from heightpose.metrics.oks import Ranked, oks
 from heightpose.skeleton import INFANT
 
-UNKNOWN = "unknown"
-
 
 @dataclass(frozen=True, eq=False)
 class People:
@@ -162,17 +160,11 @@ def lengths_of(clips: Sequence[ClipRecord]) -> Lengths:
 
 def strata_of(frames: Sequence[FrameRecord], clips: Sequence[ClipRecord]) -> dict[str, list[str]]:
     """Every stratum and its values, those of the standard strata first."""
-    from heightpose.data.strata import STRATA, in_order
+    from heightpose.data.strata import STRATA, in_order, value_in
 
     seen: dict[str, set[str]] = {}
     everybody = [person.strata for frame in frames for person in frame.people] + [c.strata for c in clips]
     for name in {key for strata in everybody for key in strata}:
-        seen[name] = {value_of(strata, name) for strata in everybody}
+        seen[name] = {value_in(strata, name) for strata in everybody}
     order = [s for s in STRATA if s in seen] + sorted(set(seen) - set(STRATA))
     return {name: sorted(seen[name], key=in_order) for name in order}
-
-
-def value_of(strata: dict[str, str], name: str) -> str:
-    """A person's or clip's value of a stratum."""
-    value = strata.get(name)
-    return UNKNOWN if value is None or value == "" else str(value)

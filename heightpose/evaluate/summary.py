@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from heightpose.evaluate.people import People, lengths_of, ranked, strata_of, value_of
+from heightpose.data.strata import value_in
+from heightpose.evaluate.people import People, lengths_of, ranked, strata_of
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Truth
 from heightpose.metrics import height, oks
 from heightpose.metrics.bootstrap import LEVEL
@@ -67,7 +68,7 @@ def strata(frames: Sequence[FrameRecord], clips: Sequence[ClipRecord]) -> dict[s
         for value in values:
             people = People.of(labelled, partial(_is, name, value))
             crops = People.of(labelled, partial(_has_crop_and_is, name, value), crops=True)
-            chosen = [c for c in clips if value_of(c.strata, name) == value]
+            chosen = [c for c in clips if value_in(c.strata, name) == value]
             found[name][value] = {
                 "pose": pose_figures(people) if len(people) else None,
                 "truth_crops": pose_figures(crops, alone=True) if len(crops) else None,
@@ -77,7 +78,7 @@ def strata(frames: Sequence[FrameRecord], clips: Sequence[ClipRecord]) -> dict[s
 
 
 def _is(name: str, value: str, person: Truth) -> bool:
-    return value_of(person.strata, name) == value
+    return value_in(person.strata, name) == value
 
 
 def _has_crop(person: Truth) -> bool:

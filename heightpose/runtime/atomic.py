@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,16 @@ def write_text(final: Path, text: str) -> None:
 def write_json(final: Path, value: Any) -> None:
     """Write a JSON value atomically. ValueError if it holds NaN or infinity, which JSON cannot."""
     write_text(final, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(final: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of the same keys as CSV atomically, with a header; an empty file of no rows."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    if rows:
+        writer.writeheader()
+    writer.writerows(rows)
+    write_text(final, text.getvalue())
 
 
 def make_folder(folder: Path) -> None:
