@@ -7,8 +7,8 @@ The map is ``(7, 32, 32)`` for a 256x256 letterboxed picture, one cell per 8x8 p
     5, 6  sine and cosine of head_angle_deg, of any length
 
 It follows CenterNet (Zhou et al., "Objects as Points", 2019) and FCOS (Tian et al., ICCV 2019). Where exactly a centre
-lies is known to a cell or so, and a sure infant's presence may be shared out among neighbours: scores are presence
-smoothed over them.
+lies is known to a cell or so, and a sure infant's presence may be shared out among neighbours: a score is a cell's own
+presence or what it and its neighbours come to, whichever is more.
 Spaces: ``*_in`` network-input px of the letterboxed picture; an integer coordinate is a pixel's centre.
 """
 
@@ -35,8 +35,9 @@ _SPREAD, _MIN_SIGMA = 0.06, 0.8
 #: Cells whose Gaussian exceeds this also learn box and direction, so that a peak one cell off still knows
 #: both.
 _REGRESSION_FLOOR = 0.3
-#: Standard deviation of the Gaussian that smooths presence into scores, cells, and what it makes of the smallest blob
-#: that training asks for: a score of 1.
+#: Standard deviation of the Gaussian that smooths presence, cells, and what it makes of the smallest blob of a target,
+#: which scores 1. A net that answers with single sharp cells, as one that knows its pictures by heart, would score 0.4
+#: at most by that alone: its own presence counts as well.
 _SMOOTH = 1.0
 _FULL = _MIN_SIGMA**2 / (_MIN_SIGMA**2 + _SMOOTH**2)
 #: Two boxes that overlap more than this are one infant.
@@ -139,10 +140,10 @@ def merge_mirror(maps: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
 def decode(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray, float, float]]:
     """The infants in one picture, best first.
 
-    A score is presence smoothed with a Gaussian of :data:`_SMOOTH` cells, 1 for what training asks for. Peaks are cells
-    whose score is the highest of their 3x3 neighbourhood and at least ``threshold``. Box and direction are the mean
-    over that neighbourhood, weighted by presence; of boxes that overlap by more than half (intersection over union) the
-    best one stays.
+    A score is a cell's presence, or presence smoothed with a Gaussian of :data:`_SMOOTH` cells (1 for the smallest blob
+    of a target) where that is more. Peaks are cells whose score is the highest of their 3x3 neighbourhood and at least
+    ``threshold``. Box and direction are the mean over that neighbourhood, weighted by presence; of boxes that overlap
+    by more than half (intersection over union) the best one stays.
 
     Args:
         detection_map: ``(7, 32, 32)`` float, finite; the module's docstring gives the channels.
@@ -154,7 +155,8 @@ def decode(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray
     m = np.asarray(detection_map, dtype=np.float32)
     require_shape("detection_map", m, (CHANNELS, *MAP_WH[::-1]))
     require_finite("detection_map", m)
-    score = cv2.GaussianBlur(m[0], (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT) / np.float32(_FULL)
+    shared = cv2.GaussianBlur(m[0], (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT) / np.float32(_FULL)
+    score = np.maximum(m[0], shared)
     highest = cv2.dilate(score, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     rows, cols = np.nonzero((score >= highest) & (score >= threshold) & (score > 0.0))
     order = np.argsort(-score[rows, cols], kind="stable")

@@ -29,11 +29,15 @@ class Detector:
 
     Every picture is looked at as it is and mirrored: of 595 rendered infants and 208 empty cots that no weights had
     seen, the threshold that takes 1 % of the cots for an infant finds 99 % of the infants, without both averages 78 %.
+
+    Attributes:
+        mirror: False leaves the mirrored look out, for a net that never saw a mirrored picture.
     """
 
     backend: Backend
     file: ModelFile
     threshold: float = detection_codec.THRESHOLD
+    mirror: bool = True
 
     @classmethod
     def load(cls, model: str = "detector", backend: str = "auto", **options: object) -> Detector:
@@ -46,10 +50,14 @@ class Detector:
         """The infants in each frame ``(H, W, 3)`` uint8, best first."""
         boxes = [letterbox_transform((rgb.shape[1], rgb.shape[0]), self.file.input_wh) for rgb in rgbs]
         batch = _to_batch([box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)])
-        raw = self.backend.run(np.concatenate([batch, batch[..., ::-1]]))
-        expected = (2 * len(rgbs), detection_codec.CHANNELS, *detection_codec.MAP_WH[::-1])
-        _require_output(self.file, raw, expected)
-        maps = detection_codec.merge_mirror(raw[: len(rgbs)], raw[len(rgbs) :])
+        if self.mirror:
+            batch = np.concatenate([batch, batch[..., ::-1]])
+        maps = self.backend.run(batch)
+        _require_output(
+            self.file, maps, (len(batch), detection_codec.CHANNELS, *detection_codec.MAP_WH[::-1])
+        )
+        if self.mirror:
+            maps = detection_codec.merge_mirror(maps[: len(rgbs)], maps[len(rgbs) :])
         return [
             _to_frame(detection_codec.decode(one, self.threshold), box, (rgb.shape[1], rgb.shape[0]))
             for one, box, rgb in zip(maps, boxes, rgbs, strict=True)

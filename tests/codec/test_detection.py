@@ -95,14 +95,15 @@ def test_threshold_is_inclusive_and_zero_is_a_threshold():
     assert decode(m, np.nextafter(score, 1.0)) == []
 
 
-def test_presence_shared_out_among_neighbours_is_nearly_as_sure_as_in_one_cell():
-    alone, shared = (perfect_map([[40, 40, 100, 90]], [0.0]) for _ in range(2))
-    row, col = np.unravel_index(alone[0].argmax(), alone[0].shape)
-    alone[0], shared[0] = 0.0, 0.0
-    alone[0, row, col] = 0.8
-    shared[0, row, col : col + 2] = 0.4
-    [(_, _, one)], [(_, _, two)] = decode(alone, 0.0), decode(shared, 0.0)
-    assert 0.8 * one < two < one
+def test_presence_shared_out_among_neighbours_counts_together_and_a_sharp_cell_by_itself():
+    sharp, shared = (perfect_map([[40, 40, 100, 90]], [0.0]) for _ in range(2))
+    row, col = np.unravel_index(sharp[0].argmax(), sharp[0].shape)
+    sharp[0], shared[0] = 0.0, 0.0
+    sharp[0, row, col] = 0.9
+    shared[0, row - 1 : row + 2, col - 1 : col + 2] = 0.4
+    [(_, _, one)], [(_, _, nine)] = decode(sharp, 0.0), decode(shared, 0.0)
+    assert one == pytest.approx(0.9)
+    assert 0.7 < nine < 0.9
 
 
 def test_the_mirrored_picture_answers_for_the_same_infants():

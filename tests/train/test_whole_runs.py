@@ -81,7 +81,7 @@ def test_the_pose_net_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, t
 
 def test_the_detector_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, tmp_path):
     run = loop.train(
-        settings(folder, "detector", epochs=140, lr=5e-3), tmp_path / "run", overfit_one_batch=True
+        settings(folder, "detector", epochs=200, lr=5e-3), tmp_path / "run", overfit_one_batch=True
     )
     learnt = run.metrics["last"]
     assert (learnt["infants"], learnt["empties"]) == (3, 1)
@@ -89,7 +89,8 @@ def test_the_detector_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, t
     assert learnt["false alarms"] == 0.0
     assert learnt["head >20 deg"] == 0.0
 
-    detector = Detector.load(str(run.onnx), backend="onnxruntime")
+    # It learned three pictures as they are by heart and never saw them mirrored.
+    detector = replace(Detector.load(str(run.onnx), backend="onnxruntime"), mirror=False)
     same_in_torch(run, detector.backend)
     for item, rgb in training_pictures(folder):
         (found,) = detector.detect([rgb])
