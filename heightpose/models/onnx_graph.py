@@ -1,7 +1,7 @@
 """Weights files for the runtimes: a network and its description as one ONNX graph.
 
-Large weights are stored in half precision and computed in single: the graph begins with one Cast per large weight,
-which OpenVINO and ONNX Runtime fold away when they load it. ONNX holds numbers only: no file can execute code.
+Large weights are stored in half precision and computed in single (:mod:`heightpose.models.onnx_storage`). ONNX holds
+numbers only: no file can execute code.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import nn
 from heightpose.models.checkpoint import require_finite
 from heightpose.models.description import META_KEY
 from heightpose.models.detector_net import DetectorNet
+from heightpose.models.onnx_storage import store_half
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.atomic import atomic_path
 
@@ -26,9 +27,6 @@ OPSET = 17
 #: Name of the ONNX graph's output of a detector; of a pose net it is what the net's ``output`` says. The input
 #: is always "image".
 DETECTIONS = "detections"
-
-#: Initialisers with fewer values stay in single precision: they cost nothing, and biases want the digits.
-_HALF_FROM = 1024
 
 
 def export_onnx(
@@ -77,7 +75,7 @@ def export_onnx(
         )
         proto = onnx.load(str(tmp))
         if half:
-            _store_half(proto)
+            store_half(proto)
         onnx.helper.set_model_props(proto, {META_KEY: json.dumps(meta, allow_nan=False)})
         onnx.checker.check_model(proto, full_check=True)
         tmp.write_bytes(proto.SerializeToString())
@@ -92,25 +90,3 @@ class _Exported(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return getattr(self.model, "forward_export", self.model)(image)
-
-
-def _store_half(proto: Any) -> None:
-    """Store large float32 initialisers as float16, each followed by a Cast back; edits ``proto``."""
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for tensor in proto.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT:
-            continue
-        value = numpy_helper.to_array(tensor)
-        if value.size < _HALF_FROM or np.abs(value).max() > np.finfo(np.float16).max:
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
-        casts.append(
-            helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.cast", to=TensorProto.FLOAT)
-        )
-    nodes = list(proto.graph.node)
-    del proto.graph.node[:]
-    proto.graph.node.extend(casts + nodes)

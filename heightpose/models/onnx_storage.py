@@ -1,0 +1,89 @@
+"""How the weights of an ONNX file are stored: in half precision or in bytes, and as plain numbers again.
+
+Whatever the form, a network computes in single precision: its graph begins with the operations that restore each
+stored weight, which OpenVINO and ONNX Runtime fold away when they load it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+#: Initialisers with fewer values stay in single precision: they cost nothing, and biases want the digits.
+_STORED_FROM = 1024
+_HALF, _BYTE, _STEP = ".half", ".byte", ".step"
+_LARGEST_BYTE = 127
+
+
+def store_half(proto: Any) -> None:
+    """Store large float32 initialisers as float16, each followed by a Cast back; edits ``proto``."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = []
+    for tensor in _large(proto):
+        value, name = numpy_helper.to_array(tensor), tensor.name
+        if np.abs(value).max() > np.finfo(np.float16).max:
+            continue
+        tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), name + _HALF))
+        nodes.append(
+            helper.make_node("Cast", [name + _HALF], [name], name=f"{name}.cast", to=TensorProto.FLOAT)
+        )
+    _put_first(proto, nodes)
+
+
+def store_bytes(proto: Any) -> None:
+    """Store large float32 initialisers as int8, with one step per output channel; edits ``proto``.
+
+    A weight is its byte times the step of its channel, the channel's largest magnitude over 127 (symmetric, as in
+    Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018, section 3.1). Only the
+    file is in bytes: nothing is computed in them, and activations are not touched.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = []
+    for tensor in _large(proto):
+        value, name = numpy_helper.to_array(tensor), tensor.name
+        largest = np.abs(value).max(axis=tuple(range(1, value.ndim)), keepdims=True)
+        step = np.where(largest > 0, largest / _LARGEST_BYTE, 1.0).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(np.rint(value / step).astype(np.int8), name + _BYTE))
+        proto.graph.initializer.append(numpy_helper.from_array(step, name + _STEP))
+        whole = f"{name}.whole"
+        nodes += [
+            helper.make_node("Cast", [name + _BYTE], [whole], name=f"{name}.cast", to=TensorProto.FLOAT),
+            helper.make_node("Mul", [whole, name + _STEP], [name], name=f"{name}.scale"),
+        ]
+    _put_first(proto, nodes)
+
+
+def restore(proto: Any) -> None:
+    """Undo :func:`store_half`: every weight float32 again, without its Cast; edits ``proto``."""
+    from onnx import numpy_helper
+
+    restored = set()
+    for tensor in proto.graph.initializer:
+        if tensor.name.endswith(_HALF):
+            restored.add(tensor.name)
+            value = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name.removesuffix(_HALF)))
+    _replace_nodes(proto, [node for node in proto.graph.node if not restored.intersection(node.input)])
+
+
+def _large(proto: Any) -> list[Any]:
+    from onnx import TensorProto
+
+    return [
+        tensor
+        for tensor in proto.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= _STORED_FROM
+    ]
+
+
+def _put_first(proto: Any, nodes: list[Any]) -> None:
+    _replace_nodes(proto, nodes + list(proto.graph.node))
+
+
+def _replace_nodes(proto: Any, nodes: list[Any]) -> None:
+    kept = list(nodes)
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
