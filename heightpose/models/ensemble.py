@@ -52,9 +52,9 @@ def ensemble(members: Sequence[Path], shares: Sequence[float], out: Path, *, in_
         raise ValueError(f"{len(members)} nets need as many shares above 0 that add up to 1, not {shares}")
     files = [read_model_file(path) for path in members]
     _require_fitting(files)
+    protos = [onnx.load(str(path)) for path in members]
     nodes, initializers, weighted = [], [], []
-    for number, (path, share) in enumerate(zip(members, shares, strict=True)):
-        proto = onnx.load(str(path))
+    for number, (proto, share) in enumerate(zip(protos, shares, strict=True)):
         restore(proto)
         prefix = f"net{number}/"
         graph = compose.add_prefix(proto, prefix).graph
@@ -69,12 +69,11 @@ def ensemble(members: Sequence[Path], shares: Sequence[float], out: Path, *, in_
             )
         )
     nodes.append(helper.make_node("Sum", weighted, [_OUTPUT], name="mean"))
-    merged = helper.make_graph(nodes, "ensemble", proto.graph.input, proto.graph.output, initializers)
-    model = helper.make_model(merged, opset_imports=proto.opset_import, ir_version=proto.ir_version)
+    first = protos[0]
+    merged = helper.make_graph(nodes, "ensemble", first.graph.input, first.graph.output, initializers)
+    model = helper.make_model(merged, opset_imports=first.opset_import, ir_version=first.ir_version)
     (store_bytes if in_bytes else store_half)(model)
-    helper.set_model_props(
-        model, {META_KEY: json.dumps(_description(files, members, shares), allow_nan=False)}
-    )
+    helper.set_model_props(model, {META_KEY: json.dumps(_description(files, shares), allow_nan=False)})
     onnx.checker.check_model(model, full_check=True)
     with atomic_path(out) as tmp:
         tmp.write_bytes(model.SerializeToString())
@@ -97,15 +96,13 @@ def _require_fitting(files: Sequence[ModelFile]) -> None:
                 )  # fmt: skip
 
 
-def _description(
-    files: Sequence[ModelFile], members: Sequence[Path], shares: Sequence[float]
-) -> dict[str, Any]:
+def _description(files: Sequence[ModelFile], shares: Sequence[float]) -> dict[str, Any]:
     shared = {key: files[0].meta[key] for key in _SHARED if key in files[0].meta}
     return shared | {
         "ensemble": [
             {key: file.meta[key] for key in _OWN if key in file.meta}
-            | {"share": share, "sha256": sha256([path])}
-            for file, path, share in zip(files, members, shares, strict=True)
+            | {"share": share, "sha256": sha256([file.path])}
+            for file, share in zip(files, shares, strict=True)
         ]
     }
 

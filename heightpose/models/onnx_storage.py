@@ -84,6 +84,5 @@ def _put_first(proto: Any, nodes: list[Any]) -> None:
 
 
 def _replace_nodes(proto: Any, nodes: list[Any]) -> None:
-    kept = list(nodes)
     del proto.graph.node[:]
-    proto.graph.node.extend(kept)
+    proto.graph.node.extend(nodes)
