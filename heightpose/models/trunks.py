@@ -15,6 +15,7 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg
 from timm.models._features import FeatureGetterNet
+from timm.models.hrnet import HighResolutionModule
 from torch import Tensor, nn
 
 from heightpose.errors import ConfigError, FileFormatError
@@ -30,6 +31,9 @@ _HRNET_PARTS = (
     "transition1", "stage2", "transition2", "stage3", "transition3", "stage4",
 )  # fmt: skip
 
+#: Deeper forms of timm's HRNets: the network they are one of, and how many more modules its stages have.
+HRNETS_DEEPER = {"hrnet_w18_small_deep": ("hrnet_w18_small", {"stage3": 2, "stage4": 1})}
+
 
 class HrnetTrunk(nn.Module):
     """HRNet's branches under the published names (Sun et al., "Deep High-Resolution Representation Learning for
@@ -37,7 +41,7 @@ class HrnetTrunk(nn.Module):
     :mod:`heightpose.models.transfer`.
 
     Args:
-        backbone: timm's name, ``hrnet_*``.
+        backbone: timm's name, ``hrnet_*``, or one of :data:`HRNETS_DEEPER`.
         only: index of the one branch to return; None for all four. What only the others need is left out, so
             every parameter takes part in the answer.
     """
@@ -46,7 +50,11 @@ class HrnetTrunk(nn.Module):
 
     def __init__(self, backbone: str, pretrained: Pretrained = False, only: int | None = None) -> None:
         super().__init__()
-        model = create(backbone, pretrained, num_classes=0)
+        base, more = HRNETS_DEEPER.get(backbone, (backbone, {}))
+        model = create(base, pretrained, num_classes=0)
+        for stage, count in more.items():
+            modules = getattr(model, stage)
+            modules.extend([_passing_through(modules[-1]) for _ in range(count)])
         for name in _HRNET_PARTS:
             self.add_module(name, getattr(model, name))
         last: Any = self.stage4[-1]  # type: ignore[index]
@@ -65,6 +73,33 @@ class HrnetTrunk(nn.Module):
         branches = t.stage2([transition(x) for transition in t.transition1])
         branches = t.stage3(_entered(t.transition2, branches))
         return t.stage4(_entered(t.transition3, branches))
+
+
+def _passing_through(like: Any) -> HighResolutionModule:
+    """One more module of a stage that at first hands its branches on unchanged.
+
+    The last normalisation of all that is added to a branch starts at zero (Goyal et al., "Accurate, Large Minibatch
+    SGD", 2017, section 5.1). So a net that starts from the weights of a shallower one, which lack this module, starts
+    as good as that (Chen et al., "Net2Net", ICLR 2016).
+    """
+    blocks = [branch[0] for branch in like.branches]
+    module = HighResolutionModule(
+        len(blocks), type(blocks[0]), tuple(len(branch) for branch in like.branches), list(like.get_num_in_chs()),
+        tuple(block.conv1.out_channels for block in blocks), like.fuse_method,
+    )  # fmt: skip
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+    ends = [block.bn2 for branch in module.branches for block in branch]
+    for to, sources in enumerate(module.fuse_layers):
+        for source, path in enumerate(sources):
+            if source > to:
+                ends.append(path[1])
+            elif source < to:
+                ends.append(path[-1][1])
+    for norm in ends:
+        nn.init.zeros_(norm.weight)
+    return module
 
 
 def _entered(transitions: Any, branches: list[Tensor]) -> list[Tensor]:

@@ -17,6 +17,7 @@ from heightpose.geometry.selfcal import SelfCalibration, self_calibrate
 from heightpose.geometry.sheet import TagView
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
+from heightpose.runtime.light import Light
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.poselog import PoseLog
@@ -112,7 +113,7 @@ def measure_clip(
         )
     camera = None if scale.camera is None else scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
     selection = Selection() if selection is None else selection
-    times, log, best = StageTimes(), PoseLog(len(INFANT)), _Best()
+    times, log, best, light = StageTimes(), PoseLog(len(INFANT)), _Best(), Light()
     began = time.perf_counter()
     with Beside[TagView](depth_for(clip.size_wh), "tags") as beside:
         tags = SheetLooks(clip, scale, selection, beside, times)
@@ -132,6 +133,7 @@ def measure_clip(
         ):
             last = result.index
             log.add(result)
+            light.look(rgb)
             best.offer(result, rgb)
             tags.offer(result.index, rgb)
             if watch is not None:
@@ -150,6 +152,7 @@ def measure_clip(
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
         measurement = _widened(measurement, solved.calibration.length_sd)
+    measurement = light.explained(measurement)
     planes = solved.plane if isinstance(solved.plane, PlaneTrack) else None
     return Outcome(
         measurement,

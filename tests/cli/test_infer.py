@@ -160,7 +160,9 @@ def test_no_infant(capsys, measured, models, camera, plane, tmp_path):
     args = [path, *models, "--camera", camera, "--plane", plane, "--out", tmp_path / "r", "--json"]
     code, out, _ = infer(capsys, *args)
     assert code == 3
-    assert [r["code"] for r in json.loads(out)["reasons"]] == ["no_infant"]
+    answer = json.loads(out)
+    assert [r["code"] for r in answer["reasons"]] == ["no_infant"]
+    assert answer["details"]["light"] == ["too_dark"]
     frames = json.loads((tmp_path / "r" / "dark" / "poses.json").read_text())["frames"]
     assert len(frames) == 3
     assert all(f["keypoints"] is None for f in frames)

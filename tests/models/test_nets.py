@@ -35,6 +35,7 @@ NETS = [
     ("hrnet_w18_small", "concat", (36, 24)),
     ("hrnet_w18_small", "regression", None),
     ("hrnet_w18_small_v2", "auto", None),
+    ("hrnet_w18_small_deep", "concat", None),
     ("lite_hrnet_18", "auto", None),
     ("lite_hrnet_18", "concat", None),
     ("test_resnet", "auto", None),

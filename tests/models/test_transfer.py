@@ -58,6 +58,19 @@ def test_other_networks_carry_over_too(backbone):
     assert report.fresh == report.unused == ()
 
 
+def test_a_deeper_net_starts_as_good_as_the_shallower_one():
+    """Its further modules are the only fresh weights, and pass their branches on."""
+    old = randomised(1, backbone="hrnet_w18_small", head="concat")
+    new = randomised(2, backbone="hrnet_w18_small_deep", head="concat")
+    report = start_from(new, old.state_dict(), INFANT.names)
+    assert {name.rsplit(".", 1)[0].split(".branches")[0].split(".fuse")[0] for name in report.fresh} == {
+        "trunk.stage3.1", "trunk.stage3.2", "trunk.stage4.1"
+    }  # fmt: skip
+    assert report.unused == ()
+    with torch.no_grad():
+        torch.testing.assert_close(new(IMAGE), old(IMAGE), rtol=0, atol=0)
+
+
 def test_names_decide_not_positions():
     shuffled = tuple(reversed(MPII.names))
     old = randomised(1, joints=16)

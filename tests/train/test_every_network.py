@@ -78,6 +78,7 @@ def settle(net, image):
 #: minutes of arithmetic and prove nothing more about them than the small ones of their kind do.
 NETWORKS = [
     ({"backbone": "hrnet_w18_small", "head": "single"}, 2, 140, 5e-3),
+    ({"backbone": "hrnet_w18_small_deep"}, 1, 140, 5e-3),
     ({"backbone": "hrnet_w32"}, 1, 40, 2e-3),
     ({"backbone": "hrnet_w48"}, 1, 40, 2e-3),
     ({"backbone": "test_resnet"}, 2, 150, 3e-3),
