@@ -30,7 +30,8 @@ from heightpose.skeleton import INFANT
 #: One of every kind that ``pose.backbone`` can name; a head other than its default after a colon.
 NETWORKS = (
     "hrnet_w18_small", "hrnet_w18_small_deep", "hrnet_w32", "hrnet_w32:single", "hrnet_w48", "lite_hrnet_18",
-    "lite_hrnet_30", "resnet50", "resnest50d", "vit_small_patch16_224", "vit_base_patch16_224", "hourglass_2", "hourglass_8", "resnet50:regression",
+    "lite_hrnet_30", "resnet50", "resnest50d", "vit_small_patch16_224", "vit_base_patch16_224", "hourglass_2",
+    "hourglass_8", "resnet50:regression",
 )  # fmt: skip
 
 RUNTIMES = ("torch", "openvino")
