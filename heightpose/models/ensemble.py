@@ -53,6 +53,7 @@ def ensemble(members: Sequence[Path], shares: Sequence[float], out: Path, *, in_
     files = [read_model_file(path) for path in members]
     _require_fitting(files)
     protos = [onnx.load(str(path)) for path in members]
+    _require_one_opset(members, protos)
     nodes, initializers, weighted = [], [], []
     for number, (proto, share) in enumerate(zip(protos, shares, strict=True)):
         restore(proto)
@@ -94,6 +95,17 @@ def _require_fitting(files: Sequence[ModelFile]) -> None:
                     f"{key} differs from that of {first.path}", where=file.path, expected=first.meta.get(key),
                     got=file.meta.get(key), hint="Average nets of the same joints and sizes",
                 )  # fmt: skip
+
+
+def _require_one_opset(members: Sequence[Path], protos: Sequence[Any]) -> None:
+    """Operators mean what their version says, and a graph has one version of each set of them."""
+    opsets = [{opset.domain or "ai.onnx": opset.version for opset in proto.opset_import} for proto in protos]
+    for path, found in zip(members, opsets, strict=True):
+        if found != opsets[0]:
+            raise FileFormatError(
+                f"its operators are of other versions than those of {members[0]}", where=path, expected=opsets[0],
+                got=found, hint="Export all of them with the same release",
+            )  # fmt: skip
 
 
 def _description(files: Sequence[ModelFile], shares: Sequence[float]) -> dict[str, Any]:

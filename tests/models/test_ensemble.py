@@ -111,6 +111,16 @@ def test_nets_that_do_not_fit_are_refused_with_a_line_and_nothing_is_written(
     assert not out.exists()
 
 
+def test_operators_of_another_version_are_refused(members, tmp_path):
+    other = tmp_path / "other.onnx"
+    proto = onnx.load(str(members[1]))
+    proto.opset_import[0].version -= 1
+    onnx.save(proto, str(other))
+    with pytest.raises(FileFormatError, match="other versions"):
+        ensemble.ensemble([members[0], other], [0.5, 0.5], tmp_path / "both.onnx")
+    assert not (tmp_path / "both.onnx").exists()
+
+
 @pytest.mark.parametrize("shares", [[1.0], [0.5, 0.6], [1.5, -0.5]])
 def test_shares_that_are_no_mean_are_refused(members, shares, tmp_path):
     with pytest.raises(ValueError, match="add up to 1"):
