@@ -1,4 +1,4 @@
-"""``heightpose eval detector``: boxes, head directions and false alarms of the detector alone."""
+"""``heightpose eval detector``: boxes, head directions and false alarms, of the detector alone or with a pose net."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from heightpose.errors import ConfigError
 @SPLIT
 @click.option("--detector", default="detector", help="Path to another detector than the shipped one.")
 @click.option(
+    "--model",
+    help="fast, accurate, or a path: also ask this pose net, as infer does.  [default: the detector alone]",
+)
+@click.option(
     "--threshold",
     type=click.FloatRange(0.2, 1.0),
     help="Lowest score of a detection; infer's own by default.",
@@ -27,12 +31,13 @@ from heightpose.errors import ConfigError
     help="Report folder; eval-results/detector/NAME.",
 )
 def detector_(
-    folders: tuple[Path, ...], testsets: tuple[str, ...], split: str, detector: str, threshold: float | None,
-    backend: str, out: Path | None,
+    folders: tuple[Path, ...], testsets: tuple[str, ...], split: str, detector: str, model: str | None,
+    threshold: float | None, backend: str, out: Path | None,
 ) -> None:  # fmt: skip
     """What the detector finds: infants and their head direction, false alarms in empty cots.
 
-    --split all takes every picture of --data.
+    --split all takes every picture of --data. With --model, what infer makes of it: the pose net is asked about
+    every candidate, boxes and directions are those that its joints ask for, and the score is the evidence of both.
 
     \b
     Writes:
@@ -44,29 +49,35 @@ def detector_(
     Examples:
       heightpose eval detector --data nursery --split val
       heightpose eval detector --testset nursery-stills
+      heightpose eval detector --testset nursery-stills --model fast
       heightpose eval detector --data nursery --data empty-cots --split all --detector runs/detector/detector.onnx
     """
     from heightpose.evaluate.detector import judge, lines, look, table
     from heightpose.evaluate.subject import Subject
     from heightpose.report.detector_plot import write_detector_plot
     from heightpose.runtime.atomic import make_folder, write_csv, write_json, write_text
-    from heightpose.runtime.networks import Detector
+    from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import plain, sha256
+    from heightpose.runtime.presence import PRESENT
 
     if not folders and not testsets:
         raise ConfigError("nothing to look at", hint="Give --data FOLDER or --testset NAME_OR_DIR")
     subjects = [Subject.of_testset(name) for name in testsets]
     subjects += [Subject.of_data(folder, None if split == "all" else split) for folder in folders]
-    model = Detector.load(detector, backend)
-    at = model.threshold if threshold is None else threshold
-    looked = look([item for subject in subjects for item in subject.items], model)
+    finder = Detector.load(detector, backend)
+    pose_model = None if model is None else PoseModel.load(model, backend)
+    at = threshold if threshold is not None else finder.threshold if pose_model is None else PRESENT
+    looked = look([item for subject in subjects for item in subject.items], finder, pose_model)
     summary = plain(judge(looked, at))
     text = lines(summary)
     name = "+".join(subject.name for subject in subjects)
     folder = Path("eval-results") / "detector" / name if out is None else out
     make_folder(folder)
     about = {
-        "detector": {"name": model.file.path.name, "sha256": sha256([model.file.path])},
+        "detector": {"name": finder.file.path.name, "sha256": sha256([finder.file.path])},
+        "pose": None
+        if pose_model is None
+        else {"name": pose_model.file.path.name, "sha256": sha256([pose_model.file.path])},
         "data": [{"name": s.name, "sha256": s.sha256, "split": s.split} for s in subjects],
     }
     write_text(folder / "detector.txt", "\n".join(text) + "\n")

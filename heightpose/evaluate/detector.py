@@ -1,7 +1,8 @@
 """What a detector finds: boxes and head directions of labelled infants, false alarms in empty cots.
 
-The detector alone, as ``infer`` asks it, before any pose net. Every picture is looked at once at a low threshold; all
-higher ones are worked out from that.
+The detector alone, as ``infer`` asks it, before any pose net; or with the pose net, as ``infer`` decides: boxes and
+directions that the joints ask for, the evidence of both as score (:mod:`heightpose.runtime.presence`). Every picture is
+looked at once at a low threshold; all higher ones are worked out from that.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from heightpose.data.strata import in_order, value_of
 from heightpose.evaluate.text import figure
 from heightpose.metrics.bootstrap import Draws, Interval, binomial_interval
 from heightpose.metrics.detection import Answer, answers
-from heightpose.runtime.networks import Detector
+from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.presence import CANDIDATE, weighed
+from heightpose.runtime.refine import second_look
 from heightpose.types import Detection
 
 #: Scores of the curve; detections below the lowest are not asked for.
@@ -66,22 +69,29 @@ class Looked:
         )
 
 
-def look(items: Sequence[Item], detector: Detector) -> list[Looked]:
-    """Every item's picture through the detector.
+def look(items: Sequence[Item], detector: Detector, pose_model: PoseModel | None = None) -> list[Looked]:
+    """Every item's picture through the detector, and what it finds through the pose net if there is one.
 
     Raises:
         HeightposeError: a picture that cannot be read or is not of the size its labels are for.
     """
-    patient = replace(detector, threshold=THRESHOLDS[0])
+    patient = replace(detector, threshold=THRESHOLDS[0] if pose_model is None else CANDIDATE)
     looked: list[Looked] = []
     with tqdm(total=len(items), unit="picture", desc="detecting", disable=None, file=sys.stderr) as bar:
         for start in range(0, len(items), _CHUNK):
             pictures = Pictures(items[start : start + _CHUNK])
             rgbs = [pictures.picture(i) for i in range(len(pictures))]
             found = patient.detect(rgbs)
+            if pose_model is not None:
+                found = [_asked(pose_model, rgb, those) for rgb, those in zip(rgbs, found, strict=True)]
             looked += [Looked(i, tuple(f)) for i, f in zip(pictures.items, found, strict=True)]
             bar.update(len(rgbs))
     return looked
+
+
+def _asked(pose_model: PoseModel, rgb: np.ndarray, found: Sequence[Detection]) -> list[Detection]:
+    rgbs = [rgb] * len(found)
+    return weighed(second_look(pose_model, rgbs, pose_model.estimate(rgbs, found)))
 
 
 def judge(looked: Sequence[Looked], threshold: float) -> dict[str, Any]:

@@ -7,21 +7,24 @@ One streaming generator serves every front end: ``infer`` and ``eval`` both cons
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.presence import CANDIDATE, is_there
 from heightpose.runtime.refine import own_look, second_look
 from heightpose.runtime.times import StageTimes
 from heightpose.runtime.track import Guide, KeyFrames, guides_of
 from heightpose.skeleton import INFANT
-from heightpose.types import FrameResult, Pose
+from heightpose.types import Detection, FrameResult, Pose
 
 #: Frames handed to the networks together, fewer when they are large: memory is bounded, not the batch.
 BATCH = 8
 _BATCH_PIXELS = 24e6
+#: Candidates of a frame that the pose net is asked about, one after the other.
+_TRIES = 2
 
 
 def estimate_poses(
@@ -36,7 +39,8 @@ def estimate_poses(
 ) -> Iterator[tuple[FrameResult, np.ndarray]]:
     """The infant's joints in every frame, as the frames come.
 
-    Where several infants are seen the one with the best score is posed and ``infants`` holds their number.
+    Where several infants are seen the one with the best score is posed and ``infants`` holds their number. What the
+    detector takes for an infant is one when the pose net sees its joints (:mod:`heightpose.runtime.presence`).
 
     Args:
         frames: (index, t_s, rgb) in order; consumed a few at a time.
@@ -85,15 +89,22 @@ class _Looker:
         """By detector and pose net."""
         if not which:
             return {}
+        patient = replace(self.detector, threshold=min(CANDIDATE, self.detector.threshold))
         with self.times.stage("detect"):
-            found = dict(zip(which, self.detector.detect([rgbs[i] for i in which]), strict=True))
-        there = [i for i in which if found[i]]
-        pictures = [rgbs[i] for i in there]
-        poses = self.pose_model.estimate(pictures, [found[i][0] for i in there], times=self.times)
-        if self.refine and poses:
-            poses = second_look(self.pose_model, pictures, poses, times=self.times)
-        posed = dict(zip(there, poses, strict=True))
-        return {i: (posed.get(i), len(found[i])) for i in which}
+            found = dict(zip(which, patient.detect([rgbs[i] for i in which]), strict=True))
+        seen: dict[int, Seen] = {}
+        for place in range(_TRIES):
+            asked = [i for i in which if i not in seen and len(found[i]) > place]
+            poses = self._posed([rgbs[i] for i in asked], [found[i][place] for i in asked])
+            for i, pose in zip(asked, poses, strict=True):
+                if is_there(pose):
+                    sure = sum(one.score >= self.detector.threshold for one in found[i][place:])
+                    seen[i] = pose, max(1, sure)
+        return {i: seen.get(i, (None, 0)) for i in which}
+
+    def _posed(self, rgbs: Sequence[np.ndarray], detections: Sequence[Detection]) -> list[Pose]:
+        poses = self.pose_model.estimate(rgbs, detections, times=self.times)
+        return second_look(self.pose_model, rgbs, poses, times=self.times) if self.refine and poses else poses
 
     def followed(self, rgbs: Sequence[np.ndarray], guides: Mapping[int, Guide | None]) -> dict[int, Seen]:
         """Where the last skeleton was; anew where that is not known or turns out wrong."""

@@ -1,0 +1,40 @@
+"""Whether an infant is where the detector points: its score and how clearly the pose net sees joints there, together.
+
+An adult's arm or a toy can look like an infant to the detector, but the pose net finds no skeleton in it; an infant
+whom the detector doubts may have one that is plain to see. Either number alone tells less than their mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heightpose.codec.detection import iou
+from heightpose.types import Detection, Pose
+
+#: A detector's score from which the pose net is asked.
+CANDIDATE = 0.3
+#: Evidence from which there is an infant.
+PRESENT = 0.45
+#: Two boxes that overlap more than this are of one infant.
+_SAME_IOU = 0.5
+
+
+def evidence(pose: Pose) -> float:
+    """Mean, 0..1, of the detector's score and of the mean peak of all joints' heatmaps."""
+    return (pose.detection.score + float(np.clip(pose.scores, 0.0, 1.0).mean())) / 2
+
+
+def is_there(pose: Pose) -> bool:
+    """Whether this skeleton is an infant's."""
+    return evidence(pose) >= PRESENT
+
+
+def weighed(poses: list[Pose]) -> list[Detection]:
+    """The infants of one picture as detections, best first: the boxes and directions that their joints ask for, the
+    evidence as score. Where two skeletons are of one infant the better one stays."""
+    kept: list[Detection] = []
+    for pose in sorted(poses, key=evidence, reverse=True):
+        box = pose.detection.bbox_xyxy
+        if all(iou(box, one.bbox_xyxy) <= _SAME_IOU for one in kept):
+            kept.append(Detection(box, pose.detection.head_angle_deg, evidence(pose)))
+    return kept
