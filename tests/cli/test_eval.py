@@ -147,6 +147,20 @@ def test_the_detector_alone(heightpose, spots, tmp_path):
     assert figures["false_alarms"] == 0.0
     assert figures["strata"]["lit"]["dark"]["found"] == 0.0
     assert len(list(csv.DictReader((tmp_path / "d" / "detections.csv").open()))) == 7
+    model = makers.tiny_pose(tmp_path / "pose.onnx")
+    done = heightpose(
+        "eval", "detector", "--testset", spots, "--detector", detector, "--model", model, "--out", "e"
+    )
+    assert done.returncode == 0, done.stderr
+    both = json.loads((tmp_path / "e" / "detector.json").read_text())
+    assert (both["threshold"], both["false_alarms"]) == (0.45, 0.0)
+    assert both["pose"]["name"] == "pose.onnx"
+    assert figures["pose"] is None
+    scores = [
+        [float(row["best_score"]) for row in csv.DictReader((tmp_path / f / "detections.csv").open())]
+        for f in "de"
+    ]
+    assert scores[0] != scores[1]  # the evidence of both instead of the detector's own
     nothing = heightpose("eval", "detector")
     assert nothing.returncode == 2
     assert "Give --data FOLDER or --testset NAME_OR_DIR" in nothing.stderr
