@@ -15,8 +15,8 @@ from heightpose.types import Detection, Pose
 CANDIDATE = 0.3
 #: Evidence from which there is an infant. Of 669 held-out nursery infants 97.0 % are found so (IoU 0.5; 94.8 % by the
 #: detector alone), and no empty cot of 165 is taken for one; chosen on 400 others (272 of them in the detector's
-#: training), of which it takes 5, at 0.425 eight. Real infants whose joints are hard to see are lost sooner: 78 % of 499
-#: are found, 82 % at 0.4.
+#: training), of which it takes 5, at 0.425 eight. Real infants whose joints are hard to see are lost sooner: 78 % of
+#: 499 are found, 82 % at 0.4.
 PRESENT = 0.45
 #: Two boxes that overlap more than this are of one infant.
 _SAME_IOU = 0.5
