@@ -53,11 +53,12 @@ def detector_(
       heightpose eval detector --data nursery --data empty-cots --split all --detector runs/detector/detector.onnx
     """
     from heightpose.evaluate.detector import judge, lines, look, table
+    from heightpose.evaluate.result import identity
     from heightpose.evaluate.subject import Subject
     from heightpose.report.detector_plot import write_detector_plot
     from heightpose.runtime.atomic import make_folder, write_csv, write_json, write_text
     from heightpose.runtime.networks import Detector, PoseModel
-    from heightpose.runtime.output import plain, sha256
+    from heightpose.runtime.output import plain
     from heightpose.runtime.presence import PRESENT
 
     if not folders and not testsets:
@@ -74,10 +75,8 @@ def detector_(
     folder = Path("eval-results") / "detector" / name if out is None else out
     make_folder(folder)
     about = {
-        "detector": {"name": finder.file.path.name, "sha256": sha256([finder.file.path])},
-        "pose": None
-        if pose_model is None
-        else {"name": pose_model.file.path.name, "sha256": sha256([pose_model.file.path])},
+        "detector": identity(finder),
+        "pose": None if pose_model is None else identity(pose_model),
         "data": [{"name": s.name, "sha256": s.sha256, "split": s.split} for s in subjects],
     }
     write_text(folder / "detector.txt", "\n".join(text) + "\n")

@@ -41,7 +41,7 @@ _REGRESSION_FLOOR = 0.3
 _SMOOTH = 1.0
 _FULL = _MIN_SIGMA**2 / (_MIN_SIGMA**2 + _SMOOTH**2)
 #: Two boxes that overlap more than this are one infant.
-_NMS_IOU = 0.5
+NMS_IOU = 0.5
 
 
 def cell_centres() -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +165,7 @@ def decode(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray
         box, angle = _read_cells(m, int(row), int(col))
         if not (box[0] < box[2] and box[1] < box[3]):
             continue
-        if all(iou(box, other) <= _NMS_IOU for other, _, _ in found):
+        if all(iou(box, other) <= NMS_IOU for other, _, _ in found):
             found.append((box, angle, min(float(score[row, col]), 1.0)))
     return found
 

@@ -93,7 +93,7 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
         log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
     log.info("%s", pose_model.score_meaning)
     subject = subject.limited(choice.limit)
-    models = {"pose": _model(pose_model), "detector": _model(detector)}
+    models = {"pose": identity(pose_model), "detector": identity(detector)}
     about = {
         "testset": subject.as_dict(),
         "models": models,
@@ -168,7 +168,8 @@ def load_result(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _model(part: Detector | PoseModel) -> dict[str, str]:
+def identity(part: Detector | PoseModel) -> dict[str, str]:
+    """Which weights these are: the file's name and hash."""
     return {"name": part.file.path.name, "sha256": sha256([part.file.path])}
 
 

@@ -90,15 +90,11 @@ def _passing_through(like: Any) -> HighResolutionModule:
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-    ends = [block.bn2 for branch in module.branches for block in branch]
-    for to, sources in enumerate(module.fuse_layers):
-        for source, path in enumerate(sources):
-            if source > to:
-                ends.append(path[1])
-            elif source < to:
-                ends.append(path[-1][1])
-    for norm in ends:
-        nn.init.zeros_(norm.weight)
+    added = [part for parts in (*module.branches, *module.fuse_layers) for part in parts]
+    for part in added:
+        norms = [inner for inner in part.modules() if isinstance(inner, nn.BatchNorm2d)]
+        for norm in norms[-1:]:  # a branch's way to itself has none
+            nn.init.zeros_(norm.weight)
     return module
 
 

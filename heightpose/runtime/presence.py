@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from heightpose.codec.detection import iou
+from heightpose.codec.detection import NMS_IOU, iou
 from heightpose.types import Detection, Pose
 
 #: A detector's score from which the pose net is asked.
@@ -18,8 +18,6 @@ CANDIDATE = 0.3
 #: training), of which it takes 5, at 0.425 eight. Real infants whose joints are hard to see are lost sooner: 78 % of
 #: 499 are found, 82 % at 0.4.
 PRESENT = 0.45
-#: Two boxes that overlap more than this are of one infant.
-_SAME_IOU = 0.5
 
 
 def evidence(pose: Pose) -> float:
@@ -38,6 +36,6 @@ def weighed(poses: list[Pose]) -> list[Detection]:
     kept: list[Detection] = []
     for pose in sorted(poses, key=evidence, reverse=True):
         box = pose.detection.bbox_xyxy
-        if all(iou(box, one.bbox_xyxy) <= _SAME_IOU for one in kept):
+        if all(iou(box, one.bbox_xyxy) <= NMS_IOU for one in kept):
             kept.append(Detection(box, pose.detection.head_angle_deg, evidence(pose)))
     return kept
