@@ -135,6 +135,8 @@ class LossConfig:
     ``heatmap`` compares maps; ``cross_entropy`` their spatial softmax; the others compare its expectation with the
     joint's place, plus ``shape`` times the cross entropy. ``oks_sigmas``: COCO's ("published"), one over the number
     of joints ("uniform"), a third of that, or those of ``oks_file``, which ``heightpose data sigmas`` measures.
+    ``teacher``: weights of a better net for the same joints and heatmaps; the heatmaps to learn are the labels' and
+    its answers mixed, ``teacher_share`` of the latter.
     ``balance``: how the detector's ``presence``, ``box`` and ``angle`` are weighed: those fixed numbers, or weights
     learned with the network (:mod:`heightpose.train.balance`).
     """
@@ -149,6 +151,8 @@ class LossConfig:
     joint_weights: float = _number(1.0, 0, 4)
     # times this of crown, heels and toes
     edge_weight: float = _number(1.0, 0, 100)
+    teacher: str | None = None
+    teacher_share: float = _number(0.5, 0, 1)
     balance: str = _choice("fixed", "fixed", "uncertainty", "gradnorm")
     gradnorm_alpha: float = _number(1.5, 0, 10)
     presence: float = _number(1.0, 0, 100)
@@ -206,13 +210,15 @@ class DiagnosticsConfig:
 
 @dataclass(frozen=True)
 class HardwareConfig:
-    """Where to compute. ``threads`` counts torch's; ``devices`` is "auto" or a number."""
+    """Where to compute. ``threads`` counts torch's; ``devices`` is "auto" or a number. ``compile``: translate the
+    network by ``torch.compile`` first, which takes minutes and pays in long trainings on a GPU."""
 
     precision: str = _choice("auto", "auto", "32-true", "bf16-mixed", "16-mixed")
     accelerator: str = _choice("auto", "auto", "cpu", "gpu")
     devices: str = "auto"
     threads: int = _number(2, 1, 1024)
     channels_last: bool = True
+    compile: bool = False
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,23 @@ class HeatmapCodec:
             float32, 0 where a joint is not labelled or lies so far outside that its map would be empty,
             else 1.
         """
+        kpts_hm, weights = self.reachable(kpts_crop, labelled)
+        w, h = self.heatmap_wh
+        gx = np.exp(-0.5 * ((np.arange(w) - kpts_hm[..., :1]) / self.sigma) ** 2)
+        gy = np.exp(-0.5 * ((np.arange(h) - kpts_hm[..., 1:]) / self.sigma) ** 2)
+        gy *= weights[..., None]
+        return gy.astype(np.float32)[..., :, None] * gx.astype(np.float32)[..., None, :], weights
+
+    def reachable(self, kpts_crop: np.ndarray, labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What :meth:`encode` draws, before it is drawn.
+
+        Args:
+            kpts_crop, labelled: as :meth:`encode` takes them.
+
+        Returns:
+            kpts_hm ``(N, K, 2)`` float64 heatmap px, finite whether labelled or not; weights ``(N, K)`` float32, 1
+            where there is something to draw.
+        """
         kpts_crop = np.asarray(kpts_crop, dtype=np.float64)
         labelled = np.asarray(labelled, dtype=bool)
         require_shape("kpts_crop", kpts_crop, (None, None, 2))
@@ -106,11 +123,7 @@ class HeatmapCodec:
         kpts_hm = hm_from_crop(np.where(labelled[..., None], kpts_crop, 0.0), self.input_wh, self.heatmap_wh)
         reach = _REACH_SIGMAS * self.sigma
         inside = ((kpts_hm > -reach) & (kpts_hm < np.array([w - 1, h - 1]) + reach)).all(axis=-1)
-        weights = (labelled & inside).astype(np.float32)
-        gx = np.exp(-0.5 * ((np.arange(w) - kpts_hm[..., :1]) / self.sigma) ** 2)
-        gy = np.exp(-0.5 * ((np.arange(h) - kpts_hm[..., 1:]) / self.sigma) ** 2)
-        gy *= weights[..., None]
-        return gy.astype(np.float32)[..., :, None] * gx.astype(np.float32)[..., None, :], weights
+        return kpts_hm, (labelled & inside).astype(np.float32)
 
     def decode(self, heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sub-pixel joint positions; the module's docstring gives the method.

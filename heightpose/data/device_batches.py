@@ -33,7 +33,7 @@ class _Drawn:
     """A batch before the device has had it.
 
     Attributes:
-        labels: everything but ``image``.
+        labels: everything but ``image`` and ``heatmaps``.
         index: ``(N,)`` which cuttings.
         border: ``(N,)`` grey outside of them, 0..1.
         to_cutting: ``(N, 3, 3)`` crop px to cutting px.
@@ -55,7 +55,7 @@ class DeviceBatches(Batches):
     Args:
         device: where the cuttings are kept; None: the processor, until :attr:`device` is set before the first batch.
         others: as :class:`~heightpose.data.batches.Batches`; ``collate`` takes :class:`Placement` objects and makes
-            everything but ``image``.
+            everything but ``image`` and ``heatmaps``.
 
     Raises:
         ConfigError: the samples are varied in a way that only the processor can.
@@ -140,7 +140,27 @@ class DeviceBatches(Batches):
         batch = {
             k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in made.labels.items()
         }
-        return batch | {"image": (image * 255.0).contiguous(memory_format=torch.channels_last)}
+        codec = self.pose_samples.codec
+        heatmaps = gaussians(batch["kpts_hm"], batch["weights"] > 0, codec.heatmap_wh, codec.sigma)
+        image = (image * 255.0).contiguous(memory_format=torch.channels_last)
+        return batch | {"image": image, "heatmaps": heatmaps}
+
+
+def gaussians(kpts_hm: Tensor, drawn: Tensor, heatmap_wh: tuple[int, int], sigma: float) -> Tensor:
+    """:meth:`heightpose.codec.heatmap.HeatmapCodec.encode` where the joints are.
+
+    Args:
+        kpts_hm: ``(N, K, 2)`` heatmap px.
+        drawn: ``(N, K)`` bool; the maps of the others are empty.
+
+    Returns:
+        ``(N, K, h, w)`` float32.
+    """
+    along_x, along_y = (
+        torch.exp(-0.5 * ((torch.arange(size, device=kpts_hm.device) - kpts_hm[..., i, None]) / sigma) ** 2)
+        for i, size in enumerate(heatmap_wh)
+    )
+    return (along_y * drawn[..., None])[..., :, None] * along_x[..., None, :]
 
 
 def warp(images: Tensor, to_source: np.ndarray, size_wh: tuple[int, int], border: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ class DetectorTask:
     kind = "detector"
 
     def __init__(self, config: TrainConfig) -> None:
+        if config.loss.teacher is not None:
+            raise ConfigError("a detector has no teacher", where="loss.teacher", got=config.loss.teacher)
         self.config = config
         self.part_names = DETECTION_PARTS
 
@@ -57,6 +59,10 @@ class DetectorTask:
         batch["image"] = to_tensor([s.image for s in samples])
         batch["boxes"] = [s.boxes_xyxy_in for s in samples]
         batch["angles"] = [s.angles_deg for s in samples]
+        return batch
+
+    def taught(self, batch: Batch) -> Batch:
+        """The batch as it is."""
         return batch
 
     def parts(self, raw: Tensor, batch: Batch, tally: Tally | None = None) -> dict[str, Tensor]:

@@ -44,6 +44,8 @@ class TrainingModule(lightning.LightningModule):
         check_schedule(config.optim)
         self.net = net.to(memory_format=torch.channels_last) if config.hardware.channels_last else net
         self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
+        if config.hardware.compile:
+            self.net.compile()  # in place: the names of its weights stay
         self._frozen = tuple(frozen_parts(self.net, config.optim.freeze))
         freeze(self._frozen)
         self.balance = make_balance(config.loss.balance, task.part_names, config.loss.gradnorm_alpha)
@@ -107,7 +109,7 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         raw = self.net(batch["image"].float())
         if self.balance is None:
-            loss = self.task.loss(raw, batch, self.tally)
+            loss = self.task.loss(raw, self.task.taught(batch), self.tally)
         else:
             assert isinstance(self.task, DetectorTask)
             parts = self.task.parts(raw, batch, self.tally)

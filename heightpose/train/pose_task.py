@@ -19,12 +19,12 @@ from heightpose.data.samples import Placement, PoseSample, PoseSamples
 from heightpose.errors import ConfigError
 from heightpose.geometry.crop import CropTransform, hm_from_crop
 from heightpose.metrics.pckh import head_sizes, summary
-from heightpose.models.checkpoint import read_state
+from heightpose.models.checkpoint import load_weights, read_state
 from heightpose.models.description import pose_meta
 from heightpose.models.expectation import softmax_maps, softmax_scale
 from heightpose.models.pose_net import PoseNet, resolve_head
 from heightpose.models.transfer import joints_of, start_from
-from heightpose.skeleton import EDGE_JOINTS, INFANT, MPII
+from heightpose.skeleton import EDGE_JOINTS, INFANT, MPII, Skeleton
 from heightpose.train.coordinates import coordinate_losses, cross_entropy, expectation, oks_losses
 from heightpose.train.losses import Tally, heatmap_losses, weighted_mean
 from heightpose.train.oks_sigmas import chosen_sigmas
@@ -68,6 +68,7 @@ class PoseTask:
         # A joint weighs the same in a net for fewer joints.
         self.joint_weights = joint_weights(config.loss)[self.taken]
         self.part_names = self.skeleton.names
+        self.teacher = load_teacher(config, self.codec, self.skeleton)
         self.oks_sigmas = torch.from_numpy(chosen_sigmas(config.loss, self.skeleton))
 
     def net(self) -> nn.Module:
@@ -101,11 +102,16 @@ class PoseTask:
 
     def labels(self, samples: Sequence[PoseSample | Placement]) -> Batch:
         """A batch without its pictures."""
+        points = self.points(samples)
+        heatmaps, _ = self.codec.encode(points["kpts_crop"], points["visibility"] > 0)
+        return points | {"heatmaps": torch.from_numpy(heatmaps)}
+
+    def points(self, samples: Sequence[PoseSample | Placement]) -> Batch:
+        """A batch without pictures and heatmaps, which a device can draw by itself."""
         visibility = np.stack([s.visibility for s in samples])
         kpts_crop = np.stack([s.kpts_crop for s in samples])
-        heatmaps, inside = self.codec.encode(kpts_crop, visibility > 0)
+        _, inside = self.codec.reachable(kpts_crop, visibility > 0)
         return {
-            "heatmaps": torch.from_numpy(heatmaps),
             "weights": torch.from_numpy(inside * self._reachable(kpts_crop) * self.loss_weight(visibility)),
             "kpts_hm": torch.from_numpy(self._finite_hm(kpts_crop, visibility > 0)),
             "area_hm": torch.from_numpy(self._area_hm(kpts_crop, visibility > 0)),
@@ -135,6 +141,19 @@ class PoseTask:
         high = np.where(labelled[..., None], kpts_hm, -np.inf).max(axis=1)
         low = np.where(labelled[..., None], kpts_hm, np.inf).min(axis=1)
         return np.maximum((high - low).clip(min=0.0).prod(axis=-1), 1.0).astype(np.float32)
+
+    def taught(self, batch: Batch) -> Batch:
+        """The batch with its heatmaps moved towards the teacher's answer by ``loss.teacher_share``.
+
+        The squared error from the mean of two targets has the gradient of the mean of both errors (Zhang et al.,
+        "Fast Human Pose Estimation", CVPR 2019, eq. 6). Joints without a label stay without a loss.
+        """
+        if self.teacher is None:
+            return batch
+        image = batch["image"]
+        with torch.no_grad():
+            answer = self.teacher.to(image.device)(image.float()).float().clamp(0.0, 1.0)
+        return batch | {"heatmaps": batch["heatmaps"].lerp(answer, self.config.loss.teacher_share)}
 
     def loss(self, raw: Tensor, batch: Batch, tally: Tally | None = None) -> Tensor:
         """Weighted mean over joints; ``tally`` takes them one by one."""
@@ -216,6 +235,35 @@ class PoseTask:
     def meta(self, net: nn.Module, **extra: Any) -> dict[str, Any]:
         assert isinstance(net, PoseNet)
         return pose_meta(net, self.skeleton.names, self.codec, **extra)
+
+
+def load_teacher(config: TrainConfig, codec: HeatmapCodec, skeleton: Skeleton) -> PoseNet | None:
+    """The network that ``loss.teacher`` names, ready to answer; None without one.
+
+    Raises:
+        ConfigError: the loss has no heatmaps to mix, or the teacher's answers are of another form.
+        FileFormatError: not a weights file of ours.
+    """
+    path = config.loss.teacher
+    if path is None:
+        return None
+    if config.loss.kind != "heatmap":
+        raise ConfigError(
+            "a teacher tells heatmaps", where="loss.kind", got=config.loss.kind, expected="heatmap"
+        )
+    net, meta = load_weights(path)
+    own = {
+        "joints": list(skeleton.names), "input_wh": list(codec.input_wh), "heatmap_wh": list(codec.heatmap_wh),
+        "sigma": codec.sigma,
+    }  # fmt: skip
+    theirs = {name: meta.get(name) for name in own}
+    if not isinstance(net, PoseNet) or theirs != own:
+        raise ConfigError(
+            "the teacher answers in another form", where="loss.teacher", got=theirs, expected=own,
+            hint="Name a pose net of the same joints, input and heatmaps",
+        )  # fmt: skip
+    net.requires_grad_(False)
+    return net.to(memory_format=torch.channels_last) if config.hardware.channels_last else net
 
 
 def joint_weights(loss: LossConfig) -> np.ndarray:

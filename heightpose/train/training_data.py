@@ -82,7 +82,7 @@ def _device_loader(task: Task) -> tuple[type[Batches], Callable[[list[Any]], Any
         )  # fmt: skip
     from heightpose.data.device_batches import DeviceBatches
 
-    return DeviceBatches, task.labels
+    return DeviceBatches, task.points
 
 
 def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:

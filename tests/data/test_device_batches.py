@@ -18,7 +18,7 @@ from heightpose.data.device_augment import (
     draw_occluders,
     paste,
 )
-from heightpose.data.device_batches import DeviceBatches, warp
+from heightpose.data.device_batches import DeviceBatches, gaussians, warp
 from heightpose.data.samples import PoseSamples
 from heightpose.errors import ConfigError
 from heightpose.geometry.crop import crop_from_box
@@ -39,7 +39,7 @@ def kpts():
 
 def batches(image, kpts, how, size=8, **kwargs):
     samples = PoseSamples(pictures(image, person(kpts)), CODEC, how)
-    labels = PoseTask(TrainConfig(loss=LossConfig())).labels
+    labels = PoseTask(TrainConfig(loss=LossConfig())).points
     return DeviceBatches(samples, labels, size, shuffle=True, repeats=np.array([float(size)]), **kwargs)
 
 
@@ -72,10 +72,25 @@ def test_a_batch_has_what_the_processors_has_and_the_same_picture(kpts):
     expected = PoseTask(TrainConfig()).collate([samples.sample(0, np.random.default_rng(0))])
     assert batch.keys() == expected.keys()
     for name in expected.keys() - {"image"}:
-        np.testing.assert_array_equal(np.asarray(batch[name]), np.asarray(expected[name]), err_msg=name)
+        np.testing.assert_allclose(
+            np.asarray(batch[name]), np.asarray(expected[name]), rtol=0, atol=1e-6, err_msg=name
+        )
     off = (batch["image"] - expected["image"].float()).abs()
     assert off.median() < 1
     assert off.quantile(0.99) < 4
+
+
+def test_heatmaps_are_drawn_as_the_codec_draws_them():
+    codec = HeatmapCodec((192, 256), (48, 64), 1.7)
+    rng = np.random.default_rng(2)
+    kpts_crop = rng.uniform(-60, 300, (5, 21, 2))  # some of them off the map, or beyond its reach
+    labelled = rng.random((5, 21)) < 0.8
+    expected, weights = codec.encode(kpts_crop, labelled)
+    kpts_hm, drawn = codec.reachable(kpts_crop, labelled)
+    assert 0 < drawn.sum() < labelled.sum()
+    np.testing.assert_array_equal(drawn, weights)
+    made = gaussians(torch.from_numpy(kpts_hm.astype(np.float32)), torch.from_numpy(drawn) > 0, codec.heatmap_wh, 1.7)
+    np.testing.assert_allclose(made.numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("how", [GEOMETRY, WITHOUT_THINGS], ids=["geometry", "pixels too"])

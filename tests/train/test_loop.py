@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import drawn
@@ -56,6 +57,21 @@ def test_the_last_weights_are_validated_wherever_the_run_ends(folder, tmp_path, 
     run = loop.train(settings(folder, epochs=epochs, val_every_epochs=4), tmp_path / "run")
     assert len(validations) == epochs - 3
     assert run.metrics["best"]["step"] == tiny["module"].validated_step == 2 * epochs
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile translates to C++ here")
+def test_a_compiled_net_learns_the_same_under_the_same_names(folder, tmp_path, tiny):
+    states, answers = [], []
+    image = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 255
+    for compiled in (False, True):
+        config = settings(folder, epochs=2)
+        hardware = replace(config.hardware, precision="32-true", compile=compiled)
+        loop.train(replace(config, hardware=hardware), tmp_path / f"run {compiled}")
+        states.append(weights_of(tiny["module"]))
+        answers.append(tiny["module"].ema(image).detach())
+    assert states[0].keys() == states[1].keys()
+    # A bias in front of a normalisation has rounding for a gradient, so the answers are compared.
+    torch.testing.assert_close(answers[1], answers[0], rtol=0.02, atol=0.002)
 
 
 def test_epochs_are_varied_differently_and_reproducibly(folder, tmp_path, tiny):

@@ -18,6 +18,7 @@ from heightpose.errors import ConfigError
 from heightpose.models.checkpoint import load_weights
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.train import loop
+from heightpose.train.pose_task import PoseTask
 from heightpose.types import Detection, wrap_degrees
 
 
@@ -55,18 +56,25 @@ def same_in_torch(run, backend):
     np.testing.assert_allclose(backend.run(image.numpy()), expected, rtol=0.01, atol=0.02)
 
 
-def test_the_pose_net_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, tmp_path):
+@pytest.fixture(scope="module")
+def by_heart(folder, tmp_path_factory):
+    """A pose net that knows three infants."""
     config = settings(folder, "pose", epochs=220, lr=5e-3)
-    run = loop.train(config, tmp_path / "run", overfit_one_batch=True)
+    return loop.train(config, tmp_path_factory.mktemp("by heart") / "run", overfit_one_batch=True)
+
+
+def test_the_pose_net_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, by_heart):
+    run = by_heart
+    config = settings(folder, "pose", epochs=220, lr=5e-3)
     assert run.metrics["last"]["MeanSmS@0.1"] >= 99
     assert run.metrics["last"]["people"] == 3
     assert run.metrics["on train"]["MeanSmS@0.1"] >= 99
     assert abs(run.metrics["overfit"]) < 1  # both figures are of the same pictures here
 
-    written = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    written = json.loads((run.folder / "metrics.json").read_text())
     assert written["best"]["step"] <= written["steps"] == config.optim.epochs
     assert written["data"]["train"]["samples"] == 3
-    assert TrainConfig.load(tmp_path / "run" / "config.yaml") == loop.for_one_batch(config)
+    assert TrainConfig.load(run.folder / "config.yaml") == loop.for_one_batch(config)
     assert load_weights(run.weights)[1]["validation"] == written["best"]
 
     pose = PoseModel.load(str(run.onnx), backend="openvino", tta="none", precision="f32")
@@ -120,6 +128,45 @@ def test_crops_made_on_the_device_teach_the_same(folder, tmp_path):
     config = replace(config, data=replace(config.data, on_device=True))
     run = loop.train(config, tmp_path / "run", overfit_one_batch=True)
     assert run.metrics["last"]["MeanSmS@0.1"] >= 99  # judged on the processor's crops
+
+
+def test_a_student_learns_its_teachers_answer(folder, tmp_path, by_heart):
+    teacher = by_heart.weights
+    config = settings(folder, "pose", epochs=40, lr=2e-3)
+    # Where the teacher alone is believed, the labels may be anywhere: here they are not looked at.
+    loss = replace(config.loss, teacher=str(teacher), teacher_share=1.0)
+    task = PoseTask(replace(config, loss=loss))
+    samples = task.samples(Pictures(Dataset.load(folder).subset("train").items), None)
+    batch = task.collate([samples.sample(i, np.random.default_rng(0)) for i in range(len(samples))])
+    taught = task.taught(batch)
+    net, _ = load_weights(teacher)
+    with torch.no_grad():
+        answer = net(batch["image"].float())
+    torch.testing.assert_close(taught["heatmaps"], answer.clamp(0, 1))
+    assert float(task.loss(answer.clamp(0, 1), taught)) == pytest.approx(0, abs=1e-6)
+
+    half = PoseTask(replace(config, loss=replace(loss, teacher_share=0.25))).taught(batch)
+    torch.testing.assert_close(half["heatmaps"], 0.75 * batch["heatmaps"] + 0.25 * answer.clamp(0, 1))
+    loss = replace(loss, teacher_share=0.5)
+    student = replace(config, loss=loss, start_from=str(teacher))
+    run = loop.train(student, tmp_path / "student", overfit_one_batch=True)
+    assert run.metrics["last"]["MeanSmS@0.1"] >= 99
+
+
+def test_a_teacher_must_answer_in_the_students_form(folder, tmp_path):
+    config = settings(folder, "pose", epochs=1)
+    teacher = loop.train(config, tmp_path / "teacher").weights
+    taught = replace(config.loss, teacher=str(teacher))
+    wrong = [
+        replace(config, pose=replace(config.pose, input_wh=(96, 96)), loss=taught),
+        replace(config, pose=replace(config.pose, joints="mpii"), loss=taught),
+        replace(config, loss=replace(taught, kind="l1")),
+        replace(config, task="detector", loss=taught),
+    ]
+    for one in wrong:
+        with pytest.raises(ConfigError, match=r"teacher"):
+            loop.train(one, tmp_path / "student")
+    assert not (tmp_path / "student").exists()
 
 
 def test_a_detector_is_not_fed_from_the_device(folder, tmp_path):
