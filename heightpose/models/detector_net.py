@@ -1,8 +1,7 @@
-"""The detector: a MobileNetV3-small trunk, a light feature pyramid and one map at 1/8.
+"""The detector: a trunk, a light feature pyramid and one map at 1/8.
 
-Chosen for training time on processors: in single precision a training step takes about a quarter of the
-processor time that a bare ResNet-10-T trunk alone needs. What the channels mean is fixed in
-:mod:`heightpose.codec.detection`.
+The trunk is a small mobile network, or the pose net's HRNet, which can start from a pose net's weights: those have seen
+bodies from close. What the channels mean is fixed in :mod:`heightpose.codec.detection`.
 """
 
 from __future__ import annotations
@@ -18,8 +17,12 @@ from torch.nn import functional as F
 from heightpose.codec.detection import CHANNELS
 from heightpose.errors import ConfigError
 from heightpose.models.pose_net import Normalise
+from heightpose.models.trunks import HRNET, HrnetTrunk
 
-BACKBONES = ("mobilenetv3_small_100", "mobilenetv4_conv_small", "lcnet_075")
+BACKBONES = ("mobilenetv3_small_100", "mobilenetv4_conv_small", "lcnet_075", "hrnet_w18_small")
+
+#: What the pyramid is made of: feature maps at 1/8, 1/16 and 1/32.
+_LEVELS = 3
 
 #: Presence that an untrained detector answers everywhere. The focal loss needs it small: background is nearly
 #: every cell, and starting at 0.5 lets it drown the few centres (Lin et al., ICCV 2017).
@@ -64,13 +67,21 @@ class DetectorNet(nn.Module):
         #: What it takes to build this network again; written into weights files.
         self.arch: dict[str, object] = {"backbone": backbone, "width": width}
         self.normalise = Normalise()
-        trunk: Any = timm.create_model(
-            backbone, pretrained=pretrained, features_only=True, out_indices=(2, 3, 4)
-        )
+        trunk: Any
+        if backbone.startswith(HRNET):
+            trunk = HrnetTrunk(backbone, pretrained)
+            channels = trunk.channels
+            # Nothing here asks for the finest map: what only that is made of would wait for gradients in vain.
+            trunk.stage4[-1].fuse_layers[0].requires_grad_(False)
+        else:
+            trunk = timm.create_model(
+                backbone, pretrained=pretrained, features_only=True, out_indices=(2, 3, 4)
+            )
+            channels = trunk.feature_info.channels()
         self.trunk = trunk
         self.lateral = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, width, 1, bias=False), nn.BatchNorm2d(width))
-            for c in trunk.feature_info.channels()
+            for c in channels[-_LEVELS:]
         )
         self.smooth = nn.ModuleList(_Separable(width) for _ in self.lateral)
         self.tower = _Separable(width)
@@ -90,7 +101,7 @@ class DetectorNet(nn.Module):
         Returns:
             ``(N, 7, 32, 32)``: before :meth:`activate`, so channel 0 holds logits.
         """
-        levels = self.trunk(self.normalise(image))
+        levels = self.trunk(self.normalise(image))[-_LEVELS:]
         x: torch.Tensor | None = None
         for feature, lateral, smooth in zip(
             reversed(levels), reversed(self.lateral), reversed(self.smooth), strict=True

@@ -89,7 +89,9 @@ def test_heatmaps_are_drawn_as_the_codec_draws_them():
     kpts_hm, drawn = codec.reachable(kpts_crop, labelled)
     assert 0 < drawn.sum() < labelled.sum()
     np.testing.assert_array_equal(drawn, weights)
-    made = gaussians(torch.from_numpy(kpts_hm.astype(np.float32)), torch.from_numpy(drawn) > 0, codec.heatmap_wh, 1.7)
+    made = gaussians(
+        torch.from_numpy(kpts_hm.astype(np.float32)), torch.from_numpy(drawn) > 0, codec.heatmap_wh, 1.7
+    )
     np.testing.assert_allclose(made.numpy(), expected, atol=1e-5)
 
 

@@ -6,16 +6,23 @@ import torch
 from torch.nn import functional as F
 
 from heightpose.codec.detection import decode, encode_targets
+from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.config import DetectorConfig, TrainConfig
 from heightpose.errors import ConfigError
-from heightpose.models.detector_net import DetectorNet
+from heightpose.models.checkpoint import load_weights, save_weights
+from heightpose.models.description import pose_meta
+from heightpose.models.detector_net import BACKBONES, DetectorNet
 from heightpose.models.heads import ConcatHead
 from heightpose.models.pose_net import PoseNet
+from heightpose.skeleton import INFANT
+from heightpose.train.detector_task import DetectorTask
 
 
 def dead_parameters(model, *outs) -> list[str]:
     """Names of the parameters that a random loss on ``outs`` does not reach."""
     sum((out * torch.randn_like(out)).sum() for out in outs).backward()
-    return [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    learning = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
+    return [n for n, p in learning if p.grad is None or not p.grad.abs().sum() > 0]
 
 
 def alive(model):
@@ -163,13 +170,27 @@ def test_impossible_pose_settings_name_the_field_in_one_line(field, kwargs):
     assert raised.value.expected is not None
 
 
-def test_every_detector_parameter_learns():
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_detector_parameter_learns(backbone):
     torch.manual_seed(0)
-    model = DetectorNet()
+    model = alive(DetectorNet(backbone))
     out = model(torch.rand(2, 3, 256, 256) * 255)
     assert out.shape == (2, 7, 32, 32)
     assert dead_parameters(model, out) == []
-    assert sum(p.numel() for p in model.parameters()) < 2e6
+    assert sum(p.numel() for p in model.parameters()) < 4e6
+
+
+def test_a_detector_starts_from_a_pose_nets_trunk(tmp_path):
+    torch.manual_seed(0)
+    pose, file = PoseNet("hrnet_w18_small"), tmp_path / "pose.safetensors"
+    save_weights(file, pose.state_dict(), pose_meta(pose, INFANT.names, HeatmapCodec()))
+    trunk = DetectorConfig(backbone="hrnet_w18_small")
+    detector = DetectorTask(TrainConfig(task="detector", detector=trunk, start_from=str(file))).net()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, given = (net.eval().trunk(image) for net in (load_weights(file)[0], detector))
+    for a, b in zip(expected, given, strict=True):
+        torch.testing.assert_close(b, a)
 
 
 def test_untrained_detector_sees_almost_nothing_and_is_finite():
@@ -181,10 +202,11 @@ def test_untrained_detector_sees_almost_nothing_and_is_finite():
     assert (out[:, 1:5] > 0).all()
 
 
-def test_detector_can_learn_one_picture():
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_detector_can_learn_one_picture(backbone):
     """The activated map meets the codec: a few steps on one picture bring box and direction back."""
     torch.manual_seed(0)
-    model = DetectorNet(width=32)
+    model = DetectorNet(backbone, width=32)
     box, angle = np.array([60.0, 40, 170, 220]), 120.0
     t = {k: torch.from_numpy(v) for k, v in encode_targets(box[None], np.array([angle])).items()}
     image = torch.zeros(1, 3, 256, 256)
