@@ -17,7 +17,7 @@ from heightpose.data.items import Item
 from heightpose.data.pictures import Pictures
 from heightpose.data.samples import Placement, PoseSample, PoseSamples
 from heightpose.errors import ConfigError
-from heightpose.geometry.crop import CropTransform, hm_from_crop
+from heightpose.geometry.crop import CropTransform
 from heightpose.metrics.pckh import head_sizes, summary
 from heightpose.models.checkpoint import load_weights, read_state
 from heightpose.models.description import pose_meta
@@ -110,11 +110,12 @@ class PoseTask:
         """A batch without pictures and heatmaps, which a device can draw by itself."""
         visibility = np.stack([s.visibility for s in samples])
         kpts_crop = np.stack([s.kpts_crop for s in samples])
-        _, inside = self.codec.reachable(kpts_crop, visibility > 0)
+        labelled = visibility > 0
+        kpts_hm, inside = self.codec.reachable(kpts_crop, labelled)
         return {
             "weights": torch.from_numpy(inside * self._reachable(kpts_crop) * self.loss_weight(visibility)),
-            "kpts_hm": torch.from_numpy(self._finite_hm(kpts_crop, visibility > 0)),
-            "area_hm": torch.from_numpy(self._area_hm(kpts_crop, visibility > 0)),
+            "kpts_hm": torch.from_numpy(np.where(labelled[..., None], kpts_hm, 0.0).astype(np.float32)),
+            "area_hm": torch.from_numpy(_area_hm(kpts_hm, labelled)),
             # numpy: stays on this side when the batch moves to another device
             "kpts_crop": kpts_crop,
             "visibility": visibility,
@@ -129,18 +130,6 @@ class PoseTask:
         with np.errstate(invalid="ignore"):
             inside = (kpts_crop >= -0.5) & (kpts_crop <= size - 0.5)
         return np.asarray(inside.all(axis=-1), dtype=np.float32)
-
-    def _finite_hm(self, kpts_crop: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-        """``(N, K, 2)`` float32 heatmap px, 0 where a joint is not labelled."""
-        kpts_hm = hm_from_crop(kpts_crop, self.codec.input_wh, self.codec.heatmap_wh)
-        return np.where(labelled[..., None], kpts_hm, 0.0).astype(np.float32)
-
-    def _area_hm(self, kpts_crop: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-        """``(N,)`` float32 heatmap px^2: of the box around each person's labelled joints, at least 1."""
-        kpts_hm = hm_from_crop(kpts_crop, self.codec.input_wh, self.codec.heatmap_wh)
-        high = np.where(labelled[..., None], kpts_hm, -np.inf).max(axis=1)
-        low = np.where(labelled[..., None], kpts_hm, np.inf).min(axis=1)
-        return np.maximum((high - low).clip(min=0.0).prod(axis=-1), 1.0).astype(np.float32)
 
     def taught(self, batch: Batch) -> Batch:
         """The batch with its heatmaps moved towards the teacher's answer by ``loss.teacher_share``.
@@ -235,6 +224,13 @@ class PoseTask:
     def meta(self, net: nn.Module, **extra: Any) -> dict[str, Any]:
         assert isinstance(net, PoseNet)
         return pose_meta(net, self.skeleton.names, self.codec, **extra)
+
+
+def _area_hm(kpts_hm: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """``(N,)`` float32 heatmap px^2: of the box around each person's labelled joints, at least 1."""
+    high = np.where(labelled[..., None], kpts_hm, -np.inf).max(axis=1)
+    low = np.where(labelled[..., None], kpts_hm, np.inf).min(axis=1)
+    return np.maximum((high - low).clip(min=0.0).prod(axis=-1), 1.0).astype(np.float32)
 
 
 def load_teacher(config: TrainConfig, codec: HeatmapCodec, skeleton: Skeleton) -> PoseNet | None:
