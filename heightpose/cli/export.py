@@ -20,12 +20,14 @@ Examples:
   heightpose export --to onnx runs/pose/pose.safetensors --out pose.onnx
   heightpose export --to openvino --fp16 fast --out fast.xml
   heightpose export --to openvino --int8 --calibration nursery fast --out fast-int8.xml
+  heightpose export --to openvino --int8 --calibration nursery accurate --out accurate-int8.xml
   heightpose export --to openvino --prune 0.25 --calibration nursery fast --out fast-pruned.xml
 
 \b
-The exported file runs beside its source (PyTorch, f32) on the same pictures: of the data set's split 'val', or drawn
-ones. Coordinates must be within 0.3 px at 256 and scores within 0.03: 99 % of joints in floating point, half of them
-in INT8, whose cost is what the held-out pictures say. Exit codes: 0 kept, 2 usage or unreadable input, 3 refused.
+The exported file runs beside its source (PyTorch; ONNX Runtime for ONNX alone; both f32) on the same pictures: of the
+data set's split 'val', or drawn ones. Coordinates must be within 0.3 px at 256 and scores within 0.03: 99 % of joints
+in floating point, half of them in INT8, whose cost is what the held-out pictures say. What agrees in floating point
+keeps the source's calibration of joint scores. Exit codes: 0 kept, 2 usage or unreadable input, 3 refused.
 """
 
 
@@ -54,7 +56,7 @@ def export(
     weights: str, to: str, out: Path, fp16: bool, int8: bool, calibration: Path | None, heldout: Path | None,
     prune: float, fixed_size: bool, force: bool,
 ) -> int:  # fmt: skip
-    """Write WEIGHTS (fast, detector, or a .safetensors file) for another runtime."""
+    """Write WEIGHTS (fast, accurate, detector, or a .safetensors or .onnx file) for another runtime."""
     from importlib.util import find_spec
 
     for package in ("torch", "onnx", "safetensors", "timm"):
@@ -69,12 +71,8 @@ def export(
     from heightpose.runtime.modelfile import find_model
 
     path = find_model(weights)
-    if path.suffix == ".onnx" and not path.with_suffix(".safetensors").is_file():
-        raise ConfigError(
-            "these weights are there as ONNX alone", where=path, expected="a .safetensors beside it",
-            hint="OpenVINO and ONNX Runtime read this file as it is; other forms need the training run's .safetensors",
-        )  # fmt: skip
-    path = path.with_suffix(".safetensors") if path.suffix == ".onnx" else path
+    twin = path.with_suffix(".safetensors")
+    path = twin if path.suffix == ".onnx" and twin.is_file() else path
     precision = "fp16" if fp16 else "int8" if int8 else "f32"
     report = run_export(Request(path, to, out, precision, calibration, heldout, prune, fixed_size, force))
     for line in report.lines():

@@ -156,13 +156,17 @@ def unit_shape(cov: np.ndarray, power: float, stretch: float = 1.0) -> np.ndarra
 
 
 def calibration_path(weights: Path) -> Path:
-    """Where the calibration of a weights file lies; both of its forms share one."""
+    """Where the calibration of a weights file lies; all of its forms share one."""
     return weights.with_name(f"{weights.stem}.calibration.json")
 
 
 def weights_hash(weights: Path) -> str:
-    """SHA-256 of a weights file."""
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    """SHA-256 of a weights file, of OpenVINO's with the .bin beside it."""
+    files = [weights, weights.with_suffix(".bin")] if weights.suffix.lower() == ".xml" else [weights]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def load_calibrations(weights: Path, joints: tuple[str, ...]) -> dict[str, Calibration]:

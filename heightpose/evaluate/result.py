@@ -25,6 +25,7 @@ from heightpose.geometry.camera import read_json
 from heightpose.geometry.lift import LIFT_FILE
 from heightpose.metrics.height import null_length
 from heightpose.report.run_files import identity_of
+from heightpose.runtime import presence
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.code import code_version
 from heightpose.runtime.networks import Detector, PoseModel
@@ -99,7 +100,7 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
         "models": models,
         "settings": {
             "tta": str(pose_model.tta), "scores": "peak" if pose_model.calibration is None else "probability",
-            "second_look": True, "detect_threshold": detector.threshold, "least_iou": LEAST_IOU,
+            "second_look": True, **presence.settings(detector), "least_iou": LEAST_IOU,
             "truth_crops": choice.truth_crops, "limit": choice.limit,
         },
     }  # fmt: skip

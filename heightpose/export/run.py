@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import logging
 import os
 import tempfile
@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from heightpose.errors import ConfigError, FileFormatError
+from heightpose.codec.confidence import calibration_path, load_calibrations, weights_hash
+from heightpose.errors import ConfigError
 from heightpose.export.check import MIN_SCORE, Agreement, Run, agreement, decoded
 from heightpose.export.crops import Views, dataset_views, drawn_batch, resized
-from heightpose.export.prune import prune_blocks
+from heightpose.export.source import open_source
 from heightpose.export.write import SUFFIXES, write
 from heightpose.metrics import pckh
-from heightpose.models.checkpoint import load_weights
-from heightpose.runtime.atomic import cannot_write, make_folder
+from heightpose.runtime.atomic import cannot_write, make_folder, write_json
 from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import ModelFile, read_model_file
 from heightpose.runtime.output import sha256
@@ -61,6 +61,7 @@ class Report:
     checks: dict[str, Agreement] = field(default_factory=dict)
     facts: dict[str, tuple[str, str]] = field(default_factory=dict)
     parameters: tuple[int, int] | None = None
+    scores: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -83,6 +84,8 @@ class Report:
         size = sum(path.stat().st_size for path in self.files if path.is_file()) / 1e6
         if self.kept:
             yield f"saved to {', '.join(map(str, self.files))} ({size:.1f} MB)"
+        if self.scores is not None:
+            yield self.scores
 
 
 def export(request: Request) -> Report:
@@ -94,35 +97,57 @@ def export(request: Request) -> Report:
     """
     _require_sane(request)
     file = read_model_file(request.weights)
-    model, meta = load_weights(request.weights)
-    source_model = copy.deepcopy(model)
-    parameters = prune_blocks(model, request.prune) if request.prune else None
+    whole = source = open_source(file)
+    parameters = None
+    if request.prune:
+        source, parameters = whole.pruned(request.prune)
     calibration = _views(request.calibration, "train", _CALIBRATION, file)
     compared = _views(request.calibration, "val", _COMPARED, file)
     batch = drawn_batch(_COMPARED // 2, file.input_wh) if compared is None else compared.batch
     other_wh = (file.input_wh[0] + 64, file.input_wh[1] + 64)
-    free = not request.fixed_size and _takes(model, other_wh, file)
-    meta = meta | {"export": _provenance(request, 0 if calibration is None else len(calibration.batch))}
+    free = not request.fixed_size and source.takes(other_wh)
+    meta = source.meta | {
+        "export": _provenance(request, 0 if calibration is None else len(calibration.batch))
+    }
     make_folder(request.out.parent)
     with tempfile.TemporaryDirectory(prefix=".export.", dir=request.out.parent) as name:
         draft = Path(name) / request.out.name
         pictures = batch if calibration is None else calibration.batch
-        write(model, meta, request.to, request.precision, draft, free, pictures)
-        run, source = _runner(draft, request.to), _torch_runner(model)
+        write(source, meta, request.to, request.precision, draft, free, pictures)
+        run = _runner(draft, request.to)
         report = Report(_files(request.out), kept=False, parameters=parameters)
         share = _SHARE[request.precision]
-        report.checks[f"at {_times(file.input_wh)}"] = agreement(source, run, batch, file, share)
+        report.checks[f"at {_times(file.input_wh)}"] = agreement(source.run, run, batch, file, share)
         if free:
             view = resized(batch[:16], other_wh)
-            report.checks[f"at {_times(other_wh)}"] = agreement(source, run, view, file, share)
+            report.checks[f"at {_times(other_wh)}"] = agreement(source.run, run, view, file, share)
         else:
             log.info("the input size stays %s", _times(file.input_wh))
         heldout = _views(request.heldout or request.calibration, "val", _HELD_OUT, file)
-        report.facts = _facts(_torch_runner(source_model), run, batch, heldout, file)
+        report.facts = _facts(whole.run, run, batch, heldout, file)
         if report.passed or request.force:
             _keep(draft, request.out)
             report.kept = True
+    if report.kept and file.kind == "pose" and request.to != "torchscript":
+        report.scores = _scores(request, file, report.passed)
     return report
+
+
+def _scores(request: Request, file: ModelFile, agrees: bool) -> str:
+    """What the exported file's joint scores will mean; carries the calibration over to a file that answers alike."""
+    has_one = bool(load_calibrations(file.path, file.joints))
+    if not has_one or not agrees or request.prune or request.precision == "int8":
+        return (
+            "joint scores of this file are raw peaks, not probabilities, until it is calibrated: "
+            f"heightpose eval confidence --model {request.out} --data HELD_OUT"
+        )
+    source, target = calibration_path(file.path), calibration_path(request.out)
+    document = json.loads(source.read_text(encoding="utf-8"))
+    beside = document["weights"] if source.resolve() == target.resolve() else []
+    others = [entry for entry in beside if entry["name"] != request.out.name]
+    document["weights"] = [*others, {"name": request.out.name, "sha256": weights_hash(request.out)}]
+    write_json(target, document)
+    return f"joint scores are calibrated as those of {file.path.name}: {target}"
 
 
 def _require_sane(request: Request) -> None:
@@ -131,8 +156,6 @@ def _require_sane(request: Request) -> None:
             "the file's ending does not fit", where=request.out, expected=SUFFIXES[request.to],
             got=request.out.suffix,
         )  # fmt: skip
-    if request.weights.suffix.lower() != ".safetensors":
-        raise FileFormatError("not a weights file", where=request.weights, expected="a .safetensors")
     if request.precision == "int8" and request.calibration is None:
         raise ConfigError(
             "INT8 needs pictures to find the ranges of its layers",
@@ -144,36 +167,16 @@ def _views(folder: Path | None, split: str, count: int, file: ModelFile) -> View
     return None if folder is None else dataset_views(folder, split, count, file)
 
 
-def _takes(model: Any, wh: tuple[int, int], file: ModelFile) -> bool:
-    """Whether the network works at another input size, and its output grows with it."""
-    shapes = []
-    with torch.inference_mode():
-        for width, height in (file.input_wh, wh):
-            try:
-                shapes.append(model.forward_export(torch.zeros(1, 3, height, width)).shape[2:])
-            except (AssertionError, RuntimeError, ValueError):  # what networks of a fixed size raise
-                return False
-    grown = [
-        round(side * new / old)
-        for side, new, old in zip(shapes[0], wh[::-1], file.input_wh[::-1], strict=False)
-    ]
-    return len(shapes[0]) == 2 and list(shapes[1]) == grown
-
-
 def _runner(path: Path, to: str) -> Run:
     if to != "torchscript":
         return load_backend(path, {"onnx": "onnxruntime"}.get(to, to), precision="f32")[0].run
     scripted = torch.jit.load(str(path))  # written a moment ago, by us
-    return lambda batch: _tensor_out(scripted, batch)
 
+    def run(batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return scripted(torch.from_numpy(np.ascontiguousarray(batch))).float().numpy()
 
-def _torch_runner(model: Any) -> Run:
-    return lambda batch: _tensor_out(model.forward_export, batch)
-
-
-def _tensor_out(forward: Any, batch: np.ndarray) -> np.ndarray:
-    with torch.inference_mode():
-        return forward(torch.from_numpy(np.ascontiguousarray(batch))).float().numpy()
+    return run
 
 
 def _facts(

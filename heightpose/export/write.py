@@ -14,15 +14,15 @@ from torch import nn
 
 from heightpose.errors import ConfigError
 from heightpose.export.quantise import quantise
+from heightpose.export.source import Source
 from heightpose.models.description import META_KEY
-from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.backends import openvino_core
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".pt"}
 
 
 def write(
-    model: Any,
+    source: Source,
     meta: dict[str, Any],
     to: str,
     precision: str,
@@ -30,7 +30,7 @@ def write(
     free_size: bool,
     calibration: np.ndarray,
 ) -> None:
-    """Write ``model`` to ``path`` (OpenVINO: and its weights to the .bin beside).
+    """Write a network to ``path`` (OpenVINO: and its weights to the .bin beside).
 
     Args:
         to: a key of :data:`SUFFIXES`.
@@ -39,15 +39,15 @@ def write(
         calibration: ``(N, 3, H, W)`` float32 pictures; for "int8" only.
 
     Raises:
-        ConfigError: INT8 as TorchScript. MissingExtraError: INT8 without NNCF.
+        ConfigError: INT8 as TorchScript, or TorchScript of ONNX alone. MissingExtraError: INT8 without NNCF.
     """
     if to == "torchscript":
-        _torchscript(model, meta, precision, path)
+        _torchscript(source.network("TorchScript"), meta, precision, path)
         return
     import onnx
 
     graph = path.with_name("graph.onnx")
-    export_onnx(model, graph, meta, half=precision == "fp16" and to == "onnx", free_size=free_size)
+    source.write_graph(graph, meta, half=precision == "fp16" and to == "onnx", free_size=free_size)
     if to == "onnx" and precision == "int8":
         proto = quantise(onnx.load(str(graph)), calibration)
         onnx.helper.set_model_props(proto, {META_KEY: json.dumps(meta, allow_nan=False)})

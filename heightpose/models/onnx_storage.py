@@ -57,16 +57,26 @@ def store_bytes(proto: Any) -> None:
 
 
 def restore(proto: Any) -> None:
-    """Undo :func:`store_half`: every weight float32 again, without its Cast; edits ``proto``."""
+    """Undo :func:`store_half` and :func:`store_bytes`: every weight float32 again, as the graph would make it; edits
+    ``proto``."""
     from onnx import numpy_helper
 
-    restored = set()
-    for tensor in proto.graph.initializer:
-        if tensor.name.endswith(_HALF):
-            restored.add(tensor.name)
+    stored = {tensor.name: tensor for tensor in proto.graph.initializer}
+    gone = set()  # names whose nodes go: what they gave is there already
+    for tensor in list(proto.graph.initializer):
+        for ending in (_HALF, _BYTE):
+            if not tensor.name.endswith(ending):
+                continue
+            name = tensor.name.removesuffix(ending)
             value = numpy_helper.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name.removesuffix(_HALF)))
-    _replace_nodes(proto, [node for node in proto.graph.node if not restored.intersection(node.input)])
+            step = stored.get(name + _STEP) if ending == _BYTE else None
+            gone.add(tensor.name)
+            if step is not None:
+                value *= numpy_helper.to_array(step)
+                gone.add(step.name)
+                proto.graph.initializer.remove(step)
+            tensor.CopyFrom(numpy_helper.from_array(value, name))
+    _replace_nodes(proto, [node for node in proto.graph.node if not gone.intersection(node.input)])
 
 
 def _large(proto: Any) -> list[Any]:

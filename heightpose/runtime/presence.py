@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from heightpose.codec.detection import NMS_IOU, iou
+from heightpose.runtime.networks import SURE, Detector
 from heightpose.types import Detection, Pose
 
 #: A detector's score from which the pose net is asked.
@@ -18,6 +19,13 @@ CANDIDATE = 0.3
 #: of them in the detector's training, eight. Real infants whose joints are hard to see are lost sooner: 85 % of 499 are
 #: found.
 PRESENT = 0.45
+
+
+def settings(detector: Detector) -> dict[str, float]:
+    """What decides here whether an infant is there, to be written beside results."""
+    return {
+        "detect_threshold": detector.threshold, "detect_sure": SURE, "candidate": CANDIDATE, "present": PRESENT,
+    }  # fmt: skip
 
 
 def evidence(pose: Pose) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from heightpose import __version__
 from heightpose.errors import ConfigError
 from heightpose.report.overlay import Caption, answer_text, draw_overlay
-from heightpose.runtime import output
+from heightpose.runtime import output, presence
 from heightpose.runtime.atomic import write_json
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
@@ -115,7 +115,7 @@ def provenance_of(
             "files": {name: hashed(path) for name, path in files.items() if path is not None},
             "weights": {name: hashed(file.path) for name, (_, file) in models.items()},
             "backend": {name: vars(backend.active) for name, (backend, _) in models.items()},
-            "settings": {"tta": str(pose_model.tta), "detect_threshold": detector.threshold, **settings},
+            "settings": {"tta": str(pose_model.tta), **presence.settings(detector), **settings},
             "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},
             "wall_s": round(outcome.times.wall_s, 3),
             "interrupted": outcome.interrupted,

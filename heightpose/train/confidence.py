@@ -91,11 +91,11 @@ def document(file: ModelFile, views: dict[str, dict[str, Any]], data: list[dict[
     """The content of a calibration file.
 
     Args:
-        file: the weights; a file of the same name in the other form beside them is named too.
+        file: the weights; files of the same name in the other forms beside them are named too.
         views: ``{"parameters": .., "report": ..}`` by ``str(Tta)``.
         data: what it was fitted to.
     """
-    twins = [file.path.with_suffix(suffix) for suffix in (".onnx", ".safetensors")]
+    twins = [file.path.with_suffix(suffix) for suffix in (".onnx", ".safetensors", ".xml")]
     weights = [{"name": p.name, "sha256": weights_hash(p)} for p in twins if p.is_file()]
     return {
         "schema": SCHEMA, "kind": "calibration", "weights": weights, "joints": list(file.joints),

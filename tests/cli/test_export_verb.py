@@ -14,10 +14,14 @@ from heightpose.runtime.modelfile import shipped_path
 pytest.importorskip("torch")
 
 
-def test_weights_that_are_there_as_onnx_alone_are_named(tmp_path):
+def test_what_needs_the_network_itself_says_so_of_onnx_alone(tmp_path):
     alone = tmp_path / "pose.onnx"
     shutil.copy(shipped_path("fast"), alone)
-    args = [str(alone), "--to", "openvino", "--out", str(tmp_path / "pose.xml")]
-    with pytest.raises(ConfigError, match="ONNX alone"):
-        CliRunner().invoke(export, args, catch_exceptions=False, standalone_mode=False)
-    assert not (tmp_path / "pose.xml").exists()
+    for args in (
+        ["--to", "torchscript", "--out", "a.pt"],
+        ["--to", "onnx", "--prune", "0.2", "--out", "a.onnx"],
+    ):
+        args[args.index("--out") + 1] = str(tmp_path / args[-1])
+        with pytest.raises(ConfigError, match="needs the network in PyTorch"):
+            CliRunner().invoke(export, [str(alone), *args], catch_exceptions=False, standalone_mode=False)
+    assert list(tmp_path.iterdir()) == [alone]

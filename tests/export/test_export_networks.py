@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("onnx")
 
+from heightpose.codec.confidence import (  # noqa: E402
+    FEATURES,
+    SCHEMA,
+    Calibration,
+    Linear,
+    calibration_path,
+    load_calibrations,
+    weights_hash,
+)
 from heightpose.codec.heatmap import HeatmapCodec  # noqa: E402
 from heightpose.errors import ConfigError, FileFormatError  # noqa: E402
 from heightpose.export import run  # noqa: E402
@@ -23,6 +34,8 @@ from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
 from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
 from heightpose.models.description import pose_meta  # noqa: E402
+from heightpose.models.ensemble import ensemble  # noqa: E402
+from heightpose.models.onnx_graph import export_onnx  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
 from heightpose.runtime.backends import load_backend  # noqa: E402
 from heightpose.runtime.modelfile import read_model_file  # noqa: E402
@@ -106,12 +119,12 @@ def test_a_fixed_size_stays_fixed(weights, tmp_path):
 def test_a_file_that_does_not_agree_is_not_kept(weights, tmp_path, monkeypatch):
     honest = run.write
 
-    def careless(model, *args):
+    def careless(source, *args):
         with torch.no_grad():
-            model.normalise.mean += 40.0  # as a forgotten colour order or normalisation would do
-        honest(model, *args)
+            source.model.normalise.mean += 40.0  # as a forgotten colour order or normalisation would do
+        honest(source, *args)
         with torch.no_grad():
-            model.normalise.mean -= 40.0
+            source.model.normalise.mean -= 40.0
 
     monkeypatch.setattr(run, "write", careless)
     request = run.Request(weights, "openvino", tmp_path / "x.xml")
@@ -210,3 +223,67 @@ def test_int8_is_calibrated_measured_and_smaller(weights, stills, tmp_path, to, 
     assert (
         sum(path.stat().st_size for path in report.files) < 1.3 * parameters
     )  # single precision takes four bytes
+
+
+@pytest.fixture(scope="module")
+def graph(weights, tmp_path_factory):
+    """The same network as ONNX alone, its weights in bytes, as ``accurate`` is shipped."""
+    folder = tmp_path_factory.mktemp("graph")
+    export_onnx(*load_weights(weights)[:1], folder / "half.onnx", load_weights(weights)[1])
+    ensemble([folder / "half.onnx"], [1.0], folder / "pose.onnx", in_bytes=True)
+    return folder / "pose.onnx"
+
+
+@pytest.mark.parametrize(("to", "name"), [("openvino", "a.xml"), ("onnx", "b.onnx")])
+def test_onnx_alone_is_exported_as_it_answers(graph, tmp_path, to, name):
+    report = run.export(run.Request(graph, to, tmp_path / name))
+    assert report.passed
+    assert list(report.checks) == ["at 64x64"]  # the graph's size is fixed
+    assert report.checks["at 64x64"].distance_px.max() < 0.01
+    backend, file = load_backend(tmp_path / name, "auto", precision="f32")
+    assert file.joints == INFANT.names
+    assert "ensemble" in file.meta
+    batch = drawn_batch(2, WH)
+    expected = load_backend(graph, "onnxruntime")[0].run(batch)
+    np.testing.assert_allclose(backend.run(batch), expected, atol=1e-4)
+
+
+def test_onnx_alone_becomes_int8_once(graph, stills, tmp_path, monkeypatch):
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(run, "_CALIBRATION", 4)
+    request = run.Request(graph, "onnx", tmp_path / "q.onnx", "int8", calibration=stills, force=True)
+    assert run.export(request).kept
+    assert load_backend(tmp_path / "q.onnx", "onnxruntime")[0].active.precision == "int8 with f32"
+    with pytest.raises(FileFormatError, match="INT8 already"):
+        run.export(replace(request, weights=tmp_path / "q.onnx", out=tmp_path / "r.onnx"))
+
+
+def test_a_calibration_goes_with_what_answers_alike_only(weights, tmp_path):
+    source = tmp_path / "in" / "pose.safetensors"
+    source.parent.mkdir()
+    shutil.copy(weights, source)
+    flat = Linear(np.zeros(len(FEATURES)), np.zeros(len(INFANT)))
+    neutral = Calibration(right=flat, seen=flat, error=flat, shape=0.0, stretch=1.25)
+    entry = {"name": source.name, "sha256": weights_hash(source)}
+    document = {
+        "schema": SCHEMA, "kind": "calibration", "joints": list(INFANT.names), "features": list(FEATURES),
+        "weights": [entry], "views": {"flip": {"parameters": neutral.as_dict()}},
+    }  # fmt: skip
+    calibration_path(source).write_text(json.dumps(document))
+
+    beside = run.export(run.Request(source, "onnx", source.with_suffix(".onnx")))
+    assert "calibrated as those of pose.safetensors" in beside.scores
+    for file in (source, source.with_suffix(".onnx")):  # one calibration, of both forms
+        assert load_calibrations(file, INFANT.names)["flip"].as_dict() == neutral.as_dict()
+    elsewhere = run.export(run.Request(source, "openvino", tmp_path / "other.xml"))
+    assert elsewhere.kept
+    assert list(load_calibrations(tmp_path / "other.xml", INFANT.names)) == ["flip"]
+    (tmp_path / "other.bin").write_bytes(
+        (tmp_path / "other.bin").read_bytes() + b"0"
+    )  # other weights, same graph
+    assert load_calibrations(tmp_path / "other.xml", INFANT.names) == {}
+
+    pruned = run.export(run.Request(source, "openvino", tmp_path / "pruned.xml", prune=0.5))
+    assert pruned.kept
+    assert "heightpose eval confidence" in pruned.scores
+    assert not calibration_path(tmp_path / "pruned.xml").exists()

@@ -8,6 +8,7 @@ import makers
 import numpy as np
 import pytest
 
+from heightpose.codec.detection import CHANNELS, MAP_WH, encode_targets
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
@@ -18,7 +19,7 @@ from heightpose.runtime import session
 from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.modelfile import ModelFile
-from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.networks import SURE, Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.times import StageTimes
 from heightpose.runtime.tta import Tta
@@ -46,6 +47,54 @@ def networks(tmp_path):
 
 def moving(count, size_wh=(160, 120)):
     return [Frame(i, 0.1 * i, makers.scene(size_wh, (50.25 + 1.5 * i, 48.75))) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "looks"),
+    [
+        ([[0.9]], [1]),  # plainly there
+        ([[0.6]], [1, 1]),
+        ([[]], [1, 1]),  # nobody yet: the mirror image may show one
+        ([[0.9, 0.8]], [1]),
+        ([[0.9, 0.5]], [1, 1]),  # the twin is in doubt
+        ([[0.9], [0.6], [0.9], []], [4, 2]),
+    ],
+)
+def test_the_detector_looks_mirrored_only_where_the_first_look_is_not_plain(tmp_path, scores, looks):
+    boxes = np.array([[20.0, 40.0, 100.0, 90.0], [150.0, 120.0, 230.0, 220.0]])
+    seen = {i: list(zip(boxes, some, strict=False)) for i, some in enumerate(scores)}
+
+    def answer(batch):
+        """The left edge's column says which picture it is; mirrored it is the right edge's, and a second answer."""
+        maps = np.zeros((len(batch), CHANNELS, *MAP_WH[::-1]), np.float32)
+        for one, picture in zip(maps, batch[:, 0], strict=True):
+            mirrored = picture[0, 0] == 0
+            for box, score in seen[int(picture.max()) - 1]:
+                if mirrored:
+                    box = [255 - box[2], box[1], 255 - box[0], box[3]]
+                truth = encode_targets(np.array([box]), np.array([-30.0 if mirrored else 30.0]))
+                one[0] = np.maximum(one[0], truth["centre"] * (1.0 if mirrored else score))
+                near = truth["weight"] > 0
+                one[1:, near] = truth["regression"][:, near]
+        return maps
+
+    backend = Fake(answer, tmp_path / "fake.onnx")
+    file = ModelFile(tmp_path / "fake.onnx", "detector", (), (256, 256), None, None, {})
+    rgbs = [np.zeros((256, 256, 3), np.uint8) for _ in scores]
+    for i, rgb in enumerate(rgbs):
+        rgb[:, 0] = i + 1
+    found = Detector(backend, file, threshold=0.3).detect(rgbs)
+    assert backend.sizes == looks
+    for those, some in zip(found, scores, strict=True):
+        again = not some or min(some) < SURE
+        expected = [(score + again) / (1 + again) for score in some]
+        assert [one.score for one in those] == pytest.approx(expected, rel=0.01)
+        for one, box in zip(those, boxes, strict=False):
+            np.testing.assert_allclose(one.bbox_xyxy, box, atol=1e-3)
+            assert one.head_angle_deg == pytest.approx(30.0, abs=1e-3)
+    backend.sizes.clear()
+    Detector(backend, file, threshold=0.3, mirror=False).detect(rgbs)
+    assert backend.sizes == [len(scores)]
 
 
 @pytest.mark.parametrize("size_wh", [(160, 120), (121, 163), (640, 480)])
