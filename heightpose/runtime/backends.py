@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import math
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -166,13 +167,22 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-@functools.cache
+_CORE_LOCK = threading.Lock()
+
+
 def openvino_core() -> Any:
     """The one ``openvino.Core`` of this process, kept to its end.
 
     Each core's processor plugin takes the place of the signal stack and puts back, when it goes, the one it found.
     Two that go in the order they came leave a stack that was freed, and the next Ctrl-C ends in a segmentation fault.
+    Networks may be loaded by several threads at once.
     """
+    with _CORE_LOCK:
+        return _only_core()
+
+
+@functools.cache
+def _only_core() -> Any:
     import openvino as ov
 
     return ov.Core()

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -169,8 +170,14 @@ class Worker:
 
 def _load_models(settings: Settings) -> Models:
     return_large_blocks()
-    pose_model = PoseModel.load(settings.model, settings.backend, tta=settings.tta, threads=settings.threads)
-    detector = Detector.load(settings.detector, settings.backend, threads=settings.threads)
+    with ThreadPoolExecutor(
+        1
+    ) as beside:  # preparing a network keeps one core busy, and there are two networks
+        loading = beside.submit(Detector.load, settings.detector, settings.backend, threads=settings.threads)
+        pose_model = PoseModel.load(
+            settings.model, settings.backend, tta=settings.tta, threads=settings.threads
+        )
+        detector = loading.result()
     for part in (detector, pose_model):
         log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
     log.info("%s", pose_model.score_meaning)
