@@ -202,7 +202,7 @@ def test_a_detector_with_another_output(tmp_path):
     constants = {"w": np.zeros((6, 3, 8, 8))}
     meta = {"kind": "detector", "input_wh": [256, 256]}
     path = makers._save(tmp_path / "six.onnx", [node], constants, ("out", ["n", 6, 32, 32]), meta)
-    with pytest.raises(FileFormatError, match=r"expected \(2, 7, 32, 32\), got \(2, 6, 32, 32\)"):
+    with pytest.raises(FileFormatError, match=r"expected \(1, 7, 32, 32\), got \(1, 6, 32, 32\)"):
         Detector.load(str(path)).detect([np.zeros((120, 160, 3), np.uint8)])
 
 
