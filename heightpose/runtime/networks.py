@@ -23,7 +23,7 @@ from heightpose.skeleton import Skeleton
 from heightpose.types import Detection, Pose, wrap_degrees
 
 #: A score from which an infant needs no second, mirrored look.
-SURE = 0.75
+SURE = 0.7
 
 
 @dataclass(frozen=True)

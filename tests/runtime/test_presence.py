@@ -19,16 +19,16 @@ def pose(score, peak, box=(0.0, 0.0, 100.0, 200.0), angle=10.0):
 
 @pytest.mark.parametrize(
     ("score", "peak", "there"),
-    [(0.9, 0.9, True), (0.35, 0.8, True), (0.7, 0.15, False), (0.9, 0.05, True), (0.3, 0.3, False)],
+    [(0.9, 0.9, True), (0.4, 0.8, True), (0.6, 0.15, False), (0.9, 0.05, True), (0.3, 0.3, False)],
 )
-def test_both_numbers_count_alike(score, peak, there):
-    assert evidence(pose(score, peak)) == pytest.approx((score + peak) / 2)
+def test_both_numbers_count_the_detectors_more(score, peak, there):
+    assert evidence(pose(score, peak)) == pytest.approx(0.7 * score + 0.3 * peak)
     assert is_there(pose(score, peak)) == there == (evidence(pose(score, peak)) >= PRESENT)
 
 
 def test_peaks_beyond_the_heatmaps_range_count_as_its_end():
-    assert evidence(pose(0.5, 1.4)) == pytest.approx(0.75)
-    assert evidence(pose(0.5, -0.2)) == pytest.approx(0.25)
+    assert evidence(pose(0.5, 1.4)) == pytest.approx(0.65)
+    assert evidence(pose(0.5, -0.2)) == pytest.approx(0.35)
 
 
 def test_two_skeletons_of_one_infant_are_one_detection_the_better_one():
@@ -38,7 +38,7 @@ def test_two_skeletons_of_one_infant_are_one_detection_the_better_one():
         pose(0.4, 0.6, (400, 0, 500, 90)),
     ]
     found = weighed(poses)
-    assert [round(one.score, 3) for one in found] == [0.7, 0.5]
+    assert [round(one.score, 3) for one in found] == [0.62, 0.46]
     assert found[0].head_angle_deg == 12.0
     np.testing.assert_array_equal(found[0].bbox_xyxy, [5, 5, 104, 202])
     assert weighed([]) == []
