@@ -14,11 +14,11 @@ from heightpose.types import Detection, Pose
 
 #: A detector's score from which the pose net is asked.
 CANDIDATE = 0.3
-#: The detector's share in the evidence. With the same share of false alarms a smaller one loses infants whose joints are
-#: hard to see, as those of many photographs, a larger one takes toys and arms for infants.
+#: The detector's share in the evidence. At as many false alarms a smaller one loses infants whose joints are hard to
+#: see, as those of many photographs; a larger one takes toys and arms for infants.
 _DETECTOR_SHARE = 0.7
-#: Evidence from which there is an infant. Of 669 held-out nursery infants 98.4 % are found so (IoU 0.5), of the 581 alone
-#: in their cot 99.0 %, and in one of 165 empty cots (0.6 %) something is taken for one.
+#: Evidence from which there is an infant. Of 669 held-out nursery infants 98.4 % are found so (IoU 0.5), of the 581
+#: alone in their cot 99.0 %, and in one of 165 empty cots (0.6 %) something is taken for one.
 PRESENT = 0.5
 
 

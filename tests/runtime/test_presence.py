@@ -73,19 +73,19 @@ def arm(score):
 
 
 def test_an_infant_whom_the_detector_doubts_is_found_by_its_joints(world, monkeypatch):
-    result = seen(world, monkeypatch, scored(world, 0.32))
+    result = seen(world, monkeypatch, scored(world, 0.4))
     assert result.infants == 1
     np.testing.assert_allclose(result.pose.kpts_frame, world.truth[0][0], atol=0.5)
-    assert result.pose.detection.score == 0.32
+    assert result.pose.detection.score == 0.4
 
 
 def test_a_sure_detection_without_joints_is_nobody(world, monkeypatch):
-    result = seen(world, monkeypatch, arm(0.75))
+    result = seen(world, monkeypatch, arm(0.65))
     assert (result.pose, result.infants) == (None, 0)
 
 
 def test_the_next_candidate_is_asked_where_the_first_is_nobody(world, monkeypatch):
-    result = seen(world, monkeypatch, arm(0.75), scored(world, 0.6))
+    result = seen(world, monkeypatch, arm(0.65), scored(world, 0.6))
     assert result.infants == 1
     np.testing.assert_allclose(result.pose.kpts_frame, world.truth[0][0], atol=0.5)
 
