@@ -66,6 +66,24 @@ def test_an_unsure_skeleton_is_looked_for_at_other_turns_and_sizes(wrong, monkey
     assert error < 1.0
 
 
+def test_a_cut_off_body_that_looks_better_upside_down_is_still_sought_larger_in_the_first_direction(
+    monkeypatch,
+):
+    """As an infant in a sleeping bag whose box misses head and feet."""
+
+    def misled(kpts_crop):
+        usual = sure_when_head_up_and_of_a_usual_size(kpts_crop)
+        upside_down = kpts_crop[INFANT.index("left_heel"), 1] < kpts_crop[INFANT.index("crown"), 1]
+        return 0.4 if upside_down else usual
+
+    world = World([((400.0, 300.0), LENGTH, ANGLE, misled)], monkeypatch)
+    (first, _), (second, error) = looks(world, boxed(world, size=0.72))
+    assert surety(first) < 0.4
+    assert surety(second) > UNSURE
+    assert abs(wrap_degrees(second.detection.head_angle_deg - ANGLE)) < 10
+    assert error < 1.0
+
+
 def test_a_crown_that_the_crop_cut_off_is_looked_for_beyond_the_neck(world):
     (pose, _), _ = looks(world, boxed(world, towards_feet=0.25))
     crown = INFANT.index("crown")
