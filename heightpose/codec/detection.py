@@ -30,6 +30,10 @@ DISTANCE_PX = 64.0
 #: one in 1, 6 and 0. In inference the pose net has a say too (heightpose/runtime/presence.py).
 THRESHOLD = 0.55
 
+#: A score, and a length of the direction's vector, from which an infant is plain to see. The net is taught sine and
+#: cosine of unit length and answers with a shorter vector where it cannot tell the head's end from the feet's.
+SURE, SURE_DIRECTION = 0.7, 0.5
+
 #: Spread of the centre's Gaussian as a share of the box's side, and its lower bound in cells.
 _SPREAD, _MIN_SIGMA = 0.06, 0.8
 #: Cells whose Gaussian exceeds this also learn box and direction, so that a peak one cell off still knows
@@ -152,6 +156,18 @@ def decode(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray
     Returns:
         (bbox_xyxy_in ``(4,)`` float64 px, head_angle_deg in (-180, 180], score 0..1) per infant.
     """
+    return [(box, angle, score) for box, angle, score, _ in _found(detection_map, threshold)]
+
+
+def is_plain(detection_map: np.ndarray, threshold: float) -> bool:
+    """Whether a picture needs no second look: somebody is found, and all who are found are plain to see, direction
+    too (:data:`SURE`, :data:`SURE_DIRECTION`). Arguments as of :func:`decode`."""
+    found = _found(detection_map, threshold)
+    return bool(found) and all(score >= SURE and length >= SURE_DIRECTION for _, _, score, length in found)
+
+
+def _found(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray, float, float, float]]:
+    """What :func:`decode` tells, and the length of each direction's vector."""
     m = np.asarray(detection_map, dtype=np.float32)
     require_shape("detection_map", m, (CHANNELS, *MAP_WH[::-1]))
     require_finite("detection_map", m)
@@ -160,18 +176,18 @@ def decode(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray
     highest = cv2.dilate(score, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     rows, cols = np.nonzero((score >= highest) & (score >= threshold) & (score > 0.0))
     order = np.argsort(-score[rows, cols], kind="stable")
-    found: list[tuple[np.ndarray, float, float]] = []
+    found: list[tuple[np.ndarray, float, float, float]] = []
     for row, col in zip(rows[order], cols[order], strict=True):
-        box, angle = _read_cells(m, int(row), int(col))
+        box, angle, length = _read_cells(m, int(row), int(col))
         if not (box[0] < box[2] and box[1] < box[3]):
             continue
-        if all(iou(box, other) <= NMS_IOU for other, _, _ in found):
-            found.append((box, angle, min(float(score[row, col]), 1.0)))
+        if all(iou(box, other[0]) <= NMS_IOU for other in found):
+            found.append((box, angle, min(float(score[row, col]), 1.0), length))
     return found
 
 
-def _read_cells(m: np.ndarray, row: int, col: int) -> tuple[np.ndarray, float]:
-    """Box and head direction of the peak in (row, col), from its 3x3 neighbourhood."""
+def _read_cells(m: np.ndarray, row: int, col: int) -> tuple[np.ndarray, float, float]:
+    """Box, head direction and the length of its vector at the peak in (row, col), from its 3x3 neighbourhood."""
     x, y = cell_centres()
     rows = slice(max(0, row - 1), row + 2)
     cols = slice(max(0, col - 1), col + 2)
@@ -186,7 +202,8 @@ def _read_cells(m: np.ndarray, row: int, col: int) -> tuple[np.ndarray, float]:
     length = np.maximum(np.hypot(part[5], part[6]), 1e-6)
     sine, cosine = ((part[c] / length * weight).sum() for c in (5, 6))
     angle = float(np.rad2deg(np.arctan2(sine, cosine)))
-    return box, 180.0 if angle == -180.0 else angle
+    mean_length = float(np.hypot(*((part[c] * weight).sum() for c in (5, 6))) / weight.sum())
+    return box, 180.0 if angle == -180.0 else angle, mean_length
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -22,15 +22,13 @@ from heightpose.runtime.tta import FLIP, Tta, merge_views
 from heightpose.skeleton import Skeleton
 from heightpose.types import Detection, Pose, wrap_degrees
 
-#: A score from which an infant needs no second, mirrored look.
-SURE = 0.7
-
 
 @dataclass(frozen=True)
 class Detector:
     """Finds infants: box and head direction, in frame pixels.
 
-    A picture whose answer is not plain is looked at mirrored too, and the two maps are averaged.
+    A picture whose answer is not plain (:func:`heightpose.codec.detection.is_plain`) is looked at mirrored too, and the
+    two maps are averaged.
 
     Attributes:
         mirror: False leaves the mirrored look out, for a net that never saw a mirrored picture.
@@ -53,15 +51,18 @@ class Detector:
         boxes = [letterbox_transform((rgb.shape[1], rgb.shape[0]), self.file.input_wh) for rgb in rgbs]
         batch = _to_batch([box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)])
         maps = self._maps(batch)
-        found = [detection_codec.decode(one, self.threshold) for one in maps]
-        doubtful = [i for i, those in enumerate(found) if self.mirror and not _plain(those)]
+        doubtful = [
+            i
+            for i, one in enumerate(maps)
+            if self.mirror and not detection_codec.is_plain(one, self.threshold)
+        ]
         if doubtful:
-            merged = detection_codec.merge_mirror(maps[doubtful], self._maps(batch[doubtful][..., ::-1]))
-            for i, one in zip(doubtful, merged, strict=True):
-                found[i] = detection_codec.decode(one, self.threshold)
+            maps = maps.copy()
+            mirrored = self._maps(batch[doubtful][..., ::-1])
+            maps[doubtful] = detection_codec.merge_mirror(maps[doubtful], mirrored)
         return [
-            _to_frame(those, box, (rgb.shape[1], rgb.shape[0]))
-            for those, box, rgb in zip(found, boxes, rgbs, strict=True)
+            _to_frame(detection_codec.decode(one, self.threshold), box, (rgb.shape[1], rgb.shape[0]))
+            for one, box, rgb in zip(maps, boxes, rgbs, strict=True)
         ]
 
     def _maps(self, batch: np.ndarray) -> np.ndarray:
@@ -70,11 +71,6 @@ class Detector:
             self.file, maps, (len(batch), detection_codec.CHANNELS, *detection_codec.MAP_WH[::-1])
         )
         return maps
-
-
-def _plain(found: Sequence[tuple[np.ndarray, float, float]]) -> bool:
-    """Whether a picture's first look needs no second: somebody is seen, and all who are seen are sure."""
-    return bool(found) and all(score >= SURE for _, _, score in found)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from heightpose.codec.detection import NMS_IOU, iou
-from heightpose.runtime.networks import SURE, Detector
+from heightpose.codec.detection import NMS_IOU, SURE, SURE_DIRECTION, iou
+from heightpose.runtime.networks import Detector
 from heightpose.types import Detection, Pose
 
 #: A detector's score from which the pose net is asked.
@@ -25,7 +25,8 @@ PRESENT = 0.5
 def settings(detector: Detector) -> dict[str, float]:
     """What decides here whether an infant is there, to be written beside results."""
     return {
-        "detect_threshold": detector.threshold, "detect_sure": SURE, "candidate": CANDIDATE,
+        "detect_threshold": detector.threshold, "detect_sure": SURE,
+        "detect_sure_direction": SURE_DIRECTION, "candidate": CANDIDATE,
         "detector_share": _DETECTOR_SHARE, "present": PRESENT,
     }  # fmt: skip
 

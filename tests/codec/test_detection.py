@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from heightpose.codec.detection import CHANNELS, MAP_WH, decode, encode_targets, iou, merge_mirror
+from heightpose.codec.detection import (
+    CHANNELS,
+    MAP_WH,
+    SURE,
+    SURE_DIRECTION,
+    decode,
+    encode_targets,
+    iou,
+    is_plain,
+    merge_mirror,
+)
 
 
 def perfect_map(boxes, angles) -> np.ndarray:
@@ -158,3 +168,15 @@ def test_nan_maps_are_refused():
 def test_iou():
     assert iou(np.array([0.0, 0, 2, 2]), np.array([1.0, 0, 3, 2])) == pytest.approx(1 / 3)
     assert iou(np.array([0.0, 0, 1, 1]), np.array([1.0, 1, 2, 2])) == 0.0
+
+
+def test_plain_to_see_is_a_sure_score_with_a_direction_that_the_net_did_not_shorten():
+    boxes = np.array([[20.0, 40.0, 100.0, 90.0], [150.0, 120.0, 230.0, 220.0]])
+    both = perfect_map(boxes, np.array([30.0, -80.0]))
+    assert is_plain(both, 0.3)
+    assert not is_plain(np.zeros_like(both), 0.3)
+    for changed, channels, times in (("score", [0], SURE - 0.1), ("direction", [5, 6], SURE_DIRECTION - 0.1)):
+        doubtful = both.copy()
+        doubtful[channels, :, 16:] *= np.float32(times)  # of the right infant alone
+        assert len(decode(doubtful, 0.3)) == 2, changed
+        assert not is_plain(doubtful, 0.3), changed

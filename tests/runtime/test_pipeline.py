@@ -8,7 +8,7 @@ import makers
 import numpy as np
 import pytest
 
-from heightpose.codec.detection import CHANNELS, MAP_WH, encode_targets
+from heightpose.codec.detection import CHANNELS, MAP_WH, SURE, encode_targets
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
@@ -19,7 +19,7 @@ from heightpose.runtime import session
 from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.modelfile import ModelFile
-from heightpose.runtime.networks import SURE, Detector, PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.times import StageTimes
 from heightpose.runtime.tta import Tta
