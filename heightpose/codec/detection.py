@@ -26,8 +26,8 @@ CHANNELS = 7
 #: Unit of the side distances, px: keeps the targets near 1.
 DISTANCE_PX = 64.0
 #: A score from which the detector alone, asked as in training's validation, sees an infant: of 669 held-out nursery
-#: infants the shipped one finds 94.8 % (IoU 0.5) at 0.55, 96.0 % at 0.3 and 92.1 % at 0.65; in 130 empty cots it sees
-#: one in 1, 6 and 0. In inference the pose net has a say too (heightpose/runtime/presence.py).
+#: infants the shipped one finds 97.2 % (IoU 0.5) at 0.55, 97.9 % at 0.3 and 95.5 % at 0.65; in 130 empty cots it sees
+#: one in 2, 9 and 1. In inference the pose net has a say too (heightpose/runtime/presence.py).
 THRESHOLD = 0.55
 
 #: A score, and a length of the direction's vector, from which an infant is plain to see. The net is taught sine and
