@@ -156,18 +156,14 @@ def decode(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray
     Returns:
         (bbox_xyxy_in ``(4,)`` float64 px, head_angle_deg in (-180, 180], score 0..1) per infant.
     """
-    return [(box, angle, score) for box, angle, score, _ in _found(detection_map, threshold)]
+    return decode_and_judge(detection_map, threshold)[0]
 
 
-def is_plain(detection_map: np.ndarray, threshold: float) -> bool:
-    """Whether a picture needs no second look: somebody is found, and all who are found are plain to see, direction
-    too (:data:`SURE`, :data:`SURE_DIRECTION`). Arguments as of :func:`decode`."""
-    found = _found(detection_map, threshold)
-    return bool(found) and all(score >= SURE and length >= SURE_DIRECTION for _, _, score, length in found)
-
-
-def _found(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray, float, float, float]]:
-    """What :func:`decode` tells, and the length of each direction's vector."""
+def decode_and_judge(
+    detection_map: np.ndarray, threshold: float
+) -> tuple[list[tuple[np.ndarray, float, float]], bool]:
+    """What :func:`decode` tells, and whether a picture needs no second look: somebody is found, and all who are found
+    are plain to see, direction too (:data:`SURE`, :data:`SURE_DIRECTION`)."""
     m = np.asarray(detection_map, dtype=np.float32)
     require_shape("detection_map", m, (CHANNELS, *MAP_WH[::-1]))
     require_finite("detection_map", m)
@@ -176,14 +172,17 @@ def _found(detection_map: np.ndarray, threshold: float) -> list[tuple[np.ndarray
     highest = cv2.dilate(score, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     rows, cols = np.nonzero((score >= highest) & (score >= threshold) & (score > 0.0))
     order = np.argsort(-score[rows, cols], kind="stable")
-    found: list[tuple[np.ndarray, float, float, float]] = []
+    found: list[tuple[np.ndarray, float, float]] = []
+    lengths: list[float] = []
     for row, col in zip(rows[order], cols[order], strict=True):
         box, angle, length = _read_cells(m, int(row), int(col))
         if not (box[0] < box[2] and box[1] < box[3]):
             continue
-        if all(iou(box, other[0]) <= NMS_IOU for other in found):
-            found.append((box, angle, min(float(score[row, col]), 1.0), length))
-    return found
+        if all(iou(box, other) <= NMS_IOU for other, _, _ in found):
+            found.append((box, angle, min(float(score[row, col]), 1.0)))
+            lengths.append(length)
+    sure = all(one >= SURE for _, _, one in found) and all(length >= SURE_DIRECTION for length in lengths)
+    return found, bool(found) and sure
 
 
 def _read_cells(m: np.ndarray, row: int, col: int) -> tuple[np.ndarray, float, float]:

@@ -106,7 +106,7 @@ def export(request: Request) -> Report:
     batch = drawn_batch(_COMPARED // 2, file.input_wh) if compared is None else compared.batch
     other_wh = (file.input_wh[0] + 64, file.input_wh[1] + 64)
     free = not request.fixed_size and source.takes(other_wh)
-    meta = source.meta | {
+    meta = dict(file.meta) | {
         "export": _provenance(request, 0 if calibration is None else len(calibration.batch))
     }
     make_folder(request.out.parent)

@@ -26,11 +26,9 @@ class Source(ABC):
 
     Attributes:
         file: its file and what that says of it.
-        meta: the same, as written inside.
     """
 
     file: ModelFile
-    meta: dict[str, Any]
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> np.ndarray:
@@ -58,7 +56,7 @@ class NetworkSource(Source):
 
     def __init__(self, file: ModelFile) -> None:
         self.file = file
-        self.model, self.meta = load_weights(file.path)
+        self.model = load_weights(file.path)[0]
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -96,7 +94,7 @@ class GraphSource(Source):
     def __init__(self, file: ModelFile) -> None:
         import onnx
 
-        self.file, self.meta = file, dict(file.meta)
+        self.file = file
         self._backend = load_backend(file.path, "onnxruntime")[0]
         self._proto = onnx.load(str(file.path))
         if any(node.op_type == "QuantizeLinear" for node in self._proto.graph.node):

@@ -27,8 +27,8 @@ from heightpose.types import Detection, Pose, wrap_degrees
 class Detector:
     """Finds infants: box and head direction, in frame pixels.
 
-    A picture whose answer is not plain (:func:`heightpose.codec.detection.is_plain`) is looked at mirrored too, and the
-    two maps are averaged.
+    A picture whose answer is not plain to see (:func:`heightpose.codec.detection.decode_and_judge`) is looked at
+    mirrored too, and the two maps are averaged.
 
     Attributes:
         mirror: False leaves the mirrored look out, for a net that never saw a mirrored picture.
@@ -51,18 +51,16 @@ class Detector:
         boxes = [letterbox_transform((rgb.shape[1], rgb.shape[0]), self.file.input_wh) for rgb in rgbs]
         batch = _to_batch([box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)])
         maps = self._maps(batch)
-        doubtful = [
-            i
-            for i, one in enumerate(maps)
-            if self.mirror and not detection_codec.is_plain(one, self.threshold)
-        ]
+        judged = [detection_codec.decode_and_judge(one, self.threshold) for one in maps]
+        found = [those for those, _ in judged]
+        doubtful = [i for i, (_, plain) in enumerate(judged) if self.mirror and not plain]
         if doubtful:
-            maps = maps.copy()
-            mirrored = self._maps(batch[doubtful][..., ::-1])
-            maps[doubtful] = detection_codec.merge_mirror(maps[doubtful], mirrored)
+            merged = detection_codec.merge_mirror(maps[doubtful], self._maps(batch[doubtful][..., ::-1]))
+            for i, one in zip(doubtful, merged, strict=True):
+                found[i] = detection_codec.decode(one, self.threshold)
         return [
-            _to_frame(detection_codec.decode(one, self.threshold), box, (rgb.shape[1], rgb.shape[0]))
-            for one, box, rgb in zip(maps, boxes, rgbs, strict=True)
+            _to_frame(those, box, (rgb.shape[1], rgb.shape[0]))
+            for those, box, rgb in zip(found, boxes, rgbs, strict=True)
         ]
 
     def _maps(self, batch: np.ndarray) -> np.ndarray:

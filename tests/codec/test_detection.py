@@ -9,9 +9,9 @@ from heightpose.codec.detection import (
     SURE,
     SURE_DIRECTION,
     decode,
+    decode_and_judge,
     encode_targets,
     iou,
-    is_plain,
     merge_mirror,
 )
 
@@ -173,10 +173,10 @@ def test_iou():
 def test_plain_to_see_is_a_sure_score_with_a_direction_that_the_net_did_not_shorten():
     boxes = np.array([[20.0, 40.0, 100.0, 90.0], [150.0, 120.0, 230.0, 220.0]])
     both = perfect_map(boxes, np.array([30.0, -80.0]))
-    assert is_plain(both, 0.3)
-    assert not is_plain(np.zeros_like(both), 0.3)
+    assert decode_and_judge(both, 0.3)[1]
+    assert not decode_and_judge(np.zeros_like(both), 0.3)[1]
     for changed, channels, times in (("score", [0], SURE - 0.1), ("direction", [5, 6], SURE_DIRECTION - 0.1)):
         doubtful = both.copy()
         doubtful[channels, :, 16:] *= np.float32(times)  # of the right infant alone
         assert len(decode(doubtful, 0.3)) == 2, changed
-        assert not is_plain(doubtful, 0.3), changed
+        assert not decode_and_judge(doubtful, 0.3)[1], changed
