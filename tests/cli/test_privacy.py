@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -64,6 +66,35 @@ def test_infer_uses_no_network(offline, models, tmp_path, backend):
     clip = makers.write_video(tmp_path / "clip.mp4", blobs())
     assert run("infer", clip, *models, "--backend", backend, "--out", tmp_path / "res") == 3
     assert offline == []
+
+
+def test_a_fresh_process_asks_no_resolver(models, tmp_path):
+    """What a library sends when it is imported is sent once per process, before the guard of the tests above."""
+    pytest.importorskip("openvino")
+    clip = makers.write_video(tmp_path / "clip.mp4", blobs())
+    args = ["infer", clip, *models, "--backend", "openvino", "--no-overlay", "--out", tmp_path / "res"]
+    code = (
+        "import sys\n"
+        "asked = []\n"
+        "ways = ('socket.connect', 'socket.getaddrinfo', 'socket.gethostbyname', 'socket.sendto', 'subprocess.Popen')\n"
+        "sys.addaudithook(lambda event, args: asked.append((event, args)) if event in ways else None)\n"
+        "from heightpose.cli import main\n"
+        f"code = main._run({[str(a) for a in args]!r}, False)\n"
+        "assert asked == [], asked\n"
+        "assert code == 3, code\n"
+        "assert sys.modules.get('openvino') and sys.modules.get('openvino_telemetry') is None\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (home / "intel").exists()
 
 
 def test_eval_and_its_report_use_no_network(offline, models, tmp_path):
