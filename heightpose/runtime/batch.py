@@ -6,9 +6,10 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from heightpose.errors import (
     EXIT_MEASURED,
     EXIT_REJECTED,
     EXIT_USAGE,
+    ConfigError,
     HeightposeError,
+    InputError,
 )
 from heightpose.report.overlay import answer_text
 from heightpose.runtime import results
@@ -31,7 +34,6 @@ from heightpose.runtime.clip import Clip
 from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.networks import Detector, PoseModel
-from heightpose.runtime.output import open_video_writer
 from heightpose.runtime.session import Outcome, Scale, measure_clip
 from heightpose.runtime.settings import Settings
 from heightpose.runtime.stages import Beside, depth_for
@@ -72,22 +74,21 @@ def worst(codes: Iterable[int]) -> int:
 def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
     """Name every input's result folder.
 
-    A folder that holds videos stands for each of them; a folder of pictures is one clip.
+    A folder that holds videos stands for each of them; a folder of pictures is one clip. What cannot be read is named
+    like the others: opening it tells why.
 
     Returns:
         ([(source, result folder's name)], whether there are several inputs or a folder of videos).
-
-    Raises:
-        InputError: a folder cannot be read.
     """
     found: list[str] = []
     several = False
     for source in sources:
-        path = Path(source)
-        if is_address(source) or not path.is_dir():
-            found.append(source)
-            continue
-        videos = [p for p in list_folder(path) if p.suffix.lower() in VIDEO_SUFFIXES]
+        videos: list[Path] = []
+        if not is_address(source) and os.path.isdir(
+            source
+        ):  # unlike Path's, False where it may not be looked at
+            with suppress(InputError):
+                videos = [p for p in list_folder(Path(source)) if p.suffix.lower() in VIDEO_SUFFIXES]
         several = several or bool(videos)
         found.extend([str(p) for p in videos] or [source])
     names: set[str] = set()
@@ -107,12 +108,21 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
 
 def _stem(source: str) -> str:
     if is_address(source):
-        text = re.sub(r"^\w+://", "", without_login(source))
+        text = re.sub(r"^\w+://", "", _address(source))
         return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "stream"
     path = Path(source)
-    name = path.resolve().name if path.is_dir() else path.stem
+    name = path.resolve().name if os.path.isdir(path) else path.stem
     name = os.fsencode(name).decode("utf-8", "replace")  # a name in an old encoding must still be printable
+    name = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", "-", name)  # and one line
     return name if name.strip(".") else "clip"
+
+
+def _address(source: str) -> str:
+    """The address without login and query, also one that cannot be taken apart."""
+    try:
+        return without_login(source)
+    except (InputError, ValueError):  # a port or host that cannot be
+        return re.sub(r"://.*@", "://", source, flags=re.DOTALL).partition("?")[0]
 
 
 def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Iterator[Item]:
@@ -132,10 +142,14 @@ def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Iterator[Item]
         yield from run_side_by_side(inputs, settings, scale, jobs)
         return
     with Interrupt() as interrupt:
-        worker = Worker(replace(settings, jobs=1), scale, interrupt)
+        worker = Worker(replace(settings, jobs=1), scale, interrupt, inputs)
         for source, name in inputs:
-            yield worker.measure(source, name)
-            if interrupt.requested:
+            if interrupt.requested:  # between two: no item says so yet
+                yield not_begun(name)
+                return
+            item = worker.measure(source, name)
+            yield item
+            if item.code == EXIT_INTERRUPTED:
                 return
 
 
@@ -144,11 +158,19 @@ class Worker:
 
     Args:
         stop: asked whether the user wants an end.
+        inputs: all that are measured, also by others: none is written over, and with several of them an unexpected
+            error of one does not stop the next.
     """
 
-    def __init__(self, settings: Settings, scale: Scale, stop: Stop) -> None:
+    def __init__(
+        self, settings: Settings, scale: Scale, stop: Stop, inputs: Sequence[tuple[str, str]]
+    ) -> None:
         self.stop = stop
         self._settings, self._scale = settings, scale
+        self._alone = len(inputs) == 1
+        given = [settings.camera, settings.sheet, settings.plane, settings.model, settings.detector]
+        given += [source.removeprefix("file://") for source, _ in inputs]
+        self._given = {file for path in given if path is not None and (file := _identity(path)) is not None}
         self._models: Models | None = None
         cv2.setNumThreads(1)  # the stages are the threads: more of them than cores only wait for each other
 
@@ -156,16 +178,63 @@ class Worker:
         """The item of one input. Raises HeightposeError where a model cannot be used."""
         try:
             clip = open_clip(source)
-        except HeightposeError as error:
-            return unusable(name, error, self.stop.requested)
+        except Exception as error:
+            return self._failed(source, name, error)
         with clip:
+            try:
+                self._refuse_to_overwrite(clip, self._settings.out / name)
+            except HeightposeError as error:
+                return self._failed(source, name, error)
             # Only now: an unreadable input is answered at once, without waiting for the networks.
             if self._models is None:
                 self._models = _load_models(self._settings)
             try:
                 return _run_one(clip, name, self._scale, self._settings, self._models, self.stop)
-            except HeightposeError as error:
-                return unusable(name, error, self.stop.requested)
+            except Exception as error:
+                return self._failed(source, name, error)
+
+    def _failed(self, source: str, name: str, error: Exception) -> Item:
+        """The item of an input with an error; an unexpected one of the only input is raised again."""
+        if not isinstance(error, HeightposeError):
+            if self._alone:
+                raise error
+            if log.isEnabledFor(logging.DEBUG):
+                traceback.print_exception(error)
+            error = _unexpected(source, error)
+        return unusable(name, error, self.stop.requested)
+
+    def _refuse_to_overwrite(self, clip: Clip, folder: Path) -> None:
+        """Raises ConfigError where results would replace an input or a settings file, or lie among its pictures."""
+        given = self._given | {_identity(path) for path in clip.paths}
+        for path in (folder, *(folder / name for name in results.FILES)):
+            file = _identity(path)
+            if file is not None and file in given:
+                raise ConfigError(
+                    "is an input or a settings file, and the results would be written "
+                    + ("into it" if path is folder else "over it"),
+                    where=path,
+                    hint="Choose another folder with --out",
+                )
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What is the same for all names of one file or folder; None where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _unexpected(source: str, error: Exception) -> HeightposeError:
+    where = _address(source) if is_address(source) else source
+    if isinstance(error, MemoryError):
+        return HeightposeError("not enough memory for this input", where=where)
+    return HeightposeError(
+        f"unexpected {type(error).__name__}: {error}",
+        where=where,
+        hint="Run again with --debug and report the traceback",
+    )
 
 
 def _load_models(settings: Settings) -> Models:
@@ -189,6 +258,8 @@ def _run_one(
 ) -> Item:
     detector, pose_model = models
     folder = settings.out / name
+    if scale.camera is not None:  # one that does not fit leaves no empty folder behind
+        scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
     make_folder(folder)
     overlay = folder / "overlay.mp4"
     live: results.LiveOverlay | None = None
@@ -201,8 +272,9 @@ def _run_one(
             tqdm(total=frames, unit="frame", desc=clip.name, leave=False, disable=quiet, file=sys.stderr)
         )
         if clip.live and not settings.no_overlay:
-            writer = stack.enter_context(open_video_writer(overlay, clip.size_wh, clip.fps))
-            live = results.LiveOverlay(writer, blur_faces=settings.blur_faces, smooth=settings.smooth)
+            live = stack.enter_context(
+                results.LiveOverlay(overlay, clip, blur_faces=settings.blur_faces, smooth=settings.smooth)
+            )
         drawing = stack.enter_context(Beside[None](depth_for(clip.size_wh), "draw"))
 
         def watch(result: FrameResult, rgb: np.ndarray) -> None:
@@ -230,7 +302,7 @@ def _run_one(
     provenance = results.provenance_of(clip, outcome, detector, pose_model, files, chosen)
     results.write_numbers(folder, document, outcome.log, provenance)
     results.write_preview(folder / "preview.png", outcome, blur_faces=settings.blur_faces)
-    drawn = live is not None
+    drawn = live is not None and not live.failed
     if not clip.live and not settings.no_overlay and not outcome.interrupted:
         with outcome.times.stage("overlay"):
             drawn = results.write_overlay(
@@ -258,6 +330,11 @@ def unusable(name: str, error: HeightposeError, interrupted: bool = False) -> It
     document = {"status": "error", "input": name, "error": str(error)}
     code = EXIT_INTERRUPTED if interrupted else error.exit_code
     return Item(name, code, document, f"error: {error}", error)
+
+
+def not_begun(name: str) -> Item:
+    """The item of an input that came after the user stopped."""
+    return unusable(name, HeightposeError("not measured: interrupted before it began", where=name), True)
 
 
 def _summary(name: str, outcome: Outcome, folder: Path, height_cm: float | None) -> None:

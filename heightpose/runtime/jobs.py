@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import connection
 from typing import Any
 
 from tqdm import tqdm
 
 from heightpose.errors import EXIT_INTERRUPTED, HeightposeError
 from heightpose.runtime.backends import usable_cores
-from heightpose.runtime.batch import Item, Settings, Worker, unusable
+from heightpose.runtime.batch import Item, Settings, Worker, not_begun, unusable
 from heightpose.runtime.interrupt import Interrupt
 from heightpose.runtime.scale import Scale
 
@@ -40,6 +44,8 @@ class _Flag:
 
 
 _worker: Worker | None = None
+_inputs: list[tuple[str, str]] = []
+_begun: Any = None  # by item, shared: whether a worker has begun it
 
 
 def run_side_by_side(
@@ -51,55 +57,141 @@ def run_side_by_side(
         HeightposeError: a model cannot be used.
     """
     threads = settings.threads if settings.threads is not None else max(1, usable_cores() // jobs)
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a fork would share the networks' threads, which then hang
-    event = context.Event()
     share = replace(settings, jobs=jobs, threads=threads)
-    level = logging.getLogger("heightpose").level
-    pool = ProcessPoolExecutor(jobs, context, _start, (share, scale, event, level))
     with Interrupt() as interrupt, tqdm(total=len(inputs), unit="clip", disable=None, file=sys.stderr) as bar:
+        crew = _Crew(inputs, share, scale)
+        told = False
         try:
-            waiting = [pool.submit(_measure, source, name) for source, name in inputs]
-            for (_, name), future in zip(inputs, waiting, strict=True):
-                item = _wait(future, name, interrupt, event)
+            crew.hire()
+            for number, (_, name) in enumerate(inputs):
+                item = _wait(crew, number, name, interrupt)
                 bar.update()
                 if item is not None:
+                    told = told or item.code == EXIT_INTERRUPTED
                     yield item
+                elif not told:
+                    told = True
+                    yield not_begun(name)
         finally:
-            event.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            crew.dismiss()
 
 
-def _wait(future: Future[Item | None], name: str, interrupt: Interrupt, event: Any) -> Item | None:
+class _Crew:
+    """The worker processes, and what each item waits for.
+
+    Where one of them is killed the others of its pool end too. The items that none had begun are given to a new pool.
+    """
+
+    def __init__(self, inputs: list[tuple[str, str]], settings: Settings, scale: Scale) -> None:
+        # a fork would share the networks' threads, which then hang
+        self._context = multiprocessing.get_context("spawn")
+        self.event = self._context.Event()
+        self._begun = self._context.RawArray("b", len(inputs))
+        level = logging.getLogger("heightpose").level
+        self._share = (settings, scale, inputs, self.event, self._begun, level)
+        self._jobs = settings.jobs
+        self._pool: ProcessPoolExecutor | None = None
+        #: By item; None for one that was being measured when its process was killed.
+        self.waiting: list[Future[Item | None] | None] = [_broken() for _ in inputs]
+
+    def hire(self) -> None:
+        """Give every item that has no result, and was not begun, to a new pool."""
+        rest = [i for i, future in enumerate(self.waiting) if future is not None and _is_broken(future)]
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)  # is broken; afterwards none of it begins another item
+            # A pool that began nothing is not tried again: its items are lost too.
+            lost = [i for i in rest if self._begun[i]] or rest
+            for i in lost:
+                self.waiting[i] = None
+            rest = [i for i in rest if self.waiting[i] is not None]
+        if self.event.is_set():
+            not_needed: Future[Item | None] = Future()
+            not_needed.set_result(None)
+            for i in rest:
+                self.waiting[i] = not_needed
+            return
+        if not rest:
+            return
+        self._pool = ProcessPoolExecutor(min(self._jobs, len(rest)), self._context, _start, self._share)
+        with _deaf(), suppress(BrokenProcessPool):
+            for i in rest:
+                self.waiting[i] = self._pool.submit(_measure, i)
+
+    def dismiss(self) -> None:
+        """End all processes, as soon as they have written what they saw."""
+        self.event.set()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _broken() -> Future[Item | None]:
+    future: Future[Item | None] = Future()
+    future.set_exception(BrokenProcessPool())
+    return future
+
+
+def _is_broken(future: Future[Item | None]) -> bool:
+    return future.done() and isinstance(future.exception(), BrokenProcessPool)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started in here do not hear Ctrl-C, not even before :func:`_start`."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _wait(crew: _Crew, number: int, name: str, interrupt: Interrupt) -> Item | None:
     """The item of one input; None for one that was not begun when the user stopped."""
-    while True:
+    while (future := crew.waiting[number]) is not None:
         try:
             return future.result(timeout=_GLANCE_S)
         except TimeoutError:
             if interrupt.requested:
-                event.set()
+                crew.event.set()
         except BrokenProcessPool:
-            error = HeightposeError(
-                "a process that measured ended without a word",
-                where=name,
-                hint="There may be too little memory for --jobs: try fewer",
-            )
-            item = unusable(name, error)
-            return replace(item, code=EXIT_INTERRUPTED) if interrupt.requested else item
+            if interrupt.requested:
+                crew.event.set()
+            crew.hire()
+    error = HeightposeError(
+        "a process that measured ended without a word",
+        where=name,
+        hint="There may be too little memory for --jobs: try fewer",
+    )
+    return unusable(name, error, interrupt.requested)
 
 
-def _start(settings: Settings, scale: Scale, event: Any, level: int) -> None:
+def _start(
+    settings: Settings, scale: Scale, inputs: list[tuple[str, str]], event: Any, begun: Any, level: int
+) -> None:
     """In a worker: set up, once."""
-    global _worker
+    global _worker, _inputs, _begun
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.addLevelName(logging.WARNING, "warning: ")
     logging.addLevelName(logging.INFO, "")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s%(message)s")
     logging.getLogger("heightpose").setLevel(level)
-    _worker = Worker(settings, scale, _Flag(event))
+    _worker, _inputs, _begun = Worker(settings, scale, _Flag(event), inputs), inputs, begun
 
 
-def _measure(source: str, name: str) -> Item | None:
+def _end_with_parent() -> None:
+    """A worker whose first process was killed would wait for its next item for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _measure(number: int) -> Item | None:
     assert _worker is not None
-    return None if _worker.stop.requested else _worker.measure(source, name)
+    if _worker.stop.requested:
+        return None
+    _begun[number] = 1
+    return _worker.measure(*_inputs[number])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 
 from heightpose import __version__
-from heightpose.errors import ConfigError
+from heightpose.errors import ConfigError, HeightposeError
 from heightpose.report.overlay import Caption, answer_text, draw_overlay
 from heightpose.runtime import output, presence
 from heightpose.runtime.atomic import write_json
@@ -30,6 +31,12 @@ from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement, Pose
 
 log = logging.getLogger("heightpose")
+
+#: What a video that cannot be encoded or stored raises.
+_NOT_WRITTEN = (av.FFmpegError, OSError, HeightposeError)
+
+#: What may be written to, or removed from, a clip's result folder.
+FILES = ("height.json", "poses.json", "provenance.json", "preview.png", "overlay.mp4")
 
 #: How often the running length is computed anew along the overlay, and how long that may take in all.
 _RUNNING_STEPS = 8
@@ -196,14 +203,45 @@ class _Artist:
 
 
 class LiveOverlay:
-    """Draws while a stream is being read, which happens once: only each frame's own state is shown."""
+    """Draws while a stream is being read, which happens once: only each frame's own state is shown.
 
-    def __init__(self, writer: output.VideoWriter, *, blur_faces: bool, smooth: bool = False) -> None:
-        self._writer, self._artist = writer, _Artist(blur_faces, smooth)
+    A context: the file takes its name at the end. Where it cannot be written, the measuring goes on without.
+
+    Attributes:
+        failed: whether it could not be written.
+    """
+
+    def __init__(self, path: Path, clip: Clip, *, blur_faces: bool, smooth: bool = False) -> None:
+        self.failed = False
+        self._artist, self._file = _Artist(blur_faces, smooth), ExitStack()
+        try:
+            self._writer = self._file.enter_context(output.open_video_writer(path, clip.size_wh, clip.fps))
+        except _NOT_WRITTEN as error:
+            self._give_up(error)
 
     def show(self, result: FrameResult, rgb: np.ndarray) -> None:
         """Draw and write the next frame."""
-        self._writer.write(self._artist.draw(rgb, result, Caption()), result.t_s)
+        if self.failed:
+            return
+        try:
+            self._writer.write(self._artist.draw(rgb, result, Caption()), result.t_s)
+        except _NOT_WRITTEN as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.failed = True
+        log.warning("no overlay is written: %s", error)
+        with suppress(*_NOT_WRITTEN):  # the unfinished file goes
+            self._file.__exit__(type(error), error, error.__traceback__)
+
+    def __enter__(self) -> LiveOverlay:
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        try:
+            self._file.__exit__(*raised)
+        except _NOT_WRITTEN as error:
+            self._give_up(error)
 
 
 def write_preview(path: Path, outcome: Outcome, *, blur_faces: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,9 @@ class Settings:
 
 def _load_file(load: Callable[[Path], T], path: Path) -> T:
     """Read a settings file that may be anything: a device, a video given by mistake, brackets without end."""
-    if path.exists() and not path.is_dir() and not (path.is_file() and path.stat().st_size <= _LARGEST_FILE):
+    # os.path's answer False where the way there is closed or the name too long; opening it then tells.
+    odd = not os.path.isfile(path) or os.path.getsize(path) > _LARGEST_FILE
+    if os.path.exists(path) and not os.path.isdir(path) and odd:
         raise FileFormatError(
             "not a settings file", where=path, expected="a text file of less than 1 MB", hint="Check the path"
         )

@@ -50,9 +50,13 @@ def is_address(source: str) -> bool:
 
 def without_login(address: str) -> str:
     """The address without user name, password and query: fit for messages and result files."""
-    parts = urlsplit(address)
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port is not None else ''}{parts.path}"
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:  # its text may quote a part of the login
+        name = re.sub(r"://.*@", "://", address.partition("?")[0])
+        raise InputError("not a stream address", where=name, hint="Check its host and port") from None
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{port}' if port is not None else ''}{parts.path}"
 
 
 def open_clip(source: str | Path) -> Clip:
@@ -171,12 +175,16 @@ class VideoClip(Clip):
         """Frames of one pass. Raises InputError if not even the first can be had."""
         given, tries = 0, 0
         while True:
-            trouble = None
+            trouble: Exception | None = None
             try:
                 for frame in self._decode_once(given):
                     tries, given = 0, given + 1
                     yield frame
             except _ERRORS as error:
+                trouble = error
+            except InputError as error:  # a stream that returns without a picture has dropped once more
+                if given == 0:
+                    raise
                 trouble = error
             if given == 0 and trouble is not None:
                 raise self._unreadable(trouble) from trouble
@@ -194,7 +202,10 @@ class VideoClip(Clip):
 
     def _decode_once(self, given: int) -> Iterator[av.VideoFrame]:
         timeout = _TIMEOUT_S if self.live else None
-        container = av.open(self._target, "r", options=self._options(), timeout=timeout)
+        # Titles in other encodings than UTF-8 are no reason not to look at the pictures.
+        container = av.open(
+            self._target, "r", options=self._options(), timeout=timeout, metadata_errors="replace"
+        )
         with container:
             stream = self._picture_stream(container)
             for packet in container.demux(stream):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import makers
 import numpy as np
 import pytest
@@ -87,6 +91,89 @@ def test_an_input_that_fails_does_not_stop_the_next(tmp_path, settings):
     assert [item.code for item in items] == [2, 3]
     assert items[0].document["status"] == "error"
     assert items[1].document["frames"]["total"] == 2
+
+
+@pytest.mark.parametrize("name", ["overlay.mp4", "preview.png"])
+def test_results_never_replace_an_input(tmp_path, settings, name):
+    folder = settings.out / Path(name).stem
+    folder.mkdir(parents=True)
+    (source, _), other = clips(tmp_path, 2, 2)
+    if name == "preview.png":
+        cv2.imwrite(str(folder / name), makers.scene((160, 120), (60, 50)))
+    else:
+        shutil.copy(source, folder / name)
+    before = (folder / name).read_bytes()
+    pairs, _ = expand_inputs([str(folder / name), other[0]])
+    for no_overlay in (False, True):
+        items = list(run_all(pairs, replace(settings, no_overlay=no_overlay)))
+        assert [item.code for item in items] == [2, 3]
+        assert isinstance(items[0].error, ConfigError)
+        assert "--out" in items[0].answer
+        assert os.listdir(folder) == [name]
+        assert (folder / name).read_bytes() == before
+
+
+def test_results_never_replace_another_input_or_settings_file(tmp_path, settings):
+    (source, _), *_ = clips(tmp_path, 2)
+    folder = settings.out / "c0"
+    folder.mkdir(parents=True)
+    shutil.copy(source, folder / "overlay.mp4")
+    (first, second) = run_all([(source, "c0"), (str(folder / "overlay.mp4"), "overlay")], settings)
+    assert (first.code, second.code) == (2, 3)
+    os.remove(folder / "overlay.mp4")
+    model = shutil.copy(settings.model, folder / "height.json")
+    (item,) = run_all([(source, "c0")], replace(settings, model=str(model)))
+    assert (item.code, os.listdir(folder)) == (2, ["height.json"])
+
+
+def test_results_never_lie_among_the_pictures(tmp_path, settings):
+    pictures = settings.out / "pics"
+    pictures.mkdir(parents=True)
+    cv2.imwrite(str(pictures / "1.png"), makers.scene((160, 120), (60, 50)))
+    pairs, _ = expand_inputs([str(pictures)])
+    (item,) = run_all(pairs, settings)
+    assert item.code == 2
+    assert os.listdir(pictures) == ["1.png"]
+
+
+def test_an_unexpected_error_does_not_stop_the_next(tmp_path, settings, monkeypatch):
+    inputs = clips(tmp_path, 2, 2)
+    height_of = results.height_of
+
+    def broken(clip, *args):
+        if clip.name == "c0.mp4":
+            raise ZeroDivisionError("of something\nodd")
+        return height_of(clip, *args)
+
+    monkeypatch.setattr(results, "height_of", broken)
+    items = list(run_all(inputs, settings))
+    assert [item.code for item in items] == [2, 3]
+    assert "c0.mp4: unexpected ZeroDivisionError: of something odd" in items[0].answer
+    with pytest.raises(ZeroDivisionError):  # of the only input it is told as any other
+        list(run_all(inputs[:1], settings))
+
+
+def test_inputs_that_cannot_be_named_are_told_like_the_others(tmp_path, settings):
+    (good, _), *_ = clips(tmp_path, 2)
+    address = "rtsp://me:secret@host:99999/x?key=secret"
+    pairs, several = expand_inputs([address, str(tmp_path / ("n" * 300 + ".mp4")), good])
+    items = list(run_all(pairs, settings))
+    assert several
+    assert [item.code for item in items] == [2, 2, 3]
+    assert "rtsp://host:99999/x" in items[0].answer
+    assert "secret" not in items[0].answer + items[0].name
+    assert "too long" in items[1].answer
+
+
+def test_a_name_of_two_lines_becomes_one():
+    assert expand_inputs(["two\nlines.mp4"])[0] == [("two\nlines.mp4", "two-lines")]
+
+
+def test_a_camera_of_another_size_leaves_no_folder(tmp_path, settings):
+    camera = Path(__file__).parents[2] / "examples" / "camera.json"
+    (item,) = run_all(clips(tmp_path, 2), replace(settings, camera=camera))
+    assert item.code == 2
+    assert not settings.out.exists()
 
 
 def test_a_network_that_cannot_be_loaded_stops_the_run(tmp_path, settings):
@@ -191,8 +278,8 @@ def test_a_sample_is_not_mistaken_for_the_clip(outcome):
 def test_a_height_alone_widens_the_interval_around_the_same_length(outcome):
     low, high = outcome.measurement.interval_cm
     assert outcome.measurement.length_cm == 60.0
-    # 1 cm of its own and 1.645 * 3 % of 60 cm, added in quadrature
-    assert (60.0 - low, high - 60.0) == pytest.approx((np.hypot(1, 2.961), np.hypot(1, 2.961)), abs=1e-3)
+    # 1 cm of its own and 1.645 * 3 % of 60 cm, added in quadrature; 6 % above, as an unknown tilt only shortens
+    assert (60.0 - low, high - 60.0) == pytest.approx((np.hypot(1, 2.961), np.hypot(1, 5.922)), abs=1e-3)
 
 
 def test_a_detector_with_another_output(tmp_path):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import makers
 import pytest
 
 from heightpose.errors import HeightposeError, MissingExtraError
 from heightpose.geometry.plane import PlaneError
-from heightpose.runtime.batch import Settings, run_all
+from heightpose.runtime.batch import Settings, run_all, worst
 
 
 @pytest.fixture
@@ -71,6 +75,61 @@ def test_interrupted_all_at_work_write_what_they_saw(tmp_path, settings):
         assert len(frames) < 600
     assert not (settings.out / "c2").exists()
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.05)
+    return condition()
+
+
+def test_interrupted_while_the_processes_start(tmp_path, settings):
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    items = list(run_all(clips(tmp_path, 2, 2, 2), replace(settings, jobs=2)))
+    timer.join()
+    assert worst(item.code for item in items) == 130
+    assert not settings.out.exists()
+
+
+def test_a_killed_process_loses_only_what_was_at_work(tmp_path, settings):
+    def kill():
+        until(lambda: all((settings.out / n).exists() for n in ("c0", "c1")))
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    items = list(run_all(clips(tmp_path, 600, 600, 3, 2, 4), replace(settings, jobs=2)))
+    killer.join()
+    assert [(item.name, item.code) for item in items] == [
+        *(("c0", 2), ("c1", 2)),
+        *(("c2", 3), ("c3", 3), ("c4", 3)),
+    ]
+    assert "without a word" in str(items[0].error)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+def test_processes_end_with_the_first_one(tmp_path, settings):
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom heightpose.runtime.batch import *\n"
+        f"settings = Settings(out=Path({str(settings.out)!r}), model={settings.model!r}, "
+        f"detector={settings.detector!r}, jobs=2)\nlist(run_all({clips(tmp_path, 900, 900)!r}, settings))\n"
+    )
+    first = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    assert until(lambda: (settings.out / "c0").exists())
+    children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+    assert len(children) >= 2
+    first.terminate()
+    first.wait()
+
+    def alive(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    assert until(lambda: not any(alive(pid) for pid in children), 10)
 
 
 def test_a_network_that_cannot_be_loaded_is_told_once(tmp_path, settings):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from heightpose.errors import HeightposeError
-from heightpose.runtime import output
+from heightpose.runtime import output, results
 from heightpose.runtime.atomic import atomic_path, make_folder, write_json, write_text
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.poselog import PoseLog, Thinned
@@ -251,3 +252,14 @@ def test_a_reproducible_video_has_the_same_bytes_on_any_number_of_cores(tmp_path
         decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
     grey, drawn = (v[:, :135, :241].astype(float).mean(axis=3) for v in (decoded, frames))
     assert np.abs(grey - drawn).mean() < 6.0
+
+
+def test_a_live_overlay_that_cannot_be_written_leaves_the_measuring_alone(tmp_path, caplog):
+    rgb = np.zeros((16, 20000, 3), np.uint8)
+    for folder, size_wh in ((tmp_path, (20000, 16)), (tmp_path / "gone", (64, 48))):
+        clip = SimpleNamespace(size_wh=size_wh, fps=None)
+        with results.LiveOverlay(folder / "overlay.mp4", clip, blur_faces=False) as live:
+            live.show(FrameResult(0, 0.0, None), rgb[:, : size_wh[0]])
+        assert live.failed
+    assert caplog.text.count("no overlay is written") == 2
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 
+import av
 import makers
 import numpy as np
 import pytest
@@ -86,3 +87,24 @@ def test_a_stream_that_sends_nothing(serve, monkeypatch):
         pytest.raises(InputError, match="does not answer"),
     ):
         open_clip(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+
+
+def test_a_stream_that_returns_without_a_picture_keeps_what_was_seen(serve, transport, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    with av.open(str(tmp_path / "sound.ts"), "w") as container:
+        stream = container.add_stream("mp2", rate=44100)
+        for i in range(40):
+            block = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), layout="stereo")
+            block.sample_rate, block.pts = 44100, 1152 * i
+            container.mux(stream.encode(block))
+        container.mux(stream.encode(None))
+    with open_clip(serve(transport, (tmp_path / "sound.ts").read_bytes())) as clip:
+        assert len(list(clip.frames())) == 30
+    assert "sound but no picture" in caplog.text
+
+
+@pytest.mark.parametrize("address", ["rtsp://host:99999/x", "rtsp://me:se/cret@host:abc/x", "http://[::1/x"])
+def test_an_impossible_address_is_one_clear_line_without_the_login(address):
+    with pytest.raises(InputError, match="not a stream address") as caught:
+        open_clip(address)
+    assert "cret" not in str(caught.value)

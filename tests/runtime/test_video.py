@@ -291,3 +291,18 @@ def test_the_clock_carries_on_where_timestamps_fail():
     np.testing.assert_allclose([clock.seconds(t, base) for t in ticks], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1])
     live = Clock(None, from_zero=True)
     np.testing.assert_allclose([live.seconds(t, base) for t in (7000, 7040, 7500)], [0, 0.04, 0.5])
+
+
+def test_a_title_in_another_encoding(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "QQQQ"
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(
+            stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24"))
+        )
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"QQQQ", b"\xf6\xe4QQ"))
+    with open_clip(path) as clip:
+        assert len(list(clip.frames())) == 1
