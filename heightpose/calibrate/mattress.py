@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, plane_from_tags
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane_track import stretches_of
 from heightpose.geometry.sheet import SheetLayout, detect_tags
 from heightpose.runtime.clip import Clip
 
@@ -33,10 +34,15 @@ def plane_of_clip(clip: Clip, camera: Camera, sheet: SheetLayout) -> Plane:
     )
     for frame in frames:
         if frame.index % step == 0:
-            views.append(detect_tags(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), sheet))
+            view = detect_tags(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), sheet)
+            views.append((frame.index, view))
         if len(views) >= 4 * _FRAMES:  # a stream, or a clip whose length is not stated
             break
-    return plane_from_tags(views, camera, sheet)
+    if len(stretches_of(views, camera.size_wh)) > 1:
+        raise PlaneError(
+            "camera_moved", "The camera moved in this clip. Fix it in place and record the sheet again."
+        )
+    return plane_from_tags([view for _, view in views], camera, sheet)
 
 
 def summary(plane: Plane) -> str:

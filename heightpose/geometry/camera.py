@@ -22,6 +22,8 @@ from heightpose.types import require_shape
 
 _DIST_NAMES = {"pinhole": "k1, k2, p1, p2, k3", "fisheye": "k1, k2, k3, k4"}
 _KEYS = {"model", "width", "height", "K", "dist"}
+#: Slope of a ray 89 degrees off the lens axis, about.
+_BEYOND_SLOPE = 50.0
 _LARGEST = 1e12
 #: A ray this far off the axis has no finite x/z, y/z worth speaking of.
 _MAX_ANGLE = np.deg2rad(89.0)
@@ -141,7 +143,30 @@ class Camera:
                 hint="Use the camera file of this video's own mode, or calibrate at this size",
             )
         K = resize_matrix(own, stored) @ self.K
-        return replace(self, size_wh=frame, K=K, turned_deg=rotation)
+        camera = replace(self, size_wh=frame, K=K, turned_deg=rotation)
+        width, height = frame[0] - 1, frame[1] - 1
+        edges = np.array([[0, height / 2], [width / 2, 0], [width, height / 2], [width / 2, height]])
+        if not camera.is_one_to_one(edges):
+            raise FileFormatError(
+                "the lens folds the picture over within its edges",
+                where="camera",
+                expected="distortion that grows or shrinks steadily out to the edges",
+                got=f"dist {np.round(self.dist, 4).tolist()} ({self.model})",
+                hint="Calibrate again with boards out to the edges: heightpose calibrate camera --help",
+            )
+        return camera
+
+    def is_one_to_one(self, kpts_frame: np.ndarray) -> bool:
+        """Whether pixels ``(N, 2)`` are where the lens model puts their rays; a polynomial may fold over before.
+
+        A fisheye's picture may end within the frame, beyond 89 degrees: there nothing is claimed.
+        """
+        slopes = self.undistort(kpts_frame)
+        if not np.isfinite(slopes).all():
+            return False
+        back = self.project(np.concatenate([slopes, np.ones((len(slopes), 1))], axis=1))
+        beyond = np.linalg.norm(slopes, axis=1) > _BEYOND_SLOPE
+        return bool((np.linalg.norm(back - kpts_frame, axis=1)[~beyond] < 0.5).all())
 
     def project(self, pts_cam: np.ndarray) -> np.ndarray:
         """Points in camera coordinates ``(N, 3)`` (any unit) -> frame pixels ``(N, 2)``.
@@ -288,7 +313,7 @@ def _has_shape(value: object, shape: tuple[int, ...]) -> bool:
 def read_json(path: str | Path, what: str) -> object:
     """Parse a JSON file. Raises InputError when it cannot be read, FileFormatError when it is not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # editors on Windows write a mark first
     except OSError as error:
         raise InputError(f"cannot read the {what}", where=path, got=error.strerror or error) from error
     except (ValueError, RecursionError) as error:

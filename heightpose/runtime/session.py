@@ -35,11 +35,13 @@ _MOVING_PICTURES = ("video", "stream")
 #: frames that hardly differ from their neighbours, or as many spread over an hour.
 MEASURE_FRAMES = 500
 #: What the unknown tilt of a camera that is only said to look straight down adds to the length, relative
-#: (1 sd): seen at a tilt t, lengths shrink by cos t to cos^2 t, 1.5 to 3 % at 10 degrees.
-_HEIGHT_ONLY_SD = 0.03
+#: (1 sd, below and above): seen at a tilt t, lengths shrink by cos t to cos^2 t, 3 to 7 % at the capture protocol's 15
+#: degrees, and never grow.
+_HEIGHT_ONLY_SD = (0.03, 0.06)
 #: The same where the mattress's corners were marked by hand: they are good to about half a centimetre on the round
-#: edge of a mattress, whose nominal size is good to about one.
-_CORNERS_SD = 0.01
+#: edge of a mattress, whose nominal size is good to about one. Where they miss its shape by more, so much more: the
+#: pose's own standard deviation, twice, as 6 of the corners' 8 numbers were fitted.
+_CORNERS_SD, _CORNERS_FREEDOM = 0.01, 2.0
 _Z90 = 1.6449
 
 __all__ = ["MattressCorners", "Outcome", "Scale", "measure_clip", "measure_log"]
@@ -151,7 +153,7 @@ def measure_clip(
     solved = _solve(scale, camera, views, clip.size_wh)
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
-        measurement = _widened(measurement, solved.calibration.length_sd)
+        measurement = _widened(measurement, (solved.calibration.length_sd,) * 2)
     measurement = light.explained(measurement)
     planes = solved.plane if isinstance(solved.plane, PlaneTrack) else None
     return Outcome(
@@ -202,18 +204,27 @@ def measure_log(
     if len(frames) + moving < total:
         details["frames_sampled"] = len(frames) + moving
     measurement = replace(measurement, frames_total=total, details=details)
-    more = {"height": _HEIGHT_ONLY_SD, "corners": _CORNERS_SD}.get(_main(plane).source)
-    return measurement if more is None else _widened(measurement, more)
+    return _widened(measurement, _plane_sd(_main(plane)))
 
 
-def _widened(measurement: Measurement, sd: float) -> Measurement:
-    """The interval of a length whose plane is only sure to ``sd``, relative: the camera's tilt, or marked corners."""
-    if measurement.length_cm is None or measurement.interval_cm is None:
+def _plane_sd(plane: Plane) -> tuple[float, float]:
+    """How unsure the plane makes a length, relative (1 sd, below and above): its tilt, or marked corners."""
+    if plane.source == "height":
+        return _HEIGHT_ONLY_SD
+    if plane.source != "corners":
+        return 0.0, 0.0
+    own = _CORNERS_FREEDOM * (plane.height_sd_cm or 0.0) / plane.height_cm
+    return (max(_CORNERS_SD, own),) * 2
+
+
+def _widened(measurement: Measurement, sds: tuple[float, float]) -> Measurement:
+    """The interval of a length whose plane is only sure to ``sds``, relative (below, above)."""
+    length = measurement.length_cm
+    if length is None or measurement.interval_cm is None or not any(sds):
         return measurement
-    more = _Z90 * sd * measurement.length_cm
     low, high = (
-        measurement.length_cm + sign * float(np.hypot(end - measurement.length_cm, more))
-        for sign, end in zip((-1, 1), measurement.interval_cm, strict=True)
+        length + sign * float(np.hypot(end - length, _Z90 * sd * length))
+        for sign, end, sd in zip((-1, 1), measurement.interval_cm, sds, strict=True)
     )
     return replace(measurement, interval_cm=(low, high))
 

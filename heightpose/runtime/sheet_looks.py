@@ -38,9 +38,9 @@ class SheetLooks:
         self._follower = TagFollower(scale.sheet) if scale.sheet is not None and scale.uses_tags else None
         fps = None if clip.fps is None else float(clip.fps)
         expected = selection.expected(clip.length_hint, fps)
-        self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(
-            TAG_FRAMES, max(1, -(-(expected or 0) // TAG_FRAMES))
-        )
+        # From the first frame to the last few: a camera may be moved near the end.
+        step = max(1, ((expected or 1) - 1) // (TAG_FRAMES - 1))
+        self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(TAG_FRAMES, step)
 
     def offer(self, index: int, rgb: np.ndarray) -> None:
         """Look at this frame if it is due."""

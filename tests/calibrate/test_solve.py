@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ import shots
 from heightpose.calibrate.boards import Chessboard, Corners
 from heightpose.calibrate.bundle import NOTHING, Freedom, fit, parameters, with_parameters
 from heightpose.calibrate.check import check
-from heightpose.calibrate.solve import solve, view_rms
+from heightpose.calibrate.solve import Trial, solve, view_rms
 from heightpose.calibrate.views import choose, distance
 from heightpose.errors import HeightposeError, InputError
+from heightpose.geometry.camera import Camera
 
 CAMERAS = pytest.mark.parametrize("camera", [shots.PINHOLE, shots.FISHEYE], ids=lambda c: c.model)
 
@@ -182,3 +185,17 @@ class TestCheck:
     def test_no_board_is_no_verdict(self):
         with pytest.raises(InputError, match="too little of the board"):
             check([], shots.PINHOLE, shots.SIZE)
+
+
+def test_a_trial_that_folds_before_the_corners_is_told_as_unknown():
+    """JSON has no infinity, and a report that cannot be written is a calibration that is lost."""
+    folding = Trial("pinhole", ("k1",), float("inf"), (float("inf"),))
+    assert json.loads(json.dumps(folding.to_dict(), allow_nan=False))["held_out_rms_px"] is None
+    wide = Camera(
+        "pinhole", shots.SIZE, [[300, 0, 243.0], [0, 300, 178.0], [0, 0, 1]], [-0.25, 0.08, 0, 0, 0]
+    )
+    solution = solve(
+        shots.views(shots.corners(wide, shots.poses(wide, 12))), shots.SIZE, ["pinhole", "fisheye"]
+    )
+    assert solution.camera.K[0, 0] == pytest.approx(300, rel=0.01)
+    json.dumps([trial.to_dict() for trial in solution.trials], allow_nan=False)

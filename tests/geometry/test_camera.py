@@ -159,3 +159,19 @@ def test_a_missing_field_and_a_missing_file_are_named(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(FileFormatError, match=r"bad\.json"):
         Camera.load(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize(
+    "folded",
+    [PINHOLE | {"dist": [-5.0, 0, 0, 0, 0]}, FISHEYE | {"dist": [-1.0, 0, 0, 0]}],
+    ids=["pinhole", "fisheye"],
+)
+def test_a_lens_that_folds_within_the_picture_is_refused(folded):
+    camera = Camera.from_dict(folded)
+    with pytest.raises(FileFormatError, match="folds the picture"):
+        camera.for_frames(camera.size_wh)
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps(PINHOLE), encoding="utf-8-sig")
+    assert Camera.load(tmp_path / "c.json").size_wh == (1920, 1080)

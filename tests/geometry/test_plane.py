@@ -234,6 +234,38 @@ def test_corners_of_another_shape_are_refused():
             plane_from_corners(clicks, size, PINHOLE)
 
 
+def corners_seen_askew():
+    R, t = sheet_picture.pose(150.0, spin_deg=87.0, tilt_deg=15.0)
+    model = np.array([[-35, 66, 0], [35, 66, 0], [35, -66, 0], [-35, -66, 0.0]])
+    return sheet_picture.project(PINHOLE, R, t, model)
+
+
+def test_corners_that_enclose_nothing_are_refused_as_such():
+    clicks = corners_seen_askew()
+    one, line = np.repeat(clicks[:1], 4, axis=0), clicks[0] + np.outer([0, 1, 2, 3], [90.0, 10.0])
+    twice, dart = clicks[[0, 1, 1, 3]], clicks.copy()
+    dart[2] = clicks[[0, 1, 3]].mean(axis=0)
+    for bad in (one, line, twice, dart, clicks * 1e300):
+        with pytest.raises(PlaneError) as caught:
+            plane_from_corners(bad, (70.0, 132.0), PINHOLE)
+        assert caught.value.code == "corners_inconsistent"
+
+
+def test_corners_marked_on_a_larger_copy_of_the_picture_are_refused():
+    clicks = corners_seen_askew()
+    assert (clicks < 0).any()  # worked out from elsewhere: they fit
+    assert plane_from_corners(clicks, (70.0, 132.0), PINHOLE).height_cm == pytest.approx(150.0, abs=0.01)
+    with pytest.raises(PlaneError) as caught:
+        plane_from_corners(clicks * 1.5, (70.0, 132.0), PINHOLE)
+    assert caught.value.code == "corners_inconsistent"
+
+
+def test_corners_of_a_mattress_a_size_larger_are_refused():
+    with pytest.raises(PlaneError) as caught:
+        plane_from_corners(corners_seen_askew(), (60.0, 120.0), PINHOLE)
+    assert caught.value.code == "corners_inconsistent"
+
+
 def test_plane_file_round_trip_and_errors(tmp_path):
     R, t = sheet_picture.pose(150.0, spin_deg=20, tilt_deg=5)
     path = tmp_path / "plane.json"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from heightpose.calibrate.mattress import plane_of_clip
 from heightpose.geometry import body
 from heightpose.geometry.plane import PlaneError
 from heightpose.geometry.plane_track import stretches_of, tags_moved_px, track_from_tags
@@ -122,3 +125,24 @@ def test_the_length_of_a_child_under_a_moving_camera_is_that_under_a_still_one()
     unplaced = [FrameResult(90, 0.0, next(frames(step)).pose, 1)]
     with pytest.raises(ValueError, match="frame 90"):
         body.measure(unplaced, PINHOLE, track)
+
+
+class Sheets:
+    """The sheet from one place, then from another."""
+
+    length_hint = 8
+
+    def frames(self):
+        paper = sheet_picture.print_sheet(LAYOUT)
+        pictures = [
+            sheet_picture.photograph(paper, LAYOUT, PINHOLE, *sheet_picture.pose(height, tilt_deg=8))
+            for height in (150.0, 140.0)
+        ]
+        for index in range(8):
+            yield SimpleNamespace(index=index, rgb=np.repeat(pictures[index // 5][..., None], 3, axis=2))
+
+
+def test_no_plane_is_stored_from_a_clip_in_which_the_camera_moved():
+    with pytest.raises(PlaneError) as caught:
+        plane_of_clip(Sheets(), PINHOLE, LAYOUT)
+    assert caught.value.code == "camera_moved"
