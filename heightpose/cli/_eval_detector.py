@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._eval_verbs import BACKEND, FOLDERS, SPLIT, TESTSETS
+from heightpose.cli._params import FiniteRange
 from heightpose.errors import ConfigError
 
 
@@ -21,7 +22,7 @@ from heightpose.errors import ConfigError
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0.2, 1.0),
+    type=FiniteRange(0.2, 1.0),
     help="Lowest score of a detection; infer's own by default.",
 )
 @BACKEND

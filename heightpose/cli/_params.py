@@ -29,6 +29,16 @@ class Pair(click.ParamType):
         return first, second
 
 
+class FiniteRange(click.FloatRange):
+    """A number within limits; click's own range lets ``nan`` through, as no comparison with it holds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 class Point(click.ParamType):
     """``x,y``: a point in pixels."""
 

@@ -10,7 +10,7 @@ import click
 from heightpose.cli._eval_detector import detector_
 from heightpose.cli._eval_intervals import intervals_
 from heightpose.cli._eval_verbs import confidence_, tta_
-from heightpose.cli._params import wandb_option
+from heightpose.cli._params import FiniteRange, wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
 
 EPILOG = """\b
@@ -203,7 +203,7 @@ def make_(name: str, jobs: int | None) -> None:
     "--testset", metavar="NAME_OR_DIR", required=True, help="A frozen test set with labelled clips."
 )
 @click.option(
-    "--noise", "noise_px", type=click.FloatRange(0, 50), default=0.0, show_default=True,
+    "--noise", "noise_px", type=FiniteRange(0, 50), default=0.0, show_default=True,
     help="Noise on the true joints, px (1 sd of each coordinate).",
 )  # fmt: skip
 @click.option("--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from heightpose.cli._params import Pair, Point
+from heightpose.cli._params import FiniteRange, Pair, Point
 
 EPILOG = """\b
 Writes, for each input:
@@ -77,7 +77,7 @@ class Moment(click.ParamType):
 @click.option("--size", type=Pair(float, "ACROSSxALONG"), help="The mattress's size in cm, such as 70x132.")
 @click.option(
     "--camera-height-cm",
-    type=click.FloatRange(min=15, max=1000),
+    type=FiniteRange(min=15, max=1000),
     help="Height of the camera above the mattress. With --sheet and no --camera: for the lens, where the sheet does "
     "not tell it. With --camera and neither sheet nor plane: a camera that looks straight down; coarse.",
 )
@@ -99,9 +99,7 @@ class Moment(click.ParamType):
 @click.option(
     "--sex", type=click.Choice(["female", "male"]), help="For the WHO z-score; never used to measure."
 )
-@click.option(
-    "--age-months", type=click.FloatRange(min=0), help="For the WHO z-score; never used to measure."
-)
+@click.option("--age-months", type=FiniteRange(min=0), help="For the WHO z-score; never used to measure.")
 @click.option(
     "--json", "as_json", is_flag=True,
     help="Print height.json on stdout and nothing else; for several inputs a JSON list of them.",
@@ -115,7 +113,7 @@ class Moment(click.ParamType):
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Look at every n-th frame only."
 )
 @click.option(
-    "--fps", type=click.FloatRange(min=0, min_open=True, max=1000),
+    "--fps", type=FiniteRange(min=0, min_open=True, max=1000),
     help="Look at no more than so many frames per second, evenly by their own times; instead of --every.",
 )  # fmt: skip
 @click.option("--start", type=Moment(), help="Look from this time on: seconds, or 1:02:03.5.")

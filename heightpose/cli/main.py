@@ -117,6 +117,8 @@ def _fail(error: Exception, text: str, code: int, debug: bool) -> int:
 
 
 def _flush() -> None:
+    if sys.stdout is None:  # started with a closed standard output
+        return
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FiniteRange
 from heightpose.errors import ConfigError, MissingExtraError
 
 EPILOG = """\b
@@ -65,9 +66,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 @click.option(
     "--frames", type=click.IntRange(1, 2000), default=10, show_default=True, help="Frames per clip."
 )
-@click.option(
-    "--fps", type=click.FloatRange(1, 60), default=5.0, show_default=True, help="Frame rate of clips."
-)
+@click.option("--fps", type=FiniteRange(1, 60), default=5.0, show_default=True, help="Frame rate of clips.")
 @click.option(
     "--size",
     callback=_size,
@@ -81,16 +80,12 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 @click.option("--easy", is_flag=True, help="On the back, legs mostly extended, uncovered, whole cot in view.")
 @click.option("--posture", type=click.Choice(["back", "side", "front"]), help="Only this posture.")
 @click.option("--legs", type=click.Choice(["extended", "mixed", "tucked"]), help="Only these legs.")
-@click.option("--empty", type=click.FloatRange(0, 1), help="Share of empty cots (stills: 0.07 by default).")
-@click.option(
-    "--twins", type=click.FloatRange(0, 1), help="Share of cots with twins (stills: 0.04 by default)."
-)
-@click.option(
-    "--arm", type=click.FloatRange(0, 1), help="Share with an adult's arm in view (0.1 by default)."
-)
-@click.option("--blanket", type=click.FloatRange(0, 1), help="Share with a blanket (0.2 by default).")
-@click.option("--infrared", type=click.FloatRange(0, 1), help="Share of infrared nights (0.25 by default).")
-@click.option("--fisheye", type=click.FloatRange(0, 1), help="Share of fisheye lenses (0.15 by default).")
+@click.option("--empty", type=FiniteRange(0, 1), help="Share of empty cots (stills: 0.07 by default).")
+@click.option("--twins", type=FiniteRange(0, 1), help="Share of cots with twins (stills: 0.04 by default).")
+@click.option("--arm", type=FiniteRange(0, 1), help="Share with an adult's arm in view (0.1 by default).")
+@click.option("--blanket", type=FiniteRange(0, 1), help="Share with a blanket (0.2 by default).")
+@click.option("--infrared", type=FiniteRange(0, 1), help="Share of infrared nights (0.25 by default).")
+@click.option("--fisheye", type=FiniteRange(0, 1), help="Share of fisheye lenses (0.15 by default).")
 @click.option(
     "--sheet",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

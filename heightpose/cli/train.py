@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from heightpose.cli._params import wandb_option
+from heightpose.cli._params import FiniteRange, wandb_option
 from heightpose.errors import ConfigError, MissingExtraError
 
 EPILOG = """\b
@@ -58,7 +58,7 @@ def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
 )
 @click.option(
     "--repeat",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     multiple=True,
     help="How often an epoch draws each picture of the --data beside it, in order. Replaces data.repeat.",
 )
@@ -80,7 +80,7 @@ def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
 @click.option("--epochs", type=click.IntRange(min=1), help="Replaces optim.epochs.")
 @click.option(
     "--max-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Time limit, resumed time included; the learning rate ends with it.",
 )
 @click.option(

@@ -14,6 +14,8 @@ from heightpose.geometry.camera import as_floats, read_json
 from heightpose.metrics import who
 from heightpose.metrics.growth import Visit
 
+#: Lengths and ends of intervals beyond these, cm, are no measurement of an infant.
+_LENGTHS_CM = (20.0, 150.0)
 _DAYS_PER_MONTH = 30.4375  # as the WHO standard counts
 
 
@@ -130,6 +132,10 @@ def load_visits(
                 )  # fmt: skip
             known = (own_sex, str(path)) if known is None else known
         age = request.age_months if request.age_months is not None else _stored_age(data, path)
+        if age is not None and not 0.0 <= age <= 24.0:
+            raise ConfigError(
+                "an age outside the WHO length standard", where=path, expected="0 to 24 months", got=f"{age:g}"
+            )  # fmt: skip
         name = str(data.get("input") or path.parent.name or path)
         if data["status"] == "rejected":
             refused.append(Refused(path, name, age, _reasons(data)))
@@ -138,10 +144,6 @@ def load_visits(
             raise ConfigError(
                 "the age at this measurement is not known", where=path,
                 hint="Give --age-months (one per file, in order) or --visits",
-            )  # fmt: skip
-        if not 0.0 <= age <= 24.0:
-            raise ConfigError(
-                "an age outside the WHO length standard", where=path, expected="0 to 24 months", got=f"{age:g}"
             )  # fmt: skip
         length, interval, level = _length(data, path)
         found.append((Visit(name, "", age, length, interval, level), path))
@@ -178,14 +180,13 @@ def _stored_age(data: dict[str, Any], path: Path) -> float | None:
 def _length(data: dict[str, Any], path: Path) -> tuple[float, tuple[float, float], float]:
     length, interval = as_floats(data.get("length_cm"), ()), as_floats(data.get("interval_cm"), (2,))
     level = as_floats(data.get("interval_level", 0.9), ())
-    if length is None or not length > 0:
-        what = "field 'length_cm' is not valid"
-        raise FileFormatError(what, where=path, expected="a positive number", got=data.get("length_cm"))
-    if interval is None or not interval[0] <= length <= interval[1]:
-        what = "field 'interval_cm' is not valid"
-        raise FileFormatError(
-            what, where=path, expected=f"[low, high] around {float(length):g}", got=data.get("interval_cm")
-        )
+    low, high = _LENGTHS_CM
+    if length is None or not low <= length <= high:
+        what, expected = "field 'length_cm' is not valid", f"{low:g} to {high:g}, as infants are long"
+        raise FileFormatError(what, where=path, expected=expected, got=data.get("length_cm"))
+    if interval is None or not 0 <= interval[0] <= length <= interval[1] <= 2 * high:
+        what, expected = "field 'interval_cm' is not valid", f"[low, high] in cm around {float(length):g}"
+        raise FileFormatError(what, where=path, expected=expected, got=data.get("interval_cm"))
     if level is None or not 0 < level < 1:
         what = "field 'interval_level' is not valid"
         raise FileFormatError(what, where=path, expected="between 0 and 1", got=data.get("interval_level"))

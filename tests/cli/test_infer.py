@@ -372,3 +372,11 @@ def test_interrupt_writes_what_was_seen(start, models, tmp_path):
     assert 0 < height["frames"]["total"] <= height["frames"]["decoded"] < 3000
     assert len(json.loads((folder / "poses.json").read_text())["frames"]) == height["frames"]["decoded"]
     assert set(os.listdir(folder)) == FILES - {"overlay.mp4"}  # no half-written or temporary files either
+
+
+@pytest.mark.parametrize("option", ["--fps", "--camera-height-cm", "--age-months"])
+def test_not_a_number_is_no_number(capsys, option):
+    code, _, err = infer(capsys, "clip.mp4", option, "nan")
+    assert code == 2
+    assert option in err
+    assert "finite" in err

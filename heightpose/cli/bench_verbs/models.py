@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import Pair
+from heightpose.cli._params import FiniteRange, Pair
 from heightpose.errors import MissingExtraError
 
 EPILOG = """\b
@@ -44,7 +44,7 @@ tables mostly count it as one. Times are medians per call in f32, torch eager be
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Processor threads; one per core by default.")
 @click.option(
-    "--seconds", type=click.FloatRange(0, 600), default=2.0, show_default=True, help="Time spent on each figure."
+    "--seconds", type=FiniteRange(0, 600), default=2.0, show_default=True, help="Time spent on each figure."
 )  # fmt: skip
 @click.option(
     "--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write CSV here."

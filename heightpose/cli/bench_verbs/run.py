@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FiniteRange
 from heightpose.errors import ConfigError
 
 EPILOG = """\b
@@ -48,7 +49,7 @@ _EXAMPLES = Path("examples")
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, 600),
+    type=FiniteRange(0, 600),
     default=3.0,
     show_default=True,
     help="Per figure of a network.",
@@ -81,6 +82,7 @@ def run(
     given = {"--camera": camera, "--sheet": sheet, "--plane": plane}
     options = [part for name, path in given.items() if path is not None for part in (name, str(path))]
     about = bench(clip, options, chosen, backend, frames=frames, seconds=seconds, rounds=rounds)
+    # Minutes of measuring are not to be lost for a folder that cannot be written.
+    click.echo(json.dumps(about, indent=2, allow_nan=False) if as_json else "\n".join(lines(about)))
     if out is not None:
         write_json(out, about)
-    click.echo(json.dumps(about, indent=2, allow_nan=False) if as_json else "\n".join(lines(about)))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FiniteRange
+
 EPILOG = """\b
 SOURCE is
   coco     a COCO keypoints file, or a folder with annotations/*.json (CVAT's COCO export too)
@@ -64,7 +66,7 @@ Examples:
 )
 @click.option(
     "--val-share",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.05,
     show_default=True,
     help="Share of val, by child.",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FiniteRange
+
 EPILOG = """\b
 Writes:
   OUT/
@@ -60,7 +62,7 @@ it say otherwise, or a bone is longer than the child's) and where it is unlike w
     show_default=True, help="What runs the networks.",
 )  # fmt: skip
 @click.option(
-    "--step", "step_s", type=click.FloatRange(min=0), default=0.5, show_default=True,
+    "--step", "step_s", type=FiniteRange(min=0), default=0.5, show_default=True,
     help="Look at a frame every so many seconds; 0 looks at all.",
 )  # fmt: skip
 @click.option("--stills", is_flag=True, help="The pictures of a folder are no clip: each stands alone.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FiniteRange
 from heightpose.errors import EXIT_INTERRUPTED, EXIT_REJECTED, ConfigError
 
 EPILOG = """\b
@@ -30,7 +31,7 @@ Exit codes: 0 nothing found, 2 usage, 3 something found, 130 interrupted (what w
 
 @click.command("fuzz", epilog=EPILOG)
 @click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), default=2.0, show_default=True, help="How long."
+    "--minutes", type=FiniteRange(min=0, min_open=True), default=2.0, show_default=True, help="How long."
 )
 @click.option("--count", type=click.IntRange(min=1), help="So many cases instead of a time.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides every case.")
@@ -42,7 +43,7 @@ Exit codes: 0 nothing found, 2 usage, 3 something found, 130 interrupted (what w
 @click.option("--model", default="fast", show_default=True, help="Pose model to run.")
 @click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
 @click.option(
-    "--time-limit", type=click.FloatRange(min=1), default=30.0, show_default=True, help="Seconds per case."
+    "--time-limit", type=FiniteRange(min=1), default=30.0, show_default=True, help="Seconds per case."
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("fuzz-results"), show_default=True,

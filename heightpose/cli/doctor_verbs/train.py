@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FiniteRange
+
 EPILOG = """\b
 Reads of RUN (a run may be finished, under way or broken off):
   RUN/
@@ -42,7 +44,7 @@ Exit codes: 0 examined, also with findings; 1 findings and --strict; 2 usage, or
     help="Also train a new net of the run's settings on one batch for so many steps.",
 )  # fmt: skip
 @click.option(
-    "--overfit-limit", type=click.FloatRange(0, 100),
+    "--overfit-limit", type=FiniteRange(0, 100),
     help="Points of Mean@0.1 that train may be above validation. The run's diagnostics.overfit_limit by default.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON and nothing else.")
