@@ -68,11 +68,11 @@ def export(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from heightpose.export.run import Request
     from heightpose.export.run import export as run_export
-    from heightpose.runtime.modelfile import find_model
+    from heightpose.runtime.modelfile import find_model, is_file
 
     path = find_model(weights)
     twin = path.with_suffix(".safetensors")
-    path = twin if path.suffix == ".onnx" and twin.is_file() else path
+    path = twin if path.suffix == ".onnx" and is_file(twin) else path
     precision = "fp16" if fp16 else "int8" if int8 else "f32"
     report = run_export(Request(path, to, out, precision, calibration, heldout, prune, fixed_size, force))
     for line in report.lines():

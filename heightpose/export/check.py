@@ -10,6 +10,7 @@ import numpy as np
 
 from heightpose.codec import detection
 from heightpose.codec.heatmap import DARK, HeatmapCodec
+from heightpose.errors import FileFormatError
 from heightpose.runtime.modelfile import ModelFile
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -85,14 +86,32 @@ def _in_pieces(run: Run, batch: np.ndarray, size: int = 8) -> np.ndarray:
 
 
 def decoded(output: np.ndarray, size_wh: tuple[int, int], file: ModelFile) -> tuple[np.ndarray, np.ndarray]:
-    """``(N, K, 2)`` px of the input and ``(N, K)`` scores."""
+    """``(N, K, 2)`` px of the input and ``(N, K)`` scores.
+
+    Raises:
+        FileFormatError: a detector's output that is no map, or a larger one than its codec reads.
+    """
     if file.kind == "detector":
-        return _best_boxes(output)
+        return _best_boxes(_whole_maps(output, file))
     if output.ndim == 3:  # a network that gives coordinates gives no scores
         return output[..., :2], np.ones(output.shape[:2])
     heatmap_wh = (output.shape[3], output.shape[2])
     codec = HeatmapCodec(size_wh, heatmap_wh, file.sigma, file.meta.get("decoder", DARK))
     return codec.decode(output)
+
+
+def _whole_maps(output: np.ndarray, file: ModelFile) -> np.ndarray:
+    """A smaller picture's maps in the corner of maps of the codec's size: further right and down there is nobody."""
+    whole = (detection.CHANNELS, *detection.MAP_WH[::-1])
+    missing = [side - given for side, given in zip(whole, output.shape[1:], strict=False)]
+    if output.ndim != 4 or missing[0] != 0 or min(missing) < 0:
+        raise FileFormatError(
+            "the detector's output is not a map of ours",
+            where=file.path,
+            expected=f"at most {whole}",
+            got=output.shape[1:],
+        )
+    return np.pad(output, [(0, 0), *((0, n) for n in missing)])
 
 
 def _best_boxes(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -104,7 +104,9 @@ def export(request: Request) -> Report:
     calibration = _views(request.calibration, "train", _CALIBRATION, file)
     compared = _views(request.calibration, "val", _COMPARED, file)
     batch = drawn_batch(_COMPARED // 2, file.input_wh) if compared is None else compared.batch
-    other_wh = (file.input_wh[0] + 64, file.input_wh[1] + 64)
+    # A detector's codec reads maps up to those of its own input size.
+    step = -64 if file.kind == "detector" else 64
+    other_wh = (file.input_wh[0] + step, file.input_wh[1] + step)
     free = not request.fixed_size and source.takes(other_wh)
     meta = dict(file.meta) | {
         "export": _provenance(request, 0 if calibration is None else len(calibration.batch))
@@ -156,6 +158,12 @@ def _require_sane(request: Request) -> None:
             "the file's ending does not fit", where=request.out, expected=SUFFIXES[request.to],
             got=request.out.suffix,
         )  # fmt: skip
+    if os.path.realpath(request.weights) in map(os.path.realpath, _files(request.out)):
+        raise ConfigError(
+            "the export would replace its own source", where=request.out, hint="Give another file with --out"
+        )
+    if not 0.0 <= request.prune <= 0.9:  # NaN passes the option's own range
+        raise ConfigError("not a share of channels", where="--prune", expected="0 to 0.9", got=request.prune)
     if request.precision == "int8" and request.calibration is None:
         raise ConfigError(
             "INT8 needs pictures to find the ranges of its layers",

@@ -75,18 +75,19 @@ def find_model(name_or_path: str) -> Path:
 
     Raises:
         ConfigError: a shipped model that this installation lacks, or a path that does not exist.
+        FileFormatError: a path that cannot be looked at.
     """
     if name_or_path in (*SHIPPED, "detector"):
         path = shipped_path(name_or_path)
-        if not path.is_file():
-            there = [n for n in SHIPPED if shipped_path(n).is_file()]
+        if not is_file(path):
+            there = [n for n in SHIPPED if is_file(shipped_path(n))]
             use = (
                 f"Use --model {there[0]}" if there and name_or_path != "detector" else "Reinstall heightpose"
             )
             raise ConfigError(f"the model '{name_or_path}' is not part of this installation", hint=use)
         return path
     path = Path(name_or_path)
-    if not path.is_file():
+    if not is_file(path):
         raise ConfigError(
             "no such model",
             where=name_or_path,
@@ -96,11 +97,20 @@ def find_model(name_or_path: str) -> Path:
     return path
 
 
+def is_file(path: Path) -> bool:
+    """Whether a regular file lies there. FileFormatError where that cannot be told."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def read_model_file(path: Path) -> ModelFile:
     """Read and check a weights file's metadata.
 
     Raises:
-        FileFormatError: not an ONNX, safetensors or OpenVINO file, or one without our metadata.
+        FileFormatError: not an ONNX, safetensors or OpenVINO file, or one without our metadata; an OpenVINO file
+            without its weights beside it.
     """
     readers = {".onnx": _onnx_metadata, ".safetensors": _safetensors_metadata, ".xml": _openvino_metadata}
     reader = readers.get(path.suffix.lower())
@@ -110,8 +120,8 @@ def read_model_file(path: Path) -> ModelFile:
         with path.open("rb") as file:
             text = reader(file, path.stat().st_size)
     except OSError as error:
-        raise FileFormatError(f"cannot be read: {error.strerror}", where=path) from error
-    except (ValueError, struct.error, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, struct.error, UnicodeDecodeError, RecursionError) as error:
         raise _damaged(path, error) from error
     if text is None:
         raise FileFormatError(
@@ -120,10 +130,18 @@ def read_model_file(path: Path) -> ModelFile:
             expected="metadata under the key 'heightpose'",
             hint="Export the model with: heightpose export",
         )
+    # A pipe in its place would be waited for without end.
+    if reader is _openvino_metadata and not is_file(path.with_suffix(".bin")):
+        raise FileFormatError(
+            "the weights beside it are missing or no file",
+            where=path,
+            expected=path.with_suffix(".bin").name,
+            hint="Copy both files",
+        )
     try:
         meta = json.loads(text)
         return _checked(path, meta)
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FileFormatError(
             "the model's metadata is not what it must be",
             where=path,
@@ -154,6 +172,10 @@ def _size(value: Any) -> tuple[int, int]:
     return width, height
 
 
+def _unreadable(path: Path, error: OSError) -> HeightposeError:
+    return FileFormatError(f"cannot be read: {error.strerror}", where=path)
+
+
 def _damaged(path: Path, error: Exception) -> HeightposeError:
     return FileFormatError(
         "the model file is damaged or not one of ours", where=path, got=str(error), hint="Copy it again"
@@ -165,7 +187,8 @@ def _safetensors_metadata(file: BinaryIO, size: int) -> str | None:
     if length > min(size, 100 * _MAX_METADATA):
         raise ValueError(f"a header of {length} bytes in a file of {size}")
     header = json.loads(file.read(length))
-    value = header.get("__metadata__", {}).get(_KEY) if isinstance(header, dict) else None
+    about = header.get("__metadata__") if isinstance(header, dict) else None
+    value = about.get(_KEY) if isinstance(about, dict) else None
     return value if isinstance(value, str) else None
 
 
@@ -214,23 +237,46 @@ def _onnx_metadata(file: BinaryIO, size: int) -> str | None:
 
 
 def _look_over(file: BinaryIO, end: int) -> None:
-    """Refuse a graph with operations of another kind (NodeProto, field 1) or with weights elsewhere (field 5)."""
+    """Refuse a graph with operations of another kind (NodeProto, field 1), with weights elsewhere (field 5) or with
+    sparse ones (field 15)."""
     for field, start, length in _fields(file, end):
         if field == 1:
             file.seek(start)
-            operation = ""
+            operation, attributes = "", []
             for part, at, count in _fields(file, start + length):
                 if part == 4:  # op_type
                     file.seek(at)
                     operation = file.read(min(count, 80)).decode("utf-8")
                     file.seek(at + count)
+                elif part == 5:
+                    attributes.append((at, at + count))
             if operation not in _OPERATIONS:
                 raise ValueError(f"the operation '{operation}', which none of our models has")
+            for at, stop in attributes:
+                file.seek(at)
+                _look_over_attribute(file, stop)
         elif field == 5:
             file.seek(start)
-            if any(part == 13 for part, _, _ in _fields(file, start + length)):  # external_data
-                raise ValueError("weights in another file, which none of our models has")
+            _look_over_tensor(file, start + length)
+        elif field == 15:
+            raise ValueError("sparse weights, which none of our models has")
         file.seek(start + length)
+
+
+def _look_over_attribute(file: BinaryIO, end: int) -> None:
+    """Refuse an AttributeProto with tensors elsewhere (fields 5 and 10), graphs (6, 11) or sparse tensors (22, 23)."""
+    for field, start, length in _fields(file, end):
+        if field in (5, 10):
+            file.seek(start)
+            _look_over_tensor(file, start + length)
+        elif field in (6, 11, 22, 23):
+            raise ValueError("a graph or sparse weights in an operation, which none of our models has")
+
+
+def _look_over_tensor(file: BinaryIO, end: int) -> None:
+    """Refuse a TensorProto with ``external_data`` (field 13)."""
+    if any(field == 13 for field, _, _ in _fields(file, end)):
+        raise ValueError("weights in another file, which none of our models has")
 
 
 def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
@@ -238,6 +284,8 @@ def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
     while file.tell() < size:
         key = _varint(file)
         field, wire = key >> 3, key & 7
+        if field == 0 or key >> 32:  # other readers cut a longer key to 32 bits, and see another field
+            raise ValueError(f"not an ONNX file (field {field})")
         if wire == 0:
             _varint(file)
         elif wire in (1, 5):

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from heightpose import __version__
+from heightpose.codec.confidence import calibration_path, weights_hash
 from heightpose.errors import ConfigError, HeightposeError
 from heightpose.report.overlay import Caption, answer_text, draw_overlay
 from heightpose.runtime import output, presence
@@ -101,6 +102,7 @@ def provenance_of(
     def hashed(path: Path) -> dict[str, str]:
         return {"name": path.name, "sha256": output.sha256([path])}
 
+    calibration = calibration_path(pose_model.file.path)
     changed = clip.changed
     if changed:
         log.warning("%s: changed while it was read; measured as it was at first", clip.name)
@@ -120,7 +122,12 @@ def provenance_of(
                 **({"changed_while_read": True} if changed else {}),
             },
             "files": {name: hashed(path) for name, path in files.items() if path is not None},
-            "weights": {name: hashed(file.path) for name, (_, file) in models.items()},
+            "weights": {
+                name: {"name": file.path.name, "sha256": weights_hash(file.path)}
+                for name, (_, file) in models.items()
+            },
+            # The same weights without it, or with another one, give other probabilities and lengths.
+            "calibration": None if pose_model.calibration is None else hashed(calibration),
             "backend": {name: vars(backend.active) for name, (backend, _) in models.items()},
             "settings": {"tta": str(pose_model.tta), **presence.settings(detector), **settings},
             "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},

@@ -120,6 +120,7 @@ def test_records_hold_hashes_and_settings_but_no_picture(models, tmp_path):
     about = json.loads((folder / "provenance.json").read_text())
     for digest in (about["input"]["sha256"], *(w["sha256"] for w in about["weights"].values())):
         assert len(digest) == 64
+    assert about["calibration"] is None
     assert {"settings", "versions", "backend"} <= set(about)
 
 

@@ -29,11 +29,12 @@ from heightpose.codec.confidence import (  # noqa: E402
 from heightpose.codec.heatmap import HeatmapCodec  # noqa: E402
 from heightpose.errors import ConfigError, FileFormatError  # noqa: E402
 from heightpose.export import run  # noqa: E402
-from heightpose.export.check import LIMIT_PX, agreement  # noqa: E402
+from heightpose.export.check import LIMIT_PX, agreement, decoded  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
 from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
-from heightpose.models.description import pose_meta  # noqa: E402
+from heightpose.models.description import detector_meta, pose_meta  # noqa: E402
+from heightpose.models.detector_net import DetectorNet  # noqa: E402
 from heightpose.models.ensemble import ensemble  # noqa: E402
 from heightpose.models.onnx_graph import export_onnx  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
@@ -191,10 +192,54 @@ def test_options_that_do_not_go_together(weights, tmp_path):
     for request, words in (
         (run.Request(weights, "onnx", tmp_path / "a.xml"), "expected .onnx"),
         (run.Request(weights, "onnx", tmp_path / "a.onnx", "int8"), "--calibration"),
+        (run.Request(weights, "onnx", tmp_path / "a.onnx", prune=float("nan")), "--prune"),
     ):
         with pytest.raises(ConfigError, match=words):
             run.export(request)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_is_not_replaced_by_its_own_export(graph, tmp_path):
+    source, link = tmp_path / "w.onnx", tmp_path / "link.onnx"
+    shutil.copy(graph, source)
+    link.symlink_to(source)
+    for named, out in (
+        (source, source),
+        (link, source),
+        (source, tmp_path / ".." / tmp_path.name / "w.onnx"),
+    ):
+        with pytest.raises(ConfigError, match="replace its own source"):
+            run.export(run.Request(named, "onnx", out, "fp16"))
+    assert source.read_bytes() == graph.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """A detector with random weights that sees somebody everywhere."""
+    torch.manual_seed(0)
+    model = DetectorNet(width=16).eval()
+    with torch.no_grad():
+        torch.nn.init.normal_(model.out.weight, std=0.1)
+        model.out.bias[0] = 0.0
+    path = tmp_path_factory.mktemp("detector") / "detector.safetensors"
+    save_weights(path, model.state_dict(), detector_meta(model))
+    return path
+
+
+@pytest.mark.parametrize(("to", "name"), [("onnx", "d.onnx"), ("openvino", "d.xml"), ("torchscript", "d.pt")])
+def test_a_detector_is_compared_at_another_size_too(detector, tmp_path, to, name):
+    report = run.export(run.Request(detector, to, tmp_path / name))
+    assert report.kept
+    assert report.passed
+    assert sorted(report.checks) == ["at 192x192", "at 256x256"]
+    assert all(len(check.distance_px) == 12 for check in report.checks.values())
+
+
+def test_a_detectors_output_that_its_codec_cannot_read(detector):
+    file = read_model_file(detector)
+    for shape in ((1, 7, 40, 40), (1, 6, 32, 32), (1, 7)):
+        with pytest.raises(FileFormatError, match="not a map of ours"):
+            decoded(np.zeros(shape, np.float32), (256, 256), file)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import makers
 import numpy as np
+import onnx
 import pytest
 
 from heightpose.errors import ConfigError, FileFormatError, MissingExtraError
@@ -193,6 +196,7 @@ def test_openvinos_own_file_is_read_with_its_description(pose, tmp_path):
     with pytest.raises(ConfigError, match=r"onnxruntime needs a \.onnx file"):
         resolve("onnxruntime", tmp_path / "p.xml")
     text = (tmp_path / "p.xml").read_text()
+    (tmp_path / "bad.bin").touch()
     for old, new, words in (
         ('type="Convolution"', 'type="Loop"', "'Loop'"),
         ("<net ", "<!DOCTYPE x [<!ENTITY a 'b'>]><net ", "entities"),
@@ -203,6 +207,54 @@ def test_openvinos_own_file_is_read_with_its_description(pose, tmp_path):
         (tmp_path / "bad.xml").write_text(text.replace(old, new))
         with pytest.raises(FileFormatError, match=words):
             modelfile.read_model_file(tmp_path / "bad.xml")
+    (tmp_path / "p.bin").unlink()
+    os.mkfifo(tmp_path / "p.bin")  # a runtime would wait for its other end
+    with pytest.raises(FileFormatError, match=r"expected p\.bin"):
+        load_backend(tmp_path / "p.xml", "openvino")
+
+
+def test_a_hidden_operation_is_refused(tmp_path):
+    """A key of which other readers see the lower 32 bits alone, and one of field 0."""
+    data = makers.hostile_onnx(tmp_path / "loop.onnx", "loops").read_bytes()
+    graph = onnx.load(tmp_path / "loop.onnx").graph
+    loop = next(node for node in graph.node if node.op_type == "Loop").SerializeToString()
+    written = b"\x0a" + bytes([len(loop)]) + loop
+    assert written in data
+    for key in (b"\x8a\x80\x80\x80\x40", b"\x02"):
+        hidden = key + written[1:]
+        body = graph.SerializeToString().replace(written, hidden)
+        (tmp_path / "m.onnx").write_bytes(b"\x3a" + _varint(len(body)) + body)
+        with pytest.raises(FileFormatError, match="not an ONNX file"):
+            modelfile.read_model_file(tmp_path / "m.onnx")
+
+
+def _varint(value):
+    out = b""
+    while value > 127:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+@pytest.mark.parametrize("where", ["constant", "list", "graph", "sparse constant", "sparse initializer"])
+def test_weights_elsewhere_are_found_wherever_they_hide(pose, tmp_path, where):
+    model = onnx.load(pose)
+    tensor = onnx.helper.make_tensor("t", onnx.TensorProto.FLOAT, [1], [1.0])
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "secret.bin"
+    sparse = onnx.SparseTensorProto(values=tensor, dims=[1])
+    if where == "sparse initializer":
+        model.graph.sparse_initializer.append(sparse)
+    else:
+        value = {
+            "constant": tensor, "list": [tensor], "sparse constant": sparse,
+            "graph": onnx.helper.make_graph([], "inner", [], [], [tensor]),
+        }[where]  # fmt: skip
+        model.graph.node.append(onnx.helper.make_node("Constant", [], ["c"], value=value))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(FileFormatError, match=r"weights in another file|sparse weights"):
+        modelfile.read_model_file(tmp_path / "m.onnx")
 
 
 def test_auto_takes_the_first_installed(pose, monkeypatch):
@@ -236,6 +288,19 @@ def test_a_shipped_model_that_is_absent(monkeypatch, tmp_path):
         modelfile.find_model("fats")
 
 
+def test_a_path_that_cannot_be_looked_at(monkeypatch):
+    with pytest.raises(FileFormatError, match="cannot be read: File name too long"):
+        modelfile.find_model("m" * 300 + ".onnx")
+
+    def closed(self):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    for name in ("locked/m.onnx", "fast"):
+        with pytest.raises(FileFormatError, match="cannot be read: Permission denied"):
+            modelfile.find_model(name)
+
+
 def test_files_that_are_no_models(pose, tmp_path):
     data = pose.read_bytes()
     cases = {
@@ -246,6 +311,9 @@ def test_files_that_are_no_models(pose, tmp_path):
         "cut.safetensors": b"\x10",
         "huge.safetensors": struct.pack("<Q", 1 << 60) + b"{}",
         "list.safetensors": struct.pack("<Q", 2) + b"[]",
+        "about.safetensors": struct.pack("<Q", 19) + b'{"__metadata__":[]}',
+        "null.safetensors": struct.pack("<Q", 21) + b'{"__metadata__":null}',
+        "deep.safetensors": struct.pack("<Q", 200_000) + b"[" * 200_000,
         "model.pt": data,
     }
     for name, content in cases.items():
@@ -258,6 +326,8 @@ def test_files_that_are_no_models(pose, tmp_path):
 @pytest.mark.parametrize(
     "meta",
     [
+        "[" * 100_000,
+        '{"kind": "pose", "joints": ["a"], "input_wh": [1e999, 256]}',
         {},
         [],
         {"kind": "magic"},
@@ -269,7 +339,8 @@ def test_files_that_are_no_models(pose, tmp_path):
     ],
 )
 def test_metadata_that_are_nonsense(tmp_path, meta):
-    header = json.dumps({"__metadata__": {"heightpose": json.dumps(meta)}}).encode()
+    text = meta if isinstance(meta, str) else json.dumps(meta)
+    header = json.dumps({"__metadata__": {"heightpose": text}}).encode()
     path = tmp_path / "m.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(FileFormatError, match=r"m\.safetensors"):
