@@ -84,9 +84,8 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
     several = False
     for source in sources:
         videos: list[Path] = []
-        if not is_address(source) and os.path.isdir(
-            source
-        ):  # unlike Path's, False where it may not be looked at
+        # Unlike Path's, os.path's answer is False where the folder may not be looked at.
+        if not is_address(source) and os.path.isdir(source):
             with suppress(InputError):
                 videos = [p for p in list_folder(Path(source)) if p.suffix.lower() in VIDEO_SUFFIXES]
         several = several or bool(videos)
