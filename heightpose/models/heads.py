@@ -132,5 +132,6 @@ class RegressionHead(nn.Module):
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """``(N, K, 2)`` crop px: 0 of the linear layer is the crop's middle, 1 a whole crop away."""
-        share = self.out(features[-1].mean(dim=(2, 3))).reshape(-1, self.joints, 2)
+        # In bf16 the sum below would fall on a grid of half a pixel and more.
+        share = self.out(features[-1].mean(dim=(2, 3))).float().reshape(-1, self.joints, 2)
         return (share + 0.5) * self.size - 0.5

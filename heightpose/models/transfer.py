@@ -6,6 +6,7 @@ bias (:data:`heightpose.skeleton.INFANT`'s ``init_from``), so before any trainin
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.skeleton import INFANT, MPII
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 HEAD_WEIGHT, HEAD_BIAS = "head.out.weight", "head.out.bias"
 
@@ -60,6 +63,17 @@ class TransferReport:
     copied: tuple[str, ...]
     fresh: tuple[str, ...]
     unused: tuple[str, ...]
+
+
+def warn_of_fresh(own: Mapping[str, Tensor], taken: Mapping[str, Tensor]) -> None:
+    """Say so where a network's weights (not its statistics and biases) are not all taken over."""
+    weights = [name for name, value in own.items() if value.ndim >= 2]
+    fresh = [name for name in weights if name not in taken]
+    if fresh:
+        log.warning(
+            "start_from: %d of the network's %d weights are not in that file and start anew, such as %s",
+            *(len(fresh), len(weights), fresh[0]),
+        )
 
 
 def source_of_each(
@@ -219,6 +233,7 @@ def start_from(
             hint="Name the checkpoint's own backbone in the configuration",
         )
     model.load_state_dict(fits, strict=False)
+    warn_of_fresh(own, fits)
     return TransferReport(
         starts,
         tuple(sorted(fits)),

@@ -19,6 +19,7 @@ from heightpose.metrics.detection import Answer, answers
 from heightpose.models.checkpoint import read_state
 from heightpose.models.description import detector_meta
 from heightpose.models.detector_net import DetectorNet
+from heightpose.models.transfer import warn_of_fresh
 from heightpose.train.losses import DETECTION_PARTS, Tally, detection_parts
 from heightpose.train.task_parts import Batch, mean_of, to_tensor
 
@@ -41,9 +42,10 @@ class DetectorTask:
             state, _ = read_state(Path(self.config.start_from))
             own = net.state_dict()
             fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-            if not fits:
+            if not any(v.ndim >= 2 for v in fits.values()):  # a counter of batches is no layer
                 raise ConfigError("the weights fit no layer of the detector", where="start_from")
             net.load_state_dict(fits, strict=False)
+            warn_of_fresh(own, fits)
         return net
 
     def relabel(self, item: Item) -> Item:

@@ -62,7 +62,7 @@ def collapse(e: Evidence) -> Finding | None:
         f"predictions hardly vary between inputs: {seen}",
         (
             "run --overfit-one-batch: a net that fails there ignores its input",
-            "check that the pictures reach the net (heightpose data show) and that optim.freeze leaves it free",
+            "check that the pictures reach the net (heightpose data preview) and that optim.freeze leaves it free",
             "lower optim.lr, lengthen optim.warmup_steps, or start from weights (--start-from)",
         ),
         last.step,
@@ -132,7 +132,7 @@ def flip_map(e: Evidence) -> Finding | None:
     """Flip pairs against the joints' names, and against where mirrored labels lie."""
     advice = (
         "left_x must swap with right_x and nothing else: see flip_map of heightpose.skeleton",
-        "look at mirrored samples with their joint names drawn (heightpose data show)",
+        "look at mirrored samples with their joint names drawn (heightpose data preview)",
     )
     expected = _expected_map(e.joints)
     if len(e.flip_map) == len(e.joints) > 0 and list(e.flip_map) != expected:
@@ -191,7 +191,7 @@ def taken_for(e: Evidence) -> Finding | None:
         2,
         f"joints are taken for others while the midline is found: {pairs}",
         (
-            "look for labels with left and right swapped (heightpose data verify)"
+            "look for labels with left and right swapped (heightpose data check)"
             if partners
             else "check the order of the joint names of the data and of the weights that the run starts from",
             "check the flip pairs: augment.flip: 0 must make this go away if they are wrong",
@@ -227,7 +227,7 @@ def target_scale(e: Evidence) -> Finding | None:
         "; ".join(seen),
         (
             "compare pose.input_wh and pose.heatmap_wh with the net's stride, and encode with decode",
-            "labels must be in px of the pictures as they are stored (heightpose data validate, data show)",
+            "labels must be in px of the pictures as they are stored (heightpose data validate, data preview)",
         ),
         looks[-1].step if looks else 0,
     )

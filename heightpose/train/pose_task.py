@@ -79,6 +79,10 @@ class PoseTask:
         )  # fmt: skip
         if self.config.start_from is not None:
             state, meta = read_state(Path(self.config.start_from))
+            if meta is not None and "joints" not in meta:
+                raise ConfigError(
+                    "these are a detector's weights", where="start_from", expected="a pose net's"
+                )
             source = joints_of(state) if meta is None else meta["joints"]
             nearest = self.config.init_new_joints == "nearest"
             start_from(net, state, source, self.skeleton.names, copy_nearest=nearest)

@@ -127,3 +127,13 @@ def test_wrong_checkpoints_are_named():
         extend_head({}, MPII.names, INFANT.names)
     with pytest.raises(FileFormatError, match="no layer in common"):
         start_from(PoseNet(), {"fc.weight": torch.zeros(3)}, MPII.names)
+
+
+def test_weights_that_start_anew_are_told(caplog):
+    whole = randomised(1, joints=21)
+    start_from(PoseNet(joints=21), whole.state_dict(), INFANT.names)
+    assert caplog.text == ""
+    part = {name: value for name, value in whole.state_dict().items() if "stage4" not in name}
+    start_from(PoseNet(joints=21), part, INFANT.names)
+    assert "start anew" in caplog.text
+    assert "trunk.stage4" in caplog.text

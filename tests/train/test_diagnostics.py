@@ -305,7 +305,7 @@ def test_predictions_off_by_a_scale_and_joints_taken_for_others(folder):
     sides = seen(truth[:, INFANT.flip_map])
     found = diagnostics.taken_for(sides)
     assert found.name == "joints-swapped"
-    assert "verify" in found.advice[0]
+    assert "heightpose data check" in found.advice[0]
     assert diagnostics.taken_for(replace(sides, looks=(replace(sides.looks[0], midline_error=0.3),))) is None
 
 
