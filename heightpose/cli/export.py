@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FiniteRange
 from heightpose.errors import EXIT_REJECTED, ConfigError, MissingExtraError
 
 EPILOG = """\b
@@ -47,7 +48,7 @@ keeps the source's calibration of joint scores. Exit codes: 0 kept, 2 usage or u
     "--heldout", type=click.Path(path_type=Path, exists=True), help="Data set whose 'val' gives the accuracy."
 )
 @click.option(
-    "--prune", type=click.FloatRange(0.0, 0.9, max_open=False), default=0.0, show_default=True,
+    "--prune", type=FiniteRange(0.0, 0.9), default=0.0, show_default=True,
     help="Cut this share of the channels inside residual blocks, weakest L1 norm first.",
 )  # fmt: skip
 @click.option("--fixed-size", is_flag=True, help="Fix the input's height and width; the batch stays free.")

@@ -162,7 +162,7 @@ def _require_sane(request: Request) -> None:
         raise ConfigError(
             "the export would replace its own source", where=request.out, hint="Give another file with --out"
         )
-    if not 0.0 <= request.prune <= 0.9:  # NaN passes the option's own range
+    if not 0.0 <= request.prune <= 0.9:
         raise ConfigError("not a share of channels", where="--prune", expected="0 to 0.9", got=request.prune)
     if request.precision == "int8" and request.calibration is None:
         raise ConfigError(

@@ -22,11 +22,11 @@ from heightpose.types import require_shape
 
 _DIST_NAMES = {"pinhole": "k1, k2, p1, p2, k3", "fisheye": "k1, k2, k3, k4"}
 _KEYS = {"model", "width", "height", "K", "dist"}
-#: Slope of a ray 89 degrees off the lens axis, about.
-_BEYOND_SLOPE = 50.0
 _LARGEST = 1e12
 #: A ray this far off the axis has no finite x/z, y/z worth speaking of.
 _MAX_ANGLE = np.deg2rad(89.0)
+#: Slope from which on a ray counts as one of those; that angle's is 57.
+_BEYOND_SLOPE = 50.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -223,12 +223,13 @@ def plane_from_corners(corners_frame: np.ndarray, size_cm: tuple[float, float], 
         "corners_inconsistent",
         "The four corners do not fit a mattress of this size. Please mark them again, and check the size.",
     )
-    if not _is_mattress_like(corners, camera.size_wh):
+    outside = _outside(corners, camera.size_wh)
+    if outside > _FARTHEST or not _encloses_an_area(corners):
         raise error
     half = np.asarray(size_cm, dtype=np.float64) / 2.0
     model = np.array([[-1, 1], [1, 1], [1, -1], [-1, -1]]) * half
     diagonal = float(np.linalg.norm(np.ptp(corners, axis=0)))
-    plausible = (_OUTSIDE_RMS if _outside(corners, camera.size_wh) else _CORNERS_RMS) * diagonal
+    plausible = (_OUTSIDE_RMS if outside else _CORNERS_RMS) * diagonal
     best: Plane | None = None
     for turn in (0, 1):
         try:
@@ -252,10 +253,8 @@ def _outside(corners_frame: np.ndarray, size_wh: tuple[int, int]) -> float:
     return max(0.0, float(beyond.max()))
 
 
-def _is_mattress_like(corners_frame: np.ndarray, size_wh: tuple[int, int]) -> bool:
-    """Whether corners ``(4, 2)`` in order span a convex area in or near the picture."""
-    if _outside(corners_frame, size_wh) > _FARTHEST:
-        return False
+def _encloses_an_area(corners_frame: np.ndarray) -> bool:
+    """Whether corners ``(4, 2)`` in order are those of a convex area, none of them thin."""
     sides = np.roll(corners_frame, -1, axis=0) - corners_frame
     turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
     longest = float(np.linalg.norm(sides, axis=1).max())

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.skeleton import INFANT, MPII
 
-log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 HEAD_WEIGHT, HEAD_BIAS = "head.out.weight", "head.out.bias"
 

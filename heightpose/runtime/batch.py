@@ -107,21 +107,13 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
 
 def _stem(source: str) -> str:
     if is_address(source):
-        text = re.sub(r"^\w+://", "", _address(source))
+        text = re.sub(r"^\w+://", "", without_login(source))
         return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "stream"
     path = Path(source)
     name = path.resolve().name if os.path.isdir(path) else path.stem
     name = os.fsencode(name).decode("utf-8", "replace")  # a name in an old encoding must still be printable
     name = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", "-", name)  # and one line
     return name if name.strip(".") else "clip"
-
-
-def _address(source: str) -> str:
-    """The address without login and query, also one that cannot be taken apart."""
-    try:
-        return without_login(source)
-    except (InputError, ValueError):  # a port or host that cannot be
-        return re.sub(r"://.*@", "://", source, flags=re.DOTALL).partition("?")[0]
 
 
 def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Iterator[Item]:
@@ -226,7 +218,7 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def _unexpected(source: str, error: Exception) -> HeightposeError:
-    where = _address(source) if is_address(source) else source
+    where = without_login(source) if is_address(source) else source
     if isinstance(error, MemoryError):
         return HeightposeError("not enough memory for this input", where=where)
     return HeightposeError(

@@ -53,10 +53,17 @@ def without_login(address: str) -> str:
     try:
         parts = urlsplit(address)
         port = parts.port
-    except ValueError:  # its text may quote a part of the login
-        name = re.sub(r"://.*@", "://", address.partition("?")[0])
-        raise InputError("not a stream address", where=name, hint="Check its host and port") from None
+    except ValueError:  # a host or port that cannot be: cut out what may be a login, whatever it holds
+        return re.sub(r"://.*@", "://", address, flags=re.DOTALL).partition("?")[0]
     return f"{parts.scheme}://{parts.hostname or ''}{f':{port}' if port is not None else ''}{parts.path}"
+
+
+def _require_possible(address: str) -> None:
+    try:
+        _ = urlsplit(address).port
+    except ValueError:  # whose text may quote a part of the login
+        name = without_login(address)
+        raise InputError("not a stream address", where=name, hint="Check its host and port") from None
 
 
 def open_clip(source: str | Path) -> Clip:
@@ -66,6 +73,7 @@ def open_clip(source: str | Path) -> Clip:
         InputError: there is nothing there, or nothing that can be decoded.
     """
     if isinstance(source, str) and is_address(source):
+        _require_possible(source)
         return VideoClip(source, without_login(source), live=True)
     path = Path(str(source).removeprefix("file://"))
     try:
