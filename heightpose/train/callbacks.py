@@ -15,6 +15,7 @@ from typing import Any, cast
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from heightpose.models.checkpoint import save_weights
@@ -36,11 +37,14 @@ class Keeper(Callback):
 
     Args:
         folder: the run's.
+
+    Attributes:
         about: plain JSON values to describe the weights with.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
-        self.folder, self.about = folder, about
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.about: dict[str, Any] = {}
         self.best_score: float | None = None
         self.best: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
@@ -60,7 +64,7 @@ class Keeper(Callback):
             return
         self.best_score = module.score
         assert module.val_metrics is not None
-        self.best = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step} | module.val_metrics
+        self.best = {"epoch": _epoch(trainer), "step": trainer.global_step} | module.val_metrics
         if trainer.is_global_zero:
             state = {k: v.float() if v.is_floating_point() else v for k, v in module.ema.state_dict().items()}
             meta = module.task.meta(module.ema, **self.about, validation=self.best)
@@ -178,33 +182,48 @@ class Journal(Callback):
         # The clock may end a run before its first validation.
         metrics = module.val_metrics if module.val_metrics is not None else {}
         row: dict[str, Any] = {
-            "epoch": trainer.current_epoch + 1,
+            "epoch": _epoch(trainer),
             "step": trainer.global_step,
             "loss": float(torch.stack(module.epoch_loss).mean()),
-            **{k: v for k, v in metrics.items() if not isinstance(v, dict)},
+            **_plain(metrics),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "images/s": module.images_seen * trainer.world_size / seconds,
             "elapsed min": module.elapsed_s / 60.0,
         }
         limit = module.config.optim.max_minutes
-        line = "  ".join(f"{k} {_short(v)}" for k, v in row.items() if v is not None)
-        line += "" if limit is None else f" of {limit:g}"
-        with (self.folder / PROGRESS).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        if not self.quiet:
-            log.info("%s", line)
+        self._tell(row, "" if limit is None else f" of {limit:g}")
         self._append(LOG, row)
         parts: dict[str, Any] = {k: row[k] for k in ("epoch", "step")} | module.tally.means()
         if module.balance is not None:
             parts |= {f"{name} weight": weight for name, weight in module.balance.weights().items()}
         self._append(PARTS, parts)
 
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """The validation after the last epoch, whose row is there already."""
+        metrics = cast(TrainingModule, pl_module).val_metrics
+        rows = self._rows(LOG)
+        if trainer.state.fn != TrainerFn.VALIDATING or not trainer.is_global_zero or not metrics or not rows:
+            return
+        self._tell({"epoch": _epoch(trainer), "step": trainer.global_step} | _plain(metrics), "")
+        self._append(LOG, rows[-1] | {"epoch": int(rows[-1]["epoch"])} | _plain(metrics))
+
+    def _tell(self, row: dict[str, Any], end: str) -> None:
+        line = "  ".join(f"{k} {_short(v)}" for k, v in row.items() if v is not None) + end
+        with (self.folder / PROGRESS).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if not self.quiet:
+            log.info("%s", line)
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / name
+        if not path.is_file():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
     def _append(self, name: str, row: dict[str, Any]) -> None:
         """Add a row; columns that come later, as validation's do, get their place in the rows before too."""
-        path, rows = self.folder / name, []
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
+        path, rows = self.folder / name, self._rows(name)
         # A run that was killed is resumed from before its last rows.
         rows = [r for r in rows if int(r["epoch"]) < row["epoch"]] + [row]
         columns = list(dict.fromkeys(key for r in rows for key in r))
@@ -212,6 +231,16 @@ class Journal(Callback):
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _epoch(trainer: lightning.Trainer) -> int:
+    """The epoch under way, counted from 1; after the training its last one."""
+    return trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
+
+
+def _plain(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The figures that fit a column."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 
 def _short(value: Any) -> str:

@@ -24,11 +24,12 @@ from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.output import sha256
-from heightpose.train.callbacks import BEST, LAST, LOG, PARTS, PROGRESS, Keeper, Stopper
+from heightpose.train.callbacks import BEST, LAST, LOG, PARTS, PROGRESS, Journal, Keeper, Stopper
 from heightpose.train.module import TrainingModule, difference
 from heightpose.train.observe import Observer
 from heightpose.train.observed import DIAGNOSTICS
 from heightpose.train.record import begin
+from heightpose.train.resume import require_resumable
 from heightpose.train.tasks import Task, make_task
 from heightpose.train.trainer import device_name, make_trainer, prepare_process, resolve_precision
 from heightpose.train.training_data import load_data
@@ -71,7 +72,8 @@ def train(
         callbacks: who else watches the run.
 
     Raises:
-        ConfigError: no data, nothing to resume, or a folder that already holds a run.
+        ConfigError: no data, no such devices, nothing to resume or nothing that fits, or a folder that already holds a
+            run.
         HeightposeError: data that cannot be read, or a training that diverged.
         KeyboardInterrupt: interrupted; ``last.ckpt`` is written.
     """
@@ -85,10 +87,16 @@ def train(
     if overfit_one_batch:
         config = for_one_batch(config)
     prepare_process(config)
+    precision = resolve_precision(config.hardware.precision, config.hardware.accelerator)
+    journal, keeper, stopper = Journal(out), Keeper(out), Stopper()
+    # In this order: a row is written before the checkpoint that goes on after it.
+    trainer = make_trainer(config, out, precision, [journal, keeper, stopper])
     task = make_task(config)
     training, validation, about = load_data(config, task, overfit_one_batch)
     # Nothing is written before all that can be wrong with the settings and the data has had its say.
     module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
+    if resume:
+        require_resumable(out, module, config, about["data"])
     make_folder(out)
     if not resume:
         for name in (PROGRESS, LOG, PARTS, DIAGNOSTICS):  # of a run that died before its first checkpoint
@@ -97,12 +105,9 @@ def train(
     # Weights carry what identifies their data, not its tables.
     about["data"] = {k: v for k, v in about["data"].items() if k != "strata"}
     about["run"] = record["id"]
-    trainer_keeper = Keeper(out, about)
+    keeper.about = about
     write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
 
-    precision = resolve_precision(config.hardware.precision, config.hardware.accelerator)
-    stopper = Stopper()
-    trainer = make_trainer(config, out, precision, trainer_keeper, stopper)
     observer = Observer(out, config, overfit_one_batch)
     trainer.callbacks[:0] = [observer]  # type: ignore[attr-defined]
     trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
@@ -121,7 +126,7 @@ def train(
         _fit(trainer, module, training, validation, last if resume else None)
     training.done_of = lambda: 0  # whoever iterates from here on wants whole epochs
     about |= {"precision": precision}
-    return _finish(out, task, module, trainer, trainer_keeper, about, training)
+    return _finish(out, task, module, trainer, keeper, about, training)
 
 
 def for_one_batch(config: TrainConfig) -> TrainConfig:

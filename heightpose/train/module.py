@@ -215,12 +215,7 @@ class TrainingModule(lightning.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        own = checkpoint.get("heightpose", {})
-        if own.get("kind") != self.task.kind:
-            raise HeightposeError(
-                "the run to resume trained something else", expected=self.task.kind, got=own.get("kind"),
-                hint="Resume with the configuration the run was started with",
-            )  # fmt: skip
+        own = checkpoint["heightpose"]
         self.elapsed_before_s = float(own["elapsed_s"])
         if "random" not in own:  # written before runs were resumed to the bit
             return

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 
-from heightpose.config import TrainConfig
-from heightpose.train.callbacks import Journal, Keeper, Stopper
+from heightpose.config import HardwareConfig, TrainConfig
+from heightpose.errors import ConfigError
 
 
 def resolve_precision(precision: str, accelerator: str = "auto") -> str:
@@ -34,32 +38,55 @@ def prepare_process(config: TrainConfig) -> None:
 
 
 def make_trainer(
-    config: TrainConfig, out: Path, precision: str, keeper: Keeper, stopper: Stopper
+    config: TrainConfig, out: Path, precision: str, callbacks: Sequence[Callback]
 ) -> lightning.Trainer:
-    """Lightning's trainer, which writes nothing but what the callbacks write into ``out``."""
+    """Lightning's trainer, which writes nothing but what the callbacks write into ``out``.
+
+    Raises:
+        ConfigError: this machine does not have the devices, or they not the precision.
+    """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    devices = config.hardware.devices
-    return lightning.Trainer(
-        default_root_dir=out,
-        accelerator=config.hardware.accelerator,
-        devices=int(devices) if devices.isdigit() else devices,
-        precision=precision,  # type: ignore[arg-type]
-        max_epochs=config.optim.epochs,
-        min_epochs=0,  # so that the clock may stop in the first epoch
-        gradient_clip_val=config.optim.clip_norm if config.optim.clip_norm > 0 else None,
-        check_val_every_n_epoch=config.optim.val_every_epochs,
-        num_sanity_val_steps=0,
-        # Crops have one size: the fastest convolutions are looked for once.
-        benchmark=config.hardware.accelerator != "cpu" and torch.cuda.is_available(),
-        logger=False,
-        # In this order: a row is written before the checkpoint that goes on after it.
-        callbacks=[Journal(out), keeper, stopper],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,  # Batches shard themselves
-    )
+    hardware = config.hardware
+    _require_cores(hardware)
+    try:
+        return lightning.Trainer(
+            default_root_dir=out,
+            accelerator=hardware.accelerator,
+            devices=int(hardware.devices) if hardware.devices.isdigit() else hardware.devices,
+            precision=precision,  # type: ignore[arg-type]
+            max_epochs=config.optim.epochs,
+            min_epochs=0,  # so that the clock may stop in the first epoch
+            gradient_clip_val=config.optim.clip_norm if config.optim.clip_norm > 0 else None,
+            check_val_every_n_epoch=config.optim.val_every_epochs,
+            num_sanity_val_steps=0,
+            # Crops have one size: the fastest convolutions are looked for once.
+            benchmark=hardware.accelerator != "cpu" and torch.cuda.is_available(),
+            logger=False,
+            callbacks=list(callbacks),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,  # Batches shard themselves
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(
+            "cannot compute so on this machine", where="hardware",
+            got=f"accelerator {hardware.accelerator}, devices {hardware.devices}, precision {precision}: "
+            + " ".join(str(error).split())[:200],
+            expected="devices: auto or how many there are", hint="accelerator: auto takes what there is",
+        ) from error  # fmt: skip
+
+
+def _require_cores(hardware: HardwareConfig) -> None:
+    """On processors Lightning starts as many processes as it is told to, however many cores there are."""
+    cores = os.cpu_count() or 1
+    on_processor = hardware.accelerator == "cpu" or not torch.cuda.is_available()
+    if on_processor and hardware.devices.isdigit() and int(hardware.devices) > cores:
+        raise ConfigError(
+            "cannot compute so on this machine", where="hardware.devices", got=hardware.devices,
+            expected=f"at most {cores}, one for each core", hint="devices: auto takes what there is",
+        )  # fmt: skip
 
 
 def device_name(trainer: lightning.Trainer) -> str:

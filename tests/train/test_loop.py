@@ -110,6 +110,16 @@ def test_validation_columns_that_come_later_are_in_the_log(folder, tmp_path, tin
     assert float(rows[1]["MeanSmS@0.1"]) >= 0
 
 
+def test_the_validation_after_the_last_epoch_is_that_epochs_and_in_the_log(folder, tmp_path, tiny):
+    run = loop.train(settings(folder, epochs=3, val_every_epochs=2), tmp_path / "run")
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[2]["val loss"]) == pytest.approx(run.metrics["last"]["val loss"])
+    assert rows[2]["val loss"] != rows[1]["val loss"]
+    assert run.metrics["best"]["epoch"] in (2, 3)
+    assert (run.metrics["best"]["epoch"] == 3) == (run.metrics["best"]["step"] == int(rows[2]["step"]))
+
+
 def test_a_run_says_who_it_is_and_how_much_it_overfits_from_the_first_validation_on(folder, tmp_path, tiny):
     loop.train(settings(folder, epochs=2), tmp_path / "run", note="first", labels={"lr": "1"})
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -207,6 +217,9 @@ def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
         ),
         (replace(config, loss=replace(config.loss, kind="oks", oks_sigmas="file")), "oks_file"),
         (replace(config, loss=replace(config.loss, balance="gradnorm")), "balance"),
+        (replace(config, hardware=replace(config.hardware, devices="99999")), "cannot compute so"),
+        (replace(config, hardware=replace(config.hardware, devices="0")), "cannot compute so"),
+        (replace(config, hardware=replace(config.hardware, devices="banana")), "cannot compute so"),
     ]
     for number, (case, match) in enumerate(cases):
         out = tmp_path / "runs" / str(number)
@@ -233,5 +246,3 @@ def test_module_elapsed_time_goes_on_where_the_resumed_run_stopped():
     module = TrainingModule(TinyNet(), PoseTask(config), config, total_steps=100)
     module.on_load_checkpoint({"heightpose": {"elapsed_s": 300.0, "kind": "pose"}})
     assert module.elapsed_s == 300.0
-    with pytest.raises(HeightposeError, match="something else"):
-        module.on_load_checkpoint({"heightpose": {"elapsed_s": 1.0, "kind": "detector"}})

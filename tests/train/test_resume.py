@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ import torch
 from tinynet import TinyNet, settings
 from torch import nn
 
+from heightpose.errors import HeightposeError
 from heightpose.train import callbacks, loop
 from heightpose.train.module import TrainingModule
 from heightpose.train.pose_task import PoseTask
@@ -152,6 +154,66 @@ def test_a_second_ctrl_c_does_not_wait(folder, tmp_path, forgetful, monkeypatch)
         loop.train(four_epochs(folder), tmp_path / "run")
     assert len(steps) == 3
     assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """A run of one epoch, to be copied."""
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PoseTask, "net", lambda self: TinyNet())
+        patch.setattr(PoseTask, "meta", lambda self, net, **extra: {"kind": "pose", **extra})
+        patch.setattr(loop, "_finish", lambda *_: None)
+        loop.train(settings(folder, epochs=1), path)
+    return path
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def a_state_dict(path):
+    torch.save({"state_dict": TinyNet().state_dict()}, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "damage", "match"),
+    [
+        (lambda c: replace(c, task="detector"), None, "something else"),
+        (lambda c: replace(c, pose=replace(c.pose, joints="mpii")), None, "another network"),
+        (lambda c: replace(c, optim=replace(c.optim, optimizer="sgd")), None, "optimizer 'adamw' -> 'sgd'"),
+        (lambda c: c, cut_off, "cannot be read"),
+        (lambda c: c, a_state_dict, "not the checkpoint of a training"),
+        (lambda c: c, lambda path: path.write_bytes(b""), "cannot be read"),
+    ],
+)
+def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
+    finished, folder, tmp_path, monkeypatch, change, damage, match
+):
+    run = shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.setattr(PoseTask, "net", lambda self: TinyNet(joints=len(self.skeleton)))
+    if damage is not None:
+        damage(run / "last.ckpt")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(HeightposeError, match=match):
+        loop.train(change(settings(folder, epochs=2)), run, resume=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_what_changed_since_is_said_where_a_run_goes_on(finished, folder, tmp_path, tiny, caplog):
+    run, other = shutil.copytree(finished, tmp_path / "run"), tmp_path / "other"
+    drawn.nursery(other, train=6, val=2, seed=9)
+    same = settings(folder, epochs=2)
+    loop.train(same, run, resume=True)
+    assert not caplog.records
+    config = settings(other, epochs=3, lr=1e-4)
+    loop.train(replace(config, loss=replace(config.loss, kind="wing")), run, resume=True)
+    told = "\n".join(record.getMessage() for record in caplog.records)
+    assert "loss.kind 'heatmap' -> 'wing'" in told
+    assert "optim.lr 0.0015 -> 0.0001" in told
+    assert "other data" in told
+    assert "epochs" not in told
+    assert "dirs" not in told
 
 
 def test_checkpoints_without_random_state_still_go_on():

@@ -1,0 +1,116 @@
+"""What a stopped run goes on from, looked at before anything of its folder is touched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from heightpose.config import TrainConfig
+from heightpose.errors import ConfigError, FileFormatError
+from heightpose.report.run_files import read_identity
+from heightpose.report.run_model import CONFIG, RUN
+from heightpose.train.callbacks import LAST
+from heightpose.train.module import TrainingModule
+
+log = logging.getLogger(__name__)
+
+#: What Lightning and the training module need of a checkpoint.
+_PARTS = ("state_dict", "optimizer_states", "loops", "callbacks", "epoch", "global_step", "heightpose")
+#: Settings that the optimizer's own numbers depend on.
+_BINDING = ("optim.optimizer", "optim.freeze", "loss.balance")
+#: Settings that say how long, where and how closely watched, not what is learned.
+_FREE = ("optim.epochs", "optim.max_minutes", "optim.val_every_epochs", "data.workers", "data.memory_mb")
+_FREE_GROUPS = ("hardware.", "diagnostics.", "validation.")
+
+
+def require_resumable(
+    folder: Path, module: TrainingModule, config: TrainConfig, data: Mapping[str, Any]
+) -> None:
+    """Check that ``folder/last.ckpt`` is whole and of this training; a warning for each thing that changed since.
+
+    Args:
+        module: as it would begin, with its network.
+        data: what identifies the data, as :func:`heightpose.train.record.describe_data` gives it.
+
+    Raises:
+        FileFormatError: a checkpoint that is damaged or none of a training.
+        ConfigError: one of another task, network or optimizer.
+    """
+    path = folder / LAST
+    checkpoint = _read(path)
+    hint = "Resume with the configuration the run was started with, or choose another --out"
+    kind = checkpoint["heightpose"].get("kind")
+    if kind != module.task.kind:
+        raise ConfigError(
+            "the run to resume trained something else", where=path, expected=module.task.kind, got=kind,
+            hint=hint,
+        )  # fmt: skip
+    own, saved = (
+        {name: tuple(value.shape) for name, value in state.items()}
+        for state in (module.state_dict(), checkpoint["state_dict"])
+    )
+    other = sorted(name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name))
+    if other:
+        raise ConfigError(
+            "the run to resume trained another network", where=path, expected=f"{len(own)} tensors like these",
+            got=f"{len(other)} others, first {other[0]}", hint=hint,
+        )  # fmt: skip
+    _compare(folder, config, data, hint)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling damaged bytes can raise anything
+        raise FileFormatError(
+            "the checkpoint cannot be read", where=path, got=type(error).__name__,
+            hint="It is damaged: start anew in another --out from best.safetensors, with --start-from",
+        ) from error  # fmt: skip
+    whole = isinstance(checkpoint, dict) and all(part in checkpoint for part in _PARTS)
+    if not whole or not all(isinstance(checkpoint[part], dict) for part in ("heightpose", "state_dict")):
+        raise FileFormatError(
+            "not the checkpoint of a training", where=path, expected=f"{LAST} as 'heightpose train' writes it"
+        )
+    return checkpoint
+
+
+def _compare(folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: str) -> None:
+    """What else is not as it was: an error where the optimizer cannot go on, else a warning."""
+    if (folder / CONFIG).is_file():
+        try:
+            before = _flat(TrainConfig.load(folder / CONFIG).to_dict())
+        except ConfigError as error:  # of another version, say
+            log.warning("the settings so far cannot be compared: %s", error)
+            before = {}
+        now = _flat(config.to_dict())
+        changed = {
+            name: f"{name} {before[name]!r} -> {now[name]!r}"
+            for name in before
+            if name in now and before[name] != now[name]
+        }
+        binding = [text for name, text in changed.items() if name in _BINDING]
+        if binding:
+            raise ConfigError("the optimizer cannot go on", where=folder, got=", ".join(binding), hint=hint)
+        # Which data they are is told by their hash, wherever they lie.
+        free = (*_FREE, "data.dirs")
+        others = [t for n, t in changed.items() if n not in free and not n.startswith(_FREE_GROUPS)]
+        if others:
+            log.warning("goes on with other settings: %s", ", ".join(others))
+    was = (read_identity(folder / RUN).get("data") or {}).get("hash")
+    if was is not None and was != data.get("hash"):
+        log.warning("goes on with other data than the run began with")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under names such as ``optim.lr``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and not prefix:
+            flat |= _flat(value, f"{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
