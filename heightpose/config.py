@@ -31,6 +31,11 @@ def _number(default: float | int | None, low: float, high: float) -> Any:
     return field(default=default, metadata={"range": (low, high)})
 
 
+def _numbers(default: tuple[float, ...] | None, low: float, high: float, rising: bool = False) -> Any:
+    """A field of several numbers in a range; ``rising``: none smaller than the one before."""
+    return field(default=default, metadata={"range": (low, high), "rising": rising})
+
+
 def _choice(default: str, *choices: str) -> Any:
     return field(default=default, metadata={"choices": choices})
 
@@ -73,8 +78,8 @@ class PoseConfig:
     backbone: str = "hrnet_w18_small"
     head: str = _choice("auto", "auto", "single", "concat", "deconv", "upsample", "stacked", "regression")
     pretrained: bool | str = False
-    input_wh: tuple[int, int] = (256, 256)
-    heatmap_wh: tuple[int, int] | None = None
+    input_wh: tuple[int, int] = _numbers((256, 256), 8, 4096)
+    heatmap_wh: tuple[int, int] | None = _numbers(None, 2, 4096)
     sigma: float = _number(2.0, 0.5, 10)
 
 
@@ -102,7 +107,7 @@ class AugmentConfig:
     randaugment_m: float = _number(5.0, 0, 10)
     # geometry of pose samples, around the true box
     shift: float = _number(0.06, 0, 0.5)
-    scale: tuple[float, float] = (0.85, 1.25)
+    scale: tuple[float, float] = _numbers((0.85, 1.25), 0.05, 20, rising=True)
     turn_deg: float = _number(20.0, 0, 180)
     far_turn: float = _number(0.08, 0, 1)
     far_turn_deg: float = _number(60.0, 0, 180)
@@ -110,7 +115,7 @@ class AugmentConfig:
     half_body: float = _number(0.05, 0, 1)
     # geometry of detector samples, around the whole frame
     frame_shift: float = _number(0.15, 0, 0.5)
-    frame_scale: tuple[float, float] = (0.6, 1.3)
+    frame_scale: tuple[float, float] = _numbers((0.6, 1.3), 0.05, 20, rising=True)
     upright: float = _number(0.25, 0, 1)
     negatives: float = _number(0.08, 0, 1)
     # light and colour; noise and sharpness; things in the way
@@ -188,7 +193,7 @@ class OptimConfig:
     optimizer: str = _choice("adamw", "adamw", "adam", "sgd")
     momentum: float = _number(0.9, 0, 0.9999)
     schedule: str = _choice("cosine", "cosine", "step")
-    milestones: tuple[float, ...] = (0.8, 0.95)
+    milestones: tuple[float, ...] = _numbers((0.8, 0.95), 0, 1)
     step_factor: float = _number(0.1, 0, 1)
     freeze: str = _choice("none", *FREEZE)
     weight_decay: float = _number(0.02, 0, 1)
@@ -290,7 +295,7 @@ def _value(kind: Any, limits: Any, value: Any, where: str) -> Any:
         kind = next((option for option in kinds if type(value) is option), kinds[0])
     options = typing.get_args(kind)
     if typing.get_origin(kind) is tuple:
-        return _tuple(options, value, where)
+        return _tuple(options, limits, value, where)
     if typing.get_origin(kind) is dict:
         return _mapping(options[1], value, where)
     # bool is an int in Python, but `batch_size: true` is a mistake.
@@ -314,13 +319,19 @@ def _value(kind: Any, limits: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _tuple(options: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+def _tuple(options: tuple[Any, ...], limits: Any, value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
         raise ConfigError("wrong type", where=where, expected="a list", got=repr(value))
     kinds = [options[0]] * len(value) if options[-1] is Ellipsis else list(options)
     if len(value) != len(kinds):
         raise ConfigError("wrong length", where=where, expected=f"{len(kinds)} values", got=repr(value))
-    return tuple(_value(k, {}, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    each = {"range": limits["range"]} if "range" in limits else {}
+    made = tuple(
+        _value(k, each, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True))
+    )
+    if limits.get("rising") and list(made) != sorted(made):
+        raise ConfigError("the wrong way round", where=where, expected="[smallest, largest]", got=list(made))
+    return made
 
 
 def _mapping(kind: Any, value: Any, where: str) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def measure(config: TrainConfig, weights: Path) -> dict[str, Any]:
             frames = [
                 samples.pictures.picture(samples.entries[i][0]) for i in range(start, start + len(part))
             ]
-            raw = _looked_at(task, model, batch, frames, Tta.parse(config.validation.tta))
+            raw = _looked_at(task, model, batch, frames, Tta.parse(config.validation.tta, "validation.tta"))
         else:
             raw = model(batch["image"].float())
         results += task.validate(raw, batch)

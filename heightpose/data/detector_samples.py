@@ -41,6 +41,17 @@ class DetectorSample:
     operations: tuple[str, ...] = ()
 
 
+def can_teach(item: Item, skeleton: Skeleton = INFANT, training: bool = True) -> bool:
+    """Whether all that a picture shows is labelled; in validation also that its people are infants."""
+    known = all(
+        p.usable.any() and head_angle_deg(p.kpts_frame, p.visibility > 0, skeleton) is not None
+        for p in item.people
+    )
+    infants = all(person.is_infant for person in item.people)
+    complete = item.infants_in_view in (None, len(item.people))
+    return known and complete and (infants or training)
+
+
 class DetectorSamples:
     """Whole frames, empty cots included. ``augment`` None is validation: the letterbox inference makes.
 
@@ -53,7 +64,9 @@ class DetectorSamples:
         self.pictures, self.augment, self.skeleton = pictures, augment, skeleton
         #: Picture index of each sample. A picture of an infant that cannot be labelled must not teach
         #: that the cot is empty.
-        self.entries = [i for i, item in enumerate(pictures.items) if self._can_teach(item)]
+        self.entries = [
+            i for i, item in enumerate(pictures.items) if can_teach(item, skeleton, augment is not None)
+        ]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -61,15 +74,6 @@ class DetectorSamples:
     def item(self, index: int) -> Item:
         """The picture that a sample is."""
         return self.pictures.items[self.entries[index]]
-
-    def _can_teach(self, item: Item) -> bool:
-        known = all(
-            p.usable.any() and head_angle_deg(p.kpts_frame, p.visibility > 0, self.skeleton) is not None
-            for p in item.people
-        )
-        infants = all(person.is_infant for person in item.people)
-        complete = item.infants_in_view in (None, len(item.people))
-        return known and complete and (infants or self.augment is not None)
 
     def sample(self, index: int, rng: np.random.Generator) -> DetectorSample:
         """One letterboxed or varied frame; ``rng`` decides how it is varied."""

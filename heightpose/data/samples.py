@@ -55,6 +55,17 @@ class PoseSample:
     operations: tuple[str, ...] = ()
 
 
+def labelled_people(item: Item, skeleton: Skeleton = INFANT) -> list[tuple[Person, float]]:
+    """The people of a picture of whom crops can be made, and their head directions, degrees."""
+    found = []
+    for person in item.people:
+        # The direction may rest on joints out of the frame: their place is known all the same.
+        angle = head_angle_deg(person.kpts_frame, person.visibility > 0, skeleton)
+        if angle is not None and person.usable.any():
+            found.append((person, angle))
+    return found
+
+
 class PoseSamples:
     """Head-up crops of every labelled infant.
 
@@ -75,11 +86,7 @@ class PoseSamples:
         #: (picture index, person, head direction) of each sample.
         self.entries: list[tuple[int, Person, float]] = []
         for i, item in enumerate(pictures.items):
-            for person in item.people:
-                # The direction may rest on joints out of the frame: their place is known all the same.
-                angle = head_angle_deg(person.kpts_frame, person.visibility > 0, skeleton)
-                if angle is not None and person.usable.any():
-                    self.entries.append((i, person, angle))
+            self.entries += [(i, person, angle) for person, angle in labelled_people(item, skeleton)]
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -26,6 +26,19 @@ _TORCH = (".pt", ".pth", ".ckpt", ".tar", ".bin")
 _NESTED = ("state_dict", "best_state_dict", "model")
 
 
+class _Number:
+    """Stands in for numpy's numbers beside the weights (the published code keeps its best score so): read over, not
+    built."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+#: What pickles call those numbers, by numpy's releases, and their type.
+_NUMPY_NUMBERS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
+
+
 def save_weights(path: str | Path, state_dict: Mapping[str, torch.Tensor], meta: dict[str, Any]) -> None:
     """Write a safetensors file, whole or not at all.
 
@@ -121,7 +134,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
 
 def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(_Number, name) for name in _NUMPY_NUMBERS]):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a stranger's bytes can raise anything
         raise FileFormatError(
             "cannot be read as plain weights",

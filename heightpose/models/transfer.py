@@ -172,6 +172,12 @@ def joints_of(state: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
     return INFANT.names if head is None else sets.get(len(head), INFANT.names)
 
 
+def is_classifier(state: Mapping[str, torch.Tensor]) -> bool:
+    """Whether these are an ImageNet network's weights under timm's names, which have nothing of a pose net."""
+    ours = (HEAD_WEIGHT.rsplit(".", 1)[0], "trunk.", _PUBLISHED_HEAD)
+    return not any(key.removeprefix("module.").startswith(ours) for key in state)
+
+
 def rename_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A published pose HRNet (Sun et al. 2019, ``head="single"``) under our names; ours pass through."""
     renamed = {}

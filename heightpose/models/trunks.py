@@ -31,6 +31,9 @@ _HRNET_PARTS = (
     "transition1", "stage2", "transition2", "stage3", "transition3", "stage4",
 )  # fmt: skip
 
+#: How a normalisation's averages are named.
+_STATISTICS = ("running_mean", "running_var")
+
 #: Deeper forms of timm's HRNets: the network they are one of, and how many more modules its stages have.
 HRNETS_DEEPER = {"hrnet_w18_small_deep": ("hrnet_w18_small", {"stage3": 2, "stage4": 1})}
 
@@ -175,6 +178,7 @@ def create(backbone: str, pretrained: Pretrained, **options: Any) -> Any:
 def _from_state(backbone: str, file: Path, state: Mapping[str, Tensor], **options: Any) -> Any:
     """As :func:`create`, filled with timm's own reading of a state dict (names of other releases, position
     embeddings of another size, the classifier left out)."""
+    state = {name.removeprefix("module."): value for name, value in state.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fresh = create(backbone, False, **options)
@@ -182,7 +186,7 @@ def _from_state(backbone: str, file: Path, state: Mapping[str, Tensor], **option
         torch.manual_seed(0)
         try:
             model = timm.create_model(
-                backbone, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)}, **options
+                backbone, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options
             )
         except (RuntimeError, KeyError, AttributeError, ValueError) as error:
             raise _misfit(backbone, file, error) from error
@@ -191,6 +195,12 @@ def _from_state(backbone: str, file: Path, state: Mapping[str, Tensor], **option
     missing = [k for k, v in model.state_dict().items() if v.ndim >= 2 and torch.equal(v, before[k])]
     if missing:
         raise _misfit(backbone, file, f"{len(missing)} layers missing, first {missing[0]}")
+    # Statistics may rightly be those of a fresh net, so they are counted.
+    needed, there = (sum(name.endswith(_STATISTICS) for name in names) for names in (before, state))
+    if there < needed:
+        raise _misfit(
+            backbone, file, f"{there} of {needed} normalisation statistics (running_mean, running_var)"
+        )
     for module in model.modules():  # else every copy of the network would carry the file along
         for name in ("pretrained_cfg", "default_cfg"):
             if isinstance(getattr(module, name, None), dict):

@@ -42,7 +42,7 @@ class Tta:
     scale: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> Tta:
+    def parse(cls, text: str, where: str = "--tta") -> Tta:
         """``"none"``, or kinds joined by commas: ``"flip"``, ``"flip,rotate,scale"``. ConfigError for others."""
         words = [word.strip() for word in text.split(",")]
         if words == ["none"]:
@@ -50,7 +50,7 @@ class Tta:
         unknown = [word for word in words if word not in KINDS]
         if unknown or len(set(words)) < len(words):
             raise ConfigError(
-                "no such test-time augmentation", where="--tta",
+                "no such test-time augmentation", where=where,
                 expected=f"none, or some of {', '.join(KINDS)} joined by commas, each once", got=text,
             )  # fmt: skip
         return cls(**{kind: kind in words for kind in KINDS})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from heightpose.codec import detection as detection_codec
 from heightpose.config import AugmentConfig, TrainConfig
-from heightpose.data.detector_samples import DetectorSample, DetectorSamples
+from heightpose.data.detector_samples import DetectorSample, DetectorSamples, can_teach
 from heightpose.data.items import Item
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError
@@ -51,6 +51,10 @@ class DetectorTask:
     def relabel(self, item: Item) -> Item:
         """The picture as it is."""
         return item
+
+    def count(self, item: Item) -> int:
+        """How many samples a picture gives that can be learned and validated."""
+        return int(can_teach(item, training=False))
 
     def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> DetectorSamples:
         return DetectorSamples(pictures, augment)

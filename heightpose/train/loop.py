@@ -139,7 +139,7 @@ def for_one_batch(config: TrainConfig) -> TrainConfig:
         config,
         augment=replace(config.augment, enabled=False),
         optim=optim,
-        data=replace(config.data, limit=optim.batch_size, repeat=()),
+        data=replace(config.data, repeat=(), oversample={}),
     )
 
 

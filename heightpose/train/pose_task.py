@@ -15,7 +15,7 @@ from heightpose.codec.heatmap import DARK, EXPECTATION, HeatmapCodec
 from heightpose.config import AugmentConfig, LossConfig, TrainConfig
 from heightpose.data.items import Item
 from heightpose.data.pictures import Pictures
-from heightpose.data.samples import Placement, PoseSample, PoseSamples
+from heightpose.data.samples import Placement, PoseSample, PoseSamples, labelled_people
 from heightpose.errors import ConfigError
 from heightpose.geometry.crop import CropTransform
 from heightpose.metrics.pckh import head_sizes, summary
@@ -23,7 +23,8 @@ from heightpose.models.checkpoint import load_weights, read_state
 from heightpose.models.description import pose_meta
 from heightpose.models.expectation import softmax_maps, softmax_scale
 from heightpose.models.pose_net import PoseNet, resolve_head
-from heightpose.models.transfer import joints_of, start_from
+from heightpose.models.transfer import is_classifier, joints_of, start_from
+from heightpose.runtime.tta import Tta
 from heightpose.skeleton import EDGE_JOINTS, INFANT, MPII, Skeleton
 from heightpose.train.coordinates import coordinate_losses, cross_entropy, expectation, oks_losses
 from heightpose.train.losses import Tally, heatmap_losses, weighted_mean
@@ -62,6 +63,7 @@ class PoseTask:
             raise ConfigError(
                 "a pose net has one loss: nothing to balance", where="loss.balance", got=config.loss.balance
             )
+        Tta.parse(config.validation.tta, "validation.tta")  # an ablation would find out after the training
         self.skeleton = SKELETONS[config.pose.joints]
         #: ``(K,)`` indices of the net's joints in the data's.
         self.taken = INFANT.indices(*self.skeleton.names)
@@ -72,17 +74,17 @@ class PoseTask:
         self.oks_sigmas = torch.from_numpy(chosen_sigmas(config.loss, self.skeleton))
 
     def net(self) -> nn.Module:
-        pose = self.config.pose
+        pose, file = self.config.pose, self.config.start_from
+        state, meta = ({}, None) if file is None else read_state(Path(file))
+        if meta is not None and "joints" not in meta:
+            raise ConfigError("these are a detector's weights", where="start_from", expected="a pose net's")
+        # A trunk alone goes the way of pose.pretrained: timm knows its own names.
+        trunk_alone = file is not None and meta is None and is_classifier(state)
         net = PoseNet(
-            pose.backbone, len(self.skeleton), pose.head, pretrained=pose.pretrained,
+            pose.backbone, len(self.skeleton), pose.head, pretrained=str(file) if trunk_alone else pose.pretrained,
             input_wh=self.codec.input_wh, heatmap_wh=self.codec.heatmap_wh,
         )  # fmt: skip
-        if self.config.start_from is not None:
-            state, meta = read_state(Path(self.config.start_from))
-            if meta is not None and "joints" not in meta:
-                raise ConfigError(
-                    "these are a detector's weights", where="start_from", expected="a pose net's"
-                )
+        if file is not None and not trunk_alone:
             source = joints_of(state) if meta is None else meta["joints"]
             nearest = self.config.init_new_joints == "nearest"
             start_from(net, state, source, self.skeleton.names, copy_nearest=nearest)
@@ -92,6 +94,10 @@ class PoseTask:
     def relabel(self, item: Item) -> Item:
         """The picture with the labels of the net's joints alone."""
         return item if self.skeleton is INFANT else item.with_joints(self.taken)
+
+    def count(self, item: Item) -> int:
+        """How many samples a picture gives."""
+        return len(labelled_people(item, self.skeleton))
 
     def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> PoseSamples:
         return PoseSamples(pictures, self.codec, augment, self.skeleton)

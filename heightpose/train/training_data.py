@@ -26,7 +26,10 @@ _MOST_REPEATS = 1000
 
 
 def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batches, Batches, dict[str, Any]]:
-    """Training and validation batches (``same``: both of the training samples), and what data they are of.
+    """Training and validation batches, and what data they are of.
+
+    Args:
+        same: both of one and the same batch of training samples.
 
     Raises:
         ConfigError: no data set is named, or a split is empty.
@@ -35,6 +38,8 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
     about |= describe_data(everything, config.data)
     items = {s: [task.relabel(i) for i in everything if i.split == s] for s in ("train", "val")}
     items["train"] = items["train"][: config.data.limit]
+    if same:
+        items["train"] = _one_batch(items["train"], task, config.optim.batch_size)
     seed, optim, workers = config.seed, config.optim, config.data.workers
     batches = []
     cache: Pictures | None = None
@@ -72,6 +77,17 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         if per_epoch != len(samples):
             about[split]["samples per epoch"] = per_epoch
     return batches[0], batches[1], {"data": about, "version": __version__}
+
+
+def _one_batch(items: list[Item], task: Task, batch_size: int) -> list[Item]:
+    """The first pictures that fill a batch; each is there with all its samples, or not at all."""
+    chosen, left = [], batch_size
+    for item in items:
+        count = task.count(item)
+        if 0 < count <= left:
+            chosen.append(item)
+            left -= count
+    return chosen
 
 
 def _device_loader(task: Task) -> tuple[type[Batches], Callable[[list[Any]], Any]]:

@@ -262,6 +262,19 @@ def test_state_dicts_of_training_checkpoints(tmp_path):
         read_state(tmp_path / "y.pt")
 
 
+@pytest.mark.parametrize("module", [None, "numpy.core.multiarray", "numpy._core.multiarray"])
+def test_numpys_numbers_beside_published_weights_are_read_over(tmp_path, module):
+    """The published code's own ``checkpoint.pth`` has its best score as a number of numpy, old or new."""
+    path, score = tmp_path / "x.pth", np.float64(88.1)
+    published = {"epoch": 3, "state_dict": {"a": torch.ones(2)}, "perf": score, "best": np.float32(1)}
+    torch.save(published, path, _use_new_zipfile_serialization=module is None)
+    if module is not None:
+        own = f"c{score.__reduce__()[0].__module__}\nscalar\n".encode()
+        assert own in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(own, f"c{module}\nscalar\n".encode()))
+    assert torch.equal(read_state(path)[0]["a"], torch.ones(2))
+
+
 def rewritten(source: Path, target: Path, **changes) -> Path:
     """A copy of a weights file whose description was changed."""
     from safetensors.torch import load_file, save_file

@@ -7,11 +7,13 @@ import timm
 import torch
 from published_hrnet import forward, random_state
 
+from heightpose.config import PoseConfig, TrainConfig
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.models.checkpoint import read_state
 from heightpose.models.pose_net import PoseNet
 from heightpose.models.transfer import COCO, joints_of, start_from
 from heightpose.skeleton import INFANT, MPII
+from heightpose.train.pose_task import PoseTask
 
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
 
@@ -117,3 +119,24 @@ def test_files_that_are_no_imagenet_weights_of_this_backbone_are_named(tmp_path)
         PoseNet("test_resnet", pretrained=tmp_path / "absent.pth")
     with pytest.raises(ConfigError, match=r"pose\.pretrained"):
         PoseNet("lite_hrnet_18", pretrained=tmp_path / "part.pth")
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("backbone", ["hrnet_w18_small", "test_resnet", "test_vit2"])
+def test_training_starts_from_a_users_imagenet_file_too(tmp_path, backbone, prefix):
+    torch.manual_seed(7)
+    options = {"img_size": 64} if backbone == "test_vit2" else {}
+    state = timm.create_model(backbone, **options).state_dict()
+    torch.save({prefix + k: v for k, v in state.items()}, tmp_path / "imagenet.pth")
+    pose = PoseConfig(backbone=backbone, input_wh=(64, 64))
+    net = PoseTask(TrainConfig(start_from=str(tmp_path / "imagenet.pth"), pose=pose)).net()
+    same = PoseNet(backbone, pretrained=tmp_path / "imagenet.pth", input_wh=(64, 64))
+    for name, value in same.trunk.state_dict().items():
+        assert torch.equal(net.trunk.state_dict()[name], value), name
+
+
+def test_a_file_without_normalisation_statistics_is_named(tmp_path):
+    state = timm.create_model("test_resnet").state_dict()
+    torch.save({k: v for k, v in state.items() if "running" not in k}, tmp_path / "bare.pth")
+    with pytest.raises(FileFormatError, match="normalisation statistics"):
+        PoseNet("test_resnet", pretrained=tmp_path / "bare.pth")

@@ -217,6 +217,7 @@ def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
         ),
         (replace(config, loss=replace(config.loss, kind="oks", oks_sigmas="file")), "oks_file"),
         (replace(config, loss=replace(config.loss, balance="gradnorm")), "balance"),
+        (replace(config, validation=replace(config.validation, tta="banana")), "validation.tta"),
         (replace(config, hardware=replace(config.hardware, devices="99999")), "cannot compute so"),
         (replace(config, hardware=replace(config.hardware, devices="0")), "cannot compute so"),
         (replace(config, hardware=replace(config.hardware, devices="banana")), "cannot compute so"),
@@ -246,3 +247,22 @@ def test_module_elapsed_time_goes_on_where_the_resumed_run_stopped():
     module = TrainingModule(TinyNet(), PoseTask(config), config, total_steps=100)
     module.on_load_checkpoint({"heightpose": {"elapsed_s": 300.0, "kind": "pose"}})
     assert module.elapsed_s == 300.0
+
+
+def test_one_batch_by_heart_is_one_batch_whatever_the_pictures_show(tmp_path, tiny):
+    """Cots without an infant give a pose net nothing; a picture of two is two samples."""
+    folder = tmp_path / "set"
+    drawn.nursery(folder, train=5, val=1)
+    path = folder / "annotations.json"
+    document = json.loads(path.read_text())
+    ids = [image["id"] for image in document["images"] if image["split"] == "train"]
+    people = {a["image_id"]: a for a in document["annotations"]}
+    shown = [i for i in ids if i in people]
+    document["annotations"] += [people[shown[0]] | {"id": 900}, people[shown[1]] | {"id": 901}]
+    path.write_text(json.dumps(document))
+    config = settings(folder, epochs=3, batch_size=4)
+    config = replace(config, data=replace(config.data, oversample={"way_up=unknown": 3.0}))
+    loop.train(config, tmp_path / "run", overfit_one_batch=True)
+    training = tiny["training"]
+    assert len(training.samples) == training.batch_size == 4
+    assert len(training) == 1
