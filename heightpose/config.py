@@ -300,7 +300,7 @@ def _value(kind: Any, limits: Any, value: Any, where: str) -> Any:
         return _mapping(options[1], value, where)
     # bool is an int in Python, but `batch_size: true` is a mistake.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = _as_float(value, where)
     if kind is str and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
@@ -317,6 +317,13 @@ def _value(kind: Any, limits: Any, value: Any, where: str) -> Any:
             "unknown value", where=where, expected=limits["choices"], got=repr(value), hint=hint
         )
     return value
+
+
+def _as_float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ConfigError("out of range", where=where, got=f"{str(value)[:20]}...") from error
 
 
 def _tuple(options: tuple[Any, ...], limits: Any, value: Any, where: str) -> tuple[Any, ...]:

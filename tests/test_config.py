@@ -39,6 +39,7 @@ def test_what_is_not_named_has_its_default(tmp_path):
         ("optim: {batch_size: true}", ["wrong type"]),
         ("optim: {batch_size: 0}", ["out of range", "1 to"]),
         ("optim: {lr: .nan}", ["out of range"]),
+        ("optim: {lr: 1" + 400 * "0" + "}", ["lr", "out of range"]),
         ("loss: {hidden_weight: 1.5}", ["out of range", "0 to 1"]),
         ("loss: {visible_only: 1}", ["wrong type"]),
         ("augment: {scale: [1, 2, 3]}", ["2 values"]),

@@ -167,7 +167,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileFormatError("not a JSON file", where=path, got=error, hint="Write it again") from error
     if not isinstance(document, dict):
         raise FileFormatError(

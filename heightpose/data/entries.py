@@ -16,6 +16,9 @@ from heightpose.skeleton import Skeleton
 
 SPLITS = ("train", "val", "test")
 
+#: Of a place or size in px: far beyond any picture, and far from where arithmetic overflows.
+_LARGEST = 1e7
+
 
 def joint_order(path: Path, document: dict[str, Any], skeleton: Skeleton) -> np.ndarray:
     """``(K_file,)``: index in the skeleton of each of the file's joints."""
@@ -107,7 +110,7 @@ class Entries:
         if (name is None) == (video is None) or (video is not None and not isinstance(frame, int)):
             raise FileFormatError("names no picture", where=where, expected="file_name, or video with frame")
         picture = self.path.parent / str(name if video is None else video)
-        if not picture.is_file():
+        if not _is_file(picture):
             raise FileFormatError(
                 "the picture is missing", where=f"{where}, {picture}", hint="Copy the data set again"
             )
@@ -132,6 +135,13 @@ class Entries:
         )  # fmt: skip
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name no file system could have
+        return False
+
+
 def numbers(
     value: Any, count: int, where: str, name_of: Callable[[int], str] = lambda index: ""
 ) -> np.ndarray:
@@ -140,7 +150,9 @@ def numbers(
         got = f"{len(value)} numbers" if isinstance(value, list) else type(value).__name__
         raise FileFormatError("wrong number of values", where=where, expected=f"{count} numbers", got=got)
     for i, number in enumerate(value):
-        if not isinstance(number, (int, float)) or not np.isfinite(number):
+        finite = isinstance(number, int) or (isinstance(number, float) and np.isfinite(number))
+        if not finite or abs(number) > _LARGEST:
             joint = f" ({name_of(i)})" if name_of(i) else ""
-            raise FileFormatError("not a finite number", where=f"{where}[{i}]{joint}", got=repr(number))
+            what = "impossibly large" if finite else "not a finite number"
+            raise FileFormatError(what, where=f"{where}[{i}]{joint}", got=repr(number)[:40])
     return np.array(value, dtype=np.float64)

@@ -69,7 +69,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def decode(data: bytes, path: Path) -> np.ndarray:
-    """Compressed picture to ``(H, W, 3)`` uint8 RGB.
+    """Compressed picture to ``(H, W, 3)`` uint8 RGB, turned as its EXIF note says, which is how viewers show it.
 
     Raises:
         FileFormatError: cannot be decoded, or ends too early (which decoders fill with grey without a word).
@@ -126,7 +126,7 @@ def _check_size(rgb: np.ndarray, item: Item) -> None:
             where=item.path,
             expected=f"{item.size_wh[0]}x{item.size_wh[1]}",
             got=f"{size_wh[0]}x{size_wh[1]}",
-            hint="Label the picture as stored",
+            hint="Labels are for the picture as viewers show it, turned as its EXIF note says",
         )
 
 

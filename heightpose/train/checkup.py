@@ -134,13 +134,15 @@ def with_log(e: Evidence, rows: list[dict[str, float]]) -> Evidence:
 
 def with_metrics(e: Evidence, metrics: dict[str, Any]) -> Evidence:
     """The evidence with the final verdict on overfit, of the best weights on more training samples."""
-    best = metrics.get("best")
-    value = metrics.get("overfit")
-    if not isinstance(best, dict) or not isinstance(value, (int, float)):
+    best, train = metrics.get("best"), metrics.get("on train")
+    overfit = _number(metrics.get("overfit"), None)
+    if not isinstance(best, dict) or overfit is None:
         return e
-    train = (metrics.get("on train") or {}).get("Mean@0.1")
+    train_mean = _number(train.get("Mean@0.1"), None) if isinstance(train, dict) else None
     steps = max((look.step for look in e.looks), default=0)
-    last = Look(max(steps, int(metrics.get("steps", 0))), 1.0, train_mean=train, overfit=float(value))
+    last = Look(
+        max(steps, int(_number(metrics.get("steps"), 0))), 1.0, train_mean=train_mean, overfit=overfit
+    )
     return replace(e, looks=(*e.looks, last))
 
 
@@ -279,7 +281,7 @@ def _rows(path: Path) -> list[dict[str, float]]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileFormatError("corrupted or half-written", where=path, got=error) from error
     if not isinstance(value, dict):
         raise FileFormatError("not the figures of a run", where=path, expected="a JSON object")
@@ -289,6 +291,6 @@ def _json(path: Path) -> dict[str, Any]:
 def _number(value: Any, default: Any) -> Any:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return default
     return number if abs(number) < float("inf") else default

@@ -169,5 +169,5 @@ def read_evidence(path: Path) -> Evidence:
         if not isinstance(document, dict) or document.get("schema") != 1:
             raise FileFormatError("not a record of diagnostics", where=path, expected="schema 1")
         return from_dict(Evidence, document.get("evidence"), str(path))
-    except (OSError, ValueError, ConfigError) as error:
+    except (OSError, ValueError, OverflowError, RecursionError, ConfigError) as error:
         raise FileFormatError("not a record of diagnostics", where=path, got=error) from error

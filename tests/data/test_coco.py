@@ -120,6 +120,18 @@ def _split(doc):
     doc["images"][2]["split"] = "training"
 
 
+def _huge_box(doc):
+    doc["annotations"][2]["bbox"] = [0, 0, 1e308, 1e308]
+
+
+def _huge_whole_number(doc):
+    doc["images"][2]["width"] = 10**400
+
+
+def _endless_name(doc):
+    doc["images"][2]["file_name"] = "a" * 5000
+
+
 BAD_ENTRIES = [
     (_nan, ["field keypoints", "crown", "nan"]),
     (_short, ["field keypoints", "expected 63 numbers, got 62"]),
@@ -132,6 +144,9 @@ BAD_ENTRIES = [
     (_count, ["field infants_in_view", "one"]),
     (_missing, ["images/gone.png", "missing"]),
     (_split, ["field split", "training"]),
+    (_huge_box, ["field bbox[2]", "impossibly large", "1e+308"]),
+    (_huge_whole_number, ["fields width, height[0]", "impossibly large"]),
+    (_endless_name, ["aaaa", "missing"]),
 ]
 
 
@@ -212,9 +227,10 @@ def test_an_interrupted_save_leaves_the_old_file(folder, monkeypatch):
 def test_no_data_set_and_no_json(tmp_path):
     with pytest.raises(HeightposeError, match="no such data set"):
         Dataset.load(tmp_path)
-    (tmp_path / "annotations.json").write_text("{")
-    with pytest.raises(FileFormatError, match="JSON"):
-        Dataset.load(tmp_path)
+    for text in ("{", "[" * 100_000 + "]" * 100_000):
+        (tmp_path / "annotations.json").write_text(text)
+        with pytest.raises(FileFormatError, match="JSON"):
+            Dataset.load(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
