@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -133,19 +134,21 @@ def infer(inputs: tuple[str, ...], as_json: bool, **options: Any) -> int:
 
     The last line on stdout is the answer: 68.4 cm (67.6-69.2)  41 of 120 frames
     """
-    from heightpose.runtime.batch import Settings, expand_inputs, run_all, worst
+    from heightpose.runtime.batch import Settings, run_all, worst
+    from heightpose.runtime.inputs import expand_inputs
 
     settings = Settings(**options)
     named, is_batch = expand_inputs(inputs)
     items = []
-    for item in run_all(named, settings):
-        if item.error is not None and not is_batch:
-            raise item.error
-        if item.error is not None:
-            click.echo(f"error: {item.error}", err=True)
-        if not as_json:
-            click.echo(f"{item.name}: {item.answer}" if is_batch else item.answer)
-        items.append(item)
+    with closing(run_all(named, settings)) as run:
+        for item in run:
+            if item.error is not None and not is_batch:
+                raise item.error
+            if item.error is not None:
+                click.echo(f"error: {item.error}", err=True)
+            if not as_json:
+                click.echo(f"{item.name}: {item.answer}" if is_batch else item.answer)
+            items.append(item)
     if as_json:  # at the end, so that stdout holds whole JSON or nothing
         documents = [item.document for item in items]
         click.echo(json.dumps(documents if is_batch else documents[0], indent=2, allow_nan=False))

@@ -7,8 +7,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,19 @@ def make_folder(folder: Path) -> None:
         os.unlink(name)
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+@contextmanager
+def no_empty_folders(folders: Iterable[Path]) -> Iterator[None]:
+    """At the end, remove those of ``folders``, and of the folders they lie in, that are new and hold nothing."""
+    known = {path for folder in folders for path in (folder, *folder.parents)}
+    new = [path for path in known if not os.path.lexists(path)]
+    try:
+        yield
+    finally:
+        for path in sorted(new, key=lambda path: len(path.parts), reverse=True):
+            with suppress(OSError):  # it holds something, or was never made
+                path.rmdir()
 
 
 def _sync(path: Path) -> None:

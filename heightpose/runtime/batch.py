@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,10 @@ from heightpose.errors import (
     EXIT_USAGE,
     ConfigError,
     HeightposeError,
-    InputError,
 )
 from heightpose.report.overlay import answer_text
 from heightpose.runtime import results
-from heightpose.runtime.atomic import make_folder, write_json
+from heightpose.runtime.atomic import make_folder, no_empty_folders, write_json
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.memory import return_large_blocks
@@ -37,8 +35,7 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.session import Outcome, Scale, measure_clip
 from heightpose.runtime.settings import Settings
 from heightpose.runtime.stages import Beside, depth_for
-from heightpose.runtime.stills import list_folder
-from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, open_clip, without_login
+from heightpose.runtime.video import is_address, open_clip, without_login
 from heightpose.types import FrameResult
 
 log = logging.getLogger("heightpose")
@@ -71,55 +68,11 @@ def worst(codes: Iterable[int]) -> int:
     return max(codes, key=order.index, default=EXIT_MEASURED)
 
 
-def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
-    """Name every input's result folder.
-
-    A folder that holds videos stands for each of them; a folder of pictures is one clip. What cannot be read is named
-    like the others: opening it tells why.
-
-    Returns:
-        ([(source, result folder's name)], whether there are several inputs or a folder of videos).
-    """
-    found: list[str] = []
-    several = False
-    for source in sources:
-        videos: list[Path] = []
-        # Unlike Path's, os.path's answer is False where the folder may not be looked at.
-        if not is_address(source) and os.path.isdir(source):
-            with suppress(InputError):
-                videos = [p for p in list_folder(Path(source)) if p.suffix.lower() in VIDEO_SUFFIXES]
-        several = several or bool(videos)
-        found.extend([str(p) for p in videos] or [source])
-    names: set[str] = set()
-    pairs: list[tuple[str, str]] = []
-    for source in found:
-        stem = name = _stem(source)
-        for number in range(2, len(found) + 2):
-            if name not in names:
-                break
-            name = f"{stem}-{number}"
-        if name != stem:
-            log.warning("two inputs are called %s: results of %s go to %s", stem, source, name)
-        names.add(name)
-        pairs.append((source, name))
-    return pairs, several or len(pairs) > 1
-
-
-def _stem(source: str) -> str:
-    if is_address(source):
-        text = re.sub(r"^\w+://", "", without_login(source))
-        return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "stream"
-    path = Path(source)
-    name = path.resolve().name if os.path.isdir(path) else path.stem
-    name = os.fsencode(name).decode("utf-8", "replace")  # a name in an old encoding must still be printable
-    name = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", "-", name)  # and one line
-    return name if name.strip(".") else "clip"
-
-
-def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Iterator[Item]:
+def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Generator[Item]:
     """Measure each (source, name). Yields one item per input in order, also for those that cannot be used.
 
-    After Ctrl-C the items at work are finished with what was seen, and none follows.
+    After Ctrl-C the items at work are finished with what was seen, and none follows. An input that cannot be used leaves
+    no folder.
 
     Raises:
         HeightposeError: a setting, a camera, sheet or plane file, or a model cannot be used.
@@ -127,11 +80,16 @@ def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Iterator[Item]
     settings.selection  # noqa: B018 - contradictions are told before anything is read
     scale = settings.load_scale()
     jobs = min(settings.jobs, len(inputs))
-    if jobs > 1:
-        from heightpose.runtime.jobs import run_side_by_side
+    with no_empty_folders(settings.out / name for _, name in inputs):
+        if jobs > 1:
+            from heightpose.runtime.jobs import run_side_by_side
 
-        yield from run_side_by_side(inputs, settings, scale, jobs)
-        return
+            yield from run_side_by_side(inputs, settings, scale, jobs)
+        else:
+            yield from _run_in_turn(inputs, settings, scale)
+
+
+def _run_in_turn(inputs: list[tuple[str, str]], settings: Settings, scale: Scale) -> Generator[Item]:
     with Interrupt() as interrupt:
         worker = Worker(replace(settings, jobs=1), scale, interrupt, inputs)
         for source, name in inputs:
@@ -293,7 +251,7 @@ def _run_one(
     provenance = results.provenance_of(clip, outcome, detector, pose_model, files, chosen)
     results.write_numbers(folder, document, outcome.log, provenance)
     results.write_preview(folder / "preview.png", outcome, blur_faces=settings.blur_faces)
-    drawn = live is not None and not live.failed
+    drawn = live is not None and live.written
     if not clip.live and not settings.no_overlay and not outcome.interrupted:
         with outcome.times.stage("overlay"):
             drawn = results.write_overlay(

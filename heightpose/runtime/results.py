@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,8 @@ class _Artist:
 class LiveOverlay:
     """Draws while a stream is being read, which happens once: only each frame's own state is shown.
 
-    A context: the file takes its name at the end. Where it cannot be written, the measuring goes on without.
+    A context: the file is begun with the first frame and takes its name at the end. Where it cannot be written, the
+    measuring goes on without.
 
     Attributes:
         failed: whether it could not be written.
@@ -221,16 +223,21 @@ class LiveOverlay:
     def __init__(self, path: Path, clip: Clip, *, blur_faces: bool, smooth: bool = False) -> None:
         self.failed = False
         self._artist, self._file = _Artist(blur_faces, smooth), ExitStack()
-        try:
-            self._writer = self._file.enter_context(output.open_video_writer(path, clip.size_wh, clip.fps))
-        except _NOT_WRITTEN as error:
-            self._give_up(error)
+        self._open = partial(output.open_video_writer, path, clip.size_wh, clip.fps)
+        self._writer: output.VideoWriter | None = None
+
+    @property
+    def written(self) -> bool:
+        """Whether there is an overlay: frames were shown, and none failed."""
+        return self._writer is not None and not self.failed
 
     def show(self, result: FrameResult, rgb: np.ndarray) -> None:
         """Draw and write the next frame."""
         if self.failed:
             return
         try:
+            if self._writer is None:
+                self._writer = self._file.enter_context(self._open())
             self._writer.write(self._artist.draw(rgb, result, Caption()), result.t_s)
         except _NOT_WRITTEN as error:
             self._give_up(error)

@@ -37,8 +37,14 @@ class Selection:
             raise ConfigError(
                 "nothing lies between --start and --end",
                 expected="an end after the start",
-                got=f"{self.start_s or 0:g} s to {self.end_s:g} s",
+                got=self.span,
             )
+
+    @property
+    def span(self) -> str:
+        """From when to when, for messages."""
+        start = f"from {0.0 if self.start_s is None else self.start_s:g} s on"
+        return start if self.end_s is None else f"{start.removesuffix(' on')} to {self.end_s:g} s"
 
     def chooser(self) -> Callable[[int, float], bool]:
         """A function of (index, t_s), to be asked once for every frame in turn, that says whether to look at it."""

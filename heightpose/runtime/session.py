@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heightpose.errors import FileFormatError
+from heightpose.errors import FileFormatError, InputError
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError, plane_from_corners, plane_from_tags
@@ -104,7 +104,7 @@ def measure_clip(
 
     Raises:
         FileFormatError: the camera file does not fit the clip, or the pose model lacks joints of the infant
-        skeleton. InputError: a picture of a folder cannot be used.
+        skeleton. InputError: a picture of a folder cannot be used, or the selection holds no frame.
     """
     if pose_model.skeleton.names != INFANT.names:
         raise FileFormatError(
@@ -145,6 +145,8 @@ def measure_clip(
     interrupted = asked()
     if interrupted:  # what was decoded ahead was not seen
         log.cut(last + 1)
+    elif last < 0:
+        raise _nothing_chosen(clip, selection, log)
     views = tags.views()
     if scale.sheet is not None and not interrupted and not clip.live:
         views = looked_again(clip, scale.sheet, log, views, times)
@@ -233,6 +235,24 @@ def _looked_at(clip: Clip, selection: Selection, log: PoseLog, times: StageTimes
     """The chosen frames; every decoded one gets its row in the log."""
     decoded = clip.chosen(selection.chooser(), selection.is_past)
     return (frame for frame in log.note(times.timed("decode", decoded)) if frame.rgb.size)
+
+
+def _nothing_chosen(clip: Clip, selection: Selection, log: PoseLog) -> InputError:
+    """Why no frame was looked at, with the clip's duration where it is known."""
+    step_s = 0.0 if clip.fps is None else float(1 / clip.fps)
+    lasts_s = None
+    if clip.length_hint is not None and step_s:
+        lasts_s = clip.length_hint * step_s
+    elif selection.end_s is None:  # it was read to its end
+        lasts_s = log.last_t_s + step_s - log[0].t_s
+    begins = f" from {log[0].t_s:g} s on" if len(log) and log[0].t_s > 0 else ""
+    return InputError(
+        "no frame lies between --start and --end, so none was measured",
+        where=clip.paths[0] if len(clip.paths) == 1 else clip.name,
+        expected=None if lasts_s is None else f"times within the clip, which lasts {lasts_s:.2f} s{begins}",
+        got=selection.span,
+        hint="Choose other times",
+    )
 
 
 def _main(plane: Plane | PlaneTrack) -> Plane:

@@ -187,7 +187,7 @@ def test_weights_that_are_not_numbers(infer, clip, tmp_path, backend):
     code, line = infer(clip, "--detector", bad, "--backend", backend)
     assert code == 2
     assert "nan.onnx: the network gives values that are not numbers" in line
-    assert os.listdir(tmp_path / "res" / "clip") == []
+    assert not (tmp_path / "res").exists()
 
 
 # ---- the other verbs

@@ -114,7 +114,7 @@ def test_input(infer, tmp_path, name):
         times = [frame["t_s"] for frame in frames]
         assert times == sorted(set(times))
     else:
-        assert not list((tmp_path / "res").rglob("height.json"))
+        assert not (tmp_path / "res").exists()
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv"])

@@ -19,8 +19,9 @@ from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import plane_from_height
 from heightpose.runtime import batch, results, session
-from heightpose.runtime.batch import Settings, expand_inputs, run_all, worst
+from heightpose.runtime.batch import Settings, run_all, worst
 from heightpose.runtime.clip import Clip, Frame
+from heightpose.runtime.inputs import expand_inputs
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.types import Measurement
 

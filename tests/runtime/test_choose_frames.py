@@ -11,7 +11,7 @@ import makers
 import pytest
 
 from heightpose.errors import ConfigError
-from heightpose.runtime import session
+from heightpose.runtime import batch, session
 from heightpose.runtime.batch import Settings, run_all
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Interrupt
@@ -66,3 +66,56 @@ def test_ctrl_c_while_a_camera_is_silent(settings):
     hang.set()
     assert outcome.interrupted
     assert len(outcome.log) <= 3  # frames that waited for a full group were not looked at
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ({"start": 60.0}, "lasts 0.40 s, got from 60 s on"),
+        ({"start": 0.12, "end": 0.18}, "lasts 0.40 s, got from 0.12 s to 0.18 s"),
+    ],
+    ids=["after the end", "between two frames"],
+)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_times_without_a_frame_are_told_and_leave_nothing(tmp_path, settings, times, words, jobs):
+    frames = [makers.scene((160, 120), (60 + i, 50)) for i in range(4)]
+    inputs = [(str(makers.write_video(tmp_path / f"{n}.mp4", frames)), n) for n in "ab"[:jobs]]
+    for item in run_all(inputs, Settings(**settings, **times, jobs=jobs)):
+        assert item.code == 2
+        assert f"{item.name}.mp4: no frame lies between --start and --end" in item.answer
+        assert words in item.answer
+    assert not settings["out"].exists()
+
+
+class Brief(Clip):
+    """A stream, or a picture, of three frames."""
+
+    def __init__(self, live):
+        self.name, self.kind, self.size_wh, self.live = "brief", "stream", (160, 120), live
+
+    def frames(self):
+        for i in range(3):
+            yield Frame(i, 0.04 * i, makers.scene((160, 120), (60, 50)))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_times_without_a_frame_in_a_source_of_unknown_rate(settings, monkeypatch, live):
+    monkeypatch.setattr(batch, "open_clip", lambda source: Brief(live))
+    (item,) = run_all([("x", "c")], Settings(**settings, start=60.0))
+    assert item.code == 2
+    assert "brief: no frame lies between --start and --end" in item.answer
+    assert "lasts 0.08 s" in item.answer
+    assert not settings["out"].exists()
+
+
+def test_a_stream_stopped_before_its_first_frame_has_no_overlay(settings, monkeypatch):
+    class Mute(Brief):
+        def frames(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            yield from ()
+
+    monkeypatch.setattr(batch, "open_clip", lambda source: Mute(True))
+    (item,) = run_all([("x", "c")], Settings(**settings))
+    assert item.code == 130
+    assert "overlay.mp4" not in os.listdir(settings["out"] / "c")
+    assert json.loads((settings["out"] / "c" / "height.json").read_text())["interrupted"] is True

@@ -21,7 +21,7 @@ from heightpose.data.suggest.guess import GUESSABLE, guess
 from heightpose.data.suggest.looks import Look, look
 from heightpose.data.suggest.weigh import weights_of
 from heightpose.errors import FileFormatError, HeightposeError, InputError
-from heightpose.runtime.batch import expand_inputs
+from heightpose.runtime.inputs import expand_inputs
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import BATCH, estimate_poses
 from heightpose.runtime.stills import PICTURE_SUFFIXES, list_folder

@@ -1,0 +1,61 @@
+"""What was named on the command line: folders of videos taken apart, and a result folder's name for each clip."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from heightpose.errors import InputError
+from heightpose.runtime.stills import list_folder
+from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, without_login
+
+log = logging.getLogger("heightpose")
+
+
+def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
+    """Name every input's result folder.
+
+    A folder that holds videos stands for each of them; a folder of pictures is one clip. What cannot be read is named
+    like the others: opening it tells why.
+
+    Returns:
+        ([(source, result folder's name)], whether there are several inputs or a folder of videos).
+    """
+    found: list[str] = []
+    several = False
+    for source in sources:
+        videos: list[Path] = []
+        # Unlike Path's, os.path's answer is False where the folder may not be looked at.
+        if not is_address(source) and os.path.isdir(source):
+            with suppress(InputError):
+                videos = [p for p in list_folder(Path(source)) if p.suffix.lower() in VIDEO_SUFFIXES]
+        several = several or bool(videos)
+        found.extend([str(p) for p in videos] or [source])
+    names: set[str] = set()
+    pairs: list[tuple[str, str]] = []
+    for source in found:
+        stem = name = _stem(source)
+        for number in range(2, len(found) + 2):
+            if name not in names:
+                break
+            name = f"{stem}-{number}"
+        if name != stem:
+            log.warning("two inputs are called %s: results of %s go to %s", stem, source, name)
+        names.add(name)
+        pairs.append((source, name))
+    return pairs, several or len(pairs) > 1
+
+
+def _stem(source: str) -> str:
+    if is_address(source):
+        text = re.sub(r"^\w+://", "", without_login(source))
+        return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "stream"
+    path = Path(source)
+    name = path.resolve().name if os.path.isdir(path) else path.stem
+    name = os.fsencode(name).decode("utf-8", "replace")  # a name in an old encoding must still be printable
+    name = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", "-", name)  # and one line
+    return name if name.strip(".") else "clip"
