@@ -1,4 +1,6 @@
-"""YAML files of strangers, read without running, unfolding or swallowing anything.
+"""YAML and JSON files of strangers, read without running, unfolding or swallowing anything.
+
+Of a key that is there twice the parsers keep the last, and nobody would know that the first was left out.
 
 ``yaml.safe_load`` runs no code, but a few hundred bytes of aliases of aliases ("billion laughs"), or of merges of
 merges, unfold into the machine's whole memory. So the parsed tree is counted as if unfolded before it is built.
@@ -6,6 +8,7 @@ merges, unfold into the machine's whole memory. So the parsed tree is counted as
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,10 @@ def read_yaml(path: str | Path, what: str, *, error: type[HeightposeError] = Fil
                 expected=f"at most {_MOST_VALUES} values",
                 got="aliases of aliases",
             )
+        _require_single_keys(node, loader, set())
         return loader.construct_document(node)
+    except _TwiceError as trouble:
+        raise _twice(path, what, trouble, error) from trouble
     except yaml.YAMLError as trouble:
         raise error(f"the {what} is not YAML", where=path, got=trouble) from trouble
     except RecursionError as trouble:
@@ -63,6 +69,63 @@ def read_yaml(path: str | Path, what: str, *, error: type[HeightposeError] = Fil
         raise error(
             f"the {what} cannot be understood", where=path, got=f"{type(trouble).__name__}: {trouble}"
         ) from trouble
+
+
+def read_json(path: str | Path, what: str) -> Any:
+    """The content of a JSON file; ``what`` as for :func:`read_yaml`.
+
+    Raises:
+        InputError: the file cannot be read. FileFormatError: it is not JSON, or has a key twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows write a mark first
+        return json.loads(text, object_pairs_hook=_single_keys)
+    except OSError as error:
+        raise InputError(f"cannot read the {what}", where=path, got=error.strerror or error) from error
+    except _TwiceError as error:
+        raise _twice(path, what, error, FileFormatError) from error
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"the {what} is not JSON", where=path, got=error) from error
+
+
+class _TwiceError(ValueError):
+    """A key that is there twice."""
+
+
+def _twice(
+    path: str | Path, what: str, trouble: _TwiceError, error: type[HeightposeError]
+) -> HeightposeError:
+    return error(f"the {what} has a key twice", where=path, got=trouble, hint="Keep one of the two")
+
+
+def _single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _TwiceError(key)
+        found[key] = value
+    return found
+
+
+def _require_single_keys(node: Any, loader: Any, done: set[int]) -> None:
+    """Raises _TwiceError where a mapping under the node has a key twice; what it merges in may be overridden."""
+    import yaml
+
+    if not isinstance(node, yaml.CollectionNode) or id(node) in done:
+        return
+    done.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _require_single_keys(item, loader, done)
+        return
+    keys = set()
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            name = loader.construct_object(key)
+            if name in keys:
+                raise _TwiceError(f"{key.value}, again in line {key.start_mark.line + 1}")
+            keys.add(name)
+        _require_single_keys(value, loader, done)
 
 
 def _unfolded(node: Any, known: dict[int, int]) -> int:

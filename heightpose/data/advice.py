@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from heightpose.errors import FileFormatError
-from heightpose.geometry.camera import read_json
+from heightpose.textfile import read_json
 
 SCHEMA = 1
 

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from heightpose.errors import FileFormatError, InputError
-from heightpose.geometry.camera import read_json
 from heightpose.metrics.who import SEXES
+from heightpose.textfile import read_json
 
 
 @dataclass(frozen=True)

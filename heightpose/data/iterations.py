@@ -21,8 +21,8 @@ from typing import Any
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item
 from heightpose.errors import ConfigError, FileFormatError, InputError
-from heightpose.geometry.camera import read_json
 from heightpose.runtime.atomic import write_json
+from heightpose.textfile import read_json
 
 SCHEMA = 1
 ROOT = Path("iterations")

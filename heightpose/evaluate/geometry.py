@@ -28,7 +28,7 @@ from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.evaluate.known import measure_known
 from heightpose.evaluate.subject import Subject
 from heightpose.geometry import body
-from heightpose.geometry.camera import Camera, read_json
+from heightpose.geometry.camera import Camera
 from heightpose.geometry.clip_lift import SIDES
 from heightpose.geometry.lift import default_lift, group_lengths
 from heightpose.geometry.plane import Plane
@@ -36,6 +36,7 @@ from heightpose.geometry.plane_track import PlaneTrack
 from heightpose.metrics.height import error_figures, null_length
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.skeleton import INFANT
+from heightpose.textfile import read_json
 from heightpose.types import Detection, FrameResult, Measurement, Pose
 
 log = logging.getLogger("heightpose")

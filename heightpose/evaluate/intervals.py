@@ -25,12 +25,13 @@ from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.evaluate.known import measure_known
 from heightpose.evaluate.subject import Subject
 from heightpose.geometry import body
-from heightpose.geometry.camera import Camera, read_json
+from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
 from heightpose.metrics.height import error_figures
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
+from heightpose.textfile import read_json
 from heightpose.types import FrameResult, Measurement
 
 log = logging.getLogger("heightpose")

@@ -146,7 +146,7 @@ def versions() -> dict[str, str]:
 
 
 def _versions_apart(made_with: Path) -> str:
-    from heightpose.geometry.camera import read_json
+    from heightpose.textfile import read_json
 
     if not made_with.is_file():
         return "versions not recorded"

@@ -21,7 +21,6 @@ from heightpose.evaluate.records import ClipRecord, FrameRecord, Log, forget
 from heightpose.evaluate.run import LEAST_IOU, Evaluation
 from heightpose.evaluate.subject import Subject
 from heightpose.evaluate.summary import SCHEMA, headline, summarise
-from heightpose.geometry.camera import read_json
 from heightpose.geometry.lift import LIFT_FILE
 from heightpose.metrics.height import null_length
 from heightpose.report.run_files import identity_of
@@ -32,6 +31,7 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.output import plain, sha256
 from heightpose.runtime.tta import FLIP
 from heightpose.skeleton import INFANT
+from heightpose.textfile import read_json
 
 log = logging.getLogger("heightpose")
 

@@ -10,14 +10,14 @@ OpenCV's fisheye module (k1..k4).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from heightpose.errors import FileFormatError, InputError
+from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import resize_matrix
+from heightpose.textfile import read_json
 from heightpose.types import require_shape
 
 _DIST_NAMES = {"pinhole": "k1, k2, p1, p2, k3", "fisheye": "k1, k2, k3, k4"}
@@ -308,13 +308,3 @@ def _has_shape(value: object, shape: tuple[int, ...]) -> bool:
         and len(value) == shape[0]
         and all(_has_shape(item, shape[1:]) for item in value)
     )
-
-
-def read_json(path: str | Path, what: str) -> object:
-    """Parse a JSON file. Raises InputError when it cannot be read, FileFormatError when it is not JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # editors on Windows write a mark first
-    except OSError as error:
-        raise InputError(f"cannot read the {what}", where=path, got=error.strerror or error) from error
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"the {what} is not JSON", where=path, got=error) from error

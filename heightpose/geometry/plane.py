@@ -15,8 +15,9 @@ import numpy as np
 
 from heightpose.errors import EXIT_REJECTED, ConfigError, FileFormatError, HeightposeError
 from heightpose.geometry import planar_pose
-from heightpose.geometry.camera import Camera, as_floats, read_json
+from heightpose.geometry.camera import Camera, as_floats
 from heightpose.geometry.sheet import SheetLayout, TagView
+from heightpose.textfile import read_json
 from heightpose.types import Reason, require_finite, require_shape
 
 _MIN_TAGS = 3

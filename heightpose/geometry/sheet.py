@@ -78,6 +78,8 @@ class SheetLayout:
         for key, value in entries.items():
             if isinstance(key, bool) or not str(key).isdigit() or int(key) >= count:
                 raise fail("tags", f"tag ids from 0 to {count - 1} of {family}", key)
+            if int(key) in tags:  # 7 and "7" are two keys
+                raise fail("tags", "each tag id once", key)
             corners = as_floats(value, (4, 2))
             if corners is None:
                 raise fail(f"tags.{key}", "four corners [x, y] in cm", value)

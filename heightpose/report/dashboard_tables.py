@@ -12,7 +12,6 @@ from typing import Any
 from heightpose.ablate.figures import BETTER, WORSE, cell_names, rows
 from heightpose.errors import FileFormatError
 from heightpose.evaluate.text import figure as number
-from heightpose.geometry.camera import read_json
 from heightpose.report.advice import Ranking
 from heightpose.report.advice_measured import children_in_train
 from heightpose.report.dashboard_sources import Sources
@@ -20,6 +19,7 @@ from heightpose.report.page import Html, paragraph, span, table
 from heightpose.report.plots import Bar, framed, rows_svg
 from heightpose.report.run_model import Ablation
 from heightpose.report.timeline import Step, TestSet, Timeline
+from heightpose.textfile import read_json
 
 #: Steps side by side in the table of strata over time, advice and findings shown at first.
 _STEPS, _ADVICE, _FINDINGS = 10, 6, 15

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from heightpose.errors import ConfigError, FileFormatError, InputError
-from heightpose.geometry.camera import as_floats, read_json
+from heightpose.geometry.camera import as_floats
 from heightpose.metrics import who
 from heightpose.metrics.growth import Visit
+from heightpose.textfile import read_json
 
 #: Lengths and ends of intervals beyond these, cm, are no measurement of an infant.
 _LENGTHS_CM = (20.0, 150.0)

@@ -71,8 +71,8 @@ def worst(codes: Iterable[int]) -> int:
 def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Generator[Item]:
     """Measure each (source, name). Yields one item per input in order, also for those that cannot be used.
 
-    After Ctrl-C the items at work are finished with what was seen, and none follows. An input that cannot be used leaves
-    no folder.
+    After Ctrl-C the items at work are finished with what was seen, and none follows. An input that cannot be used
+    leaves no folder.
 
     Raises:
         HeightposeError: a setting, a camera, sheet or plane file, or a model cannot be used.

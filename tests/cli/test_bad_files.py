@@ -30,8 +30,11 @@ def plane(**changes):
     return json.dumps({**PLANE, **changes})
 
 
+TAG = [[-3, 3], [3, 3], [3, -3], [-3, -3]]
+
+
 def sheet(**changes):
-    tags = {0: [[-3, 3], [3, 3], [3, -3], [-3, -3]]}
+    tags = {0: TAG}
     whole = {"name": "s", "units": "cm", "size_cm": [70, 132], "family": "DICT_APRILTAG_36h11", "tags": tags}
     return json.dumps({**whole, **changes})
 
@@ -76,6 +79,11 @@ NONSENSE = {
     "plane that mirrors": ("plane", plane(R=[[1, 0, 0], [0, 1, 0], [0, 0, -1]]), "R"),
     "plane over the camera": ("plane", plane(t_cm=[0, 0, -150]), "below the mattress"),
     "plane with NaN": ("plane", plane(t_cm=[0, 0, float("nan")]), "t_cm"),
+    "camera with a key twice": ("camera", camera()[:-1] + ', "width": 160}', "has a key twice.*width"),
+    "plane with a key twice": ("plane", plane()[:-1] + ', "t_cm": [0, 0, 9]}', "has a key twice.*t_cm"),
+    "sheet with a key twice": ("sheet", "tags: {}\nname: a\ntags: {}", "has a key twice.*tags, again in line 3"),
+    "sheet with a tag twice": ("sheet", sheet().replace('{"0"', f'{{"0": {TAG}, "0"'), "a key twice.*got 0"),
+    "sheet with a tag spelt two ways": ("sheet", sheet(tags={0: TAG, "00": TAG}), "tags.*each tag id once, got 00"),
     "plane of text": ("plane", plane(t_cm="far"), "t_cm"),
 }  # fmt: skip
 
@@ -212,6 +220,7 @@ YAML = {
     "deep": "[" * 1_500,
     "cut": "data: [1,",
     "noise": b"\x00\xff\xfe\x01",
+    "twice": "name: a\nversion: 1\nname: b",
     "list": "- 1",
     "unknown": "dota: {}",
     "type": "optim: {epochs: many}",

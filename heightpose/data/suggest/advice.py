@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heightpose.errors import FileFormatError
-from heightpose.geometry.camera import read_json
+from heightpose.textfile import read_json
 
 SCHEMA = 1
 _ALSO = {"bent": "tucked"}

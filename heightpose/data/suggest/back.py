@@ -9,7 +9,7 @@ from typing import Any
 
 from heightpose.data.items import Person
 from heightpose.errors import FileFormatError
-from heightpose.geometry.camera import read_json
+from heightpose.textfile import read_json
 
 SCHEMA = 1
 RECORD = "suggestions.json"
