@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the first one asks the frame loop to stop and lets it write what was seen."""
+"""Ctrl-C and SIGTERM as a request: the frame loop is asked to stop and writes what was seen."""
 
 from __future__ import annotations
 
@@ -16,22 +16,27 @@ class Stop(Protocol):
 
 
 class Interrupt:
-    """While the context is open, SIGINT sets :attr:`requested`; a second one raises KeyboardInterrupt."""
+    """While the context is open, SIGINT and SIGTERM set :attr:`requested`; a further SIGINT raises KeyboardInterrupt.
+
+    A further SIGTERM does not: ``timeout`` sends it to a process and to its group, which is twice.
+    """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._handle)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        for number, handler in self._previous.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
-    def _handle(self, _signal: int, _frame: FrameType | None) -> None:
-        if self.requested:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True

@@ -1,7 +1,7 @@
 """Several inputs side by side, each worker a process of its own with its share of the cores.
 
-Workers do not hear Ctrl-C themselves: the terminal sends it to all of them at once, a service only to the first. They
-ask a shared flag instead, which the first process sets, and each finishes its input with what it saw.
+Workers do not hear Ctrl-C or SIGTERM themselves: a terminal and systemd send them to all at once, others only to the
+first. They ask a shared flag instead, which the first process sets, and each finishes its input with what it saw.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import connection
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from tqdm import tqdm
@@ -41,6 +42,23 @@ class _Flag:
     @property
     def requested(self) -> bool:
         return bool(self._event.is_set())
+
+
+#: What workers do not hear.
+_REQUESTS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Process(SpawnProcess):
+    """A worker, which its pool ends with SIGTERM once another of them was killed."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _Context(SpawnContext):
+    """Not a fork: it would share the networks' threads, which then hang."""
+
+    Process = _Process
 
 
 _worker: Worker | None = None
@@ -83,8 +101,7 @@ class _Crew:
     """
 
     def __init__(self, inputs: list[tuple[str, str]], settings: Settings, scale: Scale) -> None:
-        # a fork would share the networks' threads, which then hang
-        self._context = multiprocessing.get_context("spawn")
+        self._context = _Context()
         self.event = self._context.Event()
         self._begun = self._context.RawArray("b", len(inputs))
         level = logging.getLogger("heightpose").level
@@ -136,11 +153,11 @@ def _is_broken(future: Future[Item | None]) -> bool:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes started in here do not hear Ctrl-C, not even before :func:`_start`."""
+    """Processes started in here do not hear Ctrl-C or SIGTERM, not even before :func:`_start`."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)
     try:
         yield
     finally:
@@ -172,7 +189,8 @@ def _start(
 ) -> None:
     """In a worker: set up, once."""
     global _worker, _inputs, _begun
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _REQUESTS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.addLevelName(logging.WARNING, "warning: ")
     logging.addLevelName(logging.INFO, "")

@@ -351,7 +351,8 @@ def test_a_stream_is_drawn_as_it_is_read(capsys, measured, monkeypatch, models, 
         np.testing.assert_allclose([f.time for f in drawn.decode(video=0)], 0.1 * np.arange(9), atol=1e-3)
 
 
-def test_interrupt_writes_what_was_seen(start, models, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_writes_what_was_seen(start, models, tmp_path, how):
     rgb = blobs(1)[0]
     path = makers.write_video(
         tmp_path / "long.mp4", [rgb] * 3000, options={"preset": "ultrafast"}, pix_fmt="yuv420p"
@@ -361,7 +362,7 @@ def test_interrupt_writes_what_was_seen(start, models, tmp_path):
         if line.startswith("pose "):  # both networks are loaded: the frames begin
             break
     time.sleep(0.7)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err

@@ -1,4 +1,4 @@
-"""--fps, --start and --end from file to results, and Ctrl-C while a camera is silent."""
+"""--fps, --start and --end from file to results, and being stopped while a camera is silent."""
 
 from __future__ import annotations
 
@@ -47,21 +47,23 @@ def test_a_span_at_a_rate(tmp_path, settings):
 class Silent(Clip):
     """A camera that gives three frames and then hangs."""
 
-    def __init__(self, hang):
-        self.name, self.kind, self.size_wh, self.live, self._hang = "silent", "stream", (160, 120), True, hang
+    def __init__(self, hang, how):
+        self.name, self.kind, self.size_wh, self.live = "silent", "stream", (160, 120), True
+        self._hang, self._how = hang, how
 
     def frames(self):
         for i in range(3):
             yield Frame(i, 0.04 * i, makers.scene((160, 120), (60, 50)))
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.1, os.kill, (os.getpid(), self._how)).start()
         self._hang.wait(30)
 
 
-def test_ctrl_c_while_a_camera_is_silent(settings):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_a_camera_is_silent(settings, how):
     hang = threading.Event()
     networks = Detector.load(settings["detector"]), PoseModel.load(settings["model"])
     with Interrupt() as interrupt:
-        outcome = session.measure_clip(Silent(hang), *networks, session.Scale(), interrupt=interrupt)
+        outcome = session.measure_clip(Silent(hang, how), *networks, session.Scale(), interrupt=interrupt)
     assert not hang.is_set()
     hang.set()
     assert outcome.interrupted

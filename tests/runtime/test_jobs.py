@@ -53,15 +53,20 @@ def test_two_at_once_give_what_one_after_the_other_gives(tmp_path, settings):
         assert active["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
 
 
-def test_interrupted_all_at_work_write_what_they_saw(tmp_path, settings):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_all_at_work_write_what_they_saw(tmp_path, settings, how):
     inputs = clips(tmp_path, 600, 600, 4)
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(how)
 
     def stop():
         until = time.monotonic() + 120
         while time.monotonic() < until and not all((settings.out / n).exists() for n in ("c0", "c1")):
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        for process in multiprocessing.active_children():  # as systemd does; they leave it to the first one
+            os.kill(process.pid, how)
+        os.kill(os.getpid(), how)
+        if how == signal.SIGTERM:  # as timeout does
+            os.kill(os.getpid(), how)
 
     watcher = threading.Thread(target=stop)
     watcher.start()
@@ -74,7 +79,7 @@ def test_interrupted_all_at_work_write_what_they_saw(tmp_path, settings):
         frames = json.loads((settings.out / item.name / "poses.json").read_text())["frames"]
         assert len(frames) < 600
     assert not (settings.out / "c2").exists()
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(how) is handler
 
 
 def until(condition, seconds=120):
@@ -85,9 +90,10 @@ def until(condition, seconds=120):
 
 
 def test_interrupted_while_the_processes_start(tmp_path, settings):
+    inputs = clips(tmp_path, 2, 2, 2)
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    items = list(run_all(clips(tmp_path, 2, 2, 2), replace(settings, jobs=2)))
+    items = list(run_all(inputs, replace(settings, jobs=2)))
     timer.join()
     assert worst(item.code for item in items) == 130
     assert not settings.out.exists()
@@ -110,7 +116,8 @@ def test_a_killed_process_loses_only_what_was_at_work(tmp_path, settings):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
-def test_processes_end_with_the_first_one(tmp_path, settings):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_end_with_the_first_one(tmp_path, settings, how):
     script = (
         "import sys\nfrom pathlib import Path\nfrom heightpose.runtime.batch import *\n"
         f"settings = Settings(out=Path({str(settings.out)!r}), model={settings.model!r}, "
@@ -120,7 +127,7 @@ def test_processes_end_with_the_first_one(tmp_path, settings):
     assert until(lambda: (settings.out / "c0").exists())
     children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
     assert len(children) >= 2
-    first.terminate()
+    first.send_signal(how)
     first.wait()
 
     def alive(pid):
