@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._eval_verbs import BACKEND, FOLDERS, SPLIT, TESTSETS
-from heightpose.cli._params import FiniteRange
+from heightpose.cli._params import FilePath, FiniteRange
 from heightpose.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ from heightpose.errors import ConfigError
 @BACKEND
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     help="Report folder; eval-results/detector/NAME.",
 )
 def detector_(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._eval_verbs import BACKEND, FOLDERS, MODEL, SPLIT, TESTSETS
+from heightpose.cli._params import FilePath
 from heightpose.errors import ConfigError
 
 
@@ -18,7 +19,7 @@ from heightpose.errors import ConfigError
 @click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
 @BACKEND
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Report folder; eval-results/intervals/MODEL."
+    "--out", type=FilePath(file_okay=False), help="Report folder; eval-results/intervals/MODEL."
 )  # fmt: skip
 def intervals_(
     folders: tuple[Path, ...],

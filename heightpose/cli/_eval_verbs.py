@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from heightpose.cli._params import FilePath
+
 DATA = click.option(
     "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True, required=True,
     help="Data set folder; repeat for several.",
@@ -42,7 +44,7 @@ BACKEND = click.option(
 )  # fmt: skip
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     help="Report folder; eval-results/confidence/MODEL.",
 )
 @click.option(
@@ -111,7 +113,7 @@ def confidence_(
 @MODEL
 @BACKEND
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N pictures.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table as JSON.")
+@click.option("--out", type=FilePath(dir_okay=False), help="Also write the table as JSON.")
 def tta_(
     folders: tuple[Path, ...], split: str, model: str, backend: str, limit: int | None, out: Path | None
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from heightpose.cli._params import wandb_option
+from heightpose.cli._params import FilePath, wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, MissingExtraError
 
 EPILOG = """\b
@@ -68,7 +68,7 @@ def _devices(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 
 @click.command("ablate", epilog=EPILOG)
-@click.argument("matrix", type=click.Path(path_type=Path))
+@click.argument("matrix", type=FilePath())
 @click.option(
     "--data", type=click.Path(path_type=Path, exists=True), multiple=True,
     help="Data set folder; repeat for several. Without it the base configuration's own data.",
@@ -78,7 +78,7 @@ def _devices(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     help="Data set folder of the matrix's pre-training stages; those of --data by default.",
 )  # fmt: skip
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("ablations"), show_default=True,
+    "--out", type=FilePath(file_okay=False), default=Path("ablations"), show_default=True,
     help="Folder of all matrices' results and of the trainings that they share.",
 )  # fmt: skip
 @click.option(

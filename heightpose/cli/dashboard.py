@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FilePath
 from heightpose.cli.lazy import LazyGroup
 
 #: Listed only where the module is there.
@@ -46,12 +47,12 @@ from, and the page's last table has each record's file and the command that make
     invoke_without_command=True,
 )  # fmt: skip
 @click.option(
-    "--runs", "roots", type=click.Path(path_type=Path), multiple=True,
+    "--runs", "roots", type=FilePath(), multiple=True,
     help=f"Folder with run records, at any depth; repeat for several. By default those of {', '.join(_DEFAULTS)} that "
     "are there.",
 )  # fmt: skip
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("dashboard.html"), show_default=True,
+    "--out", type=FilePath(dir_okay=False), default=Path("dashboard.html"), show_default=True,
     help="The page.",
 )  # fmt: skip
 @click.option(
@@ -67,7 +68,7 @@ from, and the page's last table has each record's file and the command that make
     help="YAML, stratum: {value: share}: what the product will see. By default the test set's own shares.",
 )  # fmt: skip
 @click.option(
-    "--advice", type=click.Path(path_type=Path, dir_okay=False),
+    "--advice", type=FilePath(dir_okay=False),
     help="Also write the ranked strata as JSON.",
 )  # fmt: skip
 @click.option("--title", default="How the models develop", show_default=True, help="The page's heading.")

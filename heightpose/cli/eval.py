@@ -10,7 +10,7 @@ import click
 from heightpose.cli._eval_detector import detector_
 from heightpose.cli._eval_intervals import intervals_
 from heightpose.cli._eval_verbs import confidence_, tta_
-from heightpose.cli._params import FiniteRange, wandb_option
+from heightpose.cli._params import FilePath, FiniteRange, wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
 
 EPILOG = """\b
@@ -46,9 +46,7 @@ interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
 @click.option(
     "--testset", metavar="NAME_OR_DIR", help="A frozen test set: its folder or a name under eval/testsets."
 )
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="A plain data set's folder instead (joints only)."
-)
+@click.option("--data", type=FilePath(), help="A plain data set's folder instead (joints only).")
 @click.option(
     "--split", type=click.Choice(["train", "val", "test", "all"]), default="val", show_default=True,
     help="Which split of --data.",
@@ -68,7 +66,7 @@ interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
     help="Views of each crop, as infer's --tta: none, or some of flip, rotate, scale joined by commas.",
 )  # fmt: skip
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False),
+    "--out", type=FilePath(file_okay=False),
     help="Result folder; by default eval-results/SET/MODEL-HASHES.",
 )  # fmt: skip
 @click.option("--truth-crops", is_flag=True, help="Also pose the crops of the true boxes; reported apart.")
@@ -145,9 +143,7 @@ eval_.add_command(detector_)
 @eval_.command("compare")
 @click.argument("a", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("b", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the comparison as JSON."
-)
+@click.option("--out", type=FilePath(dir_okay=False), help="Also write the comparison as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON and nothing else.")
 def compare_(a: Path, b: Path, out: Path | None, as_json: bool) -> None:
     """What changed from result A to result B of one test set, paired, and what got worse by name.
@@ -208,9 +204,7 @@ def make_(name: str, jobs: int | None) -> None:
 )  # fmt: skip
 @click.option("--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the figures as JSON."
-)
+@click.option("--out", type=FilePath(dir_okay=False), help="Also write the figures as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON and nothing else.")
 def geometry_(testset: str, noise_px: float, model: str, seed: int, out: Path | None, as_json: bool) -> None:
     """Where the centimetres are lost: joints to length, elevation and posture, plane, pose net.

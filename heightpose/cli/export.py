@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FiniteRange
+from heightpose.cli._params import FilePath, FiniteRange
 from heightpose.errors import EXIT_REJECTED, ConfigError, MissingExtraError
 
 EPILOG = """\b
@@ -37,7 +37,7 @@ keeps the source's calibration of joint scores. Exit codes: 0 kept, 2 usage or u
 @click.option(
     "--to", type=click.Choice(["onnx", "openvino", "torchscript"]), required=True, help="What to write."
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file.")
+@click.option("--out", type=FilePath(dir_okay=False), required=True, help="The file.")
 @click.option("--fp16", is_flag=True, help="Weights in half precision (TorchScript: computed in it too).")
 @click.option("--int8", is_flag=True, help="Weights and activations in INT8; needs --calibration.")
 @click.option(

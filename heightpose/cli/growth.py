@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from heightpose.cli._params import FilePath
+
 EPILOG = """\b
 Writes:
   OUT/
@@ -47,8 +49,8 @@ class _Ages(click.ParamType):
 
 
 @click.command("growth", epilog=EPILOG)
-@click.argument("measurements", metavar="HEIGHT.JSON...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--visits", type=click.Path(path_type=Path), help="List of measurements (CSV), in their place.")
+@click.argument("measurements", metavar="HEIGHT.JSON...", nargs=-1, type=FilePath())
+@click.option("--visits", type=FilePath(), help="List of measurements (CSV), in their place.")
 @click.option("--sex", type=click.Choice(["female", "male"]), help="Of the child; for the WHO curves only.")
 @click.option("--age-months", type=_Ages(), help="Age at each measurement, in the order they are named.")
 @click.option(
@@ -58,7 +60,7 @@ class _Ages(click.ParamType):
     help="Day of birth, where --visits gives dates.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("heightpose-growth"),
+    "--out", type=FilePath(file_okay=False), default=Path("heightpose-growth"),
     show_default=True, help="Folder for the chart.",
 )  # fmt: skip
 def growth(

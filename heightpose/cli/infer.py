@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from heightpose.cli._params import FiniteRange, Pair, Point
+from heightpose.cli._params import FilePath, FiniteRange, Pair, Point
 
 EPILOG = """\b
 Writes, for each input:
@@ -65,13 +65,11 @@ class Moment(click.ParamType):
 @click.command("infer", epilog=EPILOG)
 @click.argument("inputs", metavar="VIDEO...", nargs=-1, required=True)
 @click.option(
-    "--camera", type=click.Path(path_type=Path),
+    "--camera", type=FilePath(),
     help="Camera file (JSON). Without it a sheet seen from a tilted camera tells the lens; the interval is wider then.",
 )  # fmt: skip
-@click.option("--sheet", type=click.Path(path_type=Path), help="Layout of the printed sheet (YAML).")
-@click.option(
-    "--plane", type=click.Path(path_type=Path), help="Stored mattress plane of a fixed camera (JSON)."
-)
+@click.option("--sheet", type=FilePath(), help="Layout of the printed sheet (YAML).")
+@click.option("--plane", type=FilePath(), help="Stored mattress plane of a fixed camera (JSON).")
 @click.option(
     "--corners", type=Point(), nargs=4,
     help="Four corners of the mattress in the frame's pixels, in turn, instead of a plane file; needs --size.",
@@ -84,7 +82,7 @@ class Moment(click.ParamType):
     "not tell it. With --camera and neither sheet nor plane: a camera that looks straight down; coarse.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("heightpose-results"), show_default=True,
+    "--out", type=FilePath(), default=Path("heightpose-results"), show_default=True,
     help="Folder for the results; each input gets a folder of its own in it.",
 )  # fmt: skip
 @click.option("--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import Pair
+from heightpose.cli._params import FilePath, Pair
 
 EPILOG = """\b
 Writes:
@@ -29,12 +29,8 @@ what the layout file says within 2 mm.
 
 @click.command("sheet", epilog=EPILOG)
 @click.option("--size", type=Pair(float, "ACROSSxALONG"), help="The sheet's size in cm, such as 70x132.")
-@click.option(
-    "--layout", type=click.Path(path_type=Path), help="Print this layout instead of a new one (YAML)."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The PDF to write."
-)
+@click.option("--layout", type=FilePath(), help="Print this layout instead of a new one (YAML).")
+@click.option("--out", type=FilePath(dir_okay=False), required=True, help="The PDF to write.")
 @click.option(
     "--paper", type=click.Choice(["A4", "A3", "Letter", "full"], case_sensitive=False), default="A4",
     show_default=True, help="Paper to cut the sheet to; full is one page.",

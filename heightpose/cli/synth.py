@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FiniteRange
+from heightpose.cli._params import FilePath, FiniteRange
 from heightpose.errors import ConfigError, MissingExtraError
 
 EPILOG = """\b
@@ -46,7 +46,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 
 
 @click.command("synth", epilog=EPILOG)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to fill.")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder to fill.")
 @click.option(
     "--count", type=click.IntRange(min=1), help="How many stills, clips or children; 200 children with --fit."
 )
@@ -93,7 +93,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 )
 @click.option(
     "--textures",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Folder of photographed swatches for cloth and floors; procedural ones by default.",
 )
 @click.option(

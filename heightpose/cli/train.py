@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from heightpose.cli._params import FiniteRange, wandb_option
+from heightpose.cli._params import FilePath, FiniteRange, wandb_option
 from heightpose.errors import ConfigError, MissingExtraError
 
 EPILOG = """\b
@@ -48,11 +48,11 @@ def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
 
 
 @click.command("train", epilog=EPILOG)
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=FilePath())
 @click.option(
     "--data",
     "data",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     multiple=True,
     help="Data set folder; repeat for several. Replaces data.dirs and data.iteration.",
 )
@@ -68,12 +68,12 @@ def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
 )
 @click.option(
     "--iterations-root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     help="Folder of the iterations. Replaces data.iterations_root.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     help="The run's folder; runs/NAME-OF-CONFIG by default.",
 )
 @click.option("--resume", is_flag=True, help="Go on from RUN/last.ckpt.")

@@ -55,7 +55,7 @@ def _stem(source: str) -> str:
         text = re.sub(r"^\w+://", "", without_login(source))
         return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "stream"
     path = Path(source)
-    name = path.resolve().name if os.path.isdir(path) else path.stem
+    name = path.resolve().name if os.path.isdir(source) else path.stem
     name = os.fsencode(name).decode("utf-8", "replace")  # a name in an old encoding must still be printable
     name = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", "-", name)  # and one line
     return name if name.strip(".") else "clip"

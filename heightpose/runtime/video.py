@@ -75,7 +75,12 @@ def open_clip(source: str | Path) -> Clip:
     if isinstance(source, str) and is_address(source):
         _require_possible(source)
         return VideoClip(source, without_login(source), live=True)
-    path = Path(str(source).removeprefix("file://"))
+    named = str(source).removeprefix("file://")
+    if not named:  # would be the current folder
+        raise InputError(
+            "the name of an input is empty", hint="Give a video, a picture, a folder or an address"
+        )
+    path = Path(named)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:

@@ -67,6 +67,11 @@ def test_every_verb_listed_has_a_file_and_every_file_a_line(group):
         (["infer", "x.mp4", "--every", "0"], "--every"),
         (["infer", "x.mp4", "--backend", "magic"], "openvino"),
         (["--nonsense"], "--nonsense"),
+        (["infer", ""], "name of an input is empty"),
+        (["infer", "file://"], "name of an input is empty"),
+        (["infer", "x.mp4", "--out", ""], "--out"),
+        (["infer", "x.mp4", "--camera="], "--camera"),
+        (["bench", "run", ""], "CLIP"),
     ],
 )
 def test_usage_errors_are_one_line_and_code_2(capsys, args, words):

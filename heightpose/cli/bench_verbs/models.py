@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FiniteRange, Pair
+from heightpose.cli._params import FilePath, FiniteRange, Pair
 from heightpose.errors import MissingExtraError
 
 EPILOG = """\b
@@ -46,9 +46,7 @@ tables mostly count it as one. Times are medians per call in f32, torch eager be
 @click.option(
     "--seconds", type=FiniteRange(0, 600), default=2.0, show_default=True, help="Time spent on each figure."
 )  # fmt: skip
-@click.option(
-    "--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write CSV here."
-)
+@click.option("--csv", "csv_file", type=FilePath(dir_okay=False), help="Also write CSV here.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 def models(
     networks: tuple[str, ...], inputs: tuple[tuple[int, int], ...], batches: tuple[int, ...],

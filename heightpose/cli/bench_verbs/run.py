@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FiniteRange
+from heightpose.cli._params import FilePath, FiniteRange
 from heightpose.errors import ConfigError
 
 EPILOG = """\b
@@ -57,9 +57,7 @@ _EXAMPLES = Path("examples")
 @click.option(
     "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Stills for the first answer."
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the figures as JSON."
-)
+@click.option("--out", type=FilePath(dir_okay=False), help="Also write the figures as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON and nothing else.")
 def run(
     clip: Path | None, camera: Path | None, sheet: Path | None, plane: Path | None, models: tuple[str, ...],

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from heightpose.cli._params import Pair
+from heightpose.cli._params import FilePath, Pair
 from heightpose.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ _OPTIONS = (
     click.option("--legacy-charuco", is_flag=True, help="A charuco pattern of OpenCV before 4.6."),
     click.option(
         "--sheet",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         help="The board is a tag layout such as the cot sheet (YAML).",
     ),
 )

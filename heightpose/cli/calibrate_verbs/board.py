@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import Pair
+from heightpose.cli._params import FilePath, Pair
 
 EPILOG = """\b
 Examples:
@@ -34,9 +34,7 @@ frame's back, a thick board. A board that bends spoils every picture.
     "--paper", type=click.Choice(["A4", "A3", "Letter", "full"], case_sensitive=False), default="A4",
     show_default=True, help="The board must fit one page; full makes a page for it.",
 )  # fmt: skip
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The PDF to write."
-)
+@click.option("--out", type=FilePath(dir_okay=False), required=True, help="The PDF to write.")
 def board(board: str, squares: tuple[int, int], square_cm: float, paper: str, out: Path) -> int:
     """Draw a calibration board to print."""
     from heightpose.calibrate import boards

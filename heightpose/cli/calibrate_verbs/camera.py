@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from heightpose.cli._params import FilePath
 from heightpose.cli.calibrate_verbs._boards import board_options
 
 EPILOG = """\b
@@ -40,7 +41,7 @@ each way; focus and zoom fixed, at the size the cot videos will have.
     "--max-views", type=click.IntRange(5, 200), default=40, show_default=True, help="Views to use at most."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("camera.json"), show_default=True,
+    "--out", type=FilePath(dir_okay=False), default=Path("camera.json"), show_default=True,
     help="The camera file to write.",
 )  # fmt: skip
 def camera(inputs: tuple[str, ...], model: str, max_views: int, out: Path, **board_given: Any) -> int:

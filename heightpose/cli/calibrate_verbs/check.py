@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from heightpose.cli._params import FilePath
 from heightpose.cli.calibrate_verbs._boards import board_options
 
 EPILOG = """\b
@@ -25,9 +26,7 @@ says so. What a tilted sheet or a moved board shows is judged fully.
 
 @click.command("check", epilog=EPILOG)
 @click.argument("inputs", metavar="IMAGES_OR_VIDEO...", nargs=-1, required=True)
-@click.option(
-    "--camera", type=click.Path(path_type=Path), required=True, help="The camera file to check (JSON)."
-)
+@click.option("--camera", type=FilePath(), required=True, help="The camera file to check (JSON).")
 @board_options
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the verdict and its numbers as JSON and nothing else."

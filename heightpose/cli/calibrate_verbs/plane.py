@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import Pair, Point
+from heightpose.cli._params import FilePath, Pair, Point
 
 EPILOG = """\b
 Writes the plane file (--out): {"R": 3x3, "t_cm": [x, y, z]}, mattress frame to camera, and how good it is. With
@@ -26,17 +26,15 @@ Exit codes: 0 written, 2 usage or unreadable input, 3 no plane that can be trust
 
 @click.command("plane", epilog=EPILOG)
 @click.argument("video", metavar="VIDEO")
-@click.option("--camera", type=click.Path(path_type=Path), required=True, help="Camera file (JSON).")
-@click.option("--sheet", type=click.Path(path_type=Path), help="Layout of the printed sheet (YAML).")
+@click.option("--camera", type=FilePath(), required=True, help="Camera file (JSON).")
+@click.option("--sheet", type=FilePath(), help="Layout of the printed sheet (YAML).")
 @click.option("--corners", type=Point(), nargs=4, help="Four corners of the mattress, in turn; needs --size.")
 @click.option("--size", type=Pair(float, "ACROSSxALONG"), help="The mattress's size in cm, such as 70x132.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("plane.json"), show_default=True,
+    "--out", type=FilePath(dir_okay=False), default=Path("plane.json"), show_default=True,
     help="The plane file to write.",
 )  # fmt: skip
-@click.option(
-    "--preview", type=click.Path(path_type=Path, dir_okay=False), help="A picture to check it by (PNG)."
-)
+@click.option("--preview", type=FilePath(dir_okay=False), help="A picture to check it by (PNG).")
 def plane(
     video: str,
     camera: Path,

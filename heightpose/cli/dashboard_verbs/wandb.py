@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FilePath
+
 EPILOG = """\b
 Writes:
   wandb-dashboard.json   the views' specification: an overview, a workspace of each iteration, the report
@@ -28,7 +30,7 @@ train and eval; upload offline ones with 'wandb sync'.
     help="Folder with run records, at any depth; repeat for several. By default runs and eval-results, where there.",
 )  # fmt: skip
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("wandb-dashboard.json"), show_default=True,
+    "--out", type=FilePath(dir_okay=False), default=Path("wandb-dashboard.json"), show_default=True,
     help="The specification.",
 )  # fmt: skip
 @click.option("--entity", envvar="WANDB_ENTITY", help="W&B team or user; WANDB_ENTITY says the same.")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FilePath
+
 EPILOG = """\b
 With --out DIR it writes:
   DIR/
@@ -24,10 +26,8 @@ Examples:
 
 
 @click.command("check", epilog=EPILOG)
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the report (and, with --fix, the copy)."
-)
+@click.argument("data", type=FilePath())
+@click.option("--out", type=FilePath(), help="Folder for the report (and, with --fix, the copy).")
 @click.option(
     "--rows", type=click.IntRange(min=1), default=40, show_default=True, help="Rows to print and picture."
 )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from heightpose.cli._params import FilePath
+
 if TYPE_CHECKING:
     from heightpose.data.coco import Dataset
 
@@ -32,10 +34,8 @@ Examples:
 
 
 @click.command("export", epilog=EPILOG)
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
-)
+@click.argument("data", type=FilePath())
+@click.option("--out", type=FilePath(file_okay=False), required=True, help="Folder to fill.")
 @click.option(
     "--for",
     "tool",

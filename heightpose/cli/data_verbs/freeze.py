@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FilePath
+
 EPILOG = """\b
 Writes:
   FOLDER/
@@ -24,7 +26,7 @@ later change is refused when the set is loaded, until it is frozen again as anot
 
 
 @click.command("freeze", epilog=EPILOG)
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FilePath())
 @click.option("--name", help="The set's name; the folder's by default.")
 @click.option("--version", default="1", show_default=True, help="The set's version.")
 @click.option("--check", is_flag=True, help="Only check an already frozen set (a name will do for FOLDER).")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FiniteRange
+from heightpose.cli._params import FilePath, FiniteRange
 
 EPILOG = """\b
 SOURCE is
@@ -44,13 +44,9 @@ Examples:
 @click.argument(
     "format_", metavar="FORMAT", type=click.Choice(["coco", "mpii", "lsp", "labelme", "cvat", "label-studio"])
 )
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
-)
-@click.option(
-    "--map", "joint_map", type=click.Path(path_type=Path), help="Joint names: theirs to ours (YAML)."
-)
+@click.argument("source", type=FilePath())
+@click.option("--out", type=FilePath(file_okay=False), required=True, help="Folder to fill.")
+@click.option("--map", "joint_map", type=FilePath(), help="Joint names: theirs to ours (YAML).")
 @click.option("--skip-bad", is_flag=True, help="Name bad items and leave them out instead of stopping.")
 @click.option("--copy", is_flag=True, help="Copy the pictures into OUT/images.")
 @click.option(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FilePath
+
 NEW_EPILOG = """\b
 Writes:
   ROOT/
@@ -26,7 +28,7 @@ A share is of the pool's children (splits train and val, each alike), earlier it
 """
 
 _root = click.option(
-    "--root", type=click.Path(path_type=Path, file_okay=False), default=Path("iterations"),
+    "--root", type=FilePath(file_okay=False), default=Path("iterations"),
     show_default=True, help="Folder of the iterations.",
 )  # fmt: skip
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FilePath
+
 EPILOG = """\b
 Writes:
   preview.png    a grid of samples as training sees them; below each what varied it
@@ -22,16 +24,14 @@ Examples:
 
 
 @click.command("preview", epilog=EPILOG)
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=FilePath())
 @click.option(
     "--config",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Training configuration whose 'augment' to show.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), default="preview.png", show_default=True
-)
+@click.option("--out", type=FilePath(dir_okay=False), default="preview.png", show_default=True)
 @click.option("--count", type=click.IntRange(1, 400), default=24, show_default=True, help="Samples to draw.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the variations.")
 @click.option("--detector", is_flag=True, help="Whole frames as the detector learns from, not head-up crops.")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FilePath
+
 EPILOG = """\b
 Writes:
   OUT               {"sigmas": {"crown": 0.021, ...}, "pairs": {"crown": 212, ...}, "people": 212}
@@ -25,7 +27,7 @@ of the box's area. The same pictures must have been labelled twice, each time af
 @click.argument("first", type=click.Path(path_type=Path, exists=True))
 @click.argument("second", type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("sigmas.json"), show_default=True,
+    "--out", type=FilePath(dir_okay=False), default=Path("sigmas.json"), show_default=True,
     help="The file to write.",
 )  # fmt: skip
 def sigmas(first: Path, second: Path, out: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FilePath
 from heightpose.errors import ConfigError
 
 EPILOG = """\b
@@ -28,13 +29,13 @@ With --iteration there is a column for every iteration up to that one, each with
 
 
 @click.command("stats", epilog=EPILOG)
-@click.argument("data", type=click.Path(path_type=Path), nargs=-1)
+@click.argument("data", type=FilePath(), nargs=-1)
 @click.option("--iteration", help="The data iteration of this name and those before it, instead of DATA.")
 @click.option(
-    "--root", type=click.Path(path_type=Path, file_okay=False), default=Path("iterations"),
+    "--root", type=FilePath(file_okay=False), default=Path("iterations"),
     show_default=True, help="Folder of the iterations.",
 )  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for JSON and picture.")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder for JSON and picture.")
 @click.option("--skip-bad", is_flag=True, help="Leave out damaged pictures and labels with a warning.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 def stats(

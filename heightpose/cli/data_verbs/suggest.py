@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FiniteRange
+from heightpose.cli._params import FilePath, FiniteRange
 
 EPILOG = """\b
 Writes:
@@ -40,9 +40,7 @@ it say otherwise, or a bone is longer than the child's) and where it is unlike w
     help="A video, a folder of videos, or a folder of pictures (one clip); repeat for several.",
 )  # fmt: skip
 @click.option("--budget", type=click.IntRange(min=1), required=True, help="How many frames to pick.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."
-)
+@click.option("--out", type=FilePath(file_okay=False), required=True, help="Folder to fill.")
 @click.option(
     "--advice", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Strata to aim at: the file of heightpose dashboard --advice.",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from heightpose.cli._params import FilePath
 from heightpose.errors import EXIT_USAGE, HeightposeError
 
 EPILOG = """\b
@@ -20,7 +21,7 @@ Examples:
 
 
 @click.command("validate", epilog=EPILOG)
-@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=FilePath())
 @click.option("--skip-bad", is_flag=True, help="Bad items are allowed: say what is left without them.")
 def validate(folders: tuple[Path, ...], skip_bad: bool) -> int:
     """Read data sets strictly, decode every picture, and name every broken item."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FiniteRange
+from heightpose.cli._params import FilePath, FiniteRange
 from heightpose.errors import EXIT_INTERRUPTED, EXIT_REJECTED, ConfigError
 
 EPILOG = """\b
@@ -46,7 +46,7 @@ Exit codes: 0 nothing found, 2 usage, 3 something found, 130 interrupted (what w
     "--time-limit", type=FiniteRange(min=1), default=30.0, show_default=True, help="Seconds per case."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("fuzz-results"), show_default=True,
+    "--out", type=FilePath(file_okay=False), default=Path("fuzz-results"), show_default=True,
     help="Folder for what is found.",
 )  # fmt: skip
 def fuzz(
