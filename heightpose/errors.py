@@ -13,6 +13,8 @@ EXIT_MEASURED = 0
 EXIT_USAGE = 2
 EXIT_REJECTED = 3
 EXIT_INTERRUPTED = 130
+#: The reader of our output went away: what a shell says of a process that SIGPIPE ended.
+EXIT_NO_READER = 141
 
 
 class HeightposeError(Exception):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from heightpose.cli._params import FilePath, FiniteRange, Pair, Point
+from heightpose.cli._streams import tell
 
 EPILOG = """\b
 Writes, for each input:
@@ -144,7 +145,7 @@ def infer(inputs: tuple[str, ...], as_json: bool, **options: Any) -> int:
             if item.error is not None and not is_batch:
                 raise item.error
             if item.error is not None:
-                click.echo(f"error: {item.error}", err=True)
+                tell(f"error: {item.error}")
             if not as_json:
                 click.echo(f"{item.name}: {item.answer}" if is_batch else item.answer)
             items.append(item)

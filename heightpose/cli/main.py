@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from heightpose import __version__
+from heightpose.cli._streams import StdoutError, prepare_streams, silence_stdout, tell
 from heightpose.cli.lazy import LazyGroup
-from heightpose.errors import EXIT_INTERRUPTED, EXIT_USAGE, HeightposeError
+from heightpose.errors import EXIT_INTERRUPTED, EXIT_NO_READER, EXIT_USAGE, HeightposeError
 
 #: One line per verb, kept here so that ``--help`` imports none of them.
 VERBS = {
@@ -60,6 +61,7 @@ def cli(debug: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point: run the command line and exit the process."""
+    prepare_streams()
     args = list(sys.argv[1:] if argv is None else argv)
     end = args.index("--") if "--" in args else len(args)
     debug = "--debug" in args[:end]
@@ -76,7 +78,10 @@ def main(argv: list[str] | None = None) -> None:
     # need: a third of infer's speed. Read when NumPy is first imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = _run(args, debug)
-    _flush()
+    try:
+        sys.stdout.flush()
+    except StdoutError as error:
+        code = _not_printed(error, debug)
     sys.exit(code)
 
 
@@ -87,7 +92,7 @@ def _run(args: list[str], debug: bool) -> int:
     except HeightposeError as error:
         return _fail(error, str(error), error.exit_code, debug)
     except _NoVerb as error:
-        click.echo(error.format_message(), err=True)
+        tell(error.format_message())
         return EXIT_USAGE
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx is not None else "heightpose"
@@ -95,11 +100,10 @@ def _run(args: list[str], debug: bool) -> int:
     except click.ClickException as error:
         return _fail(error, error.format_message(), EXIT_USAGE, debug)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        tell("interrupted")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away: nothing is left to tell it
-        _silence_stdout()
-        return EXIT_USAGE
+    except StdoutError as error:
+        return _not_printed(error, debug)
     except MemoryError as error:
         return _fail(error, "not enough memory for this input", EXIT_USAGE, debug)
     except Exception as error:
@@ -112,22 +116,16 @@ def _fail(error: Exception, text: str, code: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-    click.echo("error: " + " ".join(text.split()), err=True)
+    tell("error: " + " ".join(text.split()))
     return code
 
 
-def _flush() -> None:
-    if sys.stdout is None:  # started with a closed standard output
-        return
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _silence_stdout()
-
-
-def _silence_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's own flush at exit does not complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _not_printed(error: StdoutError, debug: bool) -> int:
+    """Say that stdout failed; a reader that has seen enough, such as ``head``, is told nothing."""
+    silence_stdout()
+    if isinstance(error.error, BrokenPipeError):
+        return EXIT_NO_READER
+    return _fail(error, f"standard output cannot be written: {error.error.strerror}", EXIT_USAGE, debug)
 
 
 if __name__ == "__main__":

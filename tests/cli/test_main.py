@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import av
+import makers
 import pytest
+from bad_days import FILES, blobs
 from conftest import environment
 
 from heightpose.cli import main as cli_main
@@ -125,10 +128,54 @@ def test_debug_is_accepted_anywhere_and_shows_the_traceback(heightpose):
         assert done.stderr.splitlines()[-1].startswith("error: absent.mp4: no such file")
 
 
-def test_a_reader_that_leaves_early_is_no_traceback(tmp_path):
-    done = subprocess.run(
-        f"{sys.executable} -m heightpose.cli.main infer --help | head -c 1",
-        shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+#: How a process is started whose standard files are what the name says; the rest is its command.
+SHELL = {
+    "full": '"$@" >/dev/full',
+    "closed": '"$@" >&-',
+    "no reader": '{ "$@"; echo $? >&2; } | true',
+    "no errors": '"$@" 2>&-',
+    "full errors": '"$@" 2>/dev/full',
+    "nothing": '"$@" <&- >&- 2>&-',
+}
+
+
+def in_shell(how, *args, **options):
+    command = [sys.executable, "-m", "heightpose.cli.main", *map(str, args)]
+    return subprocess.run(
+        ["bash", "-c", SHELL[how], "-", *command],
+        env=environment(), capture_output=True, text=True, check=False, **options,
     )  # fmt: skip
-    assert "Traceback" not in done.stderr
-    assert "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("how", "why"), [("full", "No space left on device"), ("closed", "Bad file descriptor")]
+)
+@pytest.mark.parametrize("args", [["infer", "--help"], ["--version"]], ids=" ".join)
+def test_output_that_cannot_be_written_is_one_line_and_code_2(how, why, args):
+    done = in_shell(how, *args)
+    assert done.returncode == 2
+    assert done.stderr == f"error: standard output cannot be written: {why}\n"
+
+
+def test_a_reader_that_leaves_early_is_told_nothing():
+    done = in_shell("no reader", "infer", "--help")
+    assert done.stderr == "141\n"
+
+
+@pytest.mark.parametrize("how", ["no errors", "full errors", "nothing"])
+def test_errors_that_cannot_be_told_leave_the_exit_code(how):
+    done = in_shell(how, "infer", "absent.mp4")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("how", ["no errors", "nothing", "full"])
+def test_infer_without_standard_files(models, clip, tmp_path, how, jobs):
+    """Their numbers must not become those of files that libraries then print into."""
+    makers.write_video(tmp_path / "b.mp4", blobs(2))
+    done = in_shell(how, "infer", clip, "b.mp4", *models, "--jobs", jobs, cwd=tmp_path)
+    assert done.returncode == (3 if how == "no errors" else 2)
+    folder = tmp_path / "heightpose-results" / "clip"
+    assert {path.name for path in folder.iterdir()} == FILES
+    with av.open(str(folder / "overlay.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 3
