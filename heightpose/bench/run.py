@@ -12,6 +12,7 @@ from heightpose.bench.machine import described, machine
 from heightpose.bench.nets import BATCHES, bench_net
 from heightpose.bench.whole import first_answers, make_inputs, run_infer, stream_figures
 from heightpose.runtime.modelfile import find_model
+from heightpose.runtime.networks import PoseModel
 
 #: What is aimed at on two cores with AMX, by model: frames/s of a 1280x720 clip with flip averaging, no overlay.
 GOAL_FRAMES_PER_S = {"fast": 40.0, "accurate": 15.0}
@@ -41,12 +42,17 @@ def bench(
 
     Returns:
         Plain JSON values: machine, per model its nets, clip, overlay and first answer.
+
+    Raises:
+        HeightposeError: a model or the clip cannot be used; told before anything is measured.
     """
+    for model in models:
+        PoseModel.load(model, backend)
     about: dict[str, Any] = {"heightpose": __version__, "machine": machine(), "models": {}}
-    detector = bench_net(find_model("detector"), backend, seconds)
     with tempfile.TemporaryDirectory(prefix="heightpose-bench-") as name:
         folder = Path(name)
         video, still, size_wh = make_inputs(clip, folder, frames)
+        detector = bench_net(find_model("detector"), backend, seconds)
         about["clip"] = {"source": clip.name, "size_wh": list(size_wh), "frames": frames}
         for model in models:
             chosen = [*options, "--model", model, "--backend", backend]

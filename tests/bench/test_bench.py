@@ -118,6 +118,42 @@ def test_the_table_and_the_json(models, tmp_path, monkeypatch, capsys):
     assert set(json.loads(capsys.readouterr().out)["models"]) == {"fast"}
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "fast", "--model", "nosuch"], "nosuch: no such model"),
+        (["--model", "nonsense.onnx"], "nonsense.onnx: the model file is damaged"),
+        (["--out", "/proc/nothing/b.json"], "/proc/nothing: cannot be written"),
+        (["--out", "nonsense.onnx/b.json"], "nonsense.onnx: cannot be written"),
+        (["--camera", "nonsense.onnx"], "nonsense.onnx: the camera file is not JSON"),
+        (["--out", "new/b.json", "--backend", "torch", "--model", "nosuch"], "no such model"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_anything_is_measured(
+    tmp_path, monkeypatch, capsys, options, words
+):
+    from heightpose.cli import main as cli_main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "bench_net", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(run, "run_infer", lambda *_: pytest.fail("measured"))
+    makers.write_video(tmp_path / "c.mp4", [makers.scene((160, 90))] * 2)
+    (tmp_path / "nonsense.onnx").write_bytes(b"nonsense")
+    assert cli_main._run(["bench", "run", "c.mp4", *options], False) == 2
+    assert words in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"c.mp4", "nonsense.onnx"}
+
+
+def test_a_missing_folder_for_the_figures_is_made(tmp_path, monkeypatch, capsys):
+    from heightpose.cli import main as cli_main
+
+    monkeypatch.setattr("heightpose.bench.run.bench", lambda *_, **__: {"models": {}})
+    monkeypatch.setattr("heightpose.bench.run.lines", lambda about: ["table"])
+    clip = makers.write_video(tmp_path / "c.mp4", [makers.scene((160, 90))] * 2)
+    assert cli_main._run(["bench", "run", str(clip), "--out", str(tmp_path / "new" / "b.json")], False) == 0
+    assert json.loads((tmp_path / "new" / "b.json").read_text()) == {"models": {}}
+
+
 def test_without_an_example_it_asks_for_a_clip(tmp_path, monkeypatch, capsys):
     from heightpose.cli import main as cli_main
 

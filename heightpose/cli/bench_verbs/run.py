@@ -73,14 +73,19 @@ def run(
                 "there is no example here", where=clip, hint="Name a clip: heightpose bench run CLIP"
             )
     from heightpose.bench.run import bench, lines
-    from heightpose.runtime.atomic import write_json
+    from heightpose.runtime.atomic import make_folder, no_empty_folders, write_json
     from heightpose.runtime.modelfile import SHIPPED, shipped_path
+    from heightpose.runtime.settings import Settings
 
     chosen = list(models) or [name for name in SHIPPED if shipped_path(name).is_file()]
     given = {"--camera": camera, "--sheet": sheet, "--plane": plane}
     options = [part for name, path in given.items() if path is not None for part in (name, str(path))]
-    about = bench(clip, options, chosen, backend, frames=frames, seconds=seconds, rounds=rounds)
-    # Minutes of measuring are not to be lost for a folder that cannot be written.
-    click.echo(json.dumps(about, indent=2, allow_nan=False) if as_json else "\n".join(lines(about)))
-    if out is not None:
-        write_json(out, about)
+    Settings(camera=camera, sheet=sheet, plane=plane).load_scale()  # told before minutes of measuring
+    with no_empty_folders([] if out is None else [out.parent]):
+        if out is not None:
+            make_folder(out.parent)
+        about = bench(clip, options, chosen, backend, frames=frames, seconds=seconds, rounds=rounds)
+        # Minutes of measuring are not to be lost for a folder that cannot be written any more.
+        click.echo(json.dumps(about, indent=2, allow_nan=False) if as_json else "\n".join(lines(about)))
+        if out is not None:
+            write_json(out, about)
