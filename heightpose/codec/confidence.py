@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def load_calibrations(weights: Path, joints: tuple[str, ...]) -> dict[str, Calib
         FileFormatError: a calibration file that is damaged or for other joints.
     """
     path = calibration_path(weights)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, unlike Path's, where its name is too long
         return {}
     try:
         if path.stat().st_size > _LARGEST_FILE:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from heightpose.errors import ConfigError, FileFormatError, MissingExtraError
-from heightpose.runtime.modelfile import WEIGHTS_DIR, ModelFile, read_model_file
+from heightpose.runtime.modelfile import WEIGHTS_DIR, ModelFile, is_file, read_model_file
 
 NAMES = ("openvino", "onnxruntime", "torch")
 
@@ -102,6 +102,7 @@ def resolve(name: str, path: Path) -> tuple[str, Path]:
 
     Raises:
         ConfigError: an unknown name, or no file that the backend can read.
+        FileFormatError: a file that cannot be looked at.
         MissingExtraError: the backend named is not installed.
     """
     if name not in (*NAMES, "auto"):
@@ -111,7 +112,7 @@ def resolve(name: str, path: Path) -> tuple[str, Path]:
     for candidate in NAMES if name == "auto" else (name,):
         forms = _READS[candidate]
         file = path if path.suffix in forms else path.with_suffix(forms[0])
-        if importlib.util.find_spec(candidate) is None or not file.is_file():
+        if importlib.util.find_spec(candidate) is None or not is_file(file):
             continue
         # auto must not leave the file that was named for its neighbour.
         if name != "auto" or file == path:

@@ -9,6 +9,7 @@ fetches other files is none of ours, whatever a runtime would do with it.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -203,8 +204,8 @@ def _openvino_metadata(file: BinaryIO, size: int) -> str | None:
 
     if size > _LARGEST_XML:
         raise ValueError(f"a graph of {size} bytes")
-    text = file.read()
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:  # OpenVINO writes none; entities can unfold without end
+    text = _utf8(file.read())
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # OpenVINO writes none; entities can unfold without end
         raise ValueError("entities, which none of our models has")
     try:
         root = ElementTree.fromstring(text)
@@ -215,6 +216,21 @@ def _openvino_metadata(file: BinaryIO, size: int) -> str | None:
             raise ValueError(f"the operation '{layer.get('type')}', which none of our models has")
     found = root.find(f"rt_info/{_KEY}")
     return None if found is None else found.get("value")
+
+
+#: The encoding that an XML file names.
+_NAMED = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([^\"']*)")
+
+
+def _utf8(data: bytes) -> str:
+    """The text of an XML file; in another encoding, which readers find out by themselves, it could hide anything."""
+    named = _NAMED.match(data)
+    if b"\0" in data or (named is not None and named[1].lower() not in (b"utf-8", b"us-ascii", b"ascii")):
+        raise ValueError("text in another encoding than UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("text in another encoding than UTF-8") from error
 
 
 def _onnx_metadata(file: BinaryIO, size: int) -> str | None:

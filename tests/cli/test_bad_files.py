@@ -179,6 +179,11 @@ def test_hostile_weights_are_refused(infer, clip, tmp_path, name):
     assert not (tmp_path / "hacked").exists()
 
 
+def test_a_model_whose_name_leaves_no_room_for_a_calibrations(infer, clip, tmp_path):
+    path = makers.tiny_pose(tmp_path / ("m" * 250 + ".onnx"))
+    assert infer(clip, "--model", path)[0] == 3
+
+
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("kind", ["allocates", "loops", "elsewhere"])
 def test_a_hostile_graph_is_refused_before_it_runs(infer, clip, tmp_path, kind, backend):

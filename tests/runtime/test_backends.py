@@ -183,6 +183,17 @@ def test_every_backend_puts_the_joints_where_pytorch_does(shipped, name, precisi
     assert found.passed, list(found.rows())
 
 
+def test_a_neighbour_that_cannot_be_looked_at(pose, tmp_path):
+    """A name that is just short enough, and too long with another ending."""
+    path = tmp_path / ("m" * 250 + ".onnx")
+    path.write_bytes(pose.read_bytes())
+    backend, file = load_backend(path)
+    assert file.path == path
+    assert backend.active.name.startswith("openvino")
+    with pytest.raises(FileFormatError, match="cannot be read: File name too long"):
+        resolve("torch", path)
+
+
 def test_openvinos_own_file_is_read_with_its_description(pose, tmp_path):
     ov = pytest.importorskip("openvino")
     model = openvino_core().read_model(pose)
@@ -207,6 +218,19 @@ def test_openvinos_own_file_is_read_with_its_description(pose, tmp_path):
         (tmp_path / "bad.xml").write_text(text.replace(old, new))
         with pytest.raises(FileFormatError, match=words):
             modelfile.read_model_file(tmp_path / "bad.xml")
+    hidden = text.replace("<net ", "<!DOCTYPE x [<!ENTITY a 'b'>]><net ")
+    for data in (
+        *(hidden.encode(encoding) for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")),
+        text.replace('<?xml version="1.0"?>', '<?xml version="1.0" encoding="UTF-7"?>').encode(),
+        text.replace('<?xml version="1.0"?>', "<?xml version='1.0' encoding = 'latin1'?>").encode(),
+        text.replace("<net ", "<net note='\xe9' ").encode("latin1"),
+    ):
+        (tmp_path / "bad.xml").write_bytes(data)
+        with pytest.raises(FileFormatError, match="another encoding than UTF-8"):
+            modelfile.read_model_file(tmp_path / "bad.xml")
+    declared = text.replace('<?xml version="1.0"?>', '<?xml version="1.0" encoding="utf-8"?>')
+    (tmp_path / "bad.xml").write_text(declared.replace("<net ", "<net note='\xe9' "), encoding="utf-8-sig")
+    assert modelfile.read_model_file(tmp_path / "bad.xml").kind == "pose"
     (tmp_path / "p.bin").unlink()
     os.mkfifo(tmp_path / "p.bin")  # a runtime would wait for its other end
     with pytest.raises(FileFormatError, match=r"expected p\.bin"):
