@@ -47,7 +47,7 @@ def prepare_streams() -> None:
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(_Stdout(1, "w", closefd=False)),
             encoding="utf-8" if out is None else out.encoding,
-            errors="strict" if out is None else out.errors,
+            errors="backslashreplace",  # a file's name may hold what the terminal's encoding lacks
         )
     if sys.stderr is None:
         sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", write_through=True)

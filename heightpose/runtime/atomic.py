@@ -86,6 +86,18 @@ def make_folder(folder: Path) -> None:
         raise cannot_write(folder, error) from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file, where there is one. Raises HeightposeError where it cannot be removed."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise HeightposeError(
+            f"cannot be removed: {error.strerror}",
+            where=path,
+            hint="Remove it, or choose another folder with --out",
+        ) from error
+
+
 @contextmanager
 def no_empty_folders(folders: Iterable[Path]) -> Iterator[None]:
     """At the end, remove those of ``folders``, and of the folders they lie in, that are new and hold nothing."""

@@ -27,7 +27,7 @@ from heightpose.errors import (
 )
 from heightpose.report.overlay import answer_text
 from heightpose.runtime import results
-from heightpose.runtime.atomic import make_folder, no_empty_folders, write_json
+from heightpose.runtime.atomic import make_folder, no_empty_folders, remove, write_json
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.memory import return_large_blocks
@@ -35,7 +35,7 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.session import Outcome, Scale, measure_clip
 from heightpose.runtime.settings import Settings
 from heightpose.runtime.stages import Beside, depth_for
-from heightpose.runtime.video import is_address, open_clip, without_login
+from heightpose.runtime.video import is_address, local_path, open_clip, without_login
 from heightpose.types import FrameResult
 
 log = logging.getLogger("heightpose")
@@ -118,7 +118,7 @@ class Worker:
         self._settings, self._scale = settings, scale
         self._alone = len(inputs) == 1
         given = [settings.camera, settings.sheet, settings.plane, settings.model, settings.detector]
-        given += [source.removeprefix("file://") for source, _ in inputs]
+        given += [local_path(source) for source, _ in inputs]
         self._given = {file for path in given if path is not None and (file := _identity(path)) is not None}
         self._models: Models | None = None
         cv2.setNumThreads(1)  # the stages are the threads: more of them than cores only wait for each other
@@ -263,7 +263,7 @@ def _run_one(
                 interrupt=interrupt,
             )
     if not drawn:
-        overlay.unlink(missing_ok=True)  # one of an earlier run would not belong to this answer
+        remove(overlay)  # one of an earlier run would not belong to this answer
     _summary(name, outcome, folder, scale.height_cm)
     code = EXIT_MEASURED if outcome.measurement.status == "measured" else EXIT_REJECTED
     if interrupt.requested:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from heightpose.errors import InputError
 from heightpose.runtime.stills import list_folder
-from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, without_login
+from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, local_path, without_login
 
 log = logging.getLogger("heightpose")
 
@@ -30,9 +31,11 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
     for source in sources:
         videos: list[Path] = []
         # Unlike Path's, os.path's answer is False where the folder may not be looked at.
-        if not is_address(source) and os.path.isdir(source):
+        if not is_address(source) and os.path.isdir(local_path(source)):
             with suppress(InputError):
-                videos = [p for p in list_folder(Path(source)) if p.suffix.lower() in VIDEO_SUFFIXES]
+                videos = [
+                    p for p in list_folder(Path(local_path(source))) if p.suffix.lower() in VIDEO_SUFFIXES
+                ]
         several = several or bool(videos)
         found.extend([str(p) for p in videos] or [source])
     names: set[str] = set()
@@ -54,8 +57,13 @@ def _stem(source: str) -> str:
     if is_address(source):
         text = re.sub(r"^\w+://", "", without_login(source))
         return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "stream"
-    path = Path(source)
-    name = path.resolve().name if os.path.isdir(source) else path.stem
+    path = Path(local_path(source))
+    name = path.stem
+    if os.path.isdir(local_path(source)):
+        name = path.name
+        with suppress(OSError):  # the current folder itself may be gone
+            name = path.resolve().name
     name = os.fsencode(name).decode("utf-8", "replace")  # a name in an old encoding must still be printable
     name = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", "-", name)  # and one line
+    name = name.encode(sys.getfilesystemencoding(), "replace").decode(sys.getfilesystemencoding())
     return name if name.strip(".") else "clip"

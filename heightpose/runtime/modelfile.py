@@ -91,7 +91,7 @@ def find_model(name_or_path: str) -> Path:
     if not is_file(path):
         raise ConfigError(
             "no such model",
-            where=name_or_path,
+            where=name_or_path or "--model",
             expected=f"{', '.join(SHIPPED)} or a path to an .onnx or .safetensors file",
             hint="Check the spelling of --model",
         )

@@ -18,10 +18,10 @@ import numpy as np
 
 from heightpose import __version__
 from heightpose.codec.confidence import calibration_path, weights_hash
-from heightpose.errors import ConfigError, HeightposeError
+from heightpose.errors import ConfigError, HeightposeError, InputError
 from heightpose.report.overlay import Caption, answer_text, draw_overlay
 from heightpose.runtime import output, presence
-from heightpose.runtime.atomic import write_json
+from heightpose.runtime.atomic import remove, write_json
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
 from heightpose.runtime.networks import Detector, PoseModel
@@ -162,7 +162,7 @@ def write_overlay(
         smooth: draw the skeleton smoothed over time (:mod:`heightpose.runtime.smooth`).
 
     Returns:
-        False when the user stopped it or it could not be encoded; no new file is left then.
+        False when the user stopped it, it could not be encoded, or the clip is gone; no new file is left then.
     """
     depth = depth_for(clip.size_wh)
     looks = outcome.log
@@ -177,7 +177,7 @@ def write_overlay(
                 raise _StoppedError
     except _StoppedError:
         return False
-    except av.FFmpegError as error:  # the answer is written already and does not depend on it
+    except (av.FFmpegError, InputError) as error:  # the answer is written already and does not depend on it
         log.warning("no overlay was written: %s", error)
         return False
     return True
@@ -261,7 +261,7 @@ class LiveOverlay:
 def write_preview(path: Path, outcome: Outcome, *, blur_faces: bool) -> None:
     """The clearest frame with the answer on it; nothing where no frame was decoded."""
     if outcome.best is None:
-        path.unlink(missing_ok=True)
+        remove(path)
         return
     result, rgb = outcome.best
     used = used_frames(outcome.measurement)

@@ -22,7 +22,16 @@ from heightpose.errors import InputError
 from heightpose.runtime.clip import NO_PICTURE, Clip, Clock, Frame, turn
 from heightpose.runtime.stills import PICTURE_SUFFIXES, StillsClip, list_folder
 
-__all__ = ["VIDEO_SUFFIXES", "Clip", "Frame", "VideoClip", "is_address", "open_clip", "without_login"]
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "Clip",
+    "Frame",
+    "VideoClip",
+    "is_address",
+    "local_path",
+    "open_clip",
+    "without_login",
+]
 
 log = logging.getLogger("heightpose")
 
@@ -40,12 +49,19 @@ _TIMEOUT_S = 10.0
 _RETRIES = 3
 _RETRY_WAIT_S = 1.0
 
+_FILE = re.compile("file://", re.IGNORECASE)
+
 _ERRORS = (av.FFmpegError, OSError, ValueError)
 
 
 def is_address(source: str) -> bool:
     """True for ``rtsp://...`` and the like; ``file://`` and plain paths are files."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source) is not None and not source.startswith("file://")
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source) is not None and not _FILE.match(source)
+
+
+def local_path(source: str | Path) -> str:
+    """The path of a source that is no address."""
+    return _FILE.sub("", str(source))
 
 
 def without_login(address: str) -> str:
@@ -75,7 +91,7 @@ def open_clip(source: str | Path) -> Clip:
     if isinstance(source, str) and is_address(source):
         _require_possible(source)
         return VideoClip(source, without_login(source), live=True)
-    named = str(source).removeprefix("file://")
+    named = local_path(source)
     if not named:  # would be the current folder
         raise InputError(
             "the name of an input is empty", hint="Give a video, a picture, a folder or an address"
@@ -291,7 +307,8 @@ def _rgb(frame: av.VideoFrame) -> Any:
 
 def _rotation(frame: av.VideoFrame, name: str) -> int:
     """Clockwise degrees to turn the stored picture, from the display matrix (ISO/IEC 14496-12, 8.3.2)."""
-    counter_clockwise = frame.rotation
+    # FFmpeg's own number for a matrix of zeros, which turns nothing, is -2^31.
+    counter_clockwise = frame.rotation if abs(frame.rotation) <= 360 else 0
     if _is_mirrored(frame):
         log.warning("%s: marked as mirrored; the mirroring is left out so that left stays left", name)
     degrees = -round(counter_clockwise / 90) * 90 % 360

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -179,3 +180,12 @@ def test_infer_without_standard_files(models, clip, tmp_path, how, jobs):
     assert {path.name for path in folder.iterdir()} == FILES
     with av.open(str(folder / "overlay.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == 3
+
+
+def test_a_name_that_the_output_cannot_show(models, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "heightpose.cli.main", "infer", "caf\xe9.mp4", os.fsdecode(b"x\xff.mp4"), *models],
+        cwd=tmp_path, env={**environment(), "PYTHONIOENCODING": "iso8859-5"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert [line.split(b":")[0] for line in done.stdout.splitlines()] == [b"caf\\xe9", b"x\\ufffd"]

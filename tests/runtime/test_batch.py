@@ -14,7 +14,7 @@ import makers
 import numpy as np
 import pytest
 
-from heightpose.errors import ConfigError, FileFormatError, HeightposeError
+from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import plane_from_height
@@ -52,6 +52,18 @@ def test_names_of_result_folders(tmp_path):
     assert several
     assert expand_inputs([str(tmp_path / "videos")]) == ([(str(tmp_path / "videos" / "a.webm"), "a")], True)
     assert expand_inputs([str(tmp_path / "a.mp4")])[1] is False
+    for address in (f"file://{tmp_path}/videos", f"FILE://{tmp_path}/videos"):
+        assert expand_inputs([address]) == ([(str(tmp_path / "videos" / "a.webm"), "a")], True)
+    (tmp_path / "pics.v2").mkdir()
+    assert expand_inputs([f"file://{tmp_path}/pics.v2"])[0][0][1] == "pics.v2"
+
+
+def test_the_current_folder_may_be_gone(tmp_path, settings, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    pairs, _ = expand_inputs([".", *[source for source, _ in clips(tmp_path, 2)]])
+    assert [item.code for item in run_all(pairs, settings)] == [2, 3]
 
 
 def test_a_name_that_is_not_utf8_gives_printable_results(tmp_path, settings):
@@ -251,6 +263,36 @@ def test_a_file_that_changes_between_reading_and_drawing(tmp_path, settings, cha
     assert results.write_overlay(tmp_path / "o.mp4", clip, outcome, blur_faces=False)
     with av.open(str(tmp_path / "o.mp4")) as video:
         assert len(list(video.decode(video=0))) == drawn
+
+
+class Gone(Grown):
+    """Can be read once."""
+
+    def frames(self):
+        if not self._count:
+            raise InputError("cannot be read any more", where=self.name)
+        yield from super().frames()
+
+
+def test_a_file_that_goes_before_it_is_drawn_is_measured_without_an_overlay(
+    tmp_path, settings, monkeypatch, caplog
+):
+    monkeypatch.setattr(batch, "open_clip", lambda source: Gone(3, -3))
+    (item,) = run_all([("x", "c")], settings)
+    assert item.code == 3
+    assert item.document == json.loads((settings.out / "c" / "height.json").read_text())
+    assert "overlay.mp4" not in os.listdir(settings.out / "c")
+    assert "no overlay was written: grown: cannot be read any more" in caplog.text
+
+
+@pytest.mark.parametrize("name", results.FILES)
+@pytest.mark.parametrize("no_overlay", [False, True])
+def test_a_folder_in_a_results_place_is_told(tmp_path, settings, name, no_overlay):
+    (settings.out / "c0" / name).mkdir(parents=True)
+    (item,) = run_all(clips(tmp_path, 2), replace(settings, no_overlay=no_overlay))
+    assert item.code == 2
+    assert f"{name}: cannot be " in item.answer
+    assert not [path for path in os.listdir(settings.out / "c0") if path.startswith(".")]
 
 
 def measured(monkeypatch):

@@ -79,6 +79,13 @@ def test_mirrored_metadata_is_left_out_with_a_warning(tmp_path, caplog):
     assert frame.rgb.shape == (64, 96, 3)
 
 
+def test_a_rotation_matrix_of_zeros_turns_nothing(tmp_path, caplog):
+    path = makers.write_video(tmp_path / "r.mp4", [makers.scene()] * 2, matrix=(0,) * 9)
+    with open_clip(path) as clip:
+        assert clip.rotation_deg == 0
+    assert caplog.text == ""
+
+
 def test_odd_sizes(tmp_path):
     path = makers.write_video(tmp_path / "odd.mp4", moving(3, (97, 65)))
     with open_clip(path) as clip:
