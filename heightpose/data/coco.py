@@ -10,7 +10,6 @@ labels fewer joints loads too.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import Counter
@@ -26,6 +25,7 @@ from heightpose.data.items import Item, Person
 from heightpose.errors import FileFormatError, InputError
 from heightpose.runtime.atomic import write_json
 from heightpose.skeleton import INFANT, Skeleton
+from heightpose.textfile import read_json
 
 #: Raised when a field changes its meaning or becomes required; a new optional field leaves it as it is.
 SCHEMA = 1
@@ -159,16 +159,11 @@ def require_schema(path: Path, document: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise InputError(
             "no such data set", where=path, expected="a folder with annotations.json", hint="Check --data"
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError("not a JSON file", where=path, got=error, hint="Write it again") from error
+        )
+    document = read_json(path, "data set")
     if not isinstance(document, dict):
         raise FileFormatError(
             "not COCO keypoints", where=path, expected="an object", got=type(document).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
@@ -15,7 +14,7 @@ import numpy as np
 from heightpose.config import AugmentConfig, TrainConfig, from_dict
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 from heightpose.report.run_model import CONFIG, LOG, METRICS
-from heightpose.textfile import read_yaml
+from heightpose.textfile import read_json, read_yaml
 from heightpose.train.diagnostics import diagnose
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Finding, Look, Stretch, read_evidence
 
@@ -279,10 +278,7 @@ def _rows(path: Path) -> list[dict[str, float]]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileFormatError("corrupted or half-written", where=path, got=error) from error
+    value = read_json(path, "run's figures")
     if not isinstance(value, dict):
         raise FileFormatError("not the figures of a run", where=path, expected="a JSON object")
     return value

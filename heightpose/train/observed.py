@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from heightpose.config import from_dict
 from heightpose.errors import ConfigError, FileFormatError
+from heightpose.textfile import read_json
 
 DIAGNOSTICS = "diagnostics.json"
 
@@ -165,9 +165,9 @@ def read_evidence(path: Path) -> Evidence:
         FileFormatError: it cannot be read, or it is no such file.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path, "record of diagnostics")
         if not isinstance(document, dict) or document.get("schema") != 1:
             raise FileFormatError("not a record of diagnostics", where=path, expected="schema 1")
         return from_dict(Evidence, document.get("evidence"), str(path))
-    except (OSError, ValueError, OverflowError, RecursionError, ConfigError) as error:
+    except ConfigError as error:
         raise FileFormatError("not a record of diagnostics", where=path, got=error) from error

@@ -7,7 +7,6 @@ it on any two data sets of the same pictures.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from heightpose.data.items import Item, Person
 from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.metrics import oks
 from heightpose.skeleton import INFANT, Skeleton
+from heightpose.textfile import read_json
 
 #: Fewer pairs of labels than this say nothing of their spread.
 LEAST_PAIRS = 10
@@ -58,12 +58,7 @@ def read_sigmas(path: Path) -> dict[str, float]:
     Raises:
         InputError, FileFormatError: no such file, or not numbers above 0 by joint.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    except ValueError as error:
-        raise FileFormatError("not JSON", where=path, got=error) from error
+    document = read_json(path, "sigmas' file")
     sigmas = document.get("sigmas") if isinstance(document, dict) else None
     right = isinstance(sigmas, dict) and all(
         type(v) in (int, float) and np.isfinite(v) and v > 0 for v in sigmas.values()

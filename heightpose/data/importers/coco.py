@@ -20,10 +20,11 @@ import numpy as np
 from heightpose.data.coco import require_own_ids, require_schema
 from heightpose.data.entries import SPLITS, Entries, numbers
 from heightpose.data.importers.joints import JointMap
-from heightpose.data.importers.labels import Labelled, Problems, find_picture, joints_box, read_json
+from heightpose.data.importers.labels import Labelled, Problems, find_picture, joints_box
 from heightpose.data.items import Person
 from heightpose.errors import FileFormatError, InputError
 from heightpose.skeleton import INFANT
+from heightpose.textfile import read_json
 
 
 def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelled]:
@@ -63,7 +64,7 @@ class _File:
 
     @classmethod
     def open(cls, path: Path, joints: JointMap) -> _File:
-        document = read_json(path)
+        document = read_json(path, "labels' file")
         lists = ("images", "annotations", "categories")
         if not isinstance(document, dict) or any(not isinstance(document.get(k), list) for k in lists):
             raise FileFormatError(

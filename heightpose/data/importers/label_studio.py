@@ -18,9 +18,10 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from heightpose.data.importers.joints import JointMap
-from heightpose.data.importers.labels import Labelled, Problems, find_picture, read_json
+from heightpose.data.importers.labels import Labelled, Problems, find_picture
 from heightpose.data.importers.shapes import Group, joint, number, size
 from heightpose.errors import FileFormatError, InputError
+from heightpose.textfile import read_json
 
 _HIDDEN = ("hidden", "occluded")
 _KINDS = ("keypointlabels", "rectanglelabels")
@@ -33,7 +34,7 @@ def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelle
         raise InputError("no Label Studio export here", where=source, expected="a .json file")
     found = 0
     for path in files:
-        document = read_json(path)
+        document = read_json(path, "labels' file")
         if source.is_dir() and not _is_export(document):
             continue  # a folder of suggestions holds other JSON too
         found += 1

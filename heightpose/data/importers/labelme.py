@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from heightpose.data.importers.joints import JointMap
-from heightpose.data.importers.labels import Labelled, Problems, find_picture, read_json
+from heightpose.data.importers.labels import Labelled, Problems, find_picture
 from heightpose.data.importers.shapes import Group, joint, number, size
 from heightpose.errors import FileFormatError, InputError
+from heightpose.textfile import read_json
 
 
 def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelled]:
@@ -31,7 +32,7 @@ def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelle
 
 
 def _picture(path: Path, folder: Path, joints: JointMap) -> Labelled:
-    document = read_json(path)
+    document = read_json(path, "labels' file")
     if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
         raise FileFormatError("not a LabelMe file", where=f"{path}, field shapes", expected="a list")
     name = document.get("imagePath")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import subprocess
 import sys
@@ -134,16 +133,6 @@ def seeded_split(key: str, seed: int, val_share: float) -> str:
     """Train or val for a child or picture, whatever order and company it comes in."""
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
     return "val" if int.from_bytes(digest[:8], "big") / 2.0**64 < val_share else "train"
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file. InputError or FileFormatError name it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError("not a JSON file", where=path, got=error) from error
 
 
 def read_mat(path: Path, variable: str, *, squeeze: bool = False) -> Any:

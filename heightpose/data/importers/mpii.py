@@ -27,11 +27,11 @@ from heightpose.data.importers.labels import (
     Problems,
     find_picture,
     make_person,
-    read_json,
     read_mat,
     with_way_up,
 )
 from heightpose.errors import FileFormatError, InputError
+from heightpose.textfile import read_json
 
 _STRATA = {"source": "mpii"}
 _SCALE_PX = 200.0
@@ -157,7 +157,7 @@ def _read_hrnet(files: list[Path], names: list[str | None], problems: Problems) 
     split_of = {"train": "train", "valid": "val", "val": "val", "test": "test"}
     pictures: dict[str, list[tuple[Path, int, Any, Any]]] = {}
     for path in files:
-        entries = read_json(path)
+        entries = read_json(path, "labels' file")
         if not isinstance(entries, list):
             raise FileFormatError("not HRNet's MPII JSON", where=path, expected="a list of people")
         heads = _head_boxes(path, len(entries))
