@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -31,6 +32,11 @@ VERBS = {
     "bench": "Measure speed and memory.",
     "doctor": "Look for what is wrong with a run or an installation.",
 }
+
+#: What a path or a disk is to blame for, wherever it shows: no mistake of the program's.
+_BLAMELESS = {
+    errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO,
+}  # fmt: skip
 
 #: Raised by a group without a verb, since click 8.2; its text is the help. Before, click prints it itself.
 _NoVerb: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -106,9 +112,17 @@ def _run(args: list[str], debug: bool) -> int:
         return _not_printed(error, debug)
     except MemoryError as error:
         return _fail(error, "not enough memory for this input", EXIT_USAGE, debug)
+    except OSError as error:
+        if error.errno in _BLAMELESS and error.filename is not None:
+            return _fail(error, f"{error.filename}: {error.strerror}. Check the path", EXIT_USAGE, debug)
+        return _unexpected(error, debug)
     except Exception as error:
-        text = " ".join(f"unexpected {type(error).__name__}: {error}".split())
-        return _fail(error, f"{text}. Run again with --debug and report the traceback", 1, debug)
+        return _unexpected(error, debug)
+
+
+def _unexpected(error: Exception, debug: bool) -> int:
+    text = " ".join(f"unexpected {type(error).__name__}: {error}".split())
+    return _fail(error, f"{text}. Run again with --debug and report the traceback", 1, debug)
 
 
 def _fail(error: Exception, text: str, code: int, debug: bool) -> int:

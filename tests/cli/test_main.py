@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import makers
@@ -14,6 +15,8 @@ from conftest import environment
 
 from heightpose.cli import main as cli_main
 from heightpose.errors import InputError
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "pose-fast.yaml"
 
 
 def test_help_names_the_verbs_that_exist_and_imports_no_heavy_package():
@@ -189,3 +192,21 @@ def test_a_name_that_the_output_cannot_show(models, tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     assert [line.split(b":")[0] for line in done.stdout.splitlines()] == [b"caf\\xe9", b"x\\ufffd"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", str(CONFIG), "--data", "LONG"],
+        ["data", "validate", "LONG"],
+        ["eval", "--data", "LONG"],
+        ["eval", "--testset", "LONG"],
+        ["growth", "LONG"],
+    ],
+    ids=" ".join,
+)
+def test_a_path_that_no_disk_can_have_is_the_users_not_unexpected(words, capsys):
+    assert cli_main._run([word.replace("LONG", "a" * 5000) for word in words], False) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "too long" in lines[0]
