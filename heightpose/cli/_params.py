@@ -37,8 +37,8 @@ class Pair(click.ParamType):
             first, second = (self.kind(part) for part in parts)
         except ValueError:
             self.fail(f"expected {self.name}, such as {'8x11' if self.kind is int else '70x132'}", param, ctx)
-        if not (0 < first < 1e4 and 0 < second < 1e4):
-            self.fail(f"expected two positive numbers, got {value}", param, ctx)
+        if not (0.01 <= first < 1e4 and 0.01 <= second < 1e4):  # of less, arithmetic may be left with nothing
+            self.fail(f"expected two positive numbers between 0.01 and 10000, got {value}", param, ctx)
         return first, second
 
 

@@ -95,6 +95,8 @@ def solve(pts_cm: np.ndarray, kpts_frame: np.ndarray, camera: Camera) -> list[Po
         return []
     found = []
     for rvec, tvec in zip(rvecs, tvecs, strict=True):
+        if not (np.isfinite(rvec).all() and np.isfinite(tvec).all()):  # nearly degenerate points
+            continue
         fit = _refine(cv2.Rodrigues(rvec)[0], np.ravel(tvec), pts_cm, kpts_frame, camera)
         above = (-fit.R.T @ fit.t_cm)[2] > 0
         if above and ((pts_cm @ fit.R.T + fit.t_cm)[:, 2] > 0).all():

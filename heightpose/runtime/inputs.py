@@ -47,7 +47,8 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
                 break
             name = f"{stem}-{number}"
         if name != stem:
-            log.warning("two inputs are called %s: results of %s go to %s", stem, source, name)
+            shown = without_login(source) if is_address(source) else source
+            log.warning("two inputs are called %s: results of %s go to %s", stem, shown, name)
         names.add(name)
         pairs.append((source, name))
     return pairs, several or len(pairs) > 1

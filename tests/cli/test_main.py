@@ -79,6 +79,7 @@ def test_every_verb_listed_has_a_file_and_every_file_a_line(group):
         (["infer", "x.mp4", "--out", ""], "--out"),
         (["infer", "x.mp4", "--camera="], "--camera"),
         (["bench", "run", ""], "CLIP"),
+        (["infer", "x.mp4", "--size", "1e-300x1"], "--size"),
     ],
 )
 def test_usage_errors_are_one_line_and_code_2(capsys, args, words):

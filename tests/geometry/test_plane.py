@@ -251,6 +251,12 @@ def test_corners_that_enclose_nothing_are_refused_as_such():
         assert caught.value.code == "corners_inconsistent"
 
 
+@pytest.mark.parametrize("across_cm", [1e-300, 1e-30])
+def test_a_mattress_of_no_width_is_refused(across_cm):
+    with pytest.raises(PlaneError):
+        plane_from_corners(corners_seen_askew(), (across_cm, 1.0), PINHOLE)
+
+
 def test_corners_marked_on_a_larger_copy_of_the_picture_are_refused():
     clicks = corners_seen_askew()
     assert (clicks < 0).any()  # worked out from elsewhere: they fit

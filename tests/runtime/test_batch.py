@@ -58,6 +58,13 @@ def test_names_of_result_folders(tmp_path):
     assert expand_inputs([f"file://{tmp_path}/pics.v2"])[0][0][1] == "pics.v2"
 
 
+def test_two_streams_of_one_name_keep_their_login(caplog):
+    pairs, _ = expand_inputs(["rtsp://me:secret@camera/live", "rtsp://me:secret@camera/live?key=secret"])
+    assert [name for _, name in pairs] == ["camera-live", "camera-live-2"]
+    assert "results of rtsp://camera/live go to camera-live-2" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_the_current_folder_may_be_gone(tmp_path, settings, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
