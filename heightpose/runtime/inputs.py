@@ -16,6 +16,9 @@ from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, local_path, wit
 
 log = logging.getLogger("heightpose")
 
+#: Bytes of a result folder's name, of the 255 of a file system: an address may be longer, and a number may follow.
+_LONGEST = 200
+
 
 def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
     """Name every input's result folder.
@@ -41,7 +44,7 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
     names: set[str] = set()
     pairs: list[tuple[str, str]] = []
     for source in found:
-        stem = name = _stem(source)
+        stem = name = _stem(source).encode()[:_LONGEST].decode("utf-8", "ignore")
         for number in range(2, len(found) + 2):
             if name not in names:
                 break

@@ -58,6 +58,16 @@ def test_names_of_result_folders(tmp_path):
     assert expand_inputs([f"file://{tmp_path}/pics.v2"])[0][0][1] == "pics.v2"
 
 
+def test_a_long_name_gives_a_shorter_result_folder(tmp_path, settings):
+    (source, _), *_ = clips(tmp_path, 2)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/" + b"\xe9" * 250 + b".mp4")
+    os.rename(source, odd)
+    pairs, _ = expand_inputs([odd, "http://host/" + "a" * 999, "http://host/" + "a" * 998])
+    assert [len(name.encode()) for _, name in pairs] == [198, 200, 202]
+    (item,) = run_all(pairs[:1], settings)
+    assert item.code == 3
+
+
 def test_two_streams_of_one_name_keep_their_login(caplog):
     pairs, _ = expand_inputs(["rtsp://me:secret@camera/live", "rtsp://me:secret@camera/live?key=secret"])
     assert [name for _, name in pairs] == ["camera-live", "camera-live-2"]
