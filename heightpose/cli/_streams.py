@@ -10,6 +10,9 @@ from typing import Any
 
 import click
 
+#: A file's name may hold what the encoding of the output lacks.
+_ERRORS = "backslashreplace"
+
 
 class StdoutError(Exception):
     """Standard output cannot be written: told apart from what goes wrong with any other file.
@@ -47,8 +50,11 @@ def prepare_streams() -> None:
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(_Stdout(1, "w", closefd=False)),
             encoding="utf-8" if out is None else out.encoding,
-            errors="backslashreplace",  # a file's name may hold what the terminal's encoding lacks
+            errors=_ERRORS,
+            line_buffering=True,
         )
+    elif isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors=_ERRORS)
     if sys.stderr is None:
         sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", write_through=True)
 

@@ -211,3 +211,16 @@ def test_a_path_that_no_disk_can_have_is_the_users_not_unexpected(words, capsys)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "too long" in lines[0]
+
+
+def test_a_terminal_that_cannot_show_a_name(models, tmp_path):
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "heightpose.cli.main", "infer", os.fsdecode(b"x\xff.mp4"), "absent.mp4", *models],
+        cwd=tmp_path, env=environment(), stdout=theirs, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert done.returncode == 2, done.stderr
+    assert "error: x\\udcff.mp4: no such file" in shown
