@@ -43,8 +43,8 @@ class Selection:
     @property
     def span(self) -> str:
         """From when to when, for messages."""
-        start = f"from {0.0 if self.start_s is None else self.start_s:g} s on"
-        return start if self.end_s is None else f"{start.removesuffix(' on')} to {self.end_s:g} s"
+        start = 0.0 if self.start_s is None else self.start_s
+        return f"from {start:g} s on" if self.end_s is None else f"{start:g} s to {self.end_s:g} s"
 
     def chooser(self) -> Callable[[int, float], bool]:
         """A function of (index, t_s), to be asked once for every frame in turn, that says whether to look at it."""

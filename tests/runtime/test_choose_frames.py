@@ -74,7 +74,7 @@ def test_stopped_while_a_camera_is_silent(settings, how):
     ("times", "words"),
     [
         ({"start": 60.0}, "lasts 0.40 s, got from 60 s on"),
-        ({"start": 0.12, "end": 0.18}, "lasts 0.40 s, got from 0.12 s to 0.18 s"),
+        ({"start": 0.12, "end": 0.18}, "lasts 0.40 s, got 0.12 s to 0.18 s"),
     ],
     ids=["after the end", "between two frames"],
 )
