@@ -26,6 +26,9 @@ class Frame(NamedTuple):
     rgb: np.ndarray
 
 
+#: Device, inode, bytes and time of the last change of a file.
+Stamp = tuple[int, int, int, int]
+
 #: The picture of a frame that nobody looks at.
 NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 
@@ -52,7 +55,7 @@ class Clip(ABC):
     length_hint: int | None = None
     live: bool = False
     paths: tuple[Path, ...] = ()
-    _stamps: tuple[object, ...] = ()
+    _stamps: tuple[Stamp | None, ...] = ()
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
@@ -87,6 +90,12 @@ class Clip(ABC):
         """Whether a file was written to, or went, after it was opened: its hash is then of something else."""
         return self._stamps != tuple(_stamp(path) for path in self.paths)
 
+    @property
+    def replaced(self) -> bool:
+        """Whether another file lies under a name now, or less of it: read again, its frames would be others."""
+        pairs = zip(self._stamps, (_stamp(path) for path in self.paths), strict=False)
+        return any(then and now and (now[:2] != then[:2] or now[2] < then[2]) for then, now in pairs)
+
     def close(self) -> None:  # noqa: B027 - most sources hold nothing open between reads
         """Let go of open files. Safe to call twice."""
 
@@ -97,12 +106,12 @@ class Clip(ABC):
         self.close()
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> Stamp | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 #: No recording is longer; also keeps times within what containers can hold.

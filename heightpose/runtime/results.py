@@ -162,8 +162,12 @@ def write_overlay(
         smooth: draw the skeleton smoothed over time (:mod:`heightpose.runtime.smooth`).
 
     Returns:
-        False when the user stopped it, it could not be encoded, or the clip is gone; no new file is left then.
+        False when the user stopped it, it could not be encoded, or the clip is gone or another one; no new file is left
+        then.
     """
+    if clip.replaced:  # the skeletons, and what --blur-faces blurs, would be in other places
+        log.warning("no overlay was written: %s is another file now", clip.name)
+        return False
     depth = depth_for(clip.size_wh)
     looks = outcome.log
     stopped = (lambda: False) if interrupt is None else (lambda: interrupt.requested)

@@ -148,7 +148,7 @@ def measure_clip(
     elif last < 0:
         raise _nothing_chosen(clip, selection, log)
     views = tags.views()
-    if scale.sheet is not None and not interrupted and not clip.live:
+    if scale.sheet is not None and not interrupted and not clip.live and not clip.replaced:
         views = looked_again(clip, scale.sheet, log, views, times)
     times.wall_s = time.perf_counter() - began
     start = time.perf_counter()

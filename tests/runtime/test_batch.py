@@ -302,6 +302,23 @@ def test_a_file_that_goes_before_it_is_drawn_is_measured_without_an_overlay(
     assert "no overlay was written: grown: cannot be read any more" in caplog.text
 
 
+def test_a_file_that_is_replaced_is_not_drawn(tmp_path, settings, monkeypatch, caplog):
+    """Its faces would not be where they are blurred."""
+    (first, second) = clips(tmp_path, 4, 9)
+    measure = batch.measure_clip
+
+    def then_replaced(*args, **kwargs):
+        outcome = measure(*args, **kwargs)
+        os.replace(second[0], first[0])
+        return outcome
+
+    monkeypatch.setattr(batch, "measure_clip", then_replaced)
+    (item,) = run_all([first], settings)
+    assert item.document["frames"]["total"] == 4
+    assert "overlay.mp4" not in os.listdir(settings.out / "c0")
+    assert "no overlay was written: c0.mp4 is another file now" in caplog.text
+
+
 @pytest.mark.parametrize("name", results.FILES)
 @pytest.mark.parametrize("no_overlay", [False, True])
 def test_a_folder_in_a_results_place_is_told(tmp_path, settings, name, no_overlay):
