@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ _FRAMES = 24
 
 
 def plane_of_clip(clip: Clip, camera: Camera, sheet: SheetLayout) -> Plane:
-    """The plane from the sheet's tags over a clip.
+    """The plane from the sheet's tags over a clip, with the sheet, so that later clips can be compared with it.
 
     Args:
         camera: the camera for the clip's frames.
@@ -42,7 +43,7 @@ def plane_of_clip(clip: Clip, camera: Camera, sheet: SheetLayout) -> Plane:
         raise PlaneError(
             "camera_moved", "The camera moved in this clip. Fix it in place and record the sheet again."
         )
-    return plane_from_tags([view for _, view in views], camera, sheet)
+    return replace(plane_from_tags([view for _, view in views], camera, sheet), sheet=sheet)
 
 
 def summary(plane: Plane) -> str:

@@ -41,7 +41,7 @@ class PlaneError(HeightposeError):
 
     Attributes:
         code: stable, for programs: sheet_not_found, too_few_tags, sheet_inconsistent, camera_moved,
-            plane_imprecise, plane_ambiguous, camera_below_mattress, camera_too_flat,
+            plane_imprecise, plane_ambiguous, plane_outdated, camera_below_mattress, camera_too_flat,
             camera_height_implausible or corners_inconsistent.
         text: what a parent can do about it.
     """
@@ -66,8 +66,9 @@ class Plane:
         t_cm: ``(3,)`` translation.
         rms_px: reprojection error per point; None where the plane was not fitted here.
         tags: how many tags it rests on.
-        source: where it comes from: tags, corners, height or a file.
-        height_sd_cm: standard error of the height from the fit; None where not fitted here.
+        source: where it comes from: tags, corners (marked now or for the file), height or a file.
+        height_sd_cm: standard error of the height from the fit; None where not known.
+        sheet: of a file: the sheet it was found from, which a clip that still shows it is compared with.
     """
 
     R: np.ndarray
@@ -76,6 +77,7 @@ class Plane:
     tags: int = 0
     source: str = "file"
     height_sd_cm: float | None = None
+    sheet: SheetLayout | None = None
 
     def __post_init__(self) -> None:
         R, t = np.array(self.R, dtype=np.float64), np.array(self.t_cm, dtype=np.float64)
@@ -176,15 +178,25 @@ class Plane:
                 got=f"a camera height of {(-R.T @ t)[2]:.1f} cm",
                 hint="Perhaps it holds the inverse map, or z points down",
             )
-        return cls(R, t, source="file")
+        sd, sheet = as_floats(data.get("height_sd_cm"), ()), data.get("sheet")
+        return cls(
+            R,
+            t,
+            # Marked by hand, a plane is no better for having been stored.
+            source="corners" if data.get("source") == "corners" else "file",
+            height_sd_cm=None if sd is None else float(sd),
+            sheet=None if sheet is None else SheetLayout.from_dict(sheet, where=path),
+        )
 
     def to_dict(self) -> dict:
-        """The plane file's content; what is beyond R and t_cm is for the record."""
+        """The plane file's content; ``source``, ``height_sd_cm`` and ``sheet`` are read back, the rest is for the record."""
         record = {
             "source": self.source,
             "tags": self.tags,
             "rms_px": self.rms_px,
             "height_cm": self.height_cm,
+            "height_sd_cm": self.height_sd_cm,
+            **({} if self.sheet is None else {"sheet": self.sheet.to_dict()}),
         }
         return {"R": self.R.tolist(), "t_cm": self.t_cm.tolist(), **record}
 

@@ -32,9 +32,9 @@ class Scale:
     Attributes:
         camera: the camera file's content, for the picture as stored.
         sheet: layout of the printed sheet.
-        plane: the mattress plane, stored or from the camera's height; where there is one the sheet is not
-            looked for.
-        corners: the mattress's corners in the picture; used before the sheet.
+        plane: the mattress plane, stored or from the camera's height; where there is one the sheet, if it is seen,
+            only checks it.
+        corners: the mattress's corners in the picture; used before the sheet, which checks them.
         height_cm: the camera's measured height; with a sheet and no camera file it makes up for what the sheet does
             not tell of the lens.
     """
@@ -47,7 +47,7 @@ class Scale:
 
     @property
     def uses_tags(self) -> bool:
-        """Whether the sheet's tags have to be found."""
+        """Whether the sheet's tags have to be found: there is no other plane, which they would only check."""
         return self.sheet is not None and self.plane is None and self.corners is None
 
     def missing(self) -> Reason | None:

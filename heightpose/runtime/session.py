@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from heightpose.errors import FileFormatError, InputError
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError, plane_from_corners, plane_from_tags
+from heightpose.geometry.plane_check import PlaneCheck, check_plane
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
 from heightpose.geometry.selfcal import SelfCalibration, self_calibrate
 from heightpose.geometry.sheet import TagView
@@ -28,6 +30,8 @@ from heightpose.runtime.stages import Beside, ahead, depth_for
 from heightpose.runtime.times import StageTimes
 from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement, Reason
+
+log_to = logging.getLogger("heightpose")
 
 #: Kinds of clips whose frames follow each other closely enough for the last skeleton to guide the next look.
 _MOVING_PICTURES = ("video", "stream")
@@ -148,7 +152,8 @@ def measure_clip(
     elif last < 0:
         raise _nothing_chosen(clip, selection, log)
     views = tags.views()
-    if scale.sheet is not None and not interrupted and not clip.live and not clip.replaced:
+    readable = not (interrupted or clip.live or clip.replaced)
+    if scale.sheet is not None and scale.uses_tags and readable:
         views = looked_again(clip, scale.sheet, log, views, times)
     times.wall_s = time.perf_counter() - began
     start = time.perf_counter()
@@ -156,6 +161,14 @@ def measure_clip(
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
         measurement = _widened(measurement, (solved.calibration.length_sd,) * 2)
+    if solved.check is not None:
+        if solved.check.doubt:
+            log_to.warning(
+                "%s: the stored plane or corners and the sheet's tags differ by %.1f %% of a length, by which the "
+                "interval is widened: has the camera moved a little?", clip.name, 100 * solved.check.doubt,
+            )  # fmt: skip
+        measurement = _widened(measurement, (solved.check.doubt,) * 2)
+        measurement = replace(measurement, details={**measurement.details, "plane_check": solved.check.record()})
     measurement = light.explained(measurement)
     planes = solved.plane if isinstance(solved.plane, PlaneTrack) else None
     return Outcome(
@@ -267,6 +280,7 @@ class _Solved:
     plane: Plane | PlaneTrack | None = None
     trouble: Reason | None = None
     calibration: SelfCalibration | None = None
+    check: PlaneCheck | None = None
 
 
 def _solve(
@@ -275,14 +289,18 @@ def _solve(
     missing = scale.missing()
     if missing is not None:
         return _Solved(camera, trouble=missing)
+    runs = stretches_of(views, size_wh)
     try:
-        if scale.plane is not None:
-            return _Solved(camera, scale.plane)
-        if scale.corners is not None and camera is not None:
-            plane = plane_from_corners(scale.corners.kpts_frame, scale.corners.size_cm, camera)
-            return _Solved(camera, plane)
+        if camera is not None and not scale.uses_tags:
+            plane = scale.plane
+            if plane is None:
+                assert scale.corners is not None
+                plane = plane_from_corners(scale.corners.kpts_frame, scale.corners.size_cm, camera)
+            if scale.sheet is None:
+                return _Solved(camera, plane)
+            found = check_plane(plane, max(_plane_sd(plane)), runs, camera, scale.sheet)
+            return _Solved(camera, plane, check=found)
         assert scale.sheet is not None
-        runs = stretches_of(views, size_wh)
         calibration = None
         if camera is None:  # from the longest stretch: the lens stays the same
             longest = [view for _, view in max(runs, key=len)] if runs else []

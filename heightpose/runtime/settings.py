@@ -67,16 +67,12 @@ class Settings:
         camera = None if self.camera is None else _load_file(Camera.load, self.camera)
         sheet = None if self.sheet is None else _load_file(SheetLayout.load, self.sheet)
         plane = None if self.plane is None else _load_file(Plane.load, self.plane)
-        if sheet is not None and plane is not None:
-            log.warning(
-                "--plane and --sheet are given: the stored plane is used, the sheet is not looked for"
-            )
+        if sheet is None and plane is not None:
+            sheet = plane.sheet  # where the clip still shows it, it tells whether the camera has moved
         corners = self._corners()
         if corners is not None and plane is not None:
             log.warning("--plane and --corners are given: the stored plane is used")
             corners = None
-        if corners is not None and sheet is not None:
-            log.warning("--corners and --sheet are given: the corners are used, the sheet is not looked for")
         height: float | None = None
         if self.camera_height_cm is not None:
             if camera is None and sheet is not None and plane is None and corners is None:

@@ -35,7 +35,7 @@ class SheetLooks:
         self, clip: Clip, scale: Scale, selection: Selection, beside: Beside[TagView], times: StageTimes
     ) -> None:
         self._beside, self._times = beside, times
-        self._follower = TagFollower(scale.sheet) if scale.sheet is not None and scale.uses_tags else None
+        self._follower = None if scale.sheet is None else TagFollower(scale.sheet)
         fps = None if clip.fps is None else float(clip.fps)
         expected = selection.expected(clip.length_hint, fps)
         # From the first frame to the last few: a camera may be moved near the end.

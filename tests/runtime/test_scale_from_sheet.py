@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import makers
 import numpy as np
@@ -151,3 +153,28 @@ def test_a_knocked_camera_is_followed_on_a_second_reading(networks, estimator, m
     assert len(frames) + left_out == 20
     assert left_out <= 2
     assert outcome.measurement.frames_total == 20
+
+
+def test_a_stored_plane_is_checked_by_the_sheet_where_it_is_seen(networks, estimator, tmp_path, caplog):
+    stored = Plane(*pose(150.0, 8.0), source="tags", sheet=LAYOUT)
+    for name, content in (("plane.json", stored), ("camera.json", CAMERA)):
+        (tmp_path / name).write_text(json.dumps(content.to_dict()))
+
+    def measured(*poses, **given):
+        scale = Settings(camera=tmp_path / "camera.json", plane=tmp_path / "plane.json", **given).load_scale()
+        return session.measure_clip(Shown(list(poses)), *networks, scale).measurement
+
+    still = measured(pose(150.0, 8.0), pose(150.0, 8.0))
+    assert still.interval_cm == (64.0, 66.0)
+    assert still.details["plane_check"]["tags"] > 10
+    lowered = measured(pose(146.0, 8.0), sheet=shipped_sheet())
+    assert [reason.code for reason in lowered.reasons] == ["plane_outdated"]
+    assert "heightpose calibrate plane" in lowered.reasons[0].text
+    nudged = measured(pose(149.2, 8.0))
+    change = nudged.details["plane_check"]["length_change"]
+    assert 0.004 < change < 0.01
+    assert nudged.interval_cm[1] - 65.0 == pytest.approx(np.hypot(1.0, 1.6449 * change * 65.0), abs=0.01)
+    assert "has the camera moved" in caplog.text
+    without = Plane(stored.R, stored.t_cm)
+    (tmp_path / "plane.json").write_text(json.dumps(without.to_dict()))
+    assert "plane_check" not in measured(pose(146.0, 8.0)).details

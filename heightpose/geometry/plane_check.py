@@ -1,0 +1,110 @@
+"""Does a stored plane still hold? Against the one that the sheet's tags in the clip give, where the sheet is in view.
+
+A plane is stored once and used for months; a knocked camera makes every later length wrong by the same share, and no
+interval tells. What counts is not how far the camera moved but what that does to a length: a camera shifted along the
+cot measures as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane_track import IndexedView
+from heightpose.geometry.sheet import SheetLayout
+
+#: An infant's length and its joints' height over the mattress, for which planes are compared.
+_LENGTH_CM, _ELEVATION_CM = 65.0, 10.0
+#: Fewer tags give a plane that may be 2 % off by itself. Planes from 5 tags and more of one fixed camera (408 of them,
+#: 60 rendered clips of 960x540 and 480x360): lengths within 0.67 % of those over the true plane, 0.03 to 0.13 % (rms).
+_LEAST_TAGS = 5
+#: Change of a length, relative, up to which two planes agree, and from which on one of them is wrong; more where the
+#: planes' own standard deviations allow for more (three of them).
+_AGREE, _WRONG, _SDS = 0.003, 0.01, 3.0
+
+
+@dataclass(frozen=True)
+class PlaneCheck:
+    """A stored plane beside the sheet as the clip shows it.
+
+    Attributes:
+        tags: of the plane that the clip gave; 0 where too few were seen to compare.
+        length_change: what the stored plane does to a length, relative to the clip's plane; None where not compared.
+        doubt: its size where that is more than noise of the clip's plane, else 0: what an interval must allow for.
+    """
+
+    tags: int = 0
+    length_change: float | None = None
+    doubt: float = 0.0
+
+    def record(self) -> dict[str, Any]:
+        """What height.json says about it."""
+        change = None if self.length_change is None else round(self.length_change, 4)
+        return {"tags": self.tags, "length_change": change}
+
+
+def check_plane(
+    stored: Plane,
+    stored_sd: float,
+    runs: Sequence[Sequence[IndexedView]],
+    camera: Camera,
+    layout: SheetLayout,
+) -> PlaneCheck:
+    """Compare a stored plane with the tags of the clip.
+
+    Args:
+        stored: from a file, or from marked corners.
+        stored_sd: how sure lengths over it are by themselves, relative (1 sd).
+        runs: stretches of stillness, as :func:`~heightpose.geometry.plane_track.stretches_of` gives them.
+
+    Raises:
+        PlaneError: ``plane_outdated``, lengths over the stored plane are wrong by more than either plane is unsure.
+    """
+    worst = PlaneCheck()
+    for run in runs:
+        try:
+            seen = plane_from_tags([view for _, view in run], camera, layout)
+        except PlaneError:
+            continue
+        if seen.tags < min(_LEAST_TAGS, len(layout.tags)):
+            continue
+        change = length_change(stored, seen, camera)
+        seen_sd = (seen.height_sd_cm or 0.0) / seen.height_cm
+        if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, seen_sd))):
+            raise PlaneError("plane_outdated", _outdated(stored, change))
+        if worst.length_change is None or abs(change) > abs(worst.length_change):
+            doubt = abs(change) if abs(change) > max(_AGREE, _SDS * seen_sd) else 0.0
+            worst = PlaneCheck(seen.tags, change, doubt)
+    return worst
+
+
+def length_change(stored: Plane, seen: Plane, camera: Camera) -> float:
+    """How much longer a length over the sheet's middle comes out over ``stored`` than over ``seen``, relative.
+
+    The length lies as high as joints do; of four directions the one that changes most counts.
+    """
+    angle = np.arange(4) * np.pi / 4
+    half = np.column_stack([np.cos(angle), np.sin(angle)]) * _LENGTH_CM / 2
+    ends = np.pad(np.concatenate([half, -half]), ((0, 0), (0, 1)), constant_values=_ELEVATION_CM)
+    if min(stored.height_cm, seen.height_cm) <= _ELEVATION_CM:
+        ends[:, 2] = 0.0
+    back = stored.to_mattress(camera, seen.to_frame(camera, ends), ends[:, 2])
+    changes = np.linalg.norm(back[:4] - back[4:], axis=1) / _LENGTH_CM - 1.0
+    return float(changes[np.argmax(np.abs(changes))])
+
+
+def _outdated(stored: Plane, change: float) -> str:
+    what = "marked corners do" if stored.source == "corners" else "stored mattress plane does"
+    again = (
+        "mark the corners again" if stored.source == "corners" else "make a new plane (heightpose calibrate plane)"
+    )
+    return (
+        f"The {what} not fit this clip: by the sheet's tags lengths would come out {abs(100 * change):.1f} % too "
+        f"{'long' if change > 0 else 'short'}. The camera or the mattress has moved since, or the sheet does not lie on "
+        f"the mattress. Please {again}, or measure with the sheet alone."
+    )

@@ -1,0 +1,111 @@
+"""A stored plane beside the tags of a clip: what a moved camera does to a length, and when it is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heightpose.errors import FileFormatError
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_corners, plane_from_tags
+from heightpose.geometry.plane_check import check_plane, length_change
+from heightpose.geometry.sheet import SheetLayout, TagView, shipped_sheet
+
+from . import sheet_picture
+
+LAYOUT = SheetLayout.load(shipped_sheet())
+CAMERA = Camera(
+    "pinhole", (1280, 720), np.array([[880.0, 0, 652.0], [0, 880.0, 351.0], [0, 0, 1]]), np.zeros(5)
+)
+
+
+def look(R, t, *, hidden=(), seed=0, noise_px=0.15, lift_cm=0.0):
+    """One run of two frames with the tags as this camera sees them."""
+    rng = np.random.default_rng(seed)
+    ids = np.array([tag for tag in LAYOUT.tags if tag not in hidden])
+    model = np.concatenate([LAYOUT.tags[tag] for tag in ids.tolist()])
+    pts = np.pad(model, ((0, 0), (0, 1)), constant_values=lift_cm)
+    corners = sheet_picture.project(CAMERA, R, t, pts).reshape(-1, 4, 2)
+    return [(i, TagView(ids, corners + rng.normal(0, noise_px, corners.shape))) for i in range(2)]
+
+
+STORED_POSE = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=6.0)
+STORED = plane_from_tags([view for _, view in look(*STORED_POSE)], CAMERA, LAYOUT)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_same_camera_agrees_however_few_tags_are_seen(seed):
+    hidden = np.random.default_rng(seed).choice(20, 14, replace=False).tolist()
+    found = check_plane(STORED, 0.0, [look(*STORED_POSE, hidden=hidden, seed=seed)], CAMERA, LAYOUT)
+    assert found.tags >= 5
+    assert abs(found.length_change) < 0.006
+
+
+@pytest.mark.parametrize(
+    ("moved", "lift_cm", "word"),
+    [
+        (sheet_picture.pose(145.0, spin_deg=90.0, tilt_deg=6.0), 0.0, "long|short"),
+        (sheet_picture.pose(155.0, spin_deg=90.0, tilt_deg=6.0), 0.0, "long|short"),
+        (sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=18.0), 0.0, "long|short"),
+        (STORED_POSE, 3.0, "does not lie on the mattress"),
+    ],
+    ids=["lowered", "raised", "tilted", "sheet on a blanket"],
+)
+def test_a_moved_camera_is_refused_in_words(moved, lift_cm, word):
+    with pytest.raises(PlaneError, match=word) as caught:
+        check_plane(STORED, 0.0, [look(*STORED_POSE), look(*moved, lift_cm=lift_cm)], CAMERA, LAYOUT)
+    assert caught.value.code == "plane_outdated"
+    assert "make a new plane" in caught.value.text
+
+
+def test_the_change_said_is_that_of_a_length():
+    lower = Plane(*sheet_picture.pose(145.0, spin_deg=90.0, tilt_deg=6.0))
+    kpts = lower.to_frame(CAMERA, np.array([[-30.0, 0, 10], [30, 0, 10]]))
+    seen = np.linalg.norm(np.subtract(*STORED.to_mattress(CAMERA, kpts, 10.0)))
+    assert length_change(STORED, lower, CAMERA) == pytest.approx(seen / 60.0 - 1, abs=0.004)
+    assert length_change(STORED, lower, CAMERA) > 0.03
+
+
+def test_a_camera_shifted_along_the_cot_measures_as_before():
+    moved = sheet_picture.pose(150.0, spin_deg=70.0, tilt_deg=6.0, offset_cm=(3.0, 8.0))
+    aside = check_plane(STORED, 0.0, [look(*moved, hidden=range(6))], CAMERA, LAYOUT)
+    assert abs(aside.length_change) < 0.01
+
+
+def test_a_small_change_is_doubt_and_too_few_tags_are_no_check():
+    near = look(*sheet_picture.pose(151.0, spin_deg=90.0, tilt_deg=6.0))
+    found = check_plane(STORED, 0.0, [near], CAMERA, LAYOUT)
+    assert 0.004 < found.doubt < 0.01
+    assert found.record()["tags"] == 20
+    few = check_plane(STORED, 0.0, [look(*STORED_POSE, hidden=range(16))], CAMERA, LAYOUT)
+    assert few.record() == {"tags": 0, "length_change": None}
+
+
+def test_marked_corners_may_be_as_wrong_as_they_are_said_to_be():
+    outline = np.array([[-35.0, 66, 0], [35, 66, 0], [35, -66, 0], [-35, -66, 0]])
+    marked = sheet_picture.project(CAMERA, *STORED_POSE, outline)
+    said_larger = plane_from_corners(marked, (71.0, 133.9), CAMERA)  # 1.4 %
+    found = check_plane(said_larger, 0.01, [look(*STORED_POSE)], CAMERA, LAYOUT)
+    assert found.doubt == pytest.approx(0.0144, abs=0.004)
+    with pytest.raises(PlaneError, match="mark the corners again"):
+        check_plane(
+            plane_from_corners(marked, (74.0, 139.5), CAMERA), 0.01, [look(*STORED_POSE)], CAMERA, LAYOUT
+        )
+
+
+def test_a_plane_file_keeps_its_sheet_and_that_it_was_marked_by_hand(tmp_path: Path):
+    path = tmp_path / "plane.json"
+    with_sheet = Plane(STORED.R, STORED.t_cm, 0.2, 20, "tags", 0.1, LAYOUT)
+    path.write_text(json.dumps(with_sheet.to_dict()))
+    back = Plane.load(path)
+    assert (back.source, back.height_sd_cm) == ("file", 0.1)
+    assert back.sheet is not None
+    np.testing.assert_allclose(back.sheet.tags[3], LAYOUT.tags[3])
+    path.write_text(json.dumps(Plane(STORED.R, STORED.t_cm, 2.0, 0, "corners", 3.0).to_dict()))
+    assert (Plane.load(path).source, Plane.load(path).height_sd_cm) == ("corners", 3.0)
+    path.write_text(json.dumps({**with_sheet.to_dict(), "sheet": {"tags": 3}}))
+    with pytest.raises(FileFormatError, match="sheet field"):
+        Plane.load(path)
