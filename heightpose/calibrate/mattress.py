@@ -56,6 +56,11 @@ def summary(plane: Plane) -> str:
     parts.append(f"from {plane.tags} tags" if plane.source == "tags" else "from four corners")
     if plane.rms_px is not None:
         parts.append(f"error {plane.rms_px:.2f} px")
+    if plane.length_sd:
+        parts.append(
+            f"the sheet does not lie flat: lengths are sure to {100 * plane.length_sd:.1f} % only; smooth it and "
+            "record again"
+        )
     return ", ".join(parts)
 
 

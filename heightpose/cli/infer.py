@@ -70,7 +70,11 @@ class Moment(click.ParamType):
     help="Camera file (JSON). Without it a sheet seen from a tilted camera tells the lens; the interval is wider then.",
 )  # fmt: skip
 @click.option("--sheet", type=FilePath(), help="Layout of the printed sheet (YAML).")
-@click.option("--plane", type=FilePath(), help="Stored mattress plane of a fixed camera (JSON).")
+@click.option(
+    "--plane", type=FilePath(),
+    help="Stored mattress plane of a fixed camera (JSON). Where the clip shows the sheet (--sheet, or the one stored "
+    "with the plane), its tags tell whether the camera has moved since.",
+)  # fmt: skip
 @click.option(
     "--corners", type=Point(), nargs=4,
     help="Four corners of the mattress in the frame's pixels, in turn, instead of a plane file; needs --size.",

@@ -8,7 +8,7 @@ to be clearly better. A plane that cannot be trusted is a :class:`PlaneError`, n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +17,11 @@ from heightpose.errors import EXIT_REJECTED, ConfigError, FileFormatError, Heigh
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera, as_floats
 from heightpose.geometry.sheet import SheetLayout, TagView
+from heightpose.geometry.sheet_bend import bend_sd
 from heightpose.textfile import read_json
 from heightpose.types import Reason, require_finite, require_shape
 
 _MIN_TAGS = 3
-#: Four marked corners miss a mattress of their size by less than this, of their extent. Clicks 10 px off leave 0.7 % of
-#: a mattress 1000 px wide; 60x120 cm, said of one of 70x132, leave 1 %.
-_CORNERS_RMS = 0.008
-#: The same where a corner lies outside the picture: worked out, not marked, or marked on a copy of another size, which
-#: leaves 0.6 %.
-_OUTSIDE_RMS = 0.002
-#: Corners may lie outside by this share of the picture's sides, and none may be thinner than this, of the longest side
-#: squared.
-_FARTHEST, _THINNEST = 1.0, 0.01
 _MAX_TILT_DEG = 65.0  # from straight down, seen from the middle of the points; flatter than this is edge-on
 _HEIGHT_RANGE_CM = (15.0, 1000.0)
 _MAX_HEIGHT_SD = 0.03  # of the height: what corner noise alone may do to it
@@ -68,6 +60,7 @@ class Plane:
         tags: how many tags it rests on.
         source: where it comes from: tags, corners (marked now or for the file), height or a file.
         height_sd_cm: standard error of the height from the fit; None where not known.
+        length_sd: what a sheet that does not lie flat makes of lengths, relative (1 sd).
         sheet: of a file: the sheet it was found from, which a clip that still shows it is compared with.
     """
 
@@ -77,6 +70,7 @@ class Plane:
     tags: int = 0
     source: str = "file"
     height_sd_cm: float | None = None
+    length_sd: float = 0.0
     sheet: SheetLayout | None = None
 
     def __post_init__(self) -> None:
@@ -178,24 +172,29 @@ class Plane:
                 got=f"a camera height of {(-R.T @ t)[2]:.1f} cm",
                 hint="Perhaps it holds the inverse map, or z points down",
             )
-        sd, sheet = as_floats(data.get("height_sd_cm"), ()), data.get("sheet")
+        (sd, bent), sheet = (
+            (as_floats(data.get(key), ()) for key in ("height_sd_cm", "length_sd")),
+            data.get("sheet"),
+        )
         return cls(
             R,
             t,
             # Marked by hand, a plane is no better for having been stored.
             source="corners" if data.get("source") == "corners" else "file",
             height_sd_cm=None if sd is None else float(sd),
+            length_sd=0.0 if bent is None else abs(float(bent)),
             sheet=None if sheet is None else SheetLayout.from_dict(sheet, where=path),
         )
 
     def to_dict(self) -> dict:
-        """The plane file's content; ``source``, ``height_sd_cm`` and ``sheet`` are read back, the rest is for the record."""
+        """The plane file's content; sources and sds are read back, as the sheet is, the rest is for the record."""
         record = {
             "source": self.source,
             "tags": self.tags,
             "rms_px": self.rms_px,
             "height_cm": self.height_cm,
             "height_sd_cm": self.height_sd_cm,
+            "length_sd": self.length_sd,
             **({} if self.sheet is None else {"sheet": self.sheet.to_dict()}),
         }
         return {"R": self.R.tolist(), "t_cm": self.t_cm.tolist(), **record}
@@ -211,67 +210,6 @@ def plane_from_height(height_cm: float) -> Plane:
         want = "{:.0f} to {:.0f} cm".format(*_HEIGHT_RANGE_CM)
         raise ConfigError("the camera height is out of range", expected=want, got=height_cm)
     return Plane(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, float(height_cm)]), source="height")
-
-
-def plane_from_corners(corners_frame: np.ndarray, size_cm: tuple[float, float], camera: Camera) -> Plane:
-    """The plane from the four corners of the mattress, given in either sense and from any corner on.
-
-    The corners are taken clockwise as seen from above, the first one as (-x, +y) or, where the mattress's
-    shape says otherwise, as the next one. Both ends of a mattress look alike: x and y may both be reversed.
-
-    Args:
-        corners_frame: ``(4, 2)`` frame pixels.
-        size_cm: (across, along) the cot.
-
-    Raises:
-        PlaneError: the points do not look like such a mattress from above.
-    """
-    corners = np.asarray(corners_frame, dtype=np.float64)
-    require_shape("corners_frame", corners, (4, 2))
-    require_finite("corners_frame", corners)
-    spread = corners - corners.mean(axis=0)
-    clockwise = np.argsort(np.arctan2(spread[:, 1], spread[:, 0]))  # y points down: ascending is clockwise
-    corners = corners[np.roll(clockwise, -int(np.nonzero(clockwise == 0)[0][0]))]
-    error = PlaneError(
-        "corners_inconsistent",
-        "The four corners do not fit a mattress of this size. Please mark them again, and check the size.",
-    )
-    outside = _outside(corners, camera.size_wh)
-    if outside > _FARTHEST or not _encloses_an_area(corners):
-        raise error
-    half = np.asarray(size_cm, dtype=np.float64) / 2.0
-    model = np.array([[-1, 1], [1, 1], [1, -1], [-1, -1]]) * half
-    diagonal = float(np.linalg.norm(np.ptp(corners, axis=0)))
-    plausible = (_OUTSIDE_RMS if outside else _CORNERS_RMS) * diagonal
-    best: Plane | None = None
-    for turn in (0, 1):
-        try:
-            plane = _fit(np.roll(corners, -turn, axis=0)[None], model[None], camera, "corners")
-        except PlaneError as problem:
-            if problem.code in ("camera_height_implausible", "camera_too_flat"):
-                error = problem
-            continue
-        assert plane.rms_px is not None
-        limit = plausible if best is None or best.rms_px is None else min(plausible, 0.5 * best.rms_px)
-        if plane.rms_px < limit:
-            best = plane
-    if best is None:
-        raise error
-    return best
-
-
-def _outside(corners_frame: np.ndarray, size_wh: tuple[int, int]) -> float:
-    """How far the farthest corner lies outside the picture, in shares of its sides; 0 where none does."""
-    beyond = np.maximum(-corners_frame, corners_frame - size_wh) / size_wh
-    return max(0.0, float(beyond.max()))
-
-
-def _encloses_an_area(corners_frame: np.ndarray) -> bool:
-    """Whether corners ``(4, 2)`` in order are those of a convex area, none of them thin."""
-    sides = np.roll(corners_frame, -1, axis=0) - corners_frame
-    turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
-    longest = float(np.linalg.norm(sides, axis=1).max())
-    return bool((turns > _THINNEST * longest**2).all())
 
 
 def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -> Plane:
@@ -300,7 +238,7 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     keep = planar_pose.consensus(corners, model, camera, max(2.0, 0.5 * px_per_cm))
     for _ in range(4):
         _require_agreement(int(keep.sum()), len(ids), need)
-        plane = _fit(corners[keep], model[keep], camera, "tags")
+        plane = fit_plane(corners[keep], model[keep], camera, "tags")
         rms = _tag_rms(plane, camera, corners, model)
         limit = min(max(0.75, 0.1 * px_per_cm, 3.0 * float(np.median(rms[keep]))), max(2.0, 0.5 * px_per_cm))
         again = rms <= limit
@@ -310,7 +248,8 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     assert plane.rms_px is not None
     if plane.rms_px > max(1.0, 0.3 * px_per_cm):
         raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
-    return plane
+    bent = bend_sd(plane, camera, corners[keep], model[keep], layout.size_cm)
+    return replace(plane, length_sd=bent)
 
 
 def _require_agreement(agreeing: int, seen: int, need: int) -> None:
@@ -338,7 +277,7 @@ def tag_medians(views: list[TagView], layout: SheetLayout) -> tuple[np.ndarray, 
     return ids, np.stack([medians[tag] for tag in ids.tolist()]), float(np.median(stray))
 
 
-def _fit(corners: np.ndarray, model: np.ndarray, camera: Camera, source: str) -> Plane:
+def fit_plane(corners: np.ndarray, model: np.ndarray, camera: Camera, source: str) -> Plane:
     """The pose from ``(M, 4, 2)`` corners and where they are on the mattress (cm), if it can be trusted."""
     kpts, pts = corners.reshape(-1, 2), _on_mattress(model)
     fits = planar_pose.solve(pts, kpts, camera)

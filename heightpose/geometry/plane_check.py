@@ -15,11 +15,10 @@ import numpy as np
 
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.plane_track import IndexedView
 from heightpose.geometry.sheet import SheetLayout
 
-#: An infant's length and its joints' height over the mattress, for which planes are compared.
-_LENGTH_CM, _ELEVATION_CM = 65.0, 10.0
 #: Fewer tags give a plane that may be 2 % off by itself. Planes from 5 tags and more of one fixed camera (408 of them,
 #: 60 rendered clips of 960x540 and 480x360): lengths within 0.67 % of those over the true plane, 0.03 to 0.13 % (rms).
 _LEAST_TAGS = 5
@@ -74,7 +73,7 @@ def check_plane(
         if seen.tags < min(_LEAST_TAGS, len(layout.tags)):
             continue
         change = length_change(stored, seen, camera)
-        seen_sd = (seen.height_sd_cm or 0.0) / seen.height_cm
+        seen_sd = float(np.hypot((seen.height_sd_cm or 0.0) / seen.height_cm, seen.length_sd))
         if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, seen_sd))):
             raise PlaneError("plane_outdated", _outdated(stored, change))
         if worst.length_change is None or abs(change) > abs(worst.length_change):
@@ -83,28 +82,15 @@ def check_plane(
     return worst
 
 
-def length_change(stored: Plane, seen: Plane, camera: Camera) -> float:
-    """How much longer a length over the sheet's middle comes out over ``stored`` than over ``seen``, relative.
-
-    The length lies as high as joints do; of four directions the one that changes most counts.
-    """
-    angle = np.arange(4) * np.pi / 4
-    half = np.column_stack([np.cos(angle), np.sin(angle)]) * _LENGTH_CM / 2
-    ends = np.pad(np.concatenate([half, -half]), ((0, 0), (0, 1)), constant_values=_ELEVATION_CM)
-    if min(stored.height_cm, seen.height_cm) <= _ELEVATION_CM:
-        ends[:, 2] = 0.0
-    back = stored.to_mattress(camera, seen.to_frame(camera, ends), ends[:, 2])
-    changes = np.linalg.norm(back[:4] - back[4:], axis=1) / _LENGTH_CM - 1.0
-    return float(changes[np.argmax(np.abs(changes))])
-
-
 def _outdated(stored: Plane, change: float) -> str:
     what = "marked corners do" if stored.source == "corners" else "stored mattress plane does"
     again = (
-        "mark the corners again" if stored.source == "corners" else "make a new plane (heightpose calibrate plane)"
+        "mark the corners again"
+        if stored.source == "corners"
+        else "make a new plane (heightpose calibrate plane)"
     )
     return (
         f"The {what} not fit this clip: by the sheet's tags lengths would come out {abs(100 * change):.1f} % too "
-        f"{'long' if change > 0 else 'short'}. The camera or the mattress has moved since, or the sheet does not lie on "
-        f"the mattress. Please {again}, or measure with the sheet alone."
+        f"{'long' if change > 0 else 'short'}. The camera or the mattress has moved since, or the sheet does not lie "
+        f"on the mattress. Please {again}, or measure with the sheet alone."
     )

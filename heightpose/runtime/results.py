@@ -74,6 +74,7 @@ def height_of(clip: Clip, outcome: Outcome, sex: str | None, age_months: float |
             "camera_height_cm": plane.height_cm,
             "rms_px": plane.rms_px,
             "tags": plane.tags,
+            "length_sd": plane.length_sd,
         }
     details = dict(outcome.measurement.details)
     if outcome.camera_source is not None:

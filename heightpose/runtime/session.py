@@ -12,7 +12,8 @@ import numpy as np
 from heightpose.errors import FileFormatError, InputError
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_corners, plane_from_tags
+from heightpose.geometry.corners import plane_from_corners
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
 from heightpose.geometry.plane_check import PlaneCheck, check_plane
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
 from heightpose.geometry.selfcal import SelfCalibration, self_calibrate
@@ -168,7 +169,9 @@ def measure_clip(
                 "interval is widened: has the camera moved a little?", clip.name, 100 * solved.check.doubt,
             )  # fmt: skip
         measurement = _widened(measurement, (solved.check.doubt,) * 2)
-        measurement = replace(measurement, details={**measurement.details, "plane_check": solved.check.record()})
+        measurement = replace(
+            measurement, details={**measurement.details, "plane_check": solved.check.record()}
+        )
     measurement = light.explained(measurement)
     planes = solved.plane if isinstance(solved.plane, PlaneTrack) else None
     return Outcome(
@@ -223,11 +226,11 @@ def measure_log(
 
 
 def _plane_sd(plane: Plane) -> tuple[float, float]:
-    """How unsure the plane makes a length, relative (1 sd, below and above): its tilt, or marked corners."""
+    """How unsure the plane makes a length, relative (1 sd, below and above): its tilt, marked corners, a bent sheet."""
     if plane.source == "height":
         return _HEIGHT_ONLY_SD
     if plane.source != "corners":
-        return 0.0, 0.0
+        return (plane.length_sd,) * 2
     own = _CORNERS_FREEDOM * (plane.height_sd_cm or 0.0) / plane.height_cm
     return (max(_CORNERS_SD, own),) * 2
 

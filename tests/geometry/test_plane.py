@@ -10,10 +10,10 @@ import pytest
 
 from heightpose.errors import EXIT_REJECTED, ConfigError, FileFormatError
 from heightpose.geometry.camera import Camera
+from heightpose.geometry.corners import plane_from_corners
 from heightpose.geometry.plane import (
     Plane,
     PlaneError,
-    plane_from_corners,
     plane_from_height,
     plane_from_tags,
 )

@@ -10,8 +10,10 @@ import pytest
 
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_corners, plane_from_tags
-from heightpose.geometry.plane_check import check_plane, length_change
+from heightpose.geometry.corners import plane_from_corners
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane_check import check_plane
+from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.sheet import SheetLayout, TagView, shipped_sheet
 
 from . import sheet_picture
@@ -98,10 +100,10 @@ def test_marked_corners_may_be_as_wrong_as_they_are_said_to_be():
 
 def test_a_plane_file_keeps_its_sheet_and_that_it_was_marked_by_hand(tmp_path: Path):
     path = tmp_path / "plane.json"
-    with_sheet = Plane(STORED.R, STORED.t_cm, 0.2, 20, "tags", 0.1, LAYOUT)
+    with_sheet = Plane(STORED.R, STORED.t_cm, 0.2, 20, "tags", 0.1, 0.004, LAYOUT)
     path.write_text(json.dumps(with_sheet.to_dict()))
     back = Plane.load(path)
-    assert (back.source, back.height_sd_cm) == ("file", 0.1)
+    assert (back.source, back.height_sd_cm, back.length_sd) == ("file", 0.1, 0.004)
     assert back.sheet is not None
     np.testing.assert_allclose(back.sheet.tags[3], LAYOUT.tags[3])
     path.write_text(json.dumps(Plane(STORED.R, STORED.t_cm, 2.0, 0, "corners", 3.0).to_dict()))

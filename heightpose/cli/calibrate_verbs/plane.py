@@ -51,7 +51,7 @@ def plane(
     from heightpose.calibrate import mattress
     from heightpose.errors import ConfigError
     from heightpose.geometry.camera import Camera
-    from heightpose.geometry.plane import plane_from_corners
+    from heightpose.geometry.corners import plane_from_corners
     from heightpose.geometry.sheet import SheetLayout
     from heightpose.runtime.atomic import atomic_path, make_folder, write_json
     from heightpose.runtime.video import open_clip
