@@ -25,6 +25,7 @@ MAX_VIEWS = 12
 _LEVEL = 1e-3
 _MATTERS_PX = 0.25  # at 1280 px: error of the file beyond what a fresh fit leaves
 _MATTERS_FOCAL = 0.01
+_FOCAL_TOLD = 0.02  # standard error from which on nothing is said of the focal length
 _MATTERS_CENTRE = 0.015  # of the picture's diagonal: a crop, which the poses of the board nearly make up for
 _BAD_BOARD_PX = 1.5  # at 1280 px: no lens fits
 _FREEDOM = Freedom(square=True, dist=("k1",))
@@ -35,8 +36,9 @@ class Verdict:
     """The answer.
 
     Attributes:
-        fits: whether the file still fits.
-        code: fits, picture_size, lens, or board (nothing fits, so the lens cannot be judged).
+        fits: whether the file still fits, as far as can be told.
+        code: fits, fits_focal_unknown (nothing speaks against the file, but a focal length several per cent off would
+            look the same), picture_size, lens, or board (nothing fits, so the lens cannot be judged).
         text: the answer in words, with what to do.
         numbers: what it rests on.
     """
@@ -130,11 +132,12 @@ def _judge(under_file: Bundle, refit: Bundle) -> Verdict:
             "Calibrate again"
         )
         return Verdict(False, "lens", text, numbers)
-    if focal_sd > 0.02:
+    if focal_sd > _FOCAL_TOLD:
         text = (
-            f"the file fits as far as these pictures tell ({shown}); the board is seen too squarely to judge the "
-            "focal length: a picture with the camera or board tilted would"
+            f"nothing speaks against the file ({shown}), but the focal length is not judged: the board is seen too "
+            f"squarely, and one {200 * focal_sd:.0f} % off would look the same. A picture with the camera or board tilted "
+            "would tell"
         )
-    else:
-        text = f"the file fits ({shown}; focal length {100 * focal:+.1f} %, sure to {100 * focal_sd:.1f} %)"
+        return Verdict(True, "fits_focal_unknown", text, numbers)
+    text = f"the file fits ({shown}; focal length {100 * focal:+.1f} %, sure to {100 * focal_sd:.1f} %)"
     return Verdict(True, "fits", text, numbers)

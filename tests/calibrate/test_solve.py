@@ -146,7 +146,7 @@ class TestCheck:
 
     def test_the_right_file_fits(self):
         verdict = check(self.views, shots.PINHOLE, shots.SIZE)
-        assert verdict.fits, verdict.text
+        assert (verdict.fits, verdict.code) == (True, "fits"), verdict.text
         assert verdict.numbers["p_value"] > 1e-3
         # and the same file for a resized video
         assert check(self.views, shots.PINHOLE.for_frames((960, 720)), shots.SIZE).fits
@@ -179,8 +179,11 @@ class TestCheck:
         square = [(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 40.0]))]
         views = shots.views(shots.corners(shots.PINHOLE, square))
         verdict = check(views, shots.PINHOLE, shots.SIZE)
-        assert verdict.fits
+        assert (verdict.fits, verdict.code) == (True, "fits_focal_unknown")
+        assert "focal length is not judged" in verdict.text
         assert "too squarely" in verdict.text
+        zoomed = check(views, self.changed((0, 1), 1.1), shots.SIZE)
+        assert zoomed.code == "fits_focal_unknown", zoomed.text  # 10 % off, and nothing shows it
 
     def test_no_board_is_no_verdict(self):
         with pytest.raises(InputError, match="too little of the board"):
