@@ -191,7 +191,7 @@ class _Problem:
         damping = 1e-3
         residual = self._residual(self.values, self.R, self.t)
         for _ in range(rounds):
-            weight = _huber(residual)
+            weight = huber(residual)
             cost = self._cost(residual, weight, self.values)
             blocks = self._normal_equations(residual, weight)
             for _ in range(10):
@@ -210,10 +210,10 @@ class _Problem:
 
     def result(self) -> Bundle:
         residual = self._residual(self.values, self.R, self.t)
-        reduced, *_ = self._reduced(self._normal_equations(residual, _huber(residual)), 0.0)
+        reduced, *_ = self._reduced(self._normal_equations(residual, huber(residual)), 0.0)
         free = self.basis.shape[1]
         degrees = max(residual.size - free - 6 * len(self.t), 1)
-        sigma2 = max(float((_huber(residual)[:, None] * residual**2).sum()) / degrees, 1e-12)
+        sigma2 = max(float((huber(residual)[:, None] * residual**2).sum()) / degrees, 1e-12)
         errors = np.zeros(len(self.values))
         if free:
             scaled = self.basis * self.scale[:, None]
@@ -295,18 +295,17 @@ class _Problem:
         lens = np.linalg.lstsq(S, s, rcond=1e-14)[0] if len(s) else s
         pose = np.einsum("vij,vj->vi", inverse, b - np.einsum("vij,i->vj", C, lens))
         reach = np.linalg.norm(self.t, axis=1, keepdims=True)
-        R, t = _moved(self.R, self.t, pose, reach)
+        R, t = moved(self.R, self.t, pose, reach)
         return self.values + (self.basis * self.scale[:, None]) @ lens, R, t
 
 
-def _moved(
-    R: np.ndarray, t: np.ndarray, step: np.ndarray, reach: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def moved(R: np.ndarray, t: np.ndarray, step: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Poses after steps ``(V, 6)``: a small turn on top of each, and a shift in units of the distance ``reach``."""
     turns = np.stack([np.asarray(cv2.Rodrigues(turn)[0]) for turn in np.array(step[:, :3], dtype=np.float64)])
     return turns @ R, t + reach * step[:, 3:]
 
 
-def _huber(residual: np.ndarray) -> np.ndarray:
+def huber(residual: np.ndarray) -> np.ndarray:
     """``(N,)`` weights: corners farther off than three typical errors count linearly."""
     length = np.linalg.norm(residual, axis=1)
     limit = 3.0 * max(float(np.median(length)) / 1.18, SIGMA_PX)

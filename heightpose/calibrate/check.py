@@ -135,8 +135,8 @@ def _judge(under_file: Bundle, refit: Bundle) -> Verdict:
     if focal_sd > _FOCAL_TOLD:
         text = (
             f"nothing speaks against the file ({shown}), but the focal length is not judged: the board is seen too "
-            f"squarely, and one {200 * focal_sd:.0f} % off would look the same. A picture with the camera or board tilted "
-            "would tell"
+            f"squarely, and one {200 * focal_sd:.0f} % off would look the same. A picture with the camera or board "
+            "tilted would tell"
         )
         return Verdict(True, "fits_focal_unknown", text, numbers)
     text = f"the file fits ({shown}; focal length {100 * focal:+.1f} %, sure to {100 * focal_sd:.1f} %)"

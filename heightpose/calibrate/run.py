@@ -40,6 +40,8 @@ class Calibration:
             "rms_px": solution.bundle.rms_px,
             "held_out_rms_px": solution.held_out_rms_px,
             "standard_errors": dict(zip(names, solution.bundle.errors.tolist(), strict=True)),
+            "focal_error": solution.focal_error,
+            "board_bow_mm": solution.bow.height_mm,
             "stray_corners": solution.strays,
             "coverage": vars(solution.cover),
             "advice": solution.advice,

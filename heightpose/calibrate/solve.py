@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from heightpose.calibrate.boards import Corners
+from heightpose.calibrate.bow import Bow, find_bow
 from heightpose.calibrate.bundle import NOTHING, Bundle, Freedom, fit, rms
 from heightpose.calibrate.views import Coverage, View, coverage
 from heightpose.errors import HeightposeError
@@ -61,6 +62,7 @@ class Solution:
         held_out_rms_px: of the chosen candidate.
         cover: where the corners were.
         advice: what is doubtful about it and what to do; empty is good.
+        bow: how the board departs from flat, and what that does to the focal length.
     """
 
     bundle: Bundle
@@ -71,6 +73,7 @@ class Solution:
     held_out_rms_px: float
     cover: Coverage
     advice: list[str]
+    bow: Bow = field(default_factory=Bow)
 
     @property
     def camera(self) -> Camera:
@@ -78,8 +81,8 @@ class Solution:
 
     @property
     def focal_error(self) -> float:
-        """Standard error of the focal length over the focal length."""
-        return float(self.bundle.errors[0] / self.camera.K[0, 0])
+        """Standard error of the focal length over the focal length; with what a bowed board does to it."""
+        return float(np.hypot(self.bundle.errors[0] / self.camera.K[0, 0], self.bow.focal_change))
 
 
 def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]) -> Solution:
@@ -99,7 +102,7 @@ def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]
     for _ in range(4):
         trials = [_trial(used, start, dist) for model, start in starts.items() for dist in _LENSES[model]]
         chosen = _simplest(trials)
-        bundle = _final(used, starts[chosen.model], chosen.dist)
+        bundle, _ = _final(used, starts[chosen.model], chosen.dist)
         used, dropped = _without_strays(used, bundle)
         bad = _disagreeing(bundle)
         if len(used) - bad.sum() < MIN_VIEWS or len(outliers) + bad.sum() > 0.3 * len(views):
@@ -109,9 +112,10 @@ def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]
         strays += dropped
         outliers += [view for view, is_bad in zip(used, bad, strict=True) if is_bad]
         used = [view for view, is_bad in zip(used, bad, strict=True) if not is_bad]
-    bundle = _final(used, starts[chosen.model], chosen.dist)
+    bundle, freedom = _final(used, starts[chosen.model], chosen.dist)
     cover = coverage(used, size_wh, bundle.tilts_deg)
-    solution = Solution(bundle, used, outliers, strays, trials, chosen.held_out_rms_px, cover, [])
+    bow = find_bow([view.corners for view in used], bundle, freedom)
+    solution = Solution(bundle, used, outliers, strays, trials, chosen.held_out_rms_px, cover, [], bow)
     _require_determined(solution)
     return replace(solution, advice=_advice(solution))
 
@@ -190,19 +194,21 @@ def _simplest(trials: list[Trial]) -> Trial:
     return best
 
 
-def _final(views: Sequence[View], start: Camera, dist: tuple[str, ...]) -> Bundle:
+def _final(views: Sequence[View], start: Camera, dist: tuple[str, ...]) -> tuple[Bundle, Freedom]:
     """All views together. Pixels are taken to be square, as they are, unless the views clearly say otherwise."""
     boards = [v.corners for v in views]
-    bundle = fit(boards, start, Freedom(square=True, dist=dist))
+    freedom = Freedom(square=True, dist=dist)
+    bundle = fit(boards, start, freedom)
     width, height = start.size_wh
     unsure = bundle.errors[2:4].max() > 0.02 * np.hypot(width, height)
     middle = bundle.camera.K[:2, 2] / start.size_wh
     if unsure or (np.abs(middle - 0.5) > 0.25).any():
-        return fit(boards, start, Freedom(square=True, centre=False, dist=dist))
+        held = Freedom(square=True, centre=False, dist=dist)
+        return fit(boards, start, held), held
     free = fit(boards, bundle.camera, Freedom(dist=dist))
     ratio = free.camera.K[0, 0] / free.camera.K[1, 1] - 1
     sure = np.hypot(free.errors[0], free.errors[1]) / free.camera.K[0, 0]
-    return free if abs(ratio) > max(0.005, 4 * sure) else bundle
+    return (free, Freedom(dist=dist)) if abs(ratio) > max(0.005, 4 * sure) else (bundle, freedom)
 
 
 def _without_strays(views: Sequence[View], bundle: Bundle) -> tuple[list[View], int]:
@@ -244,7 +250,14 @@ def _require_determined(solution: Solution) -> None:
             hint="Check the board's description (squares, sizes), that it is flat, and that all pictures are from "
             "one camera at one zoom; for a very wide lens try --model fisheye",
         )
-    sure = solution.focal_error
+    sure, bow = solution.focal_error, solution.bow
+    if bow.focal_change > _MAX_FOCAL_ERROR:
+        raise HeightposeError(
+            f"the board looks bowed by {bow.height_mm:.1f} mm, which spoils the focal length",
+            expected=f"one sure to {100 * _MAX_FOCAL_ERROR:.0f} %",
+            got=f"{100 * sure:.1f} %",
+            hint="Glue the board to glass or another stiff, flat plate and take the pictures again",
+        )
     if not (np.isfinite(sure) and sure <= _MAX_FOCAL_ERROR):
         raise HeightposeError(
             "these views do not tell the focal length",
@@ -266,7 +279,12 @@ def _advice(solution: Solution) -> list[str]:
         advice.append("The boards hardly lean: hold some at 20 to 45 degrees, leaning each way.")
     if len(solution.used) < 10:
         advice.append(f"Only {len(solution.used)} views: 15 to 25 make the result safer.")
-    if solution.focal_error > 0.003:
+    if solution.bow.height_mm:
+        advice.append(
+            f"The board looks bowed by {solution.bow.height_mm:.1f} mm, which makes the focal length unsure by "
+            f"{100 * solution.bow.focal_change:.1f} %: glue it to glass and take the pictures again."
+        )
+    elif solution.focal_error > 0.003:
         advice.append(
             f"The focal length is only sure to {100 * solution.focal_error:.1f} %: add tilted views."
         )

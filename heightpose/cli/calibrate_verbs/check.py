@@ -19,9 +19,9 @@ Examples:
 \b
 Exit codes: 0 the file fits, 3 it does not, 2 usage, unreadable input, or no board seen.
 
-A sheet that is seen squarely from above cannot tell a wrong focal length from another camera height; the verdict is then
-fits_focal_unknown (exit code 0): nothing speaks against the file, but the focal length was not judged. What a tilted
-sheet or a moved board shows is judged fully: fits.
+A sheet that is seen squarely from above cannot tell a wrong focal length from another camera height; the verdict is
+then fits_focal_unknown (exit code 0): nothing speaks against the file, but the focal length was not judged. What a
+tilted sheet or a moved board shows is judged fully: fits.
 """
 
 
