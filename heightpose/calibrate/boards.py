@@ -191,8 +191,14 @@ class Tags:
         return f"{self.layout.name}: {len(self.layout.tags)} tags of {self.layout.family}"
 
 
-def tag_grid(tags_wh: tuple[int, int], tag_cm: float, gap_cm: float, family: str) -> SheetLayout:
-    """A grid of tags, ids from 0 row by row from the top left, as OpenCV's GridBoard prints it."""
+def tag_grid(
+    tags_wh: tuple[int, int], tag_cm: float, gap_cm: float, family: str, bottom_up: bool = False
+) -> SheetLayout:
+    """A grid of tags, ids from 0 row by row from the top left, as OpenCV's GridBoard prints it.
+
+    Args:
+        bottom_up: from the bottom left, as Kalibr's grids are numbered.
+    """
     columns, rows = tags_wh
     _require_length("tag", tag_cm)
     _require_length("gap", gap_cm)
@@ -204,7 +210,8 @@ def tag_grid(tags_wh: tuple[int, int], tag_cm: float, gap_cm: float, family: str
     size = (columns * pitch - gap_cm, rows * pitch - gap_cm)
     tags = {}
     for tag in range(columns * rows):
-        x, y = tag % columns * pitch - size[0] / 2, size[1] / 2 - tag // columns * pitch
+        row = rows - 1 - tag // columns if bottom_up else tag // columns
+        x, y = tag % columns * pitch - size[0] / 2, size[1] / 2 - row * pitch
         tags[tag] = square(x, y, tag_cm)
     return SheetLayout(f"tag grid {columns}x{rows}", size, family, tags)
 

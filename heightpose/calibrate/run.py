@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from heightpose.calibrate.boards import Board
+from heightpose.calibrate.conventions import other_convention
 from heightpose.calibrate.solve import MIN_VIEWS, Solution, solve, view_rms
 from heightpose.calibrate.views import Fate, View, choose, gray_pictures, look
 from heightpose.errors import HeightposeError, InputError
@@ -117,9 +118,17 @@ def calibrate(clip: Clip, board: Board, models: Sequence[str], most: int) -> Cal
     views, without = find_views(clip, board)
     used, fates = choose(views, board, size_wh, most)
     fates = sorted(fates + without, key=lambda fate: fate.index)
-    if len(used) < MIN_VIEWS:
-        raise _too_few(clip, board, used, fates)
-    solution = solve(used, size_wh, models)
+    try:
+        if len(used) < MIN_VIEWS:
+            raise _too_few(clip, board, used, fates)
+        solution = solve(used, size_wh, models)
+    except HeightposeError as error:
+        hint = other_convention(clip, board)
+        if hint is None:
+            raise
+        raise HeightposeError(
+            error.what, where=error.where, expected=error.expected, got=error.got, hint=hint
+        ) from error
     _record(fates, solution)
     return Calibration(solution, fates, board, size_wh)
 

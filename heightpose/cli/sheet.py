@@ -11,7 +11,8 @@ from heightpose.cli._params import FilePath, Pair
 EPILOG = """\b
 Writes:
   sheet.pdf    the sheet, true to scale, cut to pages that overlap by 1 cm (--out)
-  sheet.yaml   its layout: every tag's corners in cm, for `heightpose infer --sheet` (beside it)
+  sheet.yaml   its layout: every tag's corners in cm, for `heightpose infer --sheet` (beside it; a --layout that is
+               there already is left as it is)
 
 \b
 Examples:
@@ -63,9 +64,12 @@ def sheet(
         made = make_layout(size, family, tag_cm)
     make_folder(out.parent)
     tiling = write_pdf(sheet_drawing(made), paper, out, "heightpose sheet")
-    write_layout(made, out.with_suffix(".yaml"))
+    beside = out.with_suffix(".yaml")
+    is_itself = layout is not None and beside.exists() and beside.samefile(layout)
+    if not is_itself:  # the layout printed stays as it was written, comments and all
+        write_layout(made, beside)
     width, height = tiling.page_mm
     pages = "1 page" if tiling.pages == 1 else f"{tiling.pages} pages"
     click.echo(f"{made.name}: {len(made.tags)} tags, {pages} of {width:.0f} x {height:.0f} mm")
-    click.echo(f"saved to {out}, layout in {out.with_suffix('.yaml')}")
+    click.echo(f"saved to {out}, layout in {beside}")
     return 0

@@ -26,6 +26,8 @@ _ENLARGE_BELOW_PX = 1400
 _PREDICT_FROM, _NEAREST = 4, 6
 #: So much around the predicted place belongs to it, in tag sides; smaller parts than this hold no tag.
 _PATCH_MARGIN, _LEAST_PATCH_PX = 0.75, 12
+#: Layouts are rounded: a tag may stick out by this much, and two may share this area.
+_OFF_SHEET_CM, _SHARED_CM2 = 0.1, 0.05
 #: A picture smaller than this is a part of a frame.
 _PART_PX = 400
 
@@ -85,7 +87,14 @@ class SheetLayout:
                 raise fail(f"tags.{key}", "four corners [x, y] in cm", value)
             if not _is_clockwise_quad(corners):
                 raise fail(f"tags.{key}", "a convex tag, corners clockwise seen from above", value)
+            if (np.abs(corners) > size / 2 + _OFF_SHEET_CM).any():
+                raise fail(
+                    f"tags.{key}", f"a tag on the sheet, {size[0]:g}x{size[1]:g} cm about its middle", value
+                )
             tags[int(key)] = corners
+        both = _overlapping(tags)
+        if both is not None:
+            raise fail(f"tags.{both[0]}", f"a place of its own, not on tag {both[1]}", tags[both[0]].tolist())
         return cls(str(data.get("name", "sheet")), (float(size[0]), float(size[1])), family, tags)
 
     def to_dict(self) -> dict:
@@ -250,6 +259,18 @@ def _is_clockwise_quad(corners: np.ndarray) -> bool:
     edge = np.roll(corners, -1, axis=0) - corners
     after = np.roll(edge, -1, axis=0)
     return bool((edge[:, 0] * after[:, 1] - edge[:, 1] * after[:, 0] < -1e-9).all())
+
+
+def _overlapping(tags: Mapping[int, np.ndarray]) -> tuple[int, int] | None:
+    """Two tags that lie on each other."""
+    ids, quads = list(tags), np.stack(list(tags.values()))
+    low, high = quads.min(axis=1), quads.max(axis=1)
+    near = ((low[:, None] < high[None]) & (low[None] < high[:, None])).all(axis=2)
+    for one, other in np.argwhere(np.triu(near, 1)).tolist():
+        shared, _ = cv2.intersectConvexConvex(quads[one].astype(np.float32), quads[other].astype(np.float32))
+        if shared > _SHARED_CM2:
+            return ids[other], ids[one]
+    return None
 
 
 def _dictionary(family: str) -> cv2.aruco.Dictionary:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import shots
 
 from heightpose.calibrate.boards import Charuco, Chessboard, Tags, guess_chessboard, tag_grid
+from heightpose.calibrate.conventions import other_convention
 from heightpose.calibrate.paper import charuco_drawing, chessboard_drawing, sheet_drawing
-from heightpose.errors import ConfigError
+from heightpose.calibrate.run import calibrate
+from heightpose.errors import ConfigError, HeightposeError
+from heightpose.runtime.clip import Clip, Frame
 
 CHARUCO = Charuco((8, 6), 2.5, 1.75)
 CHESS = Chessboard((8, 5), 2.5)
@@ -98,3 +103,48 @@ def test_large_pictures_keep_their_precision():
 def test_impossible_boards_say_why(make, words):
     with pytest.raises(ConfigError, match=words):
         make()
+
+
+class Pictures(Clip):
+    """Grey pictures from memory."""
+
+    def __init__(self, grays):
+        self._grays = grays
+        self.name, self.kind, self.size_wh, self.length_hint = (
+            "pictures",
+            "folder",
+            grays[0].shape[::-1],
+            len(grays),
+        )
+        self.paths = [Path(f"{i}.png") for i in range(len(grays))]
+
+    def frames(self):
+        for i, gray in enumerate(self._grays):
+            yield Frame(i, float(i), np.repeat(gray[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("printed_legacy", [True, False])
+def test_the_other_charuco_pattern_is_hinted(printed_legacy):
+    asked = Charuco((7, 10), 2.3, 1.61, legacy=not printed_legacy)
+    printed = charuco_drawing(Charuco((7, 10), 2.3, 1.61, legacy=printed_legacy))
+    clip = Pictures(
+        shots.photographs(printed, shots.PINHOLE, shots.poses(shots.PINHOLE, 3, seed=3, reach=0.3))
+    )
+    with pytest.raises(HeightposeError, match="--legacy-charuco") as caught:
+        calibrate(clip, asked, ["pinhole"], 40)
+    assert ("add" in caught.value.hint) == printed_legacy
+
+
+def test_a_grid_numbered_from_the_bottom_is_hinted_and_can_be_said():
+    kalibr = tag_grid((5, 4), 3.0, 0.9, "DICT_APRILTAG_36h11", bottom_up=True)
+    assert kalibr.tags[0][:, 1].max() < 0 < kalibr.tags[15][:, 1].min()
+    clip = Pictures(
+        shots.photographs(
+            sheet_drawing(kalibr), shots.PINHOLE, shots.poses(shots.PINHOLE, 6, seed=3, reach=0.4)
+        )
+    )
+    asked = Tags(tag_grid((5, 4), 3.0, 0.9, "DICT_APRILTAG_36h11"))
+    with pytest.raises(HeightposeError, match="--bottom-up"):
+        calibrate(clip, asked, ["pinhole"], 40)
+    assert other_convention(clip, Tags(kalibr)) is None
+    assert other_convention(clip, Chessboard((5, 4))) is None

@@ -7,10 +7,12 @@ import numpy as np
 import pypdfium2
 import pytest
 import shots  # noqa: F401
+from click.testing import CliRunner
 
 from heightpose.calibrate import paper
 from heightpose.calibrate.boards import Charuco, Chessboard, square
 from heightpose.calibrate.sheet_layout import make_layout, write_layout
+from heightpose.cli.sheet import sheet
 from heightpose.errors import ConfigError
 from heightpose.geometry.sheet import SheetLayout, detect_tags, shipped_sheet
 
@@ -154,3 +156,17 @@ def test_a_turned_tag_is_not_drawn():
     layout = SheetLayout("turned", (20.0, 20.0), "DICT_APRILTAG_36h11", {0: turned})
     with pytest.raises(ConfigError, match="upright"):
         paper.sheet_drawing(layout)
+
+
+def test_a_layout_that_is_printed_stays_as_it_was_written(tmp_path):
+    own = tmp_path / "mine.yaml"
+    write_layout(make_layout((40.0, 40.0)), own)
+    own.write_text("# measured with a tape on 3 May\n" + own.read_text())
+    before = own.read_bytes()
+    for out in ("mine.pdf", "copy.pdf"):
+        done = CliRunner().invoke(
+            sheet, ["--layout", str(own), "--out", str(tmp_path / out), "--paper", "full"]
+        )
+        assert done.exit_code == 0, done.output
+    assert own.read_bytes() == before
+    assert SheetLayout.load(tmp_path / "copy.yaml").to_dict() == SheetLayout.load(own).to_dict()

@@ -87,6 +87,8 @@ def test_layout_round_trip():
         ({"tags": {1: [[0, 0], [1, 0], [1, -1]]}}, "tags.1"),
         ({"tags": {1: [[0, 0], [1, 0], [1, 1], [0, 1]]}}, "tags.1"),  # counter-clockwise: mirrored
         ({"tags": {1: [[0, 0], [1, 0], [0, -1], [1, -1]]}}, "tags.1"),
+        ({"tags": {1: [[32, 0], [38, 0], [38, -6], [32, -6]]}}, "tags.1"),  # off the sheet
+        ({"tags": LAYOUT.to_dict()["tags"] | {30: [[-30, 26], [-24, 26], [-24, 20], [-30, 20]]}}, "tags.30"),
     ],
 )
 def test_a_bad_field_is_named(change, field):

@@ -40,6 +40,7 @@ _OPTIONS = (
     ),
     click.option("--marker-cm", type=float, help="Side of a charuco marker. Default 0.7 squares."),
     click.option("--tags", "tags_wh", type=Pair(int, "COLUMNSxROWS"), help="Tags of a grid, ids row by row."),
+    click.option("--bottom-up", is_flag=True, help="The grid's ids start in the bottom row, as on Kalibr's."),
     click.option("--tag-cm", type=float, help="Side of a tag of the grid."),
     click.option("--gap-cm", type=float, help="White between the grid's tags."),
     click.option(
@@ -64,7 +65,7 @@ NAMES = (
         "gap_cm",
         "dictionary",
     ),
-    *("legacy_charuco", "sheet"),
+    *("legacy_charuco", "bottom_up", "sheet"),
 )
 
 
@@ -97,7 +98,8 @@ def make_board(clip: Clip, given: dict[str, Any]) -> Board:
             if given[name] is None:
                 raise ConfigError(f"a grid of tags needs {option}", hint="Or give its layout with --sheet")
         family = given["dictionary"] or "DICT_APRILTAG_36h11"
-        return boards.Tags(boards.tag_grid(given["tags_wh"], given["tag_cm"], given["gap_cm"], family))
+        grid = (given["tags_wh"], given["tag_cm"], given["gap_cm"], family, given["bottom_up"])
+        return boards.Tags(boards.tag_grid(*grid))
     if kind == "charuco":
         if given["inner_corners"] is not None:
             raise ConfigError("a charuco board is counted in squares", hint="Give --squares COLUMNSxROWS")

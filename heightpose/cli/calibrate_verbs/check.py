@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ tilted sheet or a moved board shows is judged fully: fits.
 def check(inputs: tuple[str, ...], camera: Path, as_json: bool, **board_given: Any) -> int:
     """Say whether a camera file still fits its pictures, from a cot sheet or board seen in them."""
     from heightpose.calibrate import check as judging
+    from heightpose.calibrate.conventions import other_convention
     from heightpose.calibrate.run import find_views, open_pictures, stored_size
     from heightpose.calibrate.views import choose
     from heightpose.cli.calibrate_verbs._boards import make_board
@@ -46,8 +48,11 @@ def check(inputs: tuple[str, ...], camera: Path, as_json: bool, **board_given: A
         board = make_board(clip, board_given)
         views, _ = find_views(clip, board)
         size_wh = stored_size(clip)
-    used, _ = choose(views, board, size_wh, judging.MAX_VIEWS)
-    verdict = judging.check(used, lens, size_wh)
+        used, _ = choose(views, board, size_wh, judging.MAX_VIEWS)
+        verdict = judging.check(used, lens, size_wh)
+        if verdict.code == "board":
+            hint = other_convention(clip, board)
+            verdict = verdict if hint is None else replace(verdict, text=f"{verdict.text}. {hint}")
     if as_json:
         click.echo(json.dumps(verdict.to_dict(), indent=2, allow_nan=False))
     else:
