@@ -45,6 +45,9 @@ _PRIORS = (
     (0.0, 0.01),
     (0.0, 0.01),
 )
+#: The same for a picture cut out of a larger one, taken where that explains the tags better by this much (twice the
+#: cost): whole pictures reach 0.4, a fifth cut off one side 3 to 80, and made lengths 2 % wrong at a stated 0.5 %.
+_CUT_SD, _CUT_CHI2 = 0.04, 3.0
 _LENS_COUNT = len(_PRIORS)
 _PRIOR_MEAN, _PRIOR_SD = np.array(_PRIORS).T
 _STARTS = (0.65, 1.1)
@@ -239,6 +242,9 @@ def _fit(corners: np.ndarray, model: np.ndarray, size_wh: tuple[int, int], heigh
     if not keep.all() and keep.sum() >= _MIN_TAGS:
         corners, model = corners[keep], model[keep]
         best = _refined(corners, model, size_wh, height_cm, _lens_only(best.x), *best.pose(best.x))
+    cut = _refined(corners, model, size_wh, height_cm, _lens_only(best.x), *best.pose(best.x), _CUT_SD)
+    if 2.0 * (best.cost - cut.cost) > _CUT_CHI2:
+        best = cut
     if best.rms_px > max(1.0, 0.002 * float(np.hypot(*size_wh))):
         raise _no_camera("the sheet does not look flat to a camera with an ordinary lens. Lay it flat")
     return best
@@ -246,9 +252,12 @@ def _fit(corners: np.ndarray, model: np.ndarray, size_wh: tuple[int, int], heigh
 
 def _refined(
     corners: np.ndarray, model: np.ndarray, size_wh: tuple[int, int], height_cm: float | None,
-    x: np.ndarray, R: np.ndarray, t_cm: np.ndarray,
+    x: np.ndarray, R: np.ndarray, t_cm: np.ndarray, centre_sd: float | None = None,
 ) -> _Fit:  # fmt: skip
     """Maximum a posteriori: soft-l1 reprojection errors over sigma, and the priors as further residuals."""
+    prior_sd = _PRIOR_SD.copy()
+    if centre_sd is not None:
+        prior_sd[6:] = centre_sd
     pts, kpts = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1))), corners.reshape(-1, 2)
     scale = _scale(t_cm)
 
@@ -257,7 +266,7 @@ def _refined(
         return (_camera(x, size_wh).project(pts @ turned.T + shifted) - kpts).ravel()
 
     def priors(x: np.ndarray) -> np.ndarray:
-        known = (x[:_LENS_COUNT] - _PRIOR_MEAN) / _PRIOR_SD
+        known = (x[:_LENS_COUNT] - _PRIOR_MEAN) / prior_sd
         if height_cm is None:
             return known
         turned, shifted = _pose(x, R, t_cm)

@@ -124,3 +124,17 @@ def test_too_few_tags_and_another_sheet():
         with pytest.raises(PlaneError, match=words) as caught:
             self_calibrate(views, LAYOUT, PLAIN.size_wh)
         assert caught.value.code == "no_camera"
+
+
+@pytest.mark.parametrize("tilt", [18.0, 22.0])
+def test_a_picture_cut_out_of_a_larger_one_is_noticed(tilt):
+    """A fifth cut off the right: the lens's middle is 128 px off the picture's."""
+    cut = Camera("pinhole", (1024, 720), PLAIN.K, PLAIN.dist)
+    for seed in range(3):
+        R, t = sheet_picture.pose(150.0, tilt_deg=tilt, spin_deg=90.0 + 10 * seed)
+        (view,) = _views(cut, R, t, seed=seed)
+        inside = (view.corners_frame[..., 0] < 1023).all(axis=1)
+        views = [TagView(view.ids[inside], view.corners_frame[inside])]
+        found = self_calibrate(views, LAYOUT, cut.size_wh)
+        off = abs(length_error(cut, R, t, found, views))
+        assert off < min(0.007, 1.6449 * found.length_sd)

@@ -60,4 +60,4 @@ def test_a_bowed_sheet_says_how_far_lengths_are_off(shape, sagitta_cm):
 
 def test_wrinkles_count_where_they_show():
     said = [seen(lambda u, v: 0.6 * np.sin(8 * v + 5 * u), seed)[0].length_sd for seed in (0, 3, 6)]
-    assert min(said) > 0.002
+    assert max(said) > 0.005
