@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 #: Corners of one tag err together: taken to be this good, px per axis. Sheets bend by about this much, cm, 1 sd.
 _SIGMA_PX, _BEND_CM = 0.4, 2.0
 _SOFT = 1.5  # residuals beyond this many sigmas count linearly
-#: A bend counts from so many of its own standard deviations on; the flat sheets of 51 rendered clips reach 1.5.
-_CERTAIN = 3.0
+#: A bend counts from so many of its own standard deviations on, where the flat sheets of 51 rendered clips reach 1.5;
+#: and from this change of a length on: flat sheets in dark pictures reach 0.0024.
+_CERTAIN, _LEAST_CHANGE = 2.0, 0.003
 #: Of what is left over, so much is noise: flat sheets of those clips leave 0.47 px at most, of dark pictures 0.55. And
 #: what the rest weighs.
 _NOISE_PX, _WRINKLE_TIMES = 0.6, 3.0
@@ -73,7 +74,7 @@ def bend_sd(
     sds = np.sqrt(np.einsum("ij,jk,ik->i", gradient, cov, gradient))
     changes = np.abs(change(x))
     worst = int(np.argmax(changes))
-    bowed = float(changes[worst]) if changes[worst] > _CERTAIN * sds[worst] else 0.0
+    bowed = float(changes[worst]) if changes[worst] > max(_LEAST_CHANGE, _CERTAIN * sds[worst]) else 0.0
     return float(np.hypot(bowed, _wrinkled(residuals(x)[:-3] * _SIGMA_PX, corners, model)))
 
 
