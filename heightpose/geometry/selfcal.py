@@ -45,11 +45,15 @@ _PRIORS = (
     (0.0, 0.01),
     (0.0, 0.01),
 )
-#: The same for a picture cut out of a larger one, taken where that explains the tags better by this much (twice the
-#: cost): whole pictures reach 0.4, a fifth cut off one side 3 to 80, and made lengths 2 % wrong at a stated 0.5 %.
-_CUT_SD, _CUT_CHI2 = 0.04, 3.0
 _LENS_COUNT = len(_PRIORS)
 _PRIOR_MEAN, _PRIOR_SD = np.array(_PRIORS).T
+#: Where they are, and of what else may be the case their standard deviation: a picture cut out of a larger one, and one
+#: whose pixels are not as wide as the file says (video recorders store fewer columns than they show).
+_ASPECT, _CENTRE = 5, slice(6, 8)
+_CUT_SD, _STRETCHED_SD = 0.04, 0.2
+#: Either is taken where it explains the tags better by this much (twice the cost): whole pictures reach 0.4, a fifth
+#: cut off one side 3 to 80, and made lengths 2 % wrong at a stated 0.5 %; pixels a tenth too narrow 3 % at 0.3 %.
+_OTHER_CHI2 = 3.0
 _STARTS = (0.65, 1.1)
 _SOFT_PX = 0.5
 _LEAST_SIGMA_PX = 0.25
@@ -108,9 +112,39 @@ class _Fit:
         return _pose(x, self.R, self.t_cm)
 
 
+@dataclass(frozen=True, eq=False)
+class _Prior:
+    """What is known of a lens beforehand: ``(8,)`` mean and standard deviation of :data:`_PRIORS`."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+
+    @classmethod
+    def usual(cls, pixel_aspect: float) -> _Prior:
+        mean = _PRIOR_MEAN.copy()
+        mean[_ASPECT] = np.log(pixel_aspect)
+        return cls(mean, _PRIOR_SD)
+
+    def cut(self) -> _Prior:
+        return self._with(_CENTRE, _CUT_SD)
+
+    def stretched(self) -> _Prior:
+        return self._with(_ASPECT, _STRETCHED_SD)
+
+    def _with(self, which: int | slice, value: float) -> _Prior:
+        sd = self.sd.copy()
+        sd[which] = value
+        return _Prior(self.mean, sd)
+
+    def start(self) -> np.ndarray:
+        """Parameters of a fit, ``(14,)``: the lens that is expected, no step in pose."""
+        return np.concatenate([self.mean, np.zeros(6)])
+
+
 def self_calibrate(
-    views: list[TagView], layout: SheetLayout, size_wh: tuple[int, int], height_cm: float | None = None
-) -> SelfCalibration:
+    views: list[TagView], layout: SheetLayout, size_wh: tuple[int, int], height_cm: float | None = None,
+    pixel_aspect: float = 1.0,
+) -> SelfCalibration:  # fmt: skip
     """Lens and pose from a sheet seen by a camera that stands still.
 
     The sheet alone is tried first; ``height_cm``, where given, helps only when the sheet does not tell enough.
@@ -120,13 +154,15 @@ def self_calibrate(
         layout: the sheet.
         size_wh: of the frames as decoded.
         height_cm: the camera's measured height over the mattress.
+        pixel_aspect: width of a pixel over its height, as the source states it.
 
     Raises:
         PlaneError: ``no_camera``, saying what to do: the tags are too few, do not agree, or the camera looks too
         straight down to tell its focal length.
     """
-    corners, model = _agreeing(views, layout, size_wh)
-    fit = _fit(corners, model, size_wh, None)
+    prior = _Prior.usual(pixel_aspect)
+    corners, model = _agreeing(views, layout, size_wh, prior)
+    fit = _fit(corners, model, size_wh, None, prior)
     found = _judged(fit, "self-calibrated")
     if found.length_sd <= MAX_LENGTH_SD:
         return found
@@ -136,7 +172,7 @@ def self_calibrate(
             "in it). Tilt it by 15 to 30 degrees, or measure how high it is above the mattress and give that with "
             "--camera-height-cm"
         )
-    found = _judged(_fit(corners, model, size_wh, height_cm), "height")
+    found = _judged(_fit(corners, model, size_wh, height_cm, prior), "height")
     if found.length_sd > MAX_LENGTH_SD:
         raise _no_camera(
             "too little of the sheet is seen to find it from the height alone. Show more of the sheet"
@@ -207,7 +243,7 @@ def _judged(fit: _Fit, source: str) -> SelfCalibration:
 
 
 def _agreeing(
-    views: list[TagView], layout: SheetLayout, size_wh: tuple[int, int]
+    views: list[TagView], layout: SheetLayout, size_wh: tuple[int, int], prior: _Prior
 ) -> tuple[np.ndarray, np.ndarray]:
     """Corners ``(M, 4, 2)`` px and cm of the tags that fit one homography, under a lens that may bend."""
     ids, corners, _ = tag_medians(views, layout)
@@ -215,7 +251,7 @@ def _agreeing(
         seen = f"only {len(ids)} of its tags were seen" if len(ids) else "the printed sheet was not found"
         raise _no_camera(f"{seen}. Show the whole sheet")
     model = np.stack([layout.tags[tag] for tag in ids.tolist()])
-    straight = _camera(np.zeros(_LENS_COUNT + 6), size_wh)
+    straight = _camera(prior.start(), size_wh)
     diagonal = float(np.hypot(*size_wh))
     keep = planar_pose.consensus(corners, model, straight, 0.006 * diagonal)
     if keep.sum() < max(_MIN_TAGS, 0.5 * len(ids)):
@@ -225,39 +261,47 @@ def _agreeing(
     return corners[keep], model[keep]
 
 
-def _fit(corners: np.ndarray, model: np.ndarray, size_wh: tuple[int, int], height_cm: float | None) -> _Fit:
-    """The best of several starts; tags that stand out from the first fit are left out of the second."""
-    fits = []
-    for start in _STARTS:
-        x = np.zeros(_LENS_COUNT + 6)
-        x[0] = np.log(start)
-        flat = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1)))
-        for pose in planar_pose.solve(flat, corners.reshape(-1, 2), _camera(x, size_wh)):
-            fits.append(_refined(corners, model, size_wh, height_cm, x, pose.R, pose.t_cm))
-    if not fits:
-        raise _no_camera("the sheet seems to be seen from below. Check the sheet file")
-    best = min(fits, key=lambda fit: fit.cost)
+def _fit(
+    corners: np.ndarray, model: np.ndarray, size_wh: tuple[int, int], height_cm: float | None, usual: _Prior
+) -> _Fit:
+    """The likeliest lens; tags that stand out from the first fit are left out of the second."""
+    first = _started(corners, model, size_wh, height_cm, usual)
+    prior, best, least = usual, first, first.cost - _OTHER_CHI2 / 2.0
+    for other in (usual.cut(), usual.stretched()):
+        fit = _refined(corners, model, size_wh, height_cm, other, _lens_only(first.x), *first.pose(first.x))
+        if fit.cost < least:
+            prior, best, least = other, fit, fit.cost
     error = _errors(best, corners, model)
     keep = error <= max(1.0, 3.0 * float(np.median(error)))
     if not keep.all() and keep.sum() >= _MIN_TAGS:
         corners, model = corners[keep], model[keep]
-        best = _refined(corners, model, size_wh, height_cm, _lens_only(best.x), *best.pose(best.x))
-    cut = _refined(corners, model, size_wh, height_cm, _lens_only(best.x), *best.pose(best.x), _CUT_SD)
-    if 2.0 * (best.cost - cut.cost) > _CUT_CHI2:
-        best = cut
+        best = _refined(corners, model, size_wh, height_cm, prior, _lens_only(best.x), *best.pose(best.x))
     if best.rms_px > max(1.0, 0.002 * float(np.hypot(*size_wh))):
         raise _no_camera("the sheet does not look flat to a camera with an ordinary lens. Lay it flat")
     return best
 
 
+def _started(
+    corners: np.ndarray, model: np.ndarray, size_wh: tuple[int, int], height_cm: float | None, prior: _Prior
+) -> _Fit:
+    """The best of several starts."""
+    fits = []
+    flat = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1)))
+    for start in _STARTS:
+        x = prior.start()
+        x[0] = np.log(start)
+        for pose in planar_pose.solve(flat, corners.reshape(-1, 2), _camera(x, size_wh)):
+            fits.append(_refined(corners, model, size_wh, height_cm, prior, x, pose.R, pose.t_cm))
+    if not fits:
+        raise _no_camera("the sheet seems to be seen from below. Check the sheet file")
+    return min(fits, key=lambda fit: fit.cost)
+
+
 def _refined(
-    corners: np.ndarray, model: np.ndarray, size_wh: tuple[int, int], height_cm: float | None,
-    x: np.ndarray, R: np.ndarray, t_cm: np.ndarray, centre_sd: float | None = None,
+    corners: np.ndarray, model: np.ndarray, size_wh: tuple[int, int], height_cm: float | None, prior: _Prior,
+    x: np.ndarray, R: np.ndarray, t_cm: np.ndarray,
 ) -> _Fit:  # fmt: skip
     """Maximum a posteriori: soft-l1 reprojection errors over sigma, and the priors as further residuals."""
-    prior_sd = _PRIOR_SD.copy()
-    if centre_sd is not None:
-        prior_sd[6:] = centre_sd
     pts, kpts = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1))), corners.reshape(-1, 2)
     scale = _scale(t_cm)
 
@@ -266,7 +310,7 @@ def _refined(
         return (_camera(x, size_wh).project(pts @ turned.T + shifted) - kpts).ravel()
 
     def priors(x: np.ndarray) -> np.ndarray:
-        known = (x[:_LENS_COUNT] - _PRIOR_MEAN) / prior_sd
+        known = (x[:_LENS_COUNT] - prior.mean) / prior.sd
         if height_cm is None:
             return known
         turned, shifted = _pose(x, R, t_cm)
@@ -287,8 +331,8 @@ def _refined(
         sigma = _SHARED_SIGMA * max(_LEAST_SIGMA_PX, rms)
         soft = max(_SOFT_PX / sigma, 1.0)
     seen = planar_pose.jacobian(errors, x, scale) / sigma
-    prior = planar_pose.jacobian(priors, x, scale)
-    cov = np.linalg.inv(seen.T @ seen + prior.T @ prior + np.diag(1e-12 / scale**2))
+    known = planar_pose.jacobian(priors, x, scale)
+    cov = np.linalg.inv(seen.T @ seen + known.T @ known + np.diag(1e-12 / scale**2))
     return _Fit(x, cov, R, t_cm, size_wh, float(solved.cost), rms * float(np.sqrt(2.0)))
 
 

@@ -41,6 +41,7 @@ class Clip(ABC):
         kind: "video", "image", "folder" or "stream".
         size_wh: (width, height) of the frames given out, after turning.
         rotation_deg: clockwise degrees the stored picture was turned: 0, 90, 180 or 270.
+        pixel_aspect: width over height of a pixel of these frames, as the source states it; 1 where it does not.
         fps: the average rate where the source states one; timestamps, not this, say when a frame was taken.
         length_hint: number of frames where known beforehand; for progress only.
         paths: the files behind it, for hashing.
@@ -51,6 +52,7 @@ class Clip(ABC):
     kind: str
     size_wh: tuple[int, int]
     rotation_deg: int = 0
+    pixel_aspect: float = 1.0
     fps: Fraction | None = None
     length_hint: int | None = None
     live: bool = False

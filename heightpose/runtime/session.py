@@ -158,7 +158,7 @@ def measure_clip(
         views = looked_again(clip, scale.sheet, log, views, times)
     times.wall_s = time.perf_counter() - began
     start = time.perf_counter()
-    solved = _solve(scale, camera, views, clip.size_wh)
+    solved = _solve(scale, camera, views, clip)
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
         measurement = _widened(measurement, (solved.calibration.length_sd,) * 2)
@@ -286,13 +286,11 @@ class _Solved:
     check: PlaneCheck | None = None
 
 
-def _solve(
-    scale: Scale, camera: Camera | None, views: list[IndexedView], size_wh: tuple[int, int]
-) -> _Solved:
+def _solve(scale: Scale, camera: Camera | None, views: list[IndexedView], clip: Clip) -> _Solved:
     missing = scale.missing()
     if missing is not None:
         return _Solved(camera, trouble=missing)
-    runs = stretches_of(views, size_wh)
+    runs = stretches_of(views, clip.size_wh)
     try:
         if camera is not None and not scale.uses_tags:
             plane = scale.plane
@@ -307,7 +305,9 @@ def _solve(
         calibration = None
         if camera is None:  # from the longest stretch: the lens stays the same
             longest = [view for _, view in max(runs, key=len)] if runs else []
-            calibration = self_calibrate(longest, scale.sheet, size_wh, scale.height_cm)
+            calibration = self_calibrate(
+                longest, scale.sheet, clip.size_wh, scale.height_cm, clip.pixel_aspect
+            )
             camera = calibration.camera
         if len(runs) > 1:
             return _Solved(camera, track_from_tags(runs, camera, scale.sheet), None, calibration)

@@ -49,6 +49,9 @@ _TIMEOUT_S = 10.0
 _RETRIES = 3
 _RETRY_WAIT_S = 1.0
 
+#: Width of a pixel over its height, or the other way round: what is stated beyond is a mistake.
+_MOST_STRETCHED = 4.0
+
 _FILE = re.compile("file://", re.IGNORECASE)
 
 _ERRORS = (av.FFmpegError, OSError, ValueError)
@@ -145,7 +148,7 @@ class VideoClip(Clip):
         self._target, self.name, self.live = target, name, live
         self.kind = "stream" if live else "video"
         self._returns = live and not target.startswith("http")  # a camera may come back, a web file not
-        self._stated_frames = 0
+        self._stated_frames, self._stored_aspect = 0, 1.0
         self._pass: Iterator[av.VideoFrame] | None = self._decode()
         try:
             first = next(self._pass)
@@ -160,6 +163,8 @@ class VideoClip(Clip):
         self.rotation_deg = _rotation(first, name)
         upright = self.rotation_deg % 180 == 0
         self.size_wh = self._stored_wh if upright else (first.height, first.width)
+        if 1 / _MOST_STRETCHED <= self._stored_aspect <= _MOST_STRETCHED:
+            self.pixel_aspect = self._stored_aspect if upright else 1 / self._stored_aspect
         self.length_hint = self._stated_frames or None
 
     def frames(self) -> Iterator[Frame]:
@@ -276,6 +281,7 @@ class VideoClip(Clip):
         self._stated_frames = int(stream.frames or 0)
         rate = stream.average_rate or stream.guessed_rate
         self.fps = Fraction(rate) if rate is not None and rate > 0 else None
+        self._stored_aspect = float(stream.sample_aspect_ratio or 1)
         return stream
 
     def _unreadable(self, error: Exception) -> InputError:

@@ -38,6 +38,7 @@ def write_video(
     times_s: Sequence[float] | None = None,
     fps: int | Fraction = 10,
     matrix: tuple[int, ...] | None = None,
+    pixel_aspect: Fraction | None = None,
     pix_fmt: str = "yuv444p",
     codec: str = "libx264",
     options: dict[str, str] | None = None,
@@ -50,6 +51,8 @@ def write_video(
         stream.pix_fmt = pix_fmt
         ticks = Fraction(1, 90000) if times_s is not None else Fraction(1) / Fraction(fps)
         stream.codec_context.time_base = ticks
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if matrix is not None:
             stream.set_display_matrix(matrix)
         for i, rgb in enumerate(frames):

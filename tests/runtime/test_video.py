@@ -68,6 +68,23 @@ def test_rotation_metadata_turns_the_picture_clockwise(tmp_path, degrees):
     np.testing.assert_allclose(blob_centre(frame.rgb), blob_centre(expected), atol=0.5)
 
 
+@pytest.mark.parametrize(
+    ("stated", "degrees", "expected"),
+    [
+        (None, 0, 1.0),
+        (Fraction(16, 15), 0, 16 / 15),
+        (Fraction(16, 15), 90, 15 / 16),
+        (Fraction(12, 11), 180, 12 / 11),
+        (Fraction(100, 1), 0, 1.0),
+    ],
+)
+def test_pixels_have_the_shape_the_file_states(tmp_path, stated, degrees, expected):
+    matrix = makers.CLOCKWISE[degrees] if degrees else None
+    path = makers.write_video(tmp_path / "p.mp4", [makers.scene()] * 2, matrix=matrix, pixel_aspect=stated)
+    with open_clip(path) as clip:
+        assert clip.pixel_aspect == pytest.approx(expected)
+
+
 def test_mirrored_metadata_is_left_out_with_a_warning(tmp_path, caplog):
     mirror = (-makers.ONE, 0, 0, 0, makers.ONE, 0, 0, 0, 1 << 30)
     path = makers.write_video(tmp_path / "m.mp4", [makers.scene()] * 3, matrix=mirror)
