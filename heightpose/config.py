@@ -182,7 +182,8 @@ class OptimConfig:
     """Linear warm-up, then the ``schedule`` over ``epochs`` or ``max_minutes``, whichever ends first.
 
     ``milestones`` (of the step schedule) are shares of the run. ``freeze``: what does not learn, see
-    :func:`heightpose.train.optimise.frozen_parts`.
+    :func:`heightpose.train.optimise.frozen_parts`. ``norm``: whether batch normalisation takes its statistics from each
+    batch, or keeps those that the weights came with, as small batches of a net that was trained on large ones need.
     """
 
     epochs: int = _number(60, 1, 1_000_000)
@@ -196,6 +197,7 @@ class OptimConfig:
     milestones: tuple[float, ...] = _numbers((0.8, 0.95), 0, 1)
     step_factor: float = _number(0.1, 0, 1)
     freeze: str = _choice("none", *FREEZE)
+    norm: str = _choice("batch", "batch", "kept")
     weight_decay: float = _number(0.02, 0, 1)
     warmup_steps: int = _number(100, 0, 1_000_000)
     clip_norm: float = _number(2.0, 0, 1e6)

@@ -14,11 +14,18 @@ from torch import Tensor, nn
 
 from heightpose.config import TrainConfig
 from heightpose.data.device_batches import DeviceBatches
-from heightpose.errors import HeightposeError
+from heightpose.errors import ConfigError, HeightposeError
 from heightpose.train.balance import make_balance
 from heightpose.train.detector_task import DetectorTask
 from heightpose.train.losses import Tally
-from heightpose.train.optimise import check_schedule, freeze, frozen_parts, learning_rate, make_optimizer
+from heightpose.train.optimise import (
+    check_schedule,
+    freeze,
+    frozen_parts,
+    keep_statistics,
+    learning_rate,
+    make_optimizer,
+)
 from heightpose.train.task_parts import Batch
 from heightpose.train.tasks import Task
 
@@ -42,6 +49,11 @@ class TrainingModule(lightning.LightningModule):
     def __init__(self, net: nn.Module, task: Task, config: TrainConfig, total_steps: int) -> None:
         super().__init__()
         check_schedule(config.optim)
+        if config.optim.norm == "kept" and not (config.start_from or _pretrained(config)):
+            raise ConfigError(
+                "there are no statistics to keep", where="optim.norm", got="kept", expected="batch",
+                hint="Name the weights that they come with in start_from",
+            )  # fmt: skip
         self.net = net.to(memory_format=torch.channels_last) if config.hardware.channels_last else net
         self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
         if config.hardware.compile:
@@ -92,6 +104,8 @@ class TrainingModule(lightning.LightningModule):
         super().train(mode)
         self.ema.eval()  # its normalisation statistics are averages, never its own
         freeze(self._frozen)
+        if self.config.optim.norm == "kept":
+            keep_statistics(self.net)
         return self
 
     # --- training -------------------------------------------------------------------------------------------
@@ -224,6 +238,10 @@ class TrainingModule(lightning.LightningModule):
         self.tally.sums = own["parts"]
         self.val_metrics, self.score = own["val_metrics"], own["score"]
         self.validated_step = own["validated_step"]
+
+
+def _pretrained(config: TrainConfig) -> bool | str:
+    return config.pose.pretrained if config.task == "pose" else config.detector.pretrained
 
 
 def _random_state() -> dict[str, Any]:

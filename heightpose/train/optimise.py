@@ -102,3 +102,14 @@ def freeze(parts: Iterable[nn.Module]) -> None:
     """Stop modules: no gradients, and normalisation as at inference, with statistics that stay."""
     for part in parts:
         part.requires_grad_(False).eval()
+
+
+def keep_statistics(net: nn.Module) -> None:
+    """Let batch normalisation use the averages it has instead of each batch's own, which stay as they are.
+
+    A batch of 16 tells other statistics than the hundreds that a GPU trains with, and its noise costs more than such a
+    training gains (FrozenBatchNorm of detectors' fine-tuning; Wu & Johnson, "Rethinking 'Batch' in BatchNorm", 2021).
+    """
+    for part in net.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()

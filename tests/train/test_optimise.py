@@ -128,6 +128,32 @@ def test_a_run_keeps_what_is_frozen_through_training_validation_and_averaging(tm
         assert not any(torch.equal(start[k], end[k]) for k in learnt)
 
 
+def test_statistics_that_are_kept_stay_to_the_bit_and_are_what_training_sees(tmp_path, tiny):
+    """The first step's loss is that of the weights as they will be used, whatever the batch."""
+    drawn.nursery(tmp_path / "set", train=4, val=1)
+    config = settings(tmp_path / "set", epochs=1, batch_size=4, lr=1e-2)
+    with pytest.raises(ConfigError, match="statistics to keep"):
+        loop.train(replace(config, optim=replace(config.optim, norm="kept")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    config = replace(config, start_from="weights.safetensors")
+    losses = {}
+    for norm in ("batch", "kept"):
+        torch.manual_seed(0)
+        task, net = PoseTask(config), TinyNet()
+        module = TrainingModule(net, task, replace(config, optim=replace(config.optim, norm=norm)), 10)
+        before = {k: v.clone() for k, v in module.net.state_dict().items()}
+        image = torch.rand(4, 3, 96, 96, generator=torch.Generator().manual_seed(1)) * 255
+        used = module.eval().net(image)
+        module.train()
+        seen = module.net(image)
+        losses[norm] = float((seen - used).detach().square().mean())
+        after = module.net.state_dict()
+        same = [torch.equal(before[k], after[k]) for k in before if "running" in k]
+        assert all(same) if norm == "kept" else not any(same)
+        assert all(p.requires_grad for p in module.net.parameters())
+    assert losses["kept"] == 0.0 < losses["batch"]
+
+
 @pytest.mark.parametrize("policy", ["all_but_stage4", "all_but_head"])
 def test_a_network_without_such_parts_says_so(policy):
     with pytest.raises(ConfigError, match="freez"):
