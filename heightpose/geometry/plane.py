@@ -172,17 +172,14 @@ class Plane:
                 got=f"a camera height of {(-R.T @ t)[2]:.1f} cm",
                 hint="Perhaps it holds the inverse map, or z points down",
             )
-        (sd, bent), sheet = (
-            (as_floats(data.get(key), ()) for key in ("height_sd_cm", "length_sd")),
-            data.get("sheet"),
-        )
+        sheet = data.get("sheet")
         return cls(
             R,
             t,
             # Marked by hand, a plane is no better for having been stored.
             source="corners" if data.get("source") == "corners" else "file",
-            height_sd_cm=None if sd is None else float(sd),
-            length_sd=0.0 if bent is None else abs(float(bent)),
+            height_sd_cm=_sd(data, "height_sd_cm", path),
+            length_sd=_sd(data, "length_sd", path) or 0.0,
             sheet=None if sheet is None else SheetLayout.from_dict(sheet, where=path),
         )
 
@@ -198,6 +195,16 @@ class Plane:
             **({} if self.sheet is None else {"sheet": self.sheet.to_dict()}),
         }
         return {"R": self.R.tolist(), "t_cm": self.t_cm.tolist(), **record}
+
+
+def _sd(data: dict, field: str, path: str | Path) -> float | None:
+    """A standard error of a plane file, None where it has none."""
+    given = data.get(field)
+    value = as_floats(given, ())
+    if given is not None and (value is None or value < 0):
+        what = f"plane field '{field}' is not valid"
+        raise FileFormatError(what, where=path, expected="a number, not negative", got=given)
+    return None if value is None else float(value)
 
 
 def plane_from_height(height_cm: float) -> Plane:
