@@ -59,7 +59,6 @@ class TrainingModule(lightning.LightningModule):
         if config.hardware.compile:
             self.net.compile()  # in place: the names of its weights stay
         self._frozen = tuple(frozen_parts(self.net, config.optim.freeze))
-        freeze(self._frozen)
         self.balance = make_balance(config.loss.balance, task.part_names, config.loss.gradnorm_alpha)
         self.task, self.config, self.total_steps = task, config, max(1, total_steps)
         self.elapsed_before_s = 0.0
@@ -74,6 +73,7 @@ class TrainingModule(lightning.LightningModule):
         self._random: dict[str, Any] | None = None
         self._results: list[Any] = []
         self._val_losses: list[tuple[float, int]] = []
+        self.train()  # Lightning takes the modes of all parts as it finds them
 
     # --- progress -------------------------------------------------------------------------------------------
 

@@ -135,7 +135,8 @@ def test_statistics_that_are_kept_stay_to_the_bit_and_are_what_training_sees(tmp
     with pytest.raises(ConfigError, match="statistics to keep"):
         loop.train(replace(config, optim=replace(config.optim, norm="kept")), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    config = replace(config, start_from="weights.safetensors")
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    config = replace(config, start_from=str(tmp_path / "weights.safetensors"))
     losses = {}
     for norm in ("batch", "kept"):
         torch.manual_seed(0)
@@ -143,15 +144,19 @@ def test_statistics_that_are_kept_stay_to_the_bit_and_are_what_training_sees(tmp
         module = TrainingModule(net, task, replace(config, optim=replace(config.optim, norm=norm)), 10)
         before = {k: v.clone() for k, v in module.net.state_dict().items()}
         image = torch.rand(4, 3, 96, 96, generator=torch.Generator().manual_seed(1)) * 255
-        used = module.eval().net(image)
-        module.train()
         seen = module.net(image)
+        used = module.eval().net(image)
         losses[norm] = float((seen - used).detach().square().mean())
         after = module.net.state_dict()
         same = [torch.equal(before[k], after[k]) for k in before if "running" in k]
         assert all(same) if norm == "kept" else not any(same)
         assert all(p.requires_grad for p in module.net.parameters())
     assert losses["kept"] == 0.0 < losses["batch"]
+    loop.train(replace(config, optim=replace(config.optim, norm="kept")), tmp_path / "run")
+    learnt = tiny["module"].net.state_dict()
+    fresh = TinyNet().state_dict()
+    assert all(torch.equal(learnt[k], fresh[k]) for k in fresh if "running" in k)
+    assert not torch.equal(learnt["net.0.weight"], before["net.0.weight"])
 
 
 @pytest.mark.parametrize("policy", ["all_but_stage4", "all_but_head"])
