@@ -237,6 +237,34 @@ def test_frames_of_two_sizes_contradict_each_other() -> None:
     assert [r.code for r in result.reasons] == ["inconsistent_frames"]
 
 
+def told(frames: list[FrameResult]) -> list[FrameResult]:
+    """As a calibrated net tells of joints that it sees well: 1 px, probability 0.95."""
+    cov, sure = np.tile([1.0, 0.0, 1.0], (21, 1)), np.full(21, 0.95)
+    return [
+        replace(f, pose=replace(f.pose, cov_frame=cov, probabilities=sure, seen=sure))
+        for f in frames
+        if f.pose
+    ]
+
+
+@pytest.mark.parametrize("other", [1.08, 1.12])
+def test_two_children_in_turn_give_no_length_that_fits_neither(other: float) -> None:
+    plane = above(170.0)
+    short, tall = (measure(told(clip([body(scale=s)] * 10, plane)), CAMERA, plane) for s in (1.0, other))
+    mixed = measure(told(clip([body()] * 5 + [body(scale=other)] * 5, plane)), CAMERA, plane)
+    assert short.status == tall.status == "measured"
+    assert mixed.length_cm is None
+    assert [r.code for r in mixed.reasons] == ["inconsistent_frames"]
+
+
+def test_frames_that_differ_a_little_widen_the_interval() -> None:
+    plane = above(170.0)
+    one, two = (measure(told(clip([body(scale=s)] * 10, plane)), CAMERA, plane) for s in (1.0, 1.06))
+    mixed = measure(told(clip([body()] * 5 + [body(scale=1.06)] * 5, plane)), CAMERA, plane)
+    assert mixed.interval_cm[0] < one.length_cm < two.length_cm < mixed.interval_cm[1]
+    assert mixed.details["relative_sd"] > 1.3 * one.details["relative_sd"]
+
+
 def test_a_clip_with_hardly_a_clear_frame_says_so() -> None:
     plane = above(160.0)
     frames = clip([body()] * 40, plane, score=0.3)
