@@ -53,7 +53,7 @@ class DetectorTask:
         return item
 
     def count(self, item: Item) -> int:
-        """How many samples a picture gives that can be learned and validated."""
+        """How many samples a picture gives that can be learned and judged."""
         return int(can_teach(item, training=False))
 
     def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> DetectorSamples:

@@ -96,7 +96,7 @@ class PoseTask:
         return item if self.skeleton is INFANT else item.with_joints(self.taken)
 
     def count(self, item: Item) -> int:
-        """How many samples a picture gives."""
+        """How many samples a picture gives that can be learned and judged."""
         return len(labelled_people(item, self.skeleton))
 
     def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> PoseSamples:

@@ -282,12 +282,27 @@ def test_the_plane_comes_from_tags_on_a_few_frames(networks, estimator, monkeypa
     assert plane is outcome.plane
 
 
-def test_a_stored_plane_is_used_and_no_tags_are_sought(networks, estimator, monkeypatch):
-    layout, camera, rgb = sheet_and_camera()
+def test_a_stored_plane_is_used_and_without_a_sheet_no_tags_are_sought(networks, estimator, monkeypatch):
+    _, camera, rgb = sheet_and_camera()
     monkeypatch.setattr(TagFollower, "look", lambda *_: pytest.fail("tags were looked for"))
     plane = Plane(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 99.0]))
-    scale = session.Scale(camera=camera, sheet=layout, plane=plane)
+    scale = session.Scale(camera=camera, plane=plane)
     assert session.measure_clip(Recorded([rgb] * 3), *networks, scale).plane is plane
+
+
+def test_a_stored_plane_is_used_and_the_sheet_only_checks_it(networks, estimator):
+    layout, camera, rgb = sheet_and_camera()
+    seen = session.measure_clip(
+        Recorded([rgb] * 3), *networks, session.Scale(camera=camera, sheet=layout)
+    ).plane
+    for plane, code in ((seen, None), (Plane(seen.R, seen.t_cm * 1.04), "plane_outdated")):
+        scale = session.Scale(camera=camera, sheet=layout, plane=plane)
+        outcome = session.measure_clip(Recorded([rgb] * 3), *networks, scale)
+        if code is None:
+            assert outcome.plane is plane
+            assert outcome.measurement.details["plane_check"]["length_change"] == pytest.approx(0, abs=1e-6)
+        else:
+            assert code in [reason.code for reason in outcome.measurement.reasons]
 
 
 def test_a_camera_file_for_another_shape_is_an_error_before_any_frame(networks):
