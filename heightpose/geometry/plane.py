@@ -16,6 +16,7 @@ import numpy as np
 from heightpose.errors import EXIT_REJECTED, ConfigError, FileFormatError, HeightposeError
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera, as_floats
+from heightpose.geometry.lens_check import focal_doubt
 from heightpose.geometry.sheet import SheetLayout, TagView
 from heightpose.geometry.sheet_bend import bend_sd
 from heightpose.textfile import read_json
@@ -60,8 +61,9 @@ class Plane:
         tags: how many tags it rests on.
         source: where it comes from: tags, corners (marked now or for the file), height or a file.
         height_sd_cm: standard error of the height from the fit; None where not known.
-        length_sd: what a sheet that does not lie flat makes of lengths, relative (1 sd).
+        length_sd: what a sheet that does not lie flat, or a wrong focal length, does to lengths, relative (1 sd).
         sheet: of a file: the sheet it was found from, which a clip that still shows it is compared with.
+        focal_off: focal length that the sheet speaks for over the camera's, minus 1; 0 where it does not object.
     """
 
     R: np.ndarray
@@ -72,6 +74,7 @@ class Plane:
     height_sd_cm: float | None = None
     length_sd: float = 0.0
     sheet: SheetLayout | None = None
+    focal_off: float = 0.0
 
     def __post_init__(self) -> None:
         R, t = np.array(self.R, dtype=np.float64), np.array(self.t_cm, dtype=np.float64)
@@ -256,7 +259,8 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     if plane.rms_px > max(1.0, 0.3 * px_per_cm):
         raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
     bent = bend_sd(plane, camera, corners[keep], model[keep], layout.size_cm)
-    return replace(plane, length_sd=bent)
+    focal_off, lens = focal_doubt(plane, camera, corners[keep], model[keep])
+    return replace(plane, length_sd=max(bent, lens), focal_off=focal_off)
 
 
 def _require_agreement(agreeing: int, seen: int, need: int) -> None:

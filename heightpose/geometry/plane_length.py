@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 _LENGTH_CM, _ELEVATION_CM = 65.0, 10.0
 
 
-def length_changes(stored: Plane, seen: Plane, camera: Camera) -> np.ndarray:
+def length_changes(
+    stored: Plane, seen: Plane, camera: Camera, stored_camera: Camera | None = None
+) -> np.ndarray:
     """How much longer lengths over the sheet's middle come out over ``stored`` than over ``seen``, relative.
+
+    Args:
+        camera: of both, or of ``seen`` where ``stored_camera`` is given.
 
     Returns:
         ``(4,)``: for lengths in four directions, as high over the mattress as joints lie.
@@ -25,7 +30,7 @@ def length_changes(stored: Plane, seen: Plane, camera: Camera) -> np.ndarray:
     half = np.column_stack([np.cos(angle), np.sin(angle)]) * _LENGTH_CM / 2
     z_cm = _ELEVATION_CM if min(stored.height_cm, seen.height_cm) > 2 * _ELEVATION_CM else 0.0
     ends = np.pad(np.concatenate([half, -half]), ((0, 0), (0, 1)), constant_values=z_cm)
-    back = stored.to_mattress(camera, seen.to_frame(camera, ends), z_cm)
+    back = stored.to_mattress(stored_camera or camera, seen.to_frame(camera, ends), z_cm)
     return np.linalg.norm(back[:4] - back[4:], axis=1) / _LENGTH_CM - 1.0
 
 
