@@ -312,8 +312,8 @@ def _summary(name: str, outcome: Outcome, folder: Path, height_cm: float | None)
     if outcome.plane is not None and outcome.plane.focal_off and found is None:
         off = 100 * outcome.plane.focal_off
         log.warning(
-            "%s: by the sheet the camera's focal length is %.0f %% %s than the camera file says, or the sheet is bent; the "
-            "interval is wider for it. Is it this camera's file? heightpose calibrate check tells",
+            "%s: by the sheet the camera's focal length is %.0f %% %s than the camera file says, or the sheet is bent; "
+            "the interval is wider for it. Is it this camera's file? heightpose calibrate check tells",
             *(name, abs(off), "longer" if off > 0 else "shorter"),
         )
     if outcome.track is not None:
