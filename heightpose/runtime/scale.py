@@ -35,8 +35,8 @@ class Scale:
         plane: the mattress plane, stored or from the camera's height; where there is one the sheet, if it is seen,
             only checks it.
         corners: the mattress's corners in the picture; used before the sheet, which checks them.
-        height_cm: the camera's measured height; with a sheet and no camera file it makes up for what the sheet does
-            not tell of the lens.
+        height_cm: the camera's measured height over the mattress; it checks the plane, and with a sheet and no camera
+            file it makes up for what the sheet does not tell of the lens.
     """
 
     camera: Camera | None = None

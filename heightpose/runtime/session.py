@@ -16,7 +16,7 @@ from heightpose.geometry.corners import plane_from_corners
 from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
 from heightpose.geometry.plane_check import PlaneCheck, check_plane
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
-from heightpose.geometry.selfcal import SelfCalibration, self_calibrate
+from heightpose.geometry.selfcal import HEIGHT_SD_CM, SelfCalibration, self_calibrate
 from heightpose.geometry.sheet import TagView
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
@@ -158,7 +158,7 @@ def measure_clip(
         views = looked_again(clip, scale.sheet, log, views, times)
     times.wall_s = time.perf_counter() - began
     start = time.perf_counter()
-    solved = _solve(scale, camera, views, clip)
+    solved = _checked(_solve(scale, camera, views, clip), scale.height_cm)
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
         measurement = _widened(measurement, (solved.calibration.length_sd,) * 2)
@@ -315,6 +315,21 @@ def _solve(scale: Scale, camera: Camera | None, views: list[IndexedView], clip: 
         return _Solved(camera, plane, None, calibration)
     except PlaneError as error:
         return _Solved(camera, trouble=error.reason)
+
+
+def _checked(solved: _Solved, height_cm: float | None) -> _Solved:
+    """What was found, refused where the camera's measured height contradicts it; without a camera file it took part."""
+    if height_cm is None or solved.plane is None or solved.calibration is not None:
+        return solved
+    found_cm = _main(solved.plane).height_cm
+    if abs(found_cm - height_cm) <= 4.0 * HEIGHT_SD_CM:
+        return solved
+    text = (
+        f"The camera is {found_cm:.0f} cm above the mattress by the sheet, plane or corners, and {height_cm:.0f} cm by "
+        "--camera-height-cm. Please check that the sheet was printed at its true size (measure a tag), that the camera "
+        "file is this camera's, and the height."
+    )
+    return replace(solved, plane=None, trouble=Reason("height_contradicted", text))
 
 
 class _Best:

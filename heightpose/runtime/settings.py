@@ -75,10 +75,8 @@ class Settings:
             corners = None
         height: float | None = None
         if self.camera_height_cm is not None:
-            if camera is None and sheet is not None and plane is None and corners is None:
-                height = self.camera_height_cm  # makes up for what the sheet does not tell of the lens
-            elif sheet is not None or plane is not None or corners is not None:
-                log.warning("--camera-height-cm is not used: the sheet, plane or corners say it better")
+            if sheet is not None or plane is not None or corners is not None:
+                height = self.camera_height_cm
             else:
                 log.warning("only the camera's height is known: it is taken to look straight down")
                 plane = plane_from_height(self.camera_height_cm)

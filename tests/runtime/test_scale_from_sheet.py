@@ -133,6 +133,18 @@ def test_straight_down_it_takes_the_cameras_height(networks, estimator, tmp_path
     assert outcome.measurement.interval_cm[1] > 66.0
 
 
+@pytest.mark.parametrize(
+    ("printed", "given_cm", "codes"), [(1.0, 154.0, []), (0.94, 150.0, ["height_contradicted"])]
+)
+def test_a_measured_height_checks_the_sheet(networks, estimator, printed, given_cm, codes):
+    """A sheet printed at 94 % puts the camera 9 cm too high, and makes every length as much too long."""
+    clip = Shown([pose(150.0 / printed, 8.0)] * 3)
+    scale = session.Scale(camera=CAMERA, sheet=LAYOUT, height_cm=given_cm)
+    outcome = session.measure_clip(clip, *networks, scale)
+    assert [reason.code for reason in outcome.measurement.reasons] == codes
+    assert (outcome.plane is None) == bool(codes)
+
+
 def test_a_knocked_camera_is_followed_on_a_second_reading(networks, estimator, monkeypatch):
     monkeypatch.setattr(sheet_looks, "MOVING_TAG_FRAMES", 10)
     before, after = pose(150.0, 8.0), pose(145.0, 14.0, 4.0)
