@@ -57,9 +57,11 @@ def summary(plane: Plane) -> str:
     if plane.rms_px is not None:
         parts.append(f"error {plane.rms_px:.2f} px")
     if plane.length_sd:
+        why = "the sheet does not lie flat"
+        if plane.focal_off:
+            why += " or the camera file's focal length is wrong"
         parts.append(
-            f"the sheet does not lie flat: lengths are sure to {100 * plane.length_sd:.1f} % only; smooth it and "
-            "record again"
+            f"{why}: lengths are sure to {100 * plane.length_sd:.1f} % only; smooth it and record again"
         )
     return ", ".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ class Entries:
         if (name is None) == (video is None) or (video is not None and not isinstance(frame, int)):
             raise FileFormatError("names no picture", where=where, expected="file_name, or video with frame")
         picture = self.path.parent / str(name if video is None else video)
-        if not _is_file(picture):
+        if not os.path.isfile(picture):  # False, unlike Path's, where no disk could have the name
             raise FileFormatError(
                 "the picture is missing", where=f"{where}, {picture}", hint="Copy the data set again"
             )
@@ -133,13 +134,6 @@ class Entries:
             entry["id"], picture, None if video is None else frame, (int(width), int(height)), split,
             tuple(people.get(entry["id"], ())), infants,
         )  # fmt: skip
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name no file system could have
-        return False
 
 
 def numbers(

@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-from scipy.optimize import least_squares
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
@@ -21,8 +19,6 @@ from heightpose.geometry.plane_length import length_changes
 if TYPE_CHECKING:
     from heightpose.geometry.plane import Plane
 
-#: Corners of one tag err together: taken to be this good, px per axis; residuals beyond so many times it are outliers.
-_SIGMA_PX, _SOFT = 0.4, 1.5
 #: Files are rarely further off than this, relative (1 sd): what the sheet does not tell stays as the file says.
 _PRIOR = 0.1
 #: Noticed from so many standard deviations of the focal length on, and from this change of a length on.
@@ -44,23 +40,19 @@ def focal_doubt(plane: Plane, camera: Camera, corners: np.ndarray, model: np.nda
     kpts = corners.reshape(-1, 2)
     pts = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1)))
 
-    def refitted(x: np.ndarray) -> tuple[Plane, Camera]:
+    def lens(log_change: float) -> Camera:
         K = camera.K.copy()
-        K[[0, 1], [0, 1]] *= np.exp(x[6])
-        R = np.asarray(cv2.Rodrigues(x[:3])[0]) @ plane.R
-        return replace(plane, R=R, t_cm=plane.t_cm + x[3:6]), replace(camera, K=K)
+        K[[0, 1], [0, 1]] *= np.exp(log_change)
+        return replace(camera, K=K)
 
-    def residuals(x: np.ndarray) -> np.ndarray:
-        fitted, lens = refitted(x)
-        error = lens.project(pts @ fitted.R.T + fitted.t_cm) - kpts
-        return np.concatenate([error.ravel() / _SIGMA_PX, x[6:] / _PRIOR])
+    def project(R: np.ndarray, t_cm: np.ndarray, log_change: np.ndarray) -> np.ndarray:
+        return lens(log_change[0]).project(pts @ R.T + t_cm)
 
-    distance = float(np.linalg.norm(plane.t_cm))
-    scale = np.array([1.0, 1.0, 1.0, distance, distance, distance, 1.0])
-    x = least_squares(residuals, np.zeros(7), x_scale=scale, loss="soft_l1", f_scale=_SOFT, max_nfev=30).x
-    slopes = planar_pose.jacobian(residuals, x, scale)
-    sd = float(np.sqrt(np.linalg.pinv(slopes.T @ slopes)[6, 6]))
-    if abs(x[6]) < _CERTAIN * sd:
+    fit = planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.array([_PRIOR]), np.ones(1))
+    longer = float(fit.x[6])
+    if abs(longer) < _CERTAIN * float(np.sqrt(fit.cov[6, 6])):
         return 0.0, 0.0
-    change = float(np.abs(length_changes(plane, *refitted(x), stored_camera=camera)).max())
-    return (float(np.expm1(x[6])), change) if change > _LEAST_CHANGE else (0.0, 0.0)
+    R, t_cm = planar_pose.stepped(fit.x, plane.R, plane.t_cm)
+    seen = replace(plane, R=R, t_cm=t_cm)
+    change = float(np.abs(length_changes(plane, seen, lens(longer), stored_camera=camera)).max())
+    return (float(np.expm1(longer)), change) if change > _LEAST_CHANGE else (0.0, 0.0)

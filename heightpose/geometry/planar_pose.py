@@ -17,6 +17,9 @@ from heightpose.geometry.camera import Camera
 
 _MAX_TRIPLES = 400
 _SOFT_PX = 0.5  # residuals beyond this count linearly
+#: Corners of one tag err together: where more than a pose is fitted they are taken to be this good, px per axis, and
+#: errors beyond so many times it count linearly.
+_TAG_SIGMA_PX, _TAG_SOFT = 0.4, 1.5
 _LEAST_SIGMA_PX = 0.25  # corners are never taken to be better than this when errors are propagated
 
 
@@ -109,19 +112,66 @@ def _refine(
 ) -> PoseFit:
     """Robust reprojection fit from a first pose."""
 
-    def turned(step: np.ndarray) -> np.ndarray:
-        return np.asarray(cv2.Rodrigues(step[:3])[0]) @ R  # a small turn on top: no trouble near half turns
-
     def residuals(step: np.ndarray) -> np.ndarray:
-        return (camera.project(pts_cm @ turned(step).T + t_cm + step[3:]) - kpts_frame).ravel()
+        turned, shifted = stepped(step, R, t_cm)
+        return (camera.project(pts_cm @ turned.T + shifted) - kpts_frame).ravel()
 
     distance = max(float(np.linalg.norm(t_cm)), 1e-6)
     scale = np.array([1.0, 1.0, 1.0, distance, distance, distance])
     fit = least_squares(residuals, np.zeros(6), loss="soft_l1", f_scale=_SOFT_PX, x_scale=scale, xtol=1e-12)
-    best_R, best_t = turned(fit.x), t_cm + fit.x[3:]
+    best_R, best_t = stepped(fit.x, R, t_cm)
     rms_px = float(np.sqrt((residuals(fit.x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
     slopes = jacobian(residuals, fit.x, scale)
     return PoseFit(best_R, best_t, rms_px, _height_sd(best_R, best_t, slopes, rms_px))
+
+
+def stepped(step: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A pose after a step ``(6,)``: a small turn on top, which has no trouble near half turns, and a shift in cm."""
+    return np.asarray(cv2.Rodrigues(step[:3])[0]) @ R, t_cm + step[3:6]
+
+
+@dataclass(frozen=True, eq=False)
+class WiderFit:
+    """A pose fitted again together with ``P`` further unknowns.
+
+    Attributes:
+        x: ``(6 + P,)`` the step of the pose (:func:`stepped`), then the unknowns.
+        cov: ``(6 + P, 6 + P)`` its covariance.
+        scale: ``(6 + P,)`` what :func:`jacobian` takes as each one's size.
+        left_px: ``(N, 2)`` what is left over.
+    """
+
+    x: np.ndarray
+    cov: np.ndarray
+    scale: np.ndarray
+    left_px: np.ndarray
+
+
+def fit_wider(
+    project: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], R: np.ndarray, t_cm: np.ndarray,
+    kpts_frame: np.ndarray, prior_sd: np.ndarray, size: np.ndarray,
+) -> WiderFit:  # fmt: skip
+    """What else explains the tags: a pose and further unknowns, which are nought unless the tags say otherwise.
+
+    Args:
+        project: ``(R, t_cm, unknowns)`` to ``(N, 2)`` frame pixels.
+        R, t_cm: the pose without them.
+        kpts_frame: ``(N, 2)`` where the corners were seen.
+        prior_sd: ``(P,)`` how far from nought the unknowns ordinarily are (1 sd).
+        size: ``(P,)`` their scale for the solver.
+    """
+
+    def error_px(x: np.ndarray) -> np.ndarray:
+        return project(*stepped(x, R, t_cm), x[6:]) - kpts_frame
+
+    def residuals(x: np.ndarray) -> np.ndarray:
+        return np.concatenate([error_px(x).ravel() / _TAG_SIGMA_PX, x[6:] / prior_sd])
+
+    scale = np.concatenate([np.ones(3), np.full(3, float(np.linalg.norm(t_cm))), size])
+    start = np.zeros(len(scale))
+    x = least_squares(residuals, start, x_scale=scale, loss="soft_l1", f_scale=_TAG_SOFT, max_nfev=30).x
+    slopes = jacobian(residuals, x, scale)
+    return WiderFit(x, np.linalg.pinv(slopes.T @ slopes), scale, error_px(x))
 
 
 def jacobian(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from scipy.optimize import least_squares
 
@@ -30,6 +29,8 @@ _LENGTH_CM = 65.0
 MAX_LENGTH_SD = 0.012
 #: A camera's height measured with a tape: from which part of the lens is anyone's guess. cm, 1 sd.
 HEIGHT_SD_CM = 2.0
+#: A plane or a fit whose camera is further from that height contradicts it.
+MOST_HEIGHT_OFF_CM = 4.0 * HEIGHT_SD_CM
 _MIN_TAGS = 4
 # What is known beforehand, as (mean, 1 sd), of ordinary cameras: ln of the focal length over the longer side (1.0
 # within a factor of two: 100 degrees wide to a mild telephoto); k1, k2 (webcams reach -0.3 and 0.1), p1, p2; ln of
@@ -177,7 +178,7 @@ def self_calibrate(
         raise _no_camera(
             "too little of the sheet is seen to find it from the height alone. Show more of the sheet"
         )
-    if abs(found.height_cm - height_cm) > 4.0 * HEIGHT_SD_CM:
+    if abs(found.height_cm - height_cm) > MOST_HEIGHT_OFF_CM:
         raise _no_camera("the sheet and the given height do not go together. Check --camera-height-cm")
     return found
 
@@ -354,8 +355,7 @@ def _camera(x: np.ndarray, size_wh: tuple[int, int]) -> Camera:
 
 
 def _pose(x: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    turn, shift = x[_LENS_COUNT : _LENS_COUNT + 3], x[_LENS_COUNT + 3 :]
-    return np.asarray(cv2.Rodrigues(turn)[0]) @ R, t_cm + shift
+    return planar_pose.stepped(x[_LENS_COUNT:], R, t_cm)
 
 
 def _lens_only(x: np.ndarray) -> np.ndarray:

@@ -16,9 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-from scipy.optimize import least_squares
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
@@ -27,9 +25,7 @@ from heightpose.geometry.plane_length import length_changes
 if TYPE_CHECKING:
     from heightpose.geometry.plane import Plane
 
-#: Corners of one tag err together: taken to be this good, px per axis. Sheets bend by about this much, cm, 1 sd.
-_SIGMA_PX, _BEND_CM = 0.4, 2.0
-_SOFT = 1.5  # residuals beyond this many sigmas count linearly
+_BEND_CM = 2.0  # sheets bend by about this much, 1 sd
 #: A bend counts from so many of its own standard deviations on, where the flat sheets of 51 rendered clips reach 1.5;
 #: and from this change of a length on: flat sheets in dark pictures reach 0.0024.
 _CERTAIN, _LEAST_CHANGE = 2.0, 0.003
@@ -53,33 +49,25 @@ def bend_sd(
     u, v = (pts / (np.asarray(size_cm) / 2)).T
     shapes = np.column_stack([u * u, v * v, u * v])
 
-    def pose(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.asarray(cv2.Rodrigues(x[:3])[0]) @ plane.R, plane.t_cm + x[3:6]
-
-    def residuals(x: np.ndarray) -> np.ndarray:
-        R, t_cm = pose(x)
-        error = camera.project(np.column_stack([pts, shapes @ x[6:]]) @ R.T + t_cm) - kpts
-        return np.concatenate([error.ravel() / _SIGMA_PX, x[6:] / _BEND_CM])
+    def project(R: np.ndarray, t_cm: np.ndarray, bend_cm: np.ndarray) -> np.ndarray:
+        return camera.project(np.column_stack([pts, shapes @ bend_cm]) @ R.T + t_cm)
 
     def change(x: np.ndarray) -> np.ndarray:
-        R, t_cm = pose(x)
+        R, t_cm = planar_pose.stepped(x, plane.R, plane.t_cm)
         return length_changes(replace(plane, R=R, t_cm=t_cm), plane, camera)
 
-    distance = float(np.linalg.norm(plane.t_cm))
-    scale = np.concatenate([np.ones(3), np.full(6, distance)])
-    x = least_squares(residuals, np.zeros(9), x_scale=scale, loss="soft_l1", f_scale=_SOFT, max_nfev=30).x
-    slopes = planar_pose.jacobian(residuals, x, scale)
-    cov = np.linalg.pinv(slopes.T @ slopes)
-    gradient = planar_pose.jacobian(change, x, scale)
-    sds = np.sqrt(np.einsum("ij,jk,ik->i", gradient, cov, gradient))
-    changes = np.abs(change(x))
+    size = np.full(3, float(np.linalg.norm(plane.t_cm)))
+    fit = planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.full(3, _BEND_CM), size)
+    gradient = planar_pose.jacobian(change, fit.x, fit.scale)
+    sds = np.sqrt(np.einsum("ij,jk,ik->i", gradient, fit.cov, gradient))
+    changes = np.abs(change(fit.x))
     worst = int(np.argmax(changes))
     bowed = float(changes[worst]) if changes[worst] > max(_LEAST_CHANGE, _CERTAIN * sds[worst]) else 0.0
-    return float(np.hypot(bowed, _wrinkled(residuals(x)[:-3] * _SIGMA_PX, corners, model)))
+    return float(np.hypot(bowed, _wrinkled(fit.left_px, corners, model)))
 
 
 def _wrinkled(left_px: np.ndarray, corners: np.ndarray, model: np.ndarray) -> float:
-    rms_px = float(np.sqrt((left_px.reshape(-1, 2) ** 2).sum(axis=1).mean()))
+    rms_px = float(np.sqrt((left_px**2).sum(axis=1).mean()))
     if rms_px <= _NOISE_PX or len(model) < 2:
         return 0.0
     spread_px = float(np.sqrt((corners.mean(axis=1).var(axis=0)).sum()))

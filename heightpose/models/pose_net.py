@@ -87,7 +87,8 @@ class PoseNet(nn.Module):
         backbone: the module's docstring lists them.
         joints: number of joints K.
         head: "auto", or one the backbone can have.
-        pretrained: start the trunk from ImageNet weights: True downloads timm's, a path reads them from a file.
+        pretrained: start the trunk from ImageNet weights: True downloads timm's, a path reads them from a file, or
+            (path, state dict) where that was read already.
         input_wh: (width, height) of the crop, px.
         heatmap_wh: (width, height) of the heatmaps, px; None for a quarter of the input.
 
@@ -106,7 +107,7 @@ class PoseNet(nn.Module):
         backbone: str = "hrnet_w18_small",
         joints: int = 21,
         head: str = "auto",
-        pretrained: bool | str | Path = False,
+        pretrained: Pretrained | str | Path = False,
         input_wh: tuple[int, int] = (256, 256),
         heatmap_wh: tuple[int, int] | None = None,
     ) -> None:
@@ -210,7 +211,7 @@ class PoseNet(nn.Module):
         )  # fmt: skip
 
 
-def _trunk(backbone: str, head: str, pretrained: bool | str | Path, input_wh: tuple[int, int]) -> Any:
+def _trunk(backbone: str, head: str, pretrained: Pretrained | str | Path, input_wh: tuple[int, int]) -> Any:
     if backbone in LITE_HRNETS or backbone in HOURGLASSES:
         if pretrained is not False:
             raise ConfigError(
@@ -223,7 +224,7 @@ def _trunk(backbone: str, head: str, pretrained: bool | str | Path, input_wh: tu
             else LiteHrnetTrunk(backbone, finest=head == "single")
         )
     source: Pretrained
-    if isinstance(pretrained, bool):
+    if isinstance(pretrained, (bool, tuple)):
         source = pretrained
     else:
         from heightpose.models.checkpoint import read_state

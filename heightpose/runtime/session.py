@@ -16,7 +16,7 @@ from heightpose.geometry.corners import plane_from_corners
 from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
 from heightpose.geometry.plane_check import PlaneCheck, check_plane
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
-from heightpose.geometry.selfcal import HEIGHT_SD_CM, SelfCalibration, self_calibrate
+from heightpose.geometry.selfcal import MOST_HEIGHT_OFF_CM, SelfCalibration, self_calibrate
 from heightpose.geometry.sheet import TagView
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
@@ -322,7 +322,7 @@ def _checked(solved: _Solved, height_cm: float | None) -> _Solved:
     if height_cm is None or solved.plane is None or solved.calibration is not None:
         return solved
     found_cm = _main(solved.plane).height_cm
-    if abs(found_cm - height_cm) <= 4.0 * HEIGHT_SD_CM:
+    if abs(found_cm - height_cm) <= MOST_HEIGHT_OFF_CM:
         return solved
     text = (
         f"The camera is {found_cm:.0f} cm above the mattress by the sheet, plane or corners, and {height_cm:.0f} cm by "

@@ -79,12 +79,14 @@ class PoseTask:
         if meta is not None and "joints" not in meta:
             raise ConfigError("these are a detector's weights", where="start_from", expected="a pose net's")
         # A trunk alone goes the way of pose.pretrained: timm knows its own names.
-        trunk_alone = file is not None and meta is None and is_classifier(state)
+        trunk_alone = (
+            (Path(file), state) if file is not None and meta is None and is_classifier(state) else None
+        )
         net = PoseNet(
-            pose.backbone, len(self.skeleton), pose.head, pretrained=str(file) if trunk_alone else pose.pretrained,
+            pose.backbone, len(self.skeleton), pose.head, pretrained=trunk_alone or pose.pretrained,
             input_wh=self.codec.input_wh, heatmap_wh=self.codec.heatmap_wh,
         )  # fmt: skip
-        if file is not None and not trunk_alone:
+        if file is not None and trunk_alone is None:
             source = joints_of(state) if meta is None else meta["joints"]
             nearest = self.config.init_new_joints == "nearest"
             start_from(net, state, source, self.skeleton.names, copy_nearest=nearest)
