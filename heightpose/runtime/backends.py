@@ -48,7 +48,7 @@ class Active:
 
 
 class Backend(ABC):
-    """A loaded network.
+    """A loaded network. Several threads may run it at once.
 
     Attributes:
         active: the device and precision in use.
@@ -190,7 +190,12 @@ def _only_core() -> Any:
 
 
 class OpenVinoBackend(Backend):
-    """OpenVINO on the processor, tuned for the latency of one clip."""
+    """OpenVINO on the processor, tuned for the latency of one clip.
+
+    One stream of all threads: with several, which the hint alone may choose on a machine of several sockets, OpenVINO
+    2026.4 unpacks weights in bytes wrongly (`accurate` then gives 1e31), and once two threads ask the cores are as
+    busy without.
+    """
 
     def __init__(self, path: Path, precision: str, threads: int) -> None:
         import openvino as ov
@@ -203,13 +208,14 @@ class OpenVinoBackend(Backend):
         hint = "bf16" if capable and precision != "f32" else "f32"
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": threads,
             # Every process would pin its threads to the same first cores: with --jobs 2 two would share one.
             "ENABLE_CPU_PINNING": False,
         }
         self._model = core.compile_model(model, "CPU", settings)
-        self._request = self._model.create_infer_request()
+        self._own = threading.local()  # a request holds its caller's tensors: each thread has one
         kind = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.active = Active(
             "openvino " + ov.__version__.split("-")[0],
@@ -219,10 +225,13 @@ class OpenVinoBackend(Backend):
         )
 
     def _run(self, batch: np.ndarray) -> Any:
+        request = getattr(self._own, "request", None)
+        if request is None:
+            request = self._own.request = self._model.create_infer_request()
         answers = []
         for part in _in_powers_of_two(batch):
-            self._request.infer([part], share_inputs=True)
-            answers.append(self._request.get_output_tensor(0).data.copy())
+            request.infer([part], share_inputs=True)
+            answers.append(request.get_output_tensor(0).data.copy())
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from heightpose.types import Measurement
@@ -15,8 +16,9 @@ from heightpose.types import Measurement
 #: Of 250 rendered clips in ordinary light six in a hundred have as much, of those rendered too bright to show an
 #: infant all.
 _BURNT_SHARE, _WHITE = 0.1, 250
-#: A picture is dark whose brightest twentieth stays below this, of 255; in ordinary light it begins above 130.
-_DARK = 70
+#: A picture is dark where no more than this share of it reaches that brightness, of 255; in ordinary light a twentieth
+#: reaches 130.
+_LIT_SHARE, _DARK = 0.05, 70
 #: Every so many pixels are looked at, along both sides.
 _STEP = 6
 #: What the light can explain.
@@ -37,10 +39,13 @@ class Light:
 
     def look(self, rgb: np.ndarray) -> None:
         """Take in one frame, ``(H, W, 3)`` uint8."""
-        sample = rgb[::_STEP, ::_STEP]
+        # Channel by channel: NumPy is ten times as slow along an axis of three.
+        red, green, blue = cv2.split(np.ascontiguousarray(rgb[::_STEP, ::_STEP]))
         self._frames += 1
-        self._counts["too_bright"] += bool((sample.min(axis=2) >= _WHITE).mean() >= _BURNT_SHARE)
-        self._counts["too_dark"] += bool(np.percentile(sample.max(axis=2), 95) < _DARK)
+        white = cv2.min(cv2.min(red, green), blue) >= _WHITE
+        lit = cv2.max(cv2.max(red, green), blue) >= _DARK
+        self._counts["too_bright"] += bool(white.mean() >= _BURNT_SHARE)
+        self._counts["too_dark"] += bool(lit.mean() <= _LIT_SHARE)
 
     def explained(self, measurement: Measurement) -> Measurement:
         """The measurement; where it is refused for what bad light can do, and half of the frames or more are too

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from heightpose.codec import detection as detection_codec
@@ -49,13 +50,14 @@ class Detector:
     def detect(self, rgbs: Sequence[np.ndarray]) -> list[list[Detection]]:
         """The infants in each frame ``(H, W, 3)`` uint8, best first."""
         boxes = [letterbox_transform((rgb.shape[1], rgb.shape[0]), self.file.input_wh) for rgb in rgbs]
-        batch = _to_batch([box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)])
-        maps = self._maps(batch)
+        pictures = [box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)]
+        maps = self._maps(pictures)
         judged = [detection_codec.decode_and_judge(one, self.threshold) for one in maps]
         found = [those for those, _ in judged]
         doubtful = [i for i, (_, plain) in enumerate(judged) if self.mirror and not plain]
         if doubtful:
-            merged = detection_codec.merge_mirror(maps[doubtful], self._maps(batch[doubtful][..., ::-1]))
+            mirrored = self._maps([_mirrored(pictures[i]) for i in doubtful])
+            merged = detection_codec.merge_mirror(maps[doubtful], mirrored)
             for i, one in zip(doubtful, merged, strict=True):
                 found[i] = detection_codec.decode(one, self.threshold)
         return [
@@ -63,10 +65,10 @@ class Detector:
             for those, box, rgb in zip(found, boxes, rgbs, strict=True)
         ]
 
-    def _maps(self, batch: np.ndarray) -> np.ndarray:
-        maps = self.backend.run(batch)
+    def _maps(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        maps = self.backend.run(_to_batch(pictures))
         _require_output(
-            self.file, maps, (len(batch), detection_codec.CHANNELS, *detection_codec.MAP_WH[::-1])
+            self.file, maps, (len(pictures), detection_codec.CHANNELS, *detection_codec.MAP_WH[::-1])
         )
         return maps
 
@@ -180,9 +182,10 @@ class PoseModel:
         times = StageTimes() if times is None else times
         with times.stage("crop"):
             views = zip(*(self.tta.crops(crop) for crop in crops), strict=True)
-            batch = _to_batch(
-                [crop.warp(rgb) for view in views for crop, rgb in zip(view, rgbs, strict=True)]
-            )
+            pictures = [crop.warp(rgb) for view in views for crop, rgb in zip(view, rgbs, strict=True)]
+            if self.tta.flip:
+                pictures += [_mirrored(picture) for picture in pictures]
+            batch = _to_batch(pictures)
         with times.stage("pose"):
             heatmaps, view_peak = self._heatmaps(batch, len(crops))
         with times.stage("joints"):
@@ -207,24 +210,27 @@ class PoseModel:
         ]
 
     def _heatmaps(self, batch: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Views of ``count`` crops, ``(V * count, 3, H, W)`` float32 RGB 0..255, view by view -> merged heatmaps.
+        """Views of ``count`` crops, ``(V * count, 3, H, W)`` float32 RGB 0..255, view by view; with ``flip`` the mirror
+        images of them all come after them -> merged heatmaps.
 
         Returns:
             ``(count, K, h, w)`` in the plain crop, and ``(count, K)`` the mean of the single maps' peaks.
         """
-        given = len(batch)
-        if self.tta.flip:
-            batch = np.concatenate([batch, batch[..., ::-1]])
         raw = self.backend.run(batch)
         _require_output(self.file, raw, (len(batch), len(self.skeleton), *self.file.heatmap_wh[::-1]))
         heatmaps, peaks = raw, raw.max(axis=(-2, -1)).astype(np.float64)
         if self.tta.flip:
-            flip_map = self.skeleton.flip_map
+            flip_map, given = self.skeleton.flip_map, len(batch) // 2
             heatmaps = merge_flip(raw[:given], raw[given:], flip_map)
             peaks = (peaks[:given] + peaks[given:, flip_map]) / 2
         views = heatmaps.reshape(-1, count, *heatmaps.shape[1:])
         merged = merge_views(views, self.tta, self.file.input_wh, self.file.heatmap_wh, self.file.sigma)
         return merged, peaks.reshape(-1, count, peaks.shape[1]).mean(axis=0)
+
+
+def _mirrored(picture: np.ndarray) -> np.ndarray:
+    """``(H, W, 3)`` uint8, left and right swapped."""
+    return cv2.flip(picture, 1)
 
 
 def _to_batch(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ One streaming generator serves every front end: ``infer`` and ``eval`` both cons
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.presence import CANDIDATE, is_there
 from heightpose.runtime.refine import own_look, second_look
+from heightpose.runtime.stages import NETWORKS_S, ahead
 from heightpose.runtime.times import StageTimes
 from heightpose.runtime.track import Guide, KeyFrames, guides_of
 from heightpose.skeleton import INFANT
@@ -55,17 +57,12 @@ def estimate_poses(
     """
     times = StageTimes() if times is None else times
     looker = _Looker(detector, pose_model, refine, times)
-    keys, guide = KeyFrames(), None
-    track = track and refine and pose_model.skeleton.names == INFANT.names
-    for group in _groups(frames, batch):
-        are_keys = [not track or keys.is_key(frame) for frame in group]
-        rgbs = [frame.rgb for frame in group]
-        seen = looker.anew(rgbs, [i for i, key in enumerate(are_keys) if key])
-        if track:
-            made = [Guide.after(*seen[i]) for i, key in enumerate(are_keys) if key]
-            guides = guides_of(are_keys, made, guide)
-            seen |= looker.followed(rgbs, {i: g for i, g in enumerate(guides) if not are_keys[i]})
-            guide = guides[-1]
+    groups = _groups(frames, batch)
+    if track and refine and pose_model.skeleton.names == INFANT.names:
+        looks = _tracked(looker, groups)
+    else:
+        looks = ((group, looker.anew(group, range(len(group)))) for group in groups)
+    for group, seen in looks:
         times.frames += len(group)
         for i, frame in enumerate(group):
             pose, infants = seen[i]
@@ -74,6 +71,31 @@ def estimate_poses(
 
 #: An infant's skeleton, None where none is there, and how many infants the detector saw.
 Seen = tuple[Pose | None, int]
+#: Frames, and what was seen in them by their place among them.
+Looked = tuple[list[Frame], dict[int, Seen]]
+
+
+def _tracked(looker: _Looker, groups: Iterable[list[Frame]]) -> Iterator[Looked]:
+    """Each group's key frames anew, the frames between them by the key frames' guides.
+
+    A key frame needs no other frame, so key frames have a thread of their own, up to a group ahead: what one thread
+    does in Python, on one core, the other's networks run beside.
+    """
+    guide = None
+    with closing(ahead(_keyed(looker, groups), 1, name="key frames", patience_s=NETWORKS_S)) as keyed:
+        for group, seen in keyed:
+            are_keys = [i in seen for i in range(len(group))]
+            guides = guides_of(are_keys, [Guide.after(*seen[i]) for i in sorted(seen)], guide)
+            seen |= looker.followed(group, {i: g for i, g in enumerate(guides) if not are_keys[i]})
+            guide = guides[-1]
+            yield group, seen
+
+
+def _keyed(looker: _Looker, groups: Iterable[list[Frame]]) -> Iterator[Looked]:
+    """Each group with what was seen in its key frames alone."""
+    keys = KeyFrames()
+    for group in groups:
+        yield group, looker.anew(group, [i for i, frame in enumerate(group) if keys.is_key(frame)])
 
 
 @dataclass(frozen=True)
@@ -85,10 +107,11 @@ class _Looker:
     refine: bool
     times: StageTimes
 
-    def anew(self, rgbs: Sequence[np.ndarray], which: Sequence[int]) -> dict[int, Seen]:
+    def anew(self, group: Sequence[Frame], which: Sequence[int]) -> dict[int, Seen]:
         """By detector and pose net."""
         if not which:
             return {}
+        rgbs = [frame.rgb for frame in group]
         patient = replace(self.detector, threshold=min(CANDIDATE, self.detector.threshold))
         with self.times.stage("detect"):
             found = dict(zip(which, patient.detect([rgbs[i] for i in which]), strict=True))
@@ -106,8 +129,9 @@ class _Looker:
         poses = self.pose_model.estimate(rgbs, detections, times=self.times)
         return second_look(self.pose_model, rgbs, poses, times=self.times) if self.refine and poses else poses
 
-    def followed(self, rgbs: Sequence[np.ndarray], guides: Mapping[int, Guide | None]) -> dict[int, Seen]:
+    def followed(self, group: Sequence[Frame], guides: Mapping[int, Guide | None]) -> dict[int, Seen]:
         """Where the last skeleton was; anew where that is not known or turns out wrong."""
+        rgbs = [frame.rgb for frame in group]
         held = {i: guide for i, guide in guides.items() if guide is not None}
         pictures = [rgbs[i] for i in held]
         poses = self.pose_model.estimate(pictures, [g.detection for g in held.values()], times=self.times)
@@ -120,7 +144,7 @@ class _Looker:
             )
             posed.update(zip(moved, again, strict=True))
         seen: dict[int, Seen] = {i: (posed[i], guide.infants) for i, guide in held.items()}
-        return seen | self.anew(rgbs, lost)
+        return seen | self.anew(group, lost)
 
 
 def _groups(frames: Iterable[Frame], batch: int) -> Iterator[list[Frame]]:

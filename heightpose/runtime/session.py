@@ -27,7 +27,7 @@ from heightpose.runtime.poselog import PoseLog
 from heightpose.runtime.scale import MattressCorners, Scale
 from heightpose.runtime.selection import Selection
 from heightpose.runtime.sheet_looks import SheetLooks, looked_again
-from heightpose.runtime.stages import Beside, ahead, depth_for
+from heightpose.runtime.stages import NETWORKS_S, Beside, ahead, depth_for
 from heightpose.runtime.times import StageTimes
 from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement, Reason
@@ -136,7 +136,7 @@ def measure_clip(
         )
         last = -1
         for result, rgb in ahead(
-            looks, depth_for(clip.size_wh), stopped=asked, name="networks", patience_s=15.0
+            looks, depth_for(clip.size_wh), stopped=asked, name="networks", patience_s=NETWORKS_S
         ):
             last = result.index
             log.add(result)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -20,7 +20,9 @@ T = TypeVar("T")
 _GLANCE_S = 0.1
 #: Seconds to wait for a thread that hangs in a library, such as in a camera that is silent.
 _PATIENCE_S = 1.0
-
+#: The same for a thread that calls the networks: it must be over before the process ends, which their library does not
+#: survive.
+NETWORKS_S = 15.0
 
 #: Frames that a stage may be ahead of the next, and the pixels they may hold together.
 _AHEAD, _AHEAD_PIXELS = 8, 16e6
@@ -45,15 +47,14 @@ def ahead(
     stopped: Callable[[], bool] = lambda: False,
     name: str = "stage",
     patience_s: float = _PATIENCE_S,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """The same items, taken by a thread that is up to ``depth`` (at least 1) of them ahead.
 
     Closing the generator ends the thread and closes ``items`` in it. What ``items`` raises is raised here, in its turn.
 
     Args:
         stopped: asked while waiting; once it is true no more items are given, even if the source hangs.
-        patience_s: how long to wait for the thread at the end. One that calls the networks must be over before the
-            process ends, which their library does not survive.
+        patience_s: how long to wait for the thread at the end; :data:`NETWORKS_S` for one that calls the networks.
     """
     ready: queue.Queue[T | _Last] = queue.Queue(max(1, depth))
     leave = threading.Event()

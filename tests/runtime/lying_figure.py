@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
 from heightpose.codec.heatmap import HeatmapCodec
@@ -38,13 +40,14 @@ class Seeing(Backend):
     active = Active("fake", "CPU", "f32", 1)
 
     def __init__(self, world, codec):
-        self.world, self.codec, self._path, self.crops, self.now = world, codec, "fake", 0, []
+        self.codec, self._path, self.crops = codec, "fake", 0
+        self.own = threading.local()  # key frames and the frames between them are looked at by two threads
 
     def _run(self, batch):
         self.crops += len(batch)
         out = np.zeros((len(batch), 21, 64, 64), np.float32)
-        for n, (index, crop) in enumerate(self.now):
-            kpts, strength = self.world[index]
+        for n, (index, crop) in enumerate(self.own.now):
+            kpts, strength = self.own.world[index]
             inside = crop.to_crop(kpts)
             maps, _ = self.codec.encode(inside[None], np.ones((1, 21), bool))
             out[n] = (strength(inside) if callable(strength) else strength) * maps[0]
@@ -85,8 +88,8 @@ class World:
             numbers = [int(rgb[0, 0, 0]) for rgb in rgbs]
             world.looked += numbers
             absent = (np.full((21, 2), -1e4), 0.0)
-            backend.world = {**{i: absent for i in numbers}, **world.truth}
-            backend.now = list(zip(numbers, crops, strict=True))
+            backend.own.world = {**{i: absent for i in numbers}, **world.truth}
+            backend.own.now = list(zip(numbers, crops, strict=True))
             return plain(self, rgbs, crops, times=times)
 
         monkeypatch.setattr(Detector, "detect", detect)
@@ -95,4 +98,7 @@ class World:
     def run(self, **options):
         self.detected.clear()
         self.looked.clear()
-        return [r for r, _ in estimate_poses(self.frames, self.detector, self.pose_model, **options)]
+        results = [r for r, _ in estimate_poses(self.frames, self.detector, self.pose_model, **options)]
+        self.detected.sort()  # two threads look at a clip
+        self.looked.sort()
+        return results

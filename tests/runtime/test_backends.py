@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import makers
@@ -79,6 +80,17 @@ def test_any_number_of_pictures_gives_each_its_own_answer(pose):
     assert len(whole) == 23
     for i in (0, 7, 15, 16, 19, 20, 21, 22):  # in parts of 16, 4, 2 and 1
         np.testing.assert_allclose(whole[i], backend.run(batch[i : i + 1])[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_threads_that_ask_at_once_each_get_their_own_answer(pose, name):
+    backend, _ = load_backend(pose, name, precision="f32")
+    batches = [crops(count, seed) for seed, count in enumerate((4, 2, 1, 5))]
+    alone = [backend.run(batch) for batch in batches]
+    with ThreadPoolExecutor(len(batches)) as pool:
+        for _ in range(20):
+            for expected, got in zip(alone, pool.map(backend.run, batches), strict=True):
+                np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 def test_ctrl_c_still_works_once_several_models_are_gone(pose):
