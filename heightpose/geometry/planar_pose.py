@@ -11,7 +11,6 @@ from itertools import combinations
 
 import cv2
 import numpy as np
-from scipy.optimize import least_squares
 
 from heightpose.geometry.camera import Camera
 
@@ -111,6 +110,7 @@ def _refine(
     R: np.ndarray, t_cm: np.ndarray, pts_cm: np.ndarray, kpts_frame: np.ndarray, camera: Camera
 ) -> PoseFit:
     """Robust reprojection fit from a first pose."""
+    from scipy.optimize import least_squares  # half of infer's start-up: see runtime/batch.py
 
     def residuals(step: np.ndarray) -> np.ndarray:
         turned, shifted = stepped(step, R, t_cm)
@@ -160,6 +160,7 @@ def fit_wider(
         prior_sd: ``(P,)`` how far from nought the unknowns ordinarily are (1 sd).
         size: ``(P,)`` their scale for the solver.
     """
+    from scipy.optimize import least_squares
 
     def error_px(x: np.ndarray) -> np.ndarray:
         return project(*stepped(x, R, t_cm), x[6:]) - kpts_frame

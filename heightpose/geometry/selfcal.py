@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
@@ -303,6 +302,8 @@ def _refined(
     x: np.ndarray, R: np.ndarray, t_cm: np.ndarray,
 ) -> _Fit:  # fmt: skip
     """Maximum a posteriori: soft-l1 reprojection errors over sigma, and the priors as further residuals."""
+    from scipy.optimize import least_squares
+
     pts, kpts = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1))), corners.reshape(-1, 2)
     scale = _scale(t_cm)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 _PROFILE_STEP_PX = 0.25
 _SIDE_SAMPLES = 24
@@ -89,6 +88,8 @@ def _linear_light() -> np.ndarray:
 
 def sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The picture ``(H, W)`` at ``(..., 2)`` px, bilinear, its border continued."""
+    from scipy.ndimage import map_coordinates  # see runtime/batch.py
+
     return map_coordinates(image, [points[..., 1], points[..., 0]], order=1, mode="nearest")
 
 

@@ -126,7 +126,7 @@ def measure_clip(
         tags = SheetLooks(clip, scale, selection, beside, times)
         follow = track and clip.kind in _MOVING_PICTURES
         asked = (lambda: False) if interrupt is None else (lambda: interrupt.requested)
-        frames = _looked_at(clip, selection, log, times)
+        frames = tags.watching(_looked_at(clip, selection, log, times))
         looks = estimate_poses(
             ahead(frames, depth_for(clip.size_wh), stopped=asked, name="decode"),
             detector,
@@ -142,7 +142,6 @@ def measure_clip(
             log.add(result)
             light.look(rgb)
             best.offer(result, rgb)
-            tags.offer(result.index, rgb)
             if watch is not None:
                 watch(result, rgb)
             if asked():
@@ -152,7 +151,7 @@ def measure_clip(
         log.cut(last + 1)
     elif last < 0:
         raise _nothing_chosen(clip, selection, log)
-    views = tags.views()
+    views = [(index, view) for index, view in tags.views() if index <= last]
     readable = not (interrupted or clip.live or clip.replaced)
     if scale.sheet is not None and scale.uses_tags and readable:
         views = looked_again(clip, scale.sheet, log, views, times)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 from heightpose.geometry.plane_track import IndexedView, stretches_of
 from heightpose.geometry.sheet import SheetLayout, TagView
 from heightpose.geometry.tag_follow import TagFollower
-from heightpose.runtime.clip import Clip
+from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.poselog import PoseLog, Thinned
 from heightpose.runtime.scale import Scale
 from heightpose.runtime.selection import Selection
@@ -42,8 +43,13 @@ class SheetLooks:
         step = max(1, ((expected or 1) - 1) // (TAG_FRAMES - 1))
         self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(TAG_FRAMES, step)
 
-    def offer(self, index: int, rgb: np.ndarray) -> None:
-        """Look at this frame if it is due."""
+    def watching(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames, on whose way those that are due are looked at: before the networks have seen them."""
+        for frame in frames:
+            self._offer(frame.index, frame.rgb)
+            yield frame
+
+    def _offer(self, index: int, rgb: np.ndarray) -> None:
         if self._follower is None:
             return
         look = None
