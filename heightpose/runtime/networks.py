@@ -23,6 +23,10 @@ from heightpose.runtime.tta import FLIP, Tta, merge_views
 from heightpose.skeleton import Skeleton
 from heightpose.types import Detection, Pose, wrap_degrees
 
+#: Heatmaps are taught Gaussians of height 1. Beyond this the file or the runtime is broken, as OpenVINO 2026.4 is with
+#: several streams and weights in bytes; joints would be read all the same.
+_HIGHEST_PEAK = 10.0
+
 
 @dataclass(frozen=True)
 class Detector:
@@ -215,10 +219,18 @@ class PoseModel:
 
         Returns:
             ``(count, K, h, w)`` in the plain crop, and ``(count, K)`` the mean of the single maps' peaks.
+
+        Raises:
+            FileFormatError: maps of another shape than the metadata say, or far out of range.
         """
         raw = self.backend.run(batch)
         _require_output(self.file, raw, (len(batch), len(self.skeleton), *self.file.heatmap_wh[::-1]))
         heatmaps, peaks = raw, raw.max(axis=(-2, -1)).astype(np.float64)
+        if self.codec.decoder == DARK and len(peaks) and peaks.max() > _HIGHEST_PEAK:
+            raise FileFormatError(
+                "the network's heatmaps are far out of range", where=self.file.path, expected="peaks of about 1",
+                got=f"{peaks.max():.3g}", hint="Use an intact model file, or another --backend",
+            )  # fmt: skip
         if self.tta.flip:
             flip_map, given = self.skeleton.flip_map, len(batch) // 2
             heatmaps = merge_flip(raw[:given], raw[given:], flip_map)

@@ -16,7 +16,7 @@ T = TypeVar("T")
 class StageTimes:
     """Seconds spent per stage, for the summary line and the benchmark.
 
-    Stages run beside each other: their sum is work, :attr:`wall_s` is what it took.
+    Stages run beside each other and wait for the same cores: :attr:`wall_s` is what it took, not their sum.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import makers
 import numpy as np
@@ -137,6 +138,19 @@ def test_a_net_that_sees_its_crop_exactly_gives_exact_joints(tmp_path, angle, fl
     (pose,) = model.estimate([rgb], [Detection(box, angle, 0.9)])
     # 0.05 px is the codec's own bound at 256; the crop shows 525 px of the frame.
     np.testing.assert_allclose(pose.kpts_frame, truth, atol=0.05 * 525 / 256)
+
+
+def test_heatmaps_far_out_of_range_are_a_broken_model(tmp_path):
+    codec, path = HeatmapCodec(), tmp_path / "fake.onnx"
+    file = ModelFile(path, "pose", INFANT.names, (256, 256), (64, 64), 2.0, {})
+    spots, _ = codec.encode(np.full((1, 21, 2), 128.0), np.ones((1, 21), bool))
+    detections = [Detection(np.array([10.0, 10.0, 100.0, 100.0]), 0.0, 0.9)]
+    rgbs = [np.zeros((120, 160, 3), np.uint8)]
+    for scale, broken in ((1.5, False), (1e31, True)):
+        backend = Fake(lambda batch, scale=scale: scale * np.repeat(spots, len(batch), axis=0), path)
+        model = PoseModel(backend, file, codec, INFANT)
+        with pytest.raises(FileFormatError, match="far out of range") if broken else nullcontext():
+            model.estimate(rgbs, detections)
 
 
 def test_batch_size_changes_nothing(networks):
