@@ -6,7 +6,7 @@ import os
 import platform
 from typing import Any
 
-from heightpose.runtime.backends import usable_cores
+from heightpose.cores import usable_cores
 
 #: What the networks' speed depends on, as Linux names it.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")

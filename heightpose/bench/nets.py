@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from heightpose.runtime.backends import load_backend, usable_cores
+from heightpose.cores import usable_cores
+from heightpose.runtime.backends import load_backend
 
 BATCHES = (1, 8)
 

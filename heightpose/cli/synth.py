@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from heightpose.cli._params import FilePath, FiniteRange
+from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError, MissingExtraError
 
 EPILOG = """\b
@@ -134,7 +134,7 @@ def synth(
     if bodies:
         from heightpose.synth.bodies import simulate
 
-        path = simulate(out, seed=seed, children=count, frames=frames, jobs=jobs or os.cpu_count() or 1)
+        path = simulate(out, seed=seed, children=count, frames=frames, jobs=jobs or usable_cores())
         click.echo(f"{count} children in {frames} frames each in {path}")
         return
     if easy and (posture or legs):
@@ -162,7 +162,7 @@ def synth(
         sheet=str(sheet if sheet is not None else shipped_sheet()),
         textures=None if textures is None else str(textures),
     )
-    generate(recipe, out, count, jobs if jobs is not None else (os.cpu_count() or 1))
+    generate(recipe, out, count, jobs if jobs is not None else usable_cores())
     click.echo(f"{count} {'clips' if clips else 'stills'} in {out}. Look at {out / 'contact_sheet.png'}")
 
 

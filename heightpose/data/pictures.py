@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from heightpose.cores import usable_cores
 from heightpose.data.items import Item
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 
@@ -103,7 +103,7 @@ def _read_all(
             return error
         return rgb, data
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for start in range(
             0, len(items), _READ_AHEAD
         ):  # or everything would be decoded before it is looked at

@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError, HeightposeError
 from heightpose.models.description import pose_meta
 from heightpose.models.onnx_graph import export_onnx
@@ -192,7 +193,7 @@ def machine(threads: int) -> dict[str, Any]:
     """What the times were measured on. ``load`` is that of the last minute: a busy machine is slower."""
     found: dict[str, Any] = {
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "threads": threads,
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",

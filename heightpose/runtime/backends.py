@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError, FileFormatError, MissingExtraError
 from heightpose.runtime.modelfile import WEIGHTS_DIR, ModelFile, is_file, read_model_file
 
@@ -161,11 +161,6 @@ def load_backend(
         raise FileFormatError(
             f"{name} cannot load this model", where=file, got=text[:200], hint="Export it again"
         ) from error
-
-
-def usable_cores() -> int:
-    """Cores this process may use; not every system can say."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 _CORE_LOCK = threading.Lock()

@@ -23,8 +23,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from heightpose.cores import usable_cores
 from heightpose.errors import EXIT_INTERRUPTED, HeightposeError
-from heightpose.runtime.backends import usable_cores
 from heightpose.runtime.batch import Item, Settings, Worker, not_begun, unusable
 from heightpose.runtime.interrupt import Interrupt
 from heightpose.runtime.scale import Scale

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 
 from heightpose.config import HardwareConfig, TrainConfig
+from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError
 
 
@@ -80,7 +80,7 @@ def make_trainer(
 
 def _require_cores(hardware: HardwareConfig) -> None:
     """On processors Lightning starts as many processes as it is told to, however many cores there are."""
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     on_processor = hardware.accelerator == "cpu" or not torch.cuda.is_available()
     if on_processor and hardware.devices.isdigit() and int(hardware.devices) > cores:
         raise ConfigError(

@@ -17,6 +17,7 @@ from pathlib import Path
 import makers
 import pytest
 
+from heightpose.cores import usable_cores
 from heightpose.errors import HeightposeError, MissingExtraError
 from heightpose.geometry.plane import PlaneError
 from heightpose.runtime.batch import Settings, run_all, worst
@@ -50,7 +51,7 @@ def test_two_at_once_give_what_one_after_the_other_gives(tmp_path, settings):
     for name, text in before.items():
         assert (settings.out / name / "poses.json").read_text() == text
         active = json.loads((settings.out / name / "provenance.json").read_text())["backend"]["pose"]
-        assert active["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+        assert active["threads"] == max(1, usable_cores() // 2)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

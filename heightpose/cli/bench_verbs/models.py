@@ -58,9 +58,9 @@ def models(
             raise MissingExtraError(package, "train", "heightpose bench models")
     from tqdm import tqdm
 
+    from heightpose.cores import usable_cores
     from heightpose.models import cost
     from heightpose.runtime.atomic import make_folder, write_text
-    from heightpose.runtime.backends import usable_cores
 
     count = threads if threads is not None else usable_cores()
     chosen = networks if networks else cost.NETWORKS
