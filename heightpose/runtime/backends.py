@@ -20,6 +20,7 @@ import numpy as np
 
 from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError, FileFormatError, MissingExtraError
+from heightpose.runtime import selftest
 from heightpose.runtime.modelfile import WEIGHTS_DIR, ModelFile, is_file, read_model_file
 
 NAMES = ("openvino", "onnxruntime", "torch")
@@ -143,19 +144,30 @@ def load_backend(
 
     Raises:
         ConfigError, MissingExtraError: see :func:`resolve`.
-        FileFormatError: the file is not a model, or the runtime refuses it.
+        FileFormatError: the file is not a model, the runtime refuses it, or computes a shipped one wrongly
+            (:mod:`heightpose.runtime.selftest`).
     """
     if precision not in ("auto", "f32", "bf16"):
         raise ConfigError("unknown precision", expected="auto, f32 or bf16", got=precision)
     name, file = resolve(name, path)
     model_file = read_model_file(file)
-    count = threads if threads is not None else usable_cores()
+    backend = create_backend(name, file, precision, threads if threads is not None else usable_cores())
+    recorded = selftest.recorded_for(file)
+    if recorded is not None:
+        selftest.check(
+            backend.run(selftest.picture(model_file.input_wh)), recorded, file, backend.active.name
+        )
+    return backend, model_file
+
+
+def create_backend(name: str, file: Path, precision: str, threads: int) -> Backend:
+    """The network of a file in a runtime, as :func:`resolve` gives both, not tested. Raises FileFormatError."""
     try:
         if name == "openvino":
-            return OpenVinoBackend(file, precision, count), model_file
+            return OpenVinoBackend(file, precision, threads)
         if name == "onnxruntime":
-            return OnnxRuntimeBackend(file, count), model_file
-        return TorchBackend(file, count), model_file
+            return OnnxRuntimeBackend(file, threads)
+        return TorchBackend(file, threads)
     except (RuntimeError, ValueError) as error:  # what the runtimes raise for a graph they cannot load
         text = " ".join(str(error).split())
         raise FileFormatError(
