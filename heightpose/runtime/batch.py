@@ -190,7 +190,7 @@ def _unexpected(source: str, error: Exception) -> HeightposeError:
 def _load_models(settings: Settings) -> Models:
     return_large_blocks()
     # Preparing a network keeps one core busy most of the time, and importing SciPy takes as long: the modules that use
-    # it import it late, and it is done here, beside the networks. A still has its answer a quarter of a second sooner.
+    # it import it late, and it is done here, beside the networks. A still has its answer sooner for it.
     with ThreadPoolExecutor(2) as pool:
         detecting = pool.submit(Detector.load, settings.detector, settings.backend, threads=settings.threads)
         posing = pool.submit(

@@ -9,6 +9,7 @@ one drawn picture when it is loaded, and its answer is held against the recorded
 
 from __future__ import annotations
 
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,16 @@ def check(output: np.ndarray, recorded: np.ndarray, path: Path, runtime: str) ->
 
 @cache
 def _recorded() -> dict[str, np.ndarray]:
-    with np.load(RECORDED, allow_pickle=False) as file:
-        return {name: file[name].astype(np.float64) for name in file.files}
+    try:
+        with np.load(RECORDED, allow_pickle=False) as file:
+            return {name: file[name].astype(np.float64) for name in file.files}
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise FileFormatError(
+            "the networks' recorded answers cannot be read",
+            where=RECORDED,
+            got=error,
+            hint="Install heightpose anew",
+        ) from error
 
 
 def record(path: Path = RECORDED) -> None:

@@ -85,3 +85,17 @@ def test_what_is_recorded_can_be_recorded_again(tmp_path):
     for name in again.files:
         recorded = selftest.recorded_for(selftest.WEIGHTS_DIR / f"{name}.onnx")
         np.testing.assert_allclose(again[name], recorded, atol=1e-3 * np.abs(recorded).max())
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut off"])
+def test_recorded_answers_that_cannot_be_read(content, tmp_path, monkeypatch):
+    file = tmp_path / "selftest.npz"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setattr(selftest, "RECORDED", file)
+    selftest._recorded.cache_clear()
+    try:
+        with pytest.raises(FileFormatError, match="Install heightpose anew"):
+            load_backend(shipped_path("detector"))
+    finally:
+        selftest._recorded.cache_clear()
