@@ -13,6 +13,7 @@ The networks are plain numpy here; ``heightpose.train.lift`` trains them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heightpose.arrays import read_arrays
 from heightpose.codec.confidence import chance_right
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
@@ -116,11 +118,11 @@ class LiftNet:
     @classmethod
     def load(cls, path: Path) -> LiftNet:
         """Read an ``.npz``. Raises FileFormatError when it is not a lift network."""
+        data = read_arrays(path, "an elevation model")
         try:
-            with np.load(path, allow_pickle=False) as data:
-                frame, clip = _layers(data, "frame"), _layers(data, "clip")
-                weights = data["length_weights"].astype(np.float64)
-        except (OSError, ValueError, KeyError) as error:
+            frame, clip = _layers(data, "frame"), _layers(data, "clip")
+            weights = data["length_weights"].astype(np.float64)
+        except (ValueError, KeyError) as error:
             raise FileFormatError("not an elevation model", where=path, got=str(error)) from None
         shapes = [(net[0][0].shape[0], net[-1][0].shape[1]) if net else None for net in (frame, clip)]
         finite = all(np.isfinite(a).all() for net in (frame, clip) for pair in net for a in pair)
@@ -130,8 +132,8 @@ class LiftNet:
         return cls(frame, clip, weights)
 
 
-def _layers(data: np.lib.npyio.NpzFile, name: str) -> Layers:
-    count = sum(1 for key in data.files if key.startswith(f"{name}_weight"))
+def _layers(data: Mapping[str, np.ndarray], name: str) -> Layers:
+    count = sum(1 for key in data if key.startswith(f"{name}_weight"))
     return tuple(
         (data[f"{name}_weight{i}"].astype(np.float64), data[f"{name}_bias{i}"].astype(np.float64))
         for i in range(count)

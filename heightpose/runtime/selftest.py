@@ -9,13 +9,13 @@ one drawn picture when it is loaded, and its answer is held against the recorded
 
 from __future__ import annotations
 
-import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from heightpose.arrays import read_arrays
 from heightpose.errors import FileFormatError
 from heightpose.runtime.modelfile import WEIGHTS_DIR
 
@@ -80,16 +80,8 @@ def check(output: np.ndarray, recorded: np.ndarray, path: Path, runtime: str) ->
 
 @cache
 def _recorded() -> dict[str, np.ndarray]:
-    try:
-        with np.load(RECORDED, allow_pickle=False) as file:
-            return {name: file[name].astype(np.float64) for name in file.files}
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise FileFormatError(
-            "the networks' recorded answers cannot be read",
-            where=RECORDED,
-            got=error,
-            hint="Install heightpose anew",
-        ) from error
+    arrays = read_arrays(RECORDED, "the networks' recorded answers")
+    return {name: recorded.astype(np.float64) for name, recorded in arrays.items()}
 
 
 def record(path: Path = RECORDED) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from heightpose.arrays import read_arrays
 from heightpose.runtime.atomic import atomic_path, make_folder
 from heightpose.synth import posture, scenario
 from heightpose.synth.body import BodyModel
@@ -91,10 +92,7 @@ def simulate(out: Path, *, seed: int, children: int, frames: int, jobs: int) -> 
     ):
         for done in pool.imap_unordered(_part, work):
             bar.update(done)
-    loaded = []
-    for path, _, _ in work:
-        with np.load(path, allow_pickle=False) as data:
-            loaded.append({key: data[key] for key in data.files})
+    loaded = [read_arrays(path) for path, _, _ in work]
     arrays: dict[str, Any] = {key: np.concatenate([part[key] for part in loaded]) for key in loaded[0]}
     final = out / "bodies.npz"
     with atomic_path(final) as tmp:

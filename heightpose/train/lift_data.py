@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from heightpose.arrays import read_arrays
 from heightpose.codec.confidence import RIGHT_HEADS
 from heightpose.geometry.lift import BONE_GROUPS, USUAL_SEEN, group_lengths
 from heightpose.skeleton import INFANT
@@ -179,10 +180,7 @@ class Clips:
     """Moving bodies of ``heightpose synth --bodies``; an eighth of the children is held out."""
 
     def __init__(self, paths: list[Path], seed: int) -> None:
-        loaded = []
-        for path in paths:
-            with np.load(path, allow_pickle=False) as data:
-                loaded.append({key: data[key] for key in data.files})
+        loaded = [read_arrays(path) for path in paths]
         data = {key: np.concatenate([part[key] for part in loaded]) for key in loaded[0]}
         self.joints, self.rest = torch.from_numpy(data["joints_cm"]), torch.from_numpy(data["rest_cm"])
         self.on_back = torch.from_numpy((data["posture"] == 0).astype(np.float32))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from heightpose.arrays import read_arrays
 from heightpose.errors import ConfigError
 from heightpose.evaluate.intervals import known_stills, look_at_stills
 from heightpose.geometry import body
@@ -102,8 +103,7 @@ class NetErrors:
     def __init__(self, paths: list[Path]) -> None:
         parts = []
         for path in paths:
-            with np.load(path, allow_pickle=False) as data:
-                parts.append({key: torch.from_numpy(data[key]) for key in data.files})
+            parts.append({key: torch.from_numpy(array) for key, array in read_arrays(path).items()})
         data = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         turn, size = own_frame(data["truth"])
         local = to_own_frame(from_pelvis(data["truth"]), turn, size)
