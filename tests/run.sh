@@ -9,14 +9,15 @@ python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 ruff format --check .
 ruff check .
 mypy
-# Two processes of one thread each: trainings in the one, everything else in the other, about as long as each other.
+# Two processes of one thread each: trainings and networks in the one, everything else in the other, about as long as
+# each other.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-python -m pytest tests/train > "$report" 2>&1 &
+python -m pytest tests/train tests/models > "$report" 2>&1 &
 trainings=$!
 failed=0
-python -m pytest --ignore tests/train || failed=1
+python -m pytest --ignore tests/train --ignore tests/models || failed=1
 wait "$trainings" || failed=1
 cat "$report"
 exit "$failed"
