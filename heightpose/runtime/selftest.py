@@ -17,10 +17,11 @@ import numpy as np
 
 from heightpose.arrays import read_arrays
 from heightpose.errors import FileFormatError
-from heightpose.runtime.modelfile import WEIGHTS_DIR
+from heightpose.runtime.atomic import atomic_path
+from heightpose.runtime.modelfile import WEIGHTS_DIR, read_model_file, shipped_path
 
 RECORDED = WEIGHTS_DIR / "selftest.npz"
-_MODELS = ("pose-fast", "pose-accurate", "detector")
+_MODELS = ("fast", "accurate", "detector")
 #: How far an answer may be from the recorded one (:func:`distance`). In bf16 it is 0.02 (detector) to 0.06 (accurate)
 #: away, by another runtime in f32 8e-6 at most; maps of half the height are 0.6 away, shifted by 2 cells 0.4.
 LIMIT = 0.25
@@ -86,15 +87,13 @@ def _recorded() -> dict[str, np.ndarray]:
 
 def record(path: Path = RECORDED) -> None:
     """Write the shipped networks' answers."""
-    from heightpose.runtime.atomic import atomic_path
-    from heightpose.runtime.backends import create_backend
-    from heightpose.runtime.modelfile import read_model_file
+    from heightpose.runtime.backends import create_backend  # which imports this module
 
     found: dict[str, Any] = {}
     for name in _MODELS:
-        file = WEIGHTS_DIR / f"{name}.onnx"
+        file = shipped_path(name)
         backend = create_backend("openvino", file, "f32", 1)
-        found[name] = answer(backend.run(picture(read_model_file(file).input_wh))).astype(np.float32)
+        found[file.stem] = answer(backend.run(picture(read_model_file(file).input_wh))).astype(np.float32)
     with atomic_path(path) as tmp:
         np.savez_compressed(tmp, **found)
 

@@ -101,9 +101,7 @@ class NetErrors:
     """
 
     def __init__(self, paths: list[Path]) -> None:
-        parts = []
-        for path in paths:
-            parts.append({key: torch.from_numpy(array) for key, array in read_arrays(path).items()})
+        parts = [{key: torch.from_numpy(array) for key, array in read_arrays(path).items()} for path in paths]
         data = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         turn, size = own_frame(data["truth"])
         local = to_own_frame(from_pelvis(data["truth"]), turn, size)
