@@ -17,6 +17,8 @@ from heightpose.runtime.clip import Clip
 
 #: Frames of a clip in which the tags are looked for: enough for those that a limb hides for a while.
 _FRAMES = 24
+#: Said from this doubt about a length on, relative (1 sd).
+_UNSURE = 0.003
 
 
 def plane_of_clip(clip: Clip, camera: Camera, sheet: SheetLayout) -> Plane:
@@ -56,12 +58,12 @@ def summary(plane: Plane) -> str:
     parts.append(f"from {plane.tags} tags" if plane.source == "tags" else "from four corners")
     if plane.rms_px is not None:
         parts.append(f"error {plane.rms_px:.2f} px")
-    if plane.length_sd:
-        why = "the sheet does not lie flat"
+    if plane.length_sd > _UNSURE:
+        why = "the sheet does not lie flat, or too few of its tags are seen"
         if plane.focal_off:
-            why += " or the camera file's focal length is wrong"
+            why += ", or the camera file's focal length is wrong"
         parts.append(
-            f"{why}: lengths are sure to {100 * plane.length_sd:.1f} % only; smooth it and record again"
+            f"{why}: lengths are sure to {100 * plane.length_sd:.1f} % only; smooth it, show all of it, record again"
         )
     return ", ".join(parts)
 

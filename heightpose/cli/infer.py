@@ -84,8 +84,9 @@ class Moment(click.ParamType):
     "--camera-height-cm",
     type=FiniteRange(min=15, max=1000),
     help="Height of the camera above the mattress. With --camera and a sheet, plane or corners: checks them, such as a "
-    "sheet that was not printed at its true size. With --sheet and no --camera: for the lens, where the sheet does not "
-    "tell it. With --camera alone: a camera that looks straight down; coarse.",
+    "sheet that was not printed at its true size. With --sheet and no --camera: helps to find the lens, and is checked "
+    "as far as the sheet tells the height (seen from straight above it does not). With --camera alone: a camera that "
+    "looks straight down; coarse.",
 )
 @click.option(
     "--out", type=FilePath(), default=Path("heightpose-results"), show_default=True,

@@ -1,8 +1,12 @@
-"""Does the camera file fit the sheet? What a wrong focal length does to lengths, where a tilted sheet shows it.
+"""Does the camera file fit the sheet? What a wrong lens does to lengths, where the sheet shows it.
 
 A plane fitted with a wrong focal length stands at a wrong height and tilt; lengths on it are right, those above it are
 not. So the focal length is fitted too, beside the pose. On 9 rendered clips with the right camera file it came out
 within 0.5 %, 0.2 of its standard deviations; with one 10 % off, 2 to 13 of them, the more the camera was tilted.
+
+A file that is further off, another camera's, bends the sheet: the outer tags are then taken for displaced and left out,
+and those that agree do not object. With the right file hardly a tag is left out. So where several are, a lens is fitted
+to all of them, and where that puts them in their places it is believed.
 """
 
 from __future__ import annotations
@@ -23,36 +27,133 @@ if TYPE_CHECKING:
 _PRIOR = 0.1
 #: Noticed from so many standard deviations of the focal length on, and from this change of a length on.
 _CERTAIN, _LEAST_CHANGE = 4.0, 0.003
+#: Another lens is tried where so many tags, and this share of those seen, are not where the file's lens puts them, or
+#: where those that agree do so this badly (px): right files leave 0.1 to 0.3.
+_LEAST_OUT, _OUT_SHARE, _RIGHT_PX = 2, 0.15, 0.4
+#: It is believed where the tags lie this much closer to their places, and the change of a length is this certain (sd).
+_CLOSER, _CERTAIN_CHANGE = 0.7, 2.0
+#: Of another camera: ln of the focal length, k1, the middle of the picture over its longer side (1 sd each), and from
+#: which focal lengths, over the file's, the fit starts.
+_OTHER_SDS, _STARTS = np.array([0.7, 0.2, 0.04, 0.04]), (0.5, 1.0, 2.0)
 
 
-def focal_doubt(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray) -> tuple[float, float]:
-    """What the sheet says of the camera's focal length.
+def lens_doubt(
+    plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray, keep: np.ndarray
+) -> tuple[float, float]:
+    """What the sheet says of the camera file's lens.
 
     Args:
-        plane: fitted to these tags with ``camera``.
-        corners: ``(M, 4, 2)`` frame pixels of the tags that agree with it.
+        plane: fitted with ``camera`` to the tags that agree with it.
+        corners: ``(M, 4, 2)`` frame pixels of all tags seen.
         model: ``(M, 4, 2)`` cm, where they are on the sheet.
+        keep: ``(M,)`` which of them agree with ``plane``.
 
     Returns:
-        The focal length that fits best over the camera's, minus 1, and how far that puts lengths over ``plane`` off,
-        relative (1 sd); zeros where nothing speaks against the camera.
+        The focal length that fits best over the camera's, minus 1, and how far that lens puts lengths over ``plane``
+        off, relative (1 sd); zeros where nothing speaks against the camera.
     """
-    kpts = corners.reshape(-1, 2)
-    pts = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1)))
+    fit = _focal_fit(plane, camera, corners[keep], model[keep])
+    R, t_cm = planar_pose.stepped(fit.x, plane.R, plane.t_cm)
+    seen, lens = replace(plane, R=R, t_cm=t_cm), _lens(camera, fit.x[6:])
+    out = int((~keep).sum())
+    if out >= max(_LEAST_OUT, _OUT_SHARE * len(keep)) or (plane.rms_px or 0.0) > _RIGHT_PX:
+        other = _other_lens(plane, camera, corners, model, _tag_rms(seen, lens, corners, model), keep)
+        if other is not None:
+            return _weighed(plane, camera, *other)
+    if abs(fit.x[6]) < _CERTAIN * float(np.sqrt(fit.cov[6, 6])):
+        return 0.0, 0.0
+    return _weighed(plane, camera, seen, lens)
 
-    def lens(log_change: float) -> Camera:
-        K = camera.K.copy()
-        K[[0, 1], [0, 1]] *= np.exp(log_change)
-        return replace(camera, K=K)
+
+def _focal_fit(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray) -> planar_pose.WiderFit:
+    """The pose and ln of the focal length over the camera's, for a file that is right but for that."""
 
     def project(R: np.ndarray, t_cm: np.ndarray, log_change: np.ndarray) -> np.ndarray:
-        return lens(log_change[0]).project(pts @ R.T + t_cm)
+        return _lens(camera, log_change).project(_flat(model) @ R.T + t_cm)
 
-    fit = planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.array([_PRIOR]), np.ones(1))
-    longer = float(fit.x[6])
-    if abs(longer) < _CERTAIN * float(np.sqrt(fit.cov[6, 6])):
-        return 0.0, 0.0
-    R, t_cm = planar_pose.stepped(fit.x, plane.R, plane.t_cm)
-    seen = replace(plane, R=R, t_cm=t_cm)
-    change = float(np.abs(length_changes(plane, seen, lens(longer), stored_camera=camera)).max())
-    return (float(np.expm1(longer)), change) if change > _LEAST_CHANGE else (0.0, 0.0)
+    kpts = corners.reshape(-1, 2)
+    return planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.array([_PRIOR]), np.ones(1))
+
+
+def _other_lens(
+    plane: Plane,
+    camera: Camera,
+    corners: np.ndarray,
+    model: np.ndarray,
+    before_px: np.ndarray,
+    keep: np.ndarray,
+) -> tuple[Plane, Camera] | None:
+    """A lens, and the plane through it, that puts the tags, those left out too, in their places.
+
+    Args:
+        before_px: ``(M,)`` rms of the tags through the file's lens, its focal length fitted.
+
+    Returns:
+        None where no lens does, or what that means for a length is not sure.
+    """
+    kpts, pts = corners.reshape(-1, 2), _flat(model)
+    limit_px = max(float(before_px[keep].max()), 0.75)
+    found, least = None, _CLOSER * _misfit(before_px, limit_px)
+    for start in _STARTS:
+        begun = _lens(camera, np.array([np.log(start)]))
+
+        def project(R: np.ndarray, t_cm: np.ndarray, change: np.ndarray, begun: Camera = begun) -> np.ndarray:
+            return _lens(begun, change).project(pts @ R.T + t_cm)
+
+        for pose in planar_pose.solve(pts, kpts, begun)[:1]:
+            fit = planar_pose.fit_wider(project, pose.R, pose.t_cm, kpts, _OTHER_SDS, np.ones(4))
+            misfit = _misfit(_rms(fit.left_px.reshape(corners.shape)), limit_px)
+            if misfit < least:
+                found, least = (fit, pose, begun), misfit
+    if found is None:
+        return None
+    fit, pose, begun = found
+
+    def change(x: np.ndarray) -> np.ndarray:
+        R, t_cm = planar_pose.stepped(x, pose.R, pose.t_cm)
+        return length_changes(
+            plane, replace(plane, R=R, t_cm=t_cm), _lens(begun, x[6:]), stored_camera=camera
+        )
+
+    changes = np.abs(change(fit.x))
+    sds = planar_pose.standard_errors(change, fit.x, fit.cov, fit.scale)
+    worst = int(np.argmax(changes))
+    if changes[worst] < _CERTAIN_CHANGE * sds[worst]:
+        return None
+    R, t_cm = planar_pose.stepped(fit.x, pose.R, pose.t_cm)
+    return replace(plane, R=R, t_cm=t_cm), _lens(begun, fit.x[6:])
+
+
+def _misfit(rms_px: np.ndarray, limit_px: float) -> float:
+    """How badly the tags lie where they should: each counts up to ``limit_px``."""
+    return float((np.minimum(rms_px, limit_px) ** 2).mean() ** 0.5)
+
+
+def _weighed(plane: Plane, camera: Camera, seen: Plane, lens: Camera) -> tuple[float, float]:
+    """Focal length of ``lens`` over the camera's, minus 1, and what it changes in a length; zeros if little."""
+    change = float(np.abs(length_changes(plane, seen, lens, stored_camera=camera)).max())
+    return (float(lens.K[0, 0] / camera.K[0, 0]) - 1.0, change) if change > _LEAST_CHANGE else (0.0, 0.0)
+
+
+def _lens(camera: Camera, change: np.ndarray) -> Camera:
+    """The camera with ln of the focal length and, where given, k1 and the picture's middle changed."""
+    K, dist = camera.K.copy(), camera.dist.copy()
+    K[[0, 1], [0, 1]] *= np.exp(np.clip(change[0], -2.0, 2.0))
+    if len(change) > 1:
+        dist[0] += change[1]
+        K[:2, 2] += change[2:4] * max(camera.size_wh)
+    return replace(camera, K=K, dist=dist)
+
+
+def _flat(model: np.ndarray) -> np.ndarray:
+    """Corners ``(M, 4, 2)`` cm -> points ``(4 M, 3)`` with z = 0."""
+    return np.pad(model.reshape(-1, 2), ((0, 0), (0, 1)))
+
+
+def _tag_rms(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray) -> np.ndarray:
+    return _rms(plane.to_frame(camera, _flat(model)).reshape(corners.shape) - corners)
+
+
+def _rms(error_px: np.ndarray) -> np.ndarray:
+    """``(M, 4, 2)`` errors of the corners -> ``(M,)`` of the tags."""
+    return np.sqrt((error_px**2).sum(axis=2).mean(axis=1))

@@ -30,13 +30,21 @@ class PoseFit:
         R: ``(3, 3)``.
         t_cm: ``(3,)``.
         rms_px: reprojection error per point.
-        height_sd_cm: standard error of the camera's distance from the plane.
+        cov: ``(6, 6)`` covariance of a step of the pose (:func:`stepped`).
     """
 
     R: np.ndarray
     t_cm: np.ndarray
     rms_px: float
-    height_sd_cm: float
+    cov: np.ndarray
+
+    @property
+    def height_sd_cm(self) -> float:
+        """Standard error of the camera's distance from the plane."""
+        # height = -n.t with n = R[:, 2]; a small turn w moves n by w x n, hence the height by -w.(n x t).
+        normal = self.R[:, 2]
+        gradient = np.concatenate([-np.cross(normal, self.t_cm), -normal])
+        return float(np.sqrt(max(gradient @ self.cov @ gradient, 0.0)))
 
 
 def consensus(corners: np.ndarray, model: np.ndarray, camera: Camera, tolerance_px: float) -> np.ndarray:
@@ -122,7 +130,8 @@ def _refine(
     best_R, best_t = stepped(fit.x, R, t_cm)
     rms_px = float(np.sqrt((residuals(fit.x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
     slopes = jacobian(residuals, fit.x, scale)
-    return PoseFit(best_R, best_t, rms_px, _height_sd(best_R, best_t, slopes, rms_px))
+    sigma = max(rms_px / np.sqrt(2.0), _LEAST_SIGMA_PX)  # per coordinate
+    return PoseFit(best_R, best_t, rms_px, np.linalg.pinv(slopes.T @ slopes) * sigma**2)
 
 
 def stepped(step: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,10 +194,9 @@ def jacobian(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, scale:
     return np.stack(columns, axis=1)
 
 
-def _height_sd(R: np.ndarray, t_cm: np.ndarray, jacobian: np.ndarray, rms_px: float) -> float:
-    sigma = max(rms_px / np.sqrt(2.0), _LEAST_SIGMA_PX)  # per coordinate
-    cov = np.linalg.pinv(jacobian.T @ jacobian) * sigma**2
-    # height = -n.t with n = R[:, 2]; a small turn w moves n by w x n, hence the height by -w.(n x t).
-    normal = R[:, 2]
-    gradient = np.concatenate([-np.cross(normal, t_cm), -normal])
-    return float(np.sqrt(max(gradient @ cov @ gradient, 0.0)))
+def standard_errors(
+    function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, cov: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """``sqrt(g' C g)`` for each value of a function of parameters with covariance ``cov``, to first order."""
+    gradient = jacobian(function, x, scale)
+    return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", gradient, cov, gradient), 0.0))

@@ -16,7 +16,8 @@ import numpy as np
 from heightpose.errors import EXIT_REJECTED, ConfigError, FileFormatError, HeightposeError
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera, as_floats
-from heightpose.geometry.lens_check import focal_doubt
+from heightpose.geometry.lens_check import lens_doubt
+from heightpose.geometry.plane_length import length_noise
 from heightpose.geometry.sheet import SheetLayout, TagView
 from heightpose.geometry.sheet_bend import bend_sd
 from heightpose.textfile import read_json
@@ -26,6 +27,7 @@ _MIN_TAGS = 3
 _MAX_TILT_DEG = 65.0  # from straight down, seen from the middle of the points; flatter than this is edge-on
 _HEIGHT_RANGE_CM = (15.0, 1000.0)
 _MAX_HEIGHT_SD = 0.03  # of the height: what corner noise alone may do to it
+_MAX_LENGTH_SD = 0.03  # of a length: the same, or a bent sheet, or a wrong lens
 _AGAIN = "Please check that the sheet lies flat, uncovered and in view, and record again."
 
 
@@ -34,8 +36,8 @@ class PlaneError(HeightposeError):
 
     Attributes:
         code: stable, for programs: sheet_not_found, too_few_tags, sheet_inconsistent, camera_moved,
-            plane_imprecise, plane_ambiguous, plane_outdated, camera_below_mattress, camera_too_flat,
-            camera_height_implausible or corners_inconsistent.
+            plane_imprecise, plane_ambiguous, plane_outdated, camera_contradicted, camera_below_mattress,
+            camera_too_flat, camera_height_implausible, height_contradicted, picture_mirrored or corners_inconsistent.
         text: what a parent can do about it.
     """
 
@@ -61,7 +63,8 @@ class Plane:
         tags: how many tags it rests on.
         source: where it comes from: tags, corners (marked now or for the file), height or a file.
         height_sd_cm: standard error of the height from the fit; None where not known.
-        length_sd: what a sheet that does not lie flat, or a wrong focal length, does to lengths, relative (1 sd).
+        length_sd: what the noise of few tags, a sheet that does not lie flat, or a wrong focal length does to lengths,
+            relative (1 sd).
         sheet: of a file: the sheet it was found from, which a clip that still shows it is compared with.
         focal_off: focal length that the sheet speaks for over the camera's, minus 1; 0 where it does not object.
     """
@@ -259,8 +262,28 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     if plane.rms_px > max(1.0, 0.3 * px_per_cm):
         raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
     bent = bend_sd(plane, camera, corners[keep], model[keep], layout.size_cm)
-    focal_off, lens = focal_doubt(plane, camera, corners[keep], model[keep])
-    return replace(plane, length_sd=max(bent, lens), focal_off=focal_off)
+    focal_off, lens = lens_doubt(plane, camera, corners, model, keep)
+    _require_sure(plane.length_sd, bent, lens)
+    # A wrong lens looks bent, and a bent sheet as seen through another lens: of the two the larger counts.
+    length_sd = float(np.hypot(plane.length_sd, max(bent, lens)))
+    return replace(plane, length_sd=length_sd, focal_off=focal_off)
+
+
+def _require_sure(noise: float, bent: float, lens: float) -> None:
+    """Refuse a plane over which lengths are not known well enough to be given out, saying what is to blame."""
+    if max(noise, bent, lens) <= _MAX_LENGTH_SD:
+        return
+    if lens >= max(noise, bent):
+        text = (
+            "The sheet's tags are where the sheet file says only to a camera with another lens than the camera file's. "
+            "Is it this camera's file? heightpose calibrate check tells."
+        )
+        raise PlaneError("camera_contradicted", text)
+    if bent >= noise:
+        raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
+    raise PlaneError(
+        "plane_imprecise", f"Too little of the printed sheet can be seen to measure with it. {_AGAIN}"
+    )
 
 
 def _require_agreement(agreeing: int, seen: int, need: int) -> None:
@@ -312,8 +335,10 @@ def fit_plane(corners: np.ndarray, model: np.ndarray, camera: Camera, source: st
     if source == "tags" and best.height_sd_cm > _MAX_HEIGHT_SD * centre[2]:
         text = f"Too little of the printed sheet can be seen to measure with it. {_AGAIN}"
         raise PlaneError("plane_imprecise", text)
-    tags = len(model) if source == "tags" else 0
-    return Plane(best.R, best.t_cm, best.rms_px, tags, source, best.height_sd_cm)
+    plane = Plane(best.R, best.t_cm, best.rms_px, 0, source, best.height_sd_cm)
+    if source != "tags":
+        return plane
+    return replace(plane, tags=len(model), length_sd=length_noise(plane, camera, best.cov))
 
 
 def _tag_rms(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ class PlaneCheck:
     Attributes:
         tags: of the plane that the clip gave; 0 where too few were seen to compare.
         length_change: what the stored plane does to a length, relative to the clip's plane; None where not compared.
-        doubt: its size where that is more than noise of the clip's plane, else 0: what an interval must allow for.
+        doubt: how much of it is not noise of the clip's plane, 0 where that is little: what an interval must allow for.
     """
 
     tags: int = 0
@@ -53,6 +53,7 @@ def check_plane(
     runs: Sequence[Sequence[IndexedView]],
     camera: Camera,
     layout: SheetLayout,
+    infant_frame: np.ndarray | None = None,
 ) -> PlaneCheck:
     """Compare a stored plane with the tags of the clip.
 
@@ -60,6 +61,8 @@ def check_plane(
         stored: from a file, or from marked corners.
         stored_sd: how sure lengths over it are by themselves, relative (1 sd).
         runs: stretches of stillness, as :func:`~heightpose.geometry.plane_track.stretches_of` gives them.
+        infant_frame: ``(2,)`` frame pixels, where the infant lies: a camera that turned changes lengths differently in
+            different places. By default the sheet's middle.
 
     Raises:
         PlaneError: ``plane_outdated``, lengths over the stored plane are wrong by more than either plane is unsure.
@@ -72,13 +75,14 @@ def check_plane(
             continue
         if seen.tags < min(_LEAST_TAGS, len(layout.tags)):
             continue
-        change = length_change(stored, seen, camera)
-        seen_sd = float(np.hypot((seen.height_sd_cm or 0.0) / seen.height_cm, seen.length_sd))
-        if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, seen_sd))):
+        middle_cm = None if infant_frame is None else seen.to_mattress(camera, infant_frame[None])[0, :2]
+        change = length_change(stored, seen, camera, middle_cm)
+        if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, seen.length_sd))):
             raise PlaneError("plane_outdated", _outdated(stored, change))
         if worst.length_change is None or abs(change) > abs(worst.length_change):
-            doubt = abs(change) if abs(change) > max(_AGREE, _SDS * seen_sd) else 0.0
-            worst = PlaneCheck(seen.tags, change, doubt)
+            # Of the difference the clip's own plane makes up so much; what is more is the stored one's.
+            doubt = float(np.sqrt(max(change**2 - seen.length_sd**2, 0.0)))
+            worst = PlaneCheck(seen.tags, change, doubt if doubt > _AGREE else 0.0)
     return worst
 
 

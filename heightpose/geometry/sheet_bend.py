@@ -58,8 +58,7 @@ def bend_sd(
 
     size = np.full(3, float(np.linalg.norm(plane.t_cm)))
     fit = planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.full(3, _BEND_CM), size)
-    gradient = planar_pose.jacobian(change, fit.x, fit.scale)
-    sds = np.sqrt(np.einsum("ij,jk,ik->i", gradient, fit.cov, gradient))
+    sds = planar_pose.standard_errors(change, fit.x, fit.cov, fit.scale)
     changes = np.abs(change(fit.x))
     worst = int(np.argmax(changes))
     bowed = float(changes[worst]) if changes[worst] > max(_LEAST_CHANGE, _CERTAIN * sds[worst]) else 0.0

@@ -267,7 +267,7 @@ def _run_one(
             )
     if not drawn:
         remove(overlay)  # one of an earlier run would not belong to this answer
-    _summary(name, outcome, folder, scale.height_cm)
+    _summary(name, outcome, folder)
     code = EXIT_MEASURED if outcome.measurement.status == "measured" else EXIT_REJECTED
     if interrupt.requested:
         code = EXIT_INTERRUPTED
@@ -289,7 +289,7 @@ def not_begun(name: str) -> Item:
     return unusable(name, HeightposeError("not measured: interrupted before it began", where=name), True)
 
 
-def _summary(name: str, outcome: Outcome, folder: Path, height_cm: float | None) -> None:
+def _summary(name: str, outcome: Outcome, folder: Path) -> None:
     stages = outcome.times.per_frame_ms()
     wall_s = outcome.times.wall_s
     rate = f"{outcome.times.frames / wall_s:.1f} frames/s" if wall_s > 0 else "no frames"
@@ -306,12 +306,6 @@ def _summary(name: str, outcome: Outcome, folder: Path, height_cm: float | None)
             "self-calibrated from the sheet" if found.source == "self-calibrated" else "from its height",
             *(found.camera.K[0, 0], found.focal_sd_px, found.height_cm),
         )
-        if height_cm is not None and abs(found.height_cm - height_cm) > 3.0 * np.hypot(
-            found.height_sd_cm, 2.0
-        ):
-            log.warning(
-                "the sheet says otherwise than --camera-height-cm %g: the sheet is followed", height_cm
-            )
     if outcome.plane is not None and outcome.plane.focal_off and found is None:
         off = 100 * outcome.plane.focal_off
         log.warning(

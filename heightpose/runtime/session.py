@@ -157,7 +157,7 @@ def measure_clip(
         views = looked_again(clip, scale.sheet, log, views, times)
     times.wall_s = time.perf_counter() - began
     start = time.perf_counter()
-    solved = _checked(_solve(scale, camera, views, clip), scale.height_cm)
+    solved = _checked(_solve(scale, camera, views, clip, _place(log)), scale.height_cm)
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
         measurement = _widened(measurement, (solved.calibration.length_sd,) * 2)
@@ -201,10 +201,8 @@ def measure_log(
         trouble: why there is no scale; the clip is then rejected with it.
         before: only use frames with a smaller index.
     """
-    looked_at = log.looked_at(before)
-    total = len(looked_at)
-    even = np.linspace(0, total - 1, min(total, MEASURE_FRAMES)).round().astype(int)
-    frames = [log[int(i)] for i in looked_at[even]]
+    total = len(log.looked_at(before))
+    frames = _spread(log, before)
     reasons = [] if trouble is None else [trouble]
     if not any(frame.pose is not None for frame in frames):
         reasons.append(body.reason("no_infant"))
@@ -222,6 +220,13 @@ def measure_log(
         details["frames_sampled"] = len(frames) + moving
     measurement = replace(measurement, frames_total=total, details=details)
     return _widened(measurement, _plane_sd(_main(plane)))
+
+
+def _spread(log: PoseLog, before: int | None = None) -> list[FrameResult]:
+    """The frames that are measured from: of many, so many spread evenly."""
+    looked_at = log.looked_at(before)
+    even = np.linspace(0, len(looked_at) - 1, min(len(looked_at), MEASURE_FRAMES)).round().astype(int)
+    return [log[int(i)] for i in looked_at[even]]
 
 
 def _plane_sd(plane: Plane) -> tuple[float, float]:
@@ -285,7 +290,17 @@ class _Solved:
     check: PlaneCheck | None = None
 
 
-def _solve(scale: Scale, camera: Camera | None, views: list[IndexedView], clip: Clip) -> _Solved:
+def _place(log: PoseLog) -> np.ndarray | None:
+    """Where the infant lies, ``(2,)`` frame pixels: the middle of its height joints; None where none was seen."""
+    poses = [frame.pose for frame in _spread(log) if frame.pose is not None]
+    if not poses:
+        return None
+    return np.median([pose.kpts_frame[INFANT.height_joints].mean(axis=0) for pose in poses], axis=0)
+
+
+def _solve(
+    scale: Scale, camera: Camera | None, views: list[IndexedView], clip: Clip, place: np.ndarray | None
+) -> _Solved:
     missing = scale.missing()
     if missing is not None:
         return _Solved(camera, trouble=missing)
@@ -298,7 +313,7 @@ def _solve(scale: Scale, camera: Camera | None, views: list[IndexedView], clip: 
                 plane = plane_from_corners(scale.corners.kpts_frame, scale.corners.size_cm, camera)
             if scale.sheet is None:
                 return _Solved(camera, plane)
-            found = check_plane(plane, max(_plane_sd(plane)), runs, camera, scale.sheet)
+            found = check_plane(plane, max(_plane_sd(plane)), runs, camera, scale.sheet, place)
             return _Solved(camera, plane, check=found)
         assert scale.sheet is not None
         calibration = None

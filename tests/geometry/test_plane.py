@@ -17,6 +17,7 @@ from heightpose.geometry.plane import (
     plane_from_height,
     plane_from_tags,
 )
+from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.sheet import SheetLayout, TagView, detect_tags
 
 from . import sheet_picture
@@ -120,6 +121,32 @@ def test_any_pose_and_any_hidden_half(seed):
     assert plane.height_cm == pytest.approx(height, rel=0.003)
     assert abs(plane.height_cm - height) < 4 * plane.height_sd_cm
     assert _worst_joint_cm(plane, PINHOLE, R, t) < 0.15
+
+
+def test_few_tags_beside_each_other_say_how_badly_they_tell_a_length():
+    errors, said, refused = [], [], 0
+    small = PINHOLE.for_frames((640, 360), 0)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        R, t = sheet_picture.pose(
+            rng.uniform(120, 190), spin_deg=rng.uniform(0, 360), tilt_deg=rng.uniform(-20, 20)
+        )
+        (view,) = _views(small, R, t, noise_px=0.2, seed=seed)
+        middles = np.stack([LAYOUT.tags[tag].mean(axis=0) for tag in view.ids.tolist()])
+        near = np.argsort(np.linalg.norm(middles - middles[seed % 20], axis=1))[:3]
+        try:
+            plane = plane_from_tags([TagView(view.ids[near], view.corners_frame[near])], small, LAYOUT)
+        except PlaneError as error:
+            refused += error.code in ("plane_imprecise", "plane_ambiguous")
+            continue
+        errors.append(abs(length_change(plane, Plane(R, t), small)))
+        said.append(plane.length_sd)
+    assert len(errors) + refused == 40
+    assert len(errors) > 10
+    assert max(said) <= 0.03
+    assert max(errors) > 0.005
+    assert np.mean(np.array(errors) <= 1.645 * np.array(said)) >= 0.9
+    assert np.sqrt(np.mean(np.square(said))) < 3 * np.sqrt(np.mean(np.square(errors)))
 
 
 def test_to_frame_and_to_mattress_are_inverse():

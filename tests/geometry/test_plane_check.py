@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -75,6 +76,32 @@ def test_a_camera_shifted_along_the_cot_measures_as_before():
     moved = sheet_picture.pose(150.0, spin_deg=70.0, tilt_deg=6.0, offset_cm=(3.0, 8.0))
     aside = check_plane(STORED, 0.0, [look(*moved, hidden=range(6))], CAMERA, LAYOUT)
     assert abs(aside.length_change) < 0.01
+
+
+def test_a_turned_camera_is_judged_where_the_infant_lies():
+    """A pan hardly changes lengths in the middle of the picture, and stretches them on one side of it."""
+    turn = cv2.Rodrigues(np.deg2rad([0.0, 1.5, 0.0]))[0]
+    panned = Plane(turn @ STORED.R, turn @ STORED.t_cm)
+    views = [look(panned.R, panned.t_cm)]
+    changes = []
+    for x_cm in (-20.0, 0.0, 20.0):
+        place = panned.to_frame(CAMERA, np.array([[0.0, x_cm, 0.0]]))[0]
+        ends = np.array([[0.0, x_cm - 32.5, 10.0], [0.0, x_cm + 32.5, 10.0]])
+        over_stored = STORED.to_mattress(CAMERA, panned.to_frame(CAMERA, ends), 10.0)
+        true = np.linalg.norm(over_stored[1] - over_stored[0]) / 65.0 - 1.0
+        found = check_plane(STORED, 0.02, views, CAMERA, LAYOUT, place)
+        assert abs(found.length_change) >= abs(true) - 0.001
+        changes.append(found.length_change)
+    assert max(changes) - min(changes) > 0.003
+
+
+def test_a_blurred_sheet_does_not_hide_what_is_more_than_its_noise():
+    """Its plane is unsure by less than the difference: the rest is the stored plane's, and widens."""
+    further = Plane(STORED.R, STORED.t_cm * 1.02)
+    ids, corners = look(*STORED_POSE)[0][1].ids, look(*STORED_POSE)[0][1].corners_frame
+    noisy = corners + np.random.default_rng(0).normal(0, 1.0, (len(corners), 1, 2))
+    found = check_plane(further, 0.01, [[(0, TagView(ids, noisy))]], CAMERA, LAYOUT)
+    assert 0.01 < found.doubt < abs(found.length_change)
 
 
 def test_a_small_change_is_doubt_and_too_few_tags_are_no_check():

