@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Generator, Iterable, Sequence
@@ -30,6 +29,7 @@ from heightpose.report.overlay import answer_text
 from heightpose.runtime import results
 from heightpose.runtime.atomic import make_folder, no_empty_folders, remove, write_json
 from heightpose.runtime.clip import Clip
+from heightpose.runtime.earlier import Earlier, Identity, identity
 from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.networks import Detector, PoseModel
@@ -118,18 +118,17 @@ class Worker:
         self.stop = stop
         self._settings, self._scale = settings, scale
         self._alone = len(inputs) == 1
-        given = [settings.camera, settings.sheet, settings.plane, settings.model, settings.detector]
-        given += [local_path(source) for source, _ in inputs]
-        self._given = {file for path in given if path is not None and (file := _identity(path)) is not None}
+        self._given = given_files(settings, inputs)
         self._models: Models | None = None
         cv2.setNumThreads(1)  # the stages are the threads: more of them than cores only wait for each other
 
     def measure(self, source: str, name: str) -> Item:
         """The item of one input. Raises HeightposeError where a model cannot be used."""
+        earlier = Earlier.of(self._settings.out / name)
         try:
             clip = open_clip(source)
         except Exception as error:
-            return self._failed(source, name, error)
+            return self._failed(source, name, error, earlier)
         with clip:
             try:
                 self._refuse_to_overwrite(clip, self._settings.out / name)
@@ -141,10 +140,16 @@ class Worker:
             try:
                 return _run_one(clip, name, self._scale, self._settings, self._models, self.stop)
             except Exception as error:
-                return self._failed(source, name, error)
+                return self._failed(source, name, error, earlier)
 
-    def _failed(self, source: str, name: str, error: Exception) -> Item:
-        """The item of an input with an error; an unexpected one of the only input is raised again."""
+    def _failed(self, source: str, name: str, error: Exception, earlier: Earlier | None = None) -> Item:
+        """The item of an input with an error; an unexpected one of the only input is raised again.
+
+        Args:
+            earlier: what is set aside; None where results and inputs lie in one another's place.
+        """
+        if earlier is not None:
+            earlier.set_aside(self._given)
         if not isinstance(error, HeightposeError):
             if self._alone:
                 raise error
@@ -155,9 +160,9 @@ class Worker:
 
     def _refuse_to_overwrite(self, clip: Clip, folder: Path) -> None:
         """Raises ConfigError where results would replace an input or a settings file, or lie among its pictures."""
-        given = self._given | {_identity(path) for path in clip.paths}
+        given = self._given | {identity(path) for path in clip.paths}
         for path in (folder, *(folder / name for name in results.FILES)):
-            file = _identity(path)
+            file = identity(path)
             if file is not None and file in given:
                 raise ConfigError(
                     "is an input or a settings file, and the results would be written "
@@ -167,13 +172,11 @@ class Worker:
                 )
 
 
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    """What is the same for all names of one file or folder; None where there is none."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
+def given_files(settings: Settings, inputs: Iterable[tuple[str, str]]) -> set[Identity]:
+    """The inputs and settings files that are there."""
+    given = [settings.camera, settings.sheet, settings.plane, settings.model, settings.detector]
+    given += [local_path(source) for source, _ in inputs]
+    return {file for path in given if path is not None and (file := identity(path)) is not None}
 
 
 def _unexpected(source: str, error: Exception) -> HeightposeError:

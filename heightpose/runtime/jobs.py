@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from heightpose.cores import usable_cores
 from heightpose.errors import EXIT_INTERRUPTED, HeightposeError
-from heightpose.runtime.batch import Item, Settings, Worker, not_begun, unusable
+from heightpose.runtime.batch import Item, Settings, Worker, given_files, not_begun, unusable
+from heightpose.runtime.earlier import Earlier
 from heightpose.runtime.interrupt import Interrupt
 from heightpose.runtime.scale import Scale
 
@@ -107,6 +108,8 @@ class _Crew:
         level = logging.getLogger("heightpose").level
         self._share = (settings, scale, inputs, self.event, self._begun, level)
         self._jobs = settings.jobs
+        self._given = given_files(settings, inputs)
+        self._earlier = [Earlier.of(settings.out / name) for _, name in inputs]
         self._pool: ProcessPoolExecutor | None = None
         #: By item; None for one that was being measured when its process was killed.
         self.waiting: list[Future[Item | None] | None] = [_broken() for _ in inputs]
@@ -133,6 +136,10 @@ class _Crew:
         with _deaf(), suppress(BrokenProcessPool):
             for i in rest:
                 self.waiting[i] = self._pool.submit(_measure, i)
+
+    def set_aside(self, number: int) -> None:
+        """What an earlier run answered for an item that has no result."""
+        self._earlier[number].set_aside(self._given)
 
     def dismiss(self) -> None:
         """End all processes, as soon as they have written what they saw."""
@@ -176,6 +183,7 @@ def _wait(crew: _Crew, number: int, name: str, interrupt: Interrupt) -> Item | N
             if interrupt.requested:
                 crew.event.set()
             crew.hire()
+    crew.set_aside(number)
     error = HeightposeError(
         "a process that measured ended without a word",
         where=name,
