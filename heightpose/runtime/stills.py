@@ -7,11 +7,13 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from heightpose.errors import InputError
 from heightpose.runtime import exif
@@ -46,13 +48,13 @@ def read_picture(path: Path) -> tuple[np.ndarray, int]:
         raise InputError(f"cannot be read: {error.strerror}", where=path, hint="Check the path") from error
     if not data:
         raise InputError("the file is empty", where=path, hint="Copy or record it again")
-    bgr, complaint = _decode(data)
+    bgr, complaints = _decode(data)
     if bgr is None:
         raise InputError("this is not a picture that can be decoded", where=path, hint=_CONVERT)
-    if "premature end" in complaint or "incomplete" in complaint:  # the rest would be invented
+    if any("premature end" in one or "incomplete" in one for one in complaints):  # the rest would be invented
         raise InputError("the picture is cut off", where=path, hint="Copy it again")
-    if complaint:
-        log.warning("%s: the picture may be damaged: %s", path.name, complaint)
+    if complaints:
+        log.warning("%s: the picture may be damaged: %s", path.name, complaints[0])
     rotation_deg, mirrored = exif.orientation(data)
     if mirrored:
         log.warning("%s: marked as mirrored; the mirroring is left out so that left stays left", path.name)
@@ -62,10 +64,18 @@ def read_picture(path: Path) -> tuple[np.ndarray, int]:
 _CONVERT = "Save it again as JPEG or PNG"
 
 
-def _decode(data: bytes) -> tuple[np.ndarray | None, str]:
-    """``(H, W, 3)`` BGR or None, and what the picture libraries had to say about the file.
+#: How the lines of libjpeg's warnings, libpng, libtiff and OpenCV's own log begin.
+_OF_A_LIBRARY = re.compile(
+    r"(Corrupt JPEG|Premature end|Inconsistent progression|Invalid SOS|Application transferred|Unknown Adobe"
+    r"|Warning: unknown JFIF|libpng |TIFF\w*: |imdecode|OpenCV|\[ ?(WARN|ERROR|INFO|FATAL)\b)[^\r\n]*(\r?\n)?"
+)
 
-    They write to the process's stderr, past Python, so that is caught here: a bad file gets one line, ours.
+
+def _decode(data: bytes) -> tuple[np.ndarray | None, list[str]]:
+    """``(H, W, 3)`` BGR or None, and what the picture libraries had to say about the file, line by line.
+
+    They write to the process's stderr, past Python, so that is caught here: a bad file gets one line, ours. What other
+    threads wrote meanwhile is passed on; the progress bar, which writes most, waits.
     """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -73,19 +83,24 @@ def _decode(data: bytes) -> tuple[np.ndarray | None, str]:
     except OSError:  # no stderr at all: nothing to catch
         kept = None
     with _scratch() as caught:
-        if kept is not None:
-            os.dup2(caught.fileno(), 2)
-        try:
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error:  # e.g. larger than the library's limit
-            bgr = None
-        finally:
+        with tqdm.get_lock():
             if kept is not None:
-                os.dup2(kept, 2)
-                os.close(kept)
+                os.dup2(caught.fileno(), 2)
+            try:
+                bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            except cv2.error:  # e.g. larger than the library's limit
+                bgr = None
+            finally:
+                if kept is not None:
+                    os.dup2(kept, 2)
+                    os.close(kept)
         caught.seek(0)
-        lines = caught.read(10_000).decode("utf-8", "replace").splitlines()
-    return bgr, " ".join(lines[0].split()) if lines else ""
+        text = caught.read(10_000).decode("utf-8", "surrogateescape")
+    others = _OF_A_LIBRARY.sub("", text)
+    if others:
+        with suppress(OSError):  # standard errors may be closed
+            os.write(2, others.encode("utf-8", "surrogateescape"))
+    return bgr, [" ".join(found[0].split()) for found in _OF_A_LIBRARY.finditer(text)]
 
 
 def _scratch() -> IO[bytes]:

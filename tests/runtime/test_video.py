@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from fractions import Fraction
 
 import av
@@ -11,6 +12,7 @@ import cv2
 import makers
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from heightpose.errors import InputError
 from heightpose.runtime.clip import Clock
@@ -284,6 +286,44 @@ def test_a_cut_off_picture_is_refused_and_libraries_keep_quiet(tmp_path, capfd):
         with pytest.raises(InputError, match=f"cut{suffix}: (the picture is cut off|this is not a picture)"):
             open_clip(path)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("\rscan:  10%|#", "\rscan:  20%|##"), ("warning: of another\n", "")]
+)
+def test_damage_is_told_whatever_other_threads_write(tmp_path, capfd, monkeypatch, before, after):
+    path = tmp_path / "p.jpg"
+    path.write_bytes(cv2.imencode(".jpg", noisy(1)[0])[1].tobytes())
+    whole = cv2.imdecode
+
+    def decode(data, flags):
+        os.write(2, before.encode())
+        os.write(2, b"Corrupt JPEG data: premature end of data segment\n")
+        os.write(2, after.encode())
+        return whole(data, flags)
+
+    monkeypatch.setattr(cv2, "imdecode", decode)
+    with pytest.raises(InputError, match="the picture is cut off"):
+        open_clip(path)
+    assert capfd.readouterr().err == before + after
+
+
+def test_the_progress_bar_waits_for_a_picture(tmp_path, capfd, monkeypatch):
+    cv2.imwrite(str(tmp_path / "p.png"), makers.scene())
+    whole, bar = cv2.imdecode, tqdm(total=9, mininterval=0, miniters=1, file=os.fdopen(os.dup(2), "w"))
+    writer = threading.Thread(target=bar.update)
+
+    def decode(data, flags):
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive()
+        return whole(data, flags)
+
+    monkeypatch.setattr(cv2, "imdecode", decode)
+    with open_clip(tmp_path / "p.png"):
+        writer.join(10)
+    bar.close()
+    assert not writer.is_alive()
 
 
 def test_sixteen_bit_grey_picture(tmp_path):
