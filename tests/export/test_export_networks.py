@@ -303,8 +303,9 @@ def test_onnx_alone_becomes_int8_once(graph, stills, tmp_path, monkeypatch):
         run.export(replace(request, weights=tmp_path / "q.onnx", out=tmp_path / "r.onnx"))
 
 
-def test_a_calibration_goes_with_what_answers_alike_only(weights, tmp_path):
-    source = tmp_path / "in" / "pose.safetensors"
+def calibrated(weights, folder):
+    """(a copy of the weights with a calibration beside it, that calibration)."""
+    source = folder / "pose.safetensors"
     source.parent.mkdir()
     shutil.copy(weights, source)
     flat = Linear(np.zeros(len(FEATURES)), np.zeros(len(INFANT)))
@@ -315,7 +316,11 @@ def test_a_calibration_goes_with_what_answers_alike_only(weights, tmp_path):
         "weights": [entry], "views": {"flip": {"parameters": neutral.as_dict()}},
     }  # fmt: skip
     calibration_path(source).write_text(json.dumps(document))
+    return source, neutral
 
+
+def test_a_calibration_goes_with_what_answers_alike_only(weights, tmp_path):
+    source, neutral = calibrated(weights, tmp_path / "in")
     beside = run.export(run.Request(source, "onnx", source.with_suffix(".onnx")))
     assert "calibrated as those of pose.safetensors" in beside.scores
     for file in (source, source.with_suffix(".onnx")):  # one calibration, of both forms
@@ -332,3 +337,27 @@ def test_a_calibration_goes_with_what_answers_alike_only(weights, tmp_path):
     assert pruned.kept
     assert "heightpose eval confidence" in pruned.scores
     assert not calibration_path(tmp_path / "pruned.xml").exists()
+
+
+def test_exports_of_one_stem_share_a_calibration(weights, tmp_path, caplog):
+    source, _ = calibrated(weights, tmp_path / "in")
+    onnx, openvino = tmp_path / "m.onnx", tmp_path / "m.xml"
+    run.export(run.Request(source, "onnx", onnx))
+    run.export(run.Request(source, "openvino", openvino))
+    for file in (onnx, openvino):
+        assert list(load_calibrations(file, INFANT.names)) == ["flip"]
+    document = json.loads(calibration_path(onnx).read_text())
+    assert [entry["name"] for entry in document["weights"]] == ["m.onnx", "m.xml"]
+
+    onnx.unlink()  # what is gone is no longer named
+    assert run.export(run.Request(source, "openvino", openvino)).scores.startswith(
+        "joint scores are calibrated"
+    )
+    document = json.loads(calibration_path(onnx).read_text())
+    assert [entry["name"] for entry in document["weights"]] == ["m.xml"]
+
+    document["views"]["flip"]["parameters"]["stretch"] = 2.0  # fitted again, by its owner
+    calibration_path(onnx).write_text(json.dumps(document))
+    assert "raw peaks" in run.export(run.Request(source, "onnx", onnx)).scores
+    assert "another calibration, of m.xml" in caplog.text
+    assert json.loads(calibration_path(onnx).read_text()) == document
