@@ -79,7 +79,5 @@ def export(
     for line in report.lines():
         click.echo(line)
     if not report.kept:
-        click.echo(
-            "error: the exported file does not agree with its source and was not kept (--force)", err=True
-        )
+        click.echo(f"error: {report.why_not}", err=True)
     return 0 if report.kept else EXIT_REJECTED

@@ -38,10 +38,15 @@ class Agreement:
     share: float = 1.0
 
     @property
+    def nothing_compared(self) -> bool:
+        """Whether the source sees nothing in any of the pictures."""
+        return len(self.distance_px) == 0
+
+    @property
     def passed(self) -> bool:
         """Within the limits, and something was compared at all."""
         return (
-            len(self.distance_px) > 0
+            not self.nothing_compared
             and self._at_share(self.distance_px) <= LIMIT_PX
             and self._at_share(self.score) <= LIMIT_SCORE
         )

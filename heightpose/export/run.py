@@ -67,9 +67,22 @@ class Report:
     def passed(self) -> bool:
         return all(check.passed for check in self.checks.values())
 
+    @property
+    def why_not(self) -> str:
+        """Why the exported file is not kept."""
+        if not any(check.nothing_compared for check in self.checks.values()):
+            return "the exported file does not agree with its source and was not kept (--force)"
+        return (
+            "the exported file was not kept (--force): nothing could be compared, as its source is sure of nothing in "
+            "these pictures. Give pictures that it knows with --calibration, or train it further"
+        )
+
     def lines(self) -> Iterator[str]:
         """The table for a person."""
         for name, check in self.checks.items():
+            if check.nothing_compared:
+                yield f"{name}: nothing to compare, all {check.left_out} coordinates are under score {MIN_SCORE}"
+                continue
             yield f"{name}: {len(check.distance_px)} coordinates, {check.left_out} under score {MIN_SCORE} left out"
             yield f"  {'difference':16}{'px at 256':>12}{'score':>12}"
             for what, distance, score in check.rows():

@@ -134,8 +134,24 @@ def test_a_file_that_does_not_agree_is_not_kept(weights, tmp_path, monkeypatch):
     assert not report.kept
     assert list(tmp_path.iterdir()) == []
     assert any("FAILED" in line for line in report.lines())
+    assert "does not agree" in report.why_not
     assert run.export(replace(request, force=True)).kept
     assert (tmp_path / "x.bin").is_file()
+
+
+def test_a_source_that_is_sure_of_nothing_cannot_be_compared_with(weights, tmp_path):
+    model, meta = load_weights(weights)
+    with torch.no_grad():
+        model.head.out.weight *= 0.01
+    unsure = tmp_path / "pose.safetensors"
+    save_weights(unsure, model.state_dict(), meta)
+    report = run.export(run.Request(unsure, "onnx", tmp_path / "x.onnx"))
+    assert not report.kept
+    assert "sure of nothing" in report.why_not
+    assert "--calibration" in report.why_not
+    text = "\n".join(report.lines())
+    assert "nothing to compare, all 126 coordinates" in text
+    assert "nan" not in text
 
 
 def test_agreement_is_of_coordinates_at_256_and_of_scores(weights):
