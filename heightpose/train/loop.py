@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 #: Training samples that the best weights are judged on at the end, and those looked at with every validation.
 _OVERFIT_SAMPLES, _PROBE_SAMPLES = 200, 100
+#: What a finished run leaves that nobody wants written over.
+_RESULTS = ("metrics.json", "pose.safetensors", "detector.safetensors")
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,8 @@ def train(
     last = out / LAST
     if resume and not last.is_file():
         raise ConfigError("there is no run to resume", where=last, hint="Leave --resume out to start one")
-    if not resume and last.is_file():
-        raise ConfigError(
-            "the folder already holds a run", where=out, hint="Add --resume or choose another --out"
-        )
+    if not resume:
+        _require_no_run(out)
     if overfit_one_batch:
         config = for_one_batch(config)
     prepare_process(config)
@@ -127,6 +127,19 @@ def train(
     training.done_of = lambda: 0  # whoever iterates from here on wants whole epochs
     about |= {"precision": precision}
     return _finish(out, task, module, trainer, keeper, about, training)
+
+
+def _require_no_run(out: Path) -> None:
+    """Raises ConfigError where a run goes on, or a finished one's results are, whether or not it can be resumed."""
+    if (out / LAST).is_file():
+        raise ConfigError(
+            "the folder already holds a run", where=out, hint="Add --resume or choose another --out"
+        )
+    held = next((name for name in _RESULTS if (out / name).is_file()), None)
+    if held is not None:
+        raise ConfigError(
+            "the folder already holds a finished run", where=out, got=held, hint="Choose another --out"
+        )
 
 
 def for_one_batch(config: TrainConfig) -> TrainConfig:

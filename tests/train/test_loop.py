@@ -195,6 +195,15 @@ def test_folders_and_data_are_checked_before_any_work(folder, tmp_path, tiny):
         loop.train(settings(folder), tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "pose.safetensors", "detector.safetensors"])
+def test_a_finished_run_without_its_checkpoint_is_not_written_over(folder, tmp_path, tiny, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_bytes(b"")
+    with pytest.raises(ConfigError, match=f"already holds a finished run.*{name}"):
+        loop.train(settings(folder), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [name]
+
+
 def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
     broken = tmp_path / "broken"
     drawn.nursery(broken, train=2, val=1)
