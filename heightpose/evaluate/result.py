@@ -93,7 +93,7 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
     for part in (detector, pose_model):
         log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
     log.info("%s", pose_model.score_meaning)
-    subject = subject.limited(choice.limit)
+    subject = subject.limited(choice.limit).with_files_hashed()
     models = {"pose": identity(pose_model), "detector": identity(detector)}
     about = {
         "testset": subject.as_dict(),
@@ -182,12 +182,29 @@ def _default_folder(subject: Subject, pose_model: PoseModel, models: dict[str, d
 
 
 def _require_same(path: Path, about: dict[str, Any]) -> None:
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != about:
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else about
+    (rest, files), (own_rest, own_files) = _apart(earlier), _apart(about)
+    if rest != own_rest:
         raise ConfigError(
             "this folder holds the result of another model, test set or setting", where=path.parent.parent,
             hint="Choose another folder with --out, or delete this one",
         )  # fmt: skip
+    if files is not None and files != own_files:  # None: of earlier code, whose records are judged anew
+        raise ConfigError(
+            "the pictures are not those of the result in this folder, though their labels are",
+            where=path.parent.parent,
+            hint="Choose another folder with --out, or delete this one",
+        )
     write_json(path, about)
+
+
+def _apart(about: Any) -> tuple[Any, str | None]:
+    """What a result is about without the hash of its pictures, and that."""
+    if not isinstance(about, dict) or not isinstance(about.get("testset"), dict):
+        return about, None
+    testset = dict(about["testset"])
+    files = testset.pop("files_sha256", None)
+    return about | {"testset": testset}, files
 
 
 def _forget_of_other_code(records: Path) -> None:

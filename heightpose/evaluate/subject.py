@@ -12,6 +12,7 @@ from typing import Any
 from heightpose.data.clips import Clip
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item
+from heightpose.data.iterations import picture_hashes
 from heightpose.data.testset import MANIFEST, TestSet
 from heightpose.errors import ConfigError
 
@@ -24,6 +25,8 @@ class Subject:
         folder: what the records' paths are relative to.
         sha256: of the manifest (which holds every file's hash) or of a plain data set's annotations.
         frozen: whether every file's hash was checked.
+        files_sha256: of a plain data set, over the content of every picture and video that is judged; None of a frozen
+            set.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Subject:
     items: tuple[Item, ...]
     clips: tuple[Clip, ...]
     split: str | None = None
+    files_sha256: str | None = None
 
     @classmethod
     def of_testset(cls, name_or_dir: str) -> Subject:
@@ -60,6 +64,15 @@ class Subject:
         folder = dataset.path.parent
         name = folder.resolve().name + ("" if split is None else f"-{split}")
         return cls(name, None, folder, _sha256(dataset.path), False, chosen.items, (), split)
+
+    def with_files_hashed(self) -> Subject:
+        """Itself where it is frozen; else with ``files_sha256``. InputError when a picture is gone."""
+        if self.frozen:
+            return self
+        lines = sorted(
+            f"{self.relative(path)} {digest}" for path, digest in picture_hashes(self.items).items()
+        )
+        return replace(self, files_sha256=hashlib.sha256("\n".join(lines).encode()).hexdigest())
 
     def limited(self, number: int | None) -> Subject:
         """The first ``number`` clips and, beside the clips' own, the first ``number`` labelled frames."""
@@ -105,7 +118,8 @@ class Subject:
 
     def as_dict(self) -> dict[str, Any]:
         """What a result says about it."""
-        return {
+        files = {} if self.files_sha256 is None else {"files_sha256": self.files_sha256}
+        return files | {
             "name": self.name, "version": self.version, "folder": self.folder.resolve().name, "sha256": self.sha256,
             "frozen": self.frozen, "split": self.split, "frames": len(self.items), "clips": len(self.clips),
             "people": sum(len(i.people) for i in self.items), "children": len(children_of(self.items, self.clips)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import makers
 import numpy as np
@@ -110,6 +111,19 @@ def test_a_plain_data_set_by_split(scene):
     assert subject.clips == ()
     with pytest.raises(ConfigError, match="split"):
         Subject.of_data(scene[0], "val")
+
+
+def test_other_pictures_under_the_same_labels_are_not_answered_with_old_figures(scene, tmp_path):
+    folder, nets = tmp_path / "set", scene[1]
+    shutil.copytree(scene[0], folder)
+    straight, _, _ = evaluate(Subject.of_data(folder, "test"), Choice(**nets), tmp_path / "a")
+    again, _, _ = evaluate(Subject.of_data(folder, "test"), Choice(**nets), tmp_path / "a")
+    assert again["testset"] == straight["testset"]
+    shutil.copy(folder / "images" / "4.png", folder / "images" / "0.png")  # nobody is there any more
+    with pytest.raises(ConfigError, match="the pictures are not those"):
+        evaluate(Subject.of_data(folder, "test"), Choice(**nets), tmp_path / "a")
+    changed, _, _ = evaluate(Subject.of_data(folder, "test"), Choice(**nets), tmp_path / "b")
+    assert changed["pose"]["found"]["missed"] == straight["pose"]["found"]["missed"] + 1
 
 
 def test_a_clip_that_cannot_be_read_counts_against_the_yield(scene, tmp_path):
