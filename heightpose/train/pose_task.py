@@ -262,13 +262,14 @@ def load_teacher(config: TrainConfig, codec: HeatmapCodec, skeleton: Skeleton) -
     net, meta = load_weights(path)
     own = {
         "joints": list(skeleton.names), "input_wh": list(codec.input_wh), "heatmap_wh": list(codec.heatmap_wh),
-        "sigma": codec.sigma,
+        "sigma": codec.sigma, "decoder": codec.decoder, "output": "heatmaps",
     }  # fmt: skip
-    theirs = {name: meta.get(name) for name in own}
+    # Maps that were learned by their mean position need not be peaks: they teach nothing of heatmaps.
+    theirs = {name: ({"decoder": DARK, "output": "heatmaps"} | meta).get(name) for name in own}
     if not isinstance(net, PoseNet) or theirs != own:
         raise ConfigError(
             "the teacher answers in another form", where="loss.teacher", got=theirs, expected=own,
-            hint="Name a pose net of the same joints, input and heatmaps",
+            hint="Name a pose net of the same joints, input and heatmaps that was trained with loss.kind heatmap",
         )  # fmt: skip
     net.requires_grad_(False)
     return net.to(memory_format=torch.channels_last) if config.hardware.channels_last else net

@@ -10,12 +10,20 @@ import pytest
 import torch
 
 from heightpose.codec.detection import iou
-from heightpose.config import DataConfig, DetectorConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig
+from heightpose.config import (
+    DataConfig,
+    DetectorConfig,
+    HardwareConfig,
+    LossConfig,
+    OptimConfig,
+    PoseConfig,
+    TrainConfig,
+)
 from heightpose.data.coco import Dataset
 from heightpose.data.items import head_angle_deg
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError
-from heightpose.models.checkpoint import load_weights
+from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.train import loop
 from heightpose.train.pose_task import PoseTask
@@ -167,6 +175,21 @@ def test_a_teacher_must_answer_in_the_students_form(folder, tmp_path):
         with pytest.raises(ConfigError, match=r"teacher"):
             loop.train(one, tmp_path / "student")
     assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"loss": LossConfig(kind="l1")}, {"pose": PoseConfig(head="regression")}]
+)
+def test_a_teacher_that_was_not_trained_on_heatmaps_is_refused(folder, tmp_path, changes):
+    config = settings(folder, "pose", epochs=1)
+    pose = replace(config.pose, head=changes["pose"].head) if "pose" in changes else config.pose
+    other = replace(config, pose=pose, loss=changes.get("loss", config.loss))
+    task = PoseTask(other)
+    net = task.net()
+    save_weights(tmp_path / "teacher.safetensors", net.state_dict(), task.meta(net))
+    taught = replace(config.loss, teacher=str(tmp_path / "teacher.safetensors"))
+    with pytest.raises(ConfigError, match=r"another form.*loss.kind heatmap"):
+        PoseTask(replace(config, loss=taught))
 
 
 def test_a_detector_is_not_fed_from_the_device(folder, tmp_path):
