@@ -28,6 +28,9 @@ FINAL = "final.safetensors"
 _AFTERWARDS = ("validation",)
 _MACHINE = (("data", "memory_mb"), ("data", "workers"), ("data", "iterations_root"), ("data", "skip_bad"))
 
+#: Settings that may name a file whose content decides.
+_BY_CONTENT = (("loss", "oks_file"), ("loss", "teacher"), ("pose", "pretrained"))
+
 
 @dataclass(frozen=True)
 class Training:
@@ -139,6 +142,8 @@ def _name(config: TrainConfig, after: str | None) -> str:
         about["start_from"] = after
     elif config.start_from is not None:
         about["start_from"] = _file_hash(Path(config.start_from))
+    for section, key in _BY_CONTENT:
+        about[section][key] = _content(about[section][key])
     return f"{config.task}-{_digest([about, __version__])[:12]}-seed{config.seed}"
 
 
@@ -150,6 +155,11 @@ def _part(config: TrainConfig, sections: Sequence[str]) -> dict[str, Any]:
 def _data_hash(folder: Path) -> str:
     """Of a data set's labels; its pictures are checked by nobody here but named in the run's own record."""
     return _file_hash(folder / "annotations.json" if folder.is_dir() else folder)
+
+
+def _content(named: Any) -> Any:
+    """The hash of the file that a setting names; what is no file, or gone, as it is: its training tells."""
+    return _file_hash(Path(named)) if isinstance(named, str) and Path(named).is_file() else named
 
 
 def _file_hash(path: Path) -> str:

@@ -138,6 +138,18 @@ def test_trainings_are_told_apart_by_what_decides_them_and_by_nothing_else(write
     assert not set(folders()) & set(plain)  # other labels under the same name
 
 
+@pytest.mark.parametrize("setting", ["loss.oks_file", "loss.teacher", "pose.pretrained"])
+def test_files_that_settings_name_count_by_their_content(write, tmp_path, folder, setting):
+    def folders(name, content):
+        (tmp_path / name).write_text(content)
+        budget = Budget(data=(str(folder),), changes={setting: str(tmp_path / name)})
+        return {t.folder.name for t in plan(Matrix.load(write(TEXT)), budget, tmp_path / "out").trainings}
+
+    first = folders("one", "a")
+    assert folders("two", "a") == first
+    assert not folders("one", "b") & first
+
+
 def test_a_cell_that_starts_from_a_stage_waits_for_it_seed_by_seed(write, tmp_path, folder):
     text = TEXT.replace("optim.lr: 2.0e-3", 'start_from: "pretrain:sixteen"')
     matrix = Matrix.load(write(text + "pretrain: {sixteen: {pose.joints: mpii}}"))
