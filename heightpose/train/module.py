@@ -30,6 +30,10 @@ from heightpose.train.task_parts import Batch
 from heightpose.train.tasks import Task
 
 
+class DivergedError(HeightposeError):
+    """A loss that is not finite any more."""
+
+
 class TrainingModule(lightning.LightningModule):
     """Trains ``net``, keeps ``ema``, its exponential moving average, and validates the latter.
 
@@ -135,8 +139,8 @@ class TrainingModule(lightning.LightningModule):
             raise self._diverged(float(loss.detach()))
         return loss
 
-    def _diverged(self, loss: float) -> HeightposeError:
-        return HeightposeError(
+    def _diverged(self, loss: float) -> DivergedError:
+        return DivergedError(
             f"training diverged at step {self.global_step}", got=f"a loss of {loss}",
             hint="Lower optim.lr or optim.clip_norm, or use 32-true precision",
         )  # fmt: skip

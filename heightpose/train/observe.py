@@ -20,7 +20,7 @@ from heightpose.runtime.atomic import write_json
 from heightpose.train.activity import Activity
 from heightpose.train.diagnostics import diagnose, report
 from heightpose.train.gaze import Gaze
-from heightpose.train.module import TrainingModule
+from heightpose.train.module import DivergedError, TrainingModule
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Look, Stretch
 from heightpose.train.pose_task import PoseTask
 from heightpose.train.target_tally import TargetTally, share_off_picture
@@ -153,7 +153,9 @@ class Observer(Callback):
         self._stop_looking()
         self._gaze = self._activity = None
         module = cast(TrainingModule, pl_module)
-        if module.epoch_loss and not bool(torch.isfinite(module.epoch_loss[-1])):
+        # The validation may see it first, of a loss that training does not look at with every step.
+        broken = module.epoch_loss and not bool(torch.isfinite(module.epoch_loss[-1]))
+        if broken or isinstance(exception, DivergedError):
             self.evidence = replace(self.evidence, diverged=trainer.global_step)
             self._conclude(trainer)
 

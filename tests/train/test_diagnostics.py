@@ -174,6 +174,21 @@ def test_a_loss_that_is_no_number_any_more(run, monkeypatch):
     assert "not a number" in found["rate-too-high"]["seen"]
 
 
+def test_a_loss_that_only_the_validation_sees_break_off(run, monkeypatch, tmp_path):
+    whole = PoseTask.loss
+
+    def broken(self, raw, batch, tally=None):
+        return whole(self, raw, batch, tally) * (1.0 if raw.requires_grad else math.inf)
+
+    monkeypatch.setattr(PoseTask, "loss", broken)
+    found, evidence = run(val_every_epochs=1)
+    assert evidence.diverged == 3
+    assert "step 3" in found["rate-too-high"]["seen"]
+    assert "rate-too-high" in [
+        finding.name for finding in checkup.check(tmp_path / "run", look=False).findings
+    ]
+
+
 @pytest.mark.parametrize(
     ("net", "words"), [(Silenced, "left_knee"), (a_third_of_a_layer_dead, "8 of 24 in net.2")]
 )
