@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import av
 
@@ -52,7 +52,7 @@ _RETRY_WAIT_S = 1.0
 #: Width of a pixel over its height, or the other way round: what is stated beyond is a mistake.
 _MOST_STRETCHED = 4.0
 
-_FILE = re.compile("file://", re.IGNORECASE)
+_FILE = re.compile("file://(localhost(?=/))?", re.IGNORECASE)
 
 _ERRORS = (av.FFmpegError, OSError, ValueError)
 
@@ -63,8 +63,9 @@ def is_address(source: str) -> bool:
 
 
 def local_path(source: str | Path) -> str:
-    """The path of a source that is no address."""
-    return _FILE.sub("", str(source))
+    """The path of a source that is no address; that of a ``file://`` address may be percent-encoded."""
+    found = _FILE.match(str(source))
+    return str(source) if found is None else unquote(str(source)[found.end() :], errors="surrogateescape")
 
 
 def without_login(address: str) -> str:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from heightpose.errors import InputError
 from heightpose.runtime.clip import Clock
-from heightpose.runtime.video import is_address, open_clip, without_login
+from heightpose.runtime.video import is_address, local_path, open_clip, without_login
 
 
 def moving(count, size_wh=(96, 64)):
@@ -332,6 +332,16 @@ def test_sixteen_bit_grey_picture(tmp_path):
         rgb = next(clip.frames()).rgb
     assert rgb.dtype == np.uint8
     np.testing.assert_array_equal(rgb, makers.scene())
+
+
+def test_file_addresses(tmp_path):
+    assert local_path("file://localhost/a/b%20c.mp4") == "/a/b c.mp4"
+    assert local_path("FILE:///a/100%.mp4") == "/a/100%.mp4"
+    assert local_path("file:///a/caf%E9#1.mp4") == "/a/caf\udce9#1.mp4"
+    assert local_path("localhost/b%20c.mp4") == "localhost/b%20c.mp4"  # a path, as it is
+    cv2.imwrite(str(tmp_path / "a b.png"), makers.scene())
+    with open_clip(f"file://localhost{tmp_path}/a%20b.png") as clip:
+        assert clip.name == "a b.png"
 
 
 def test_addresses():
