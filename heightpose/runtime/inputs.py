@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from heightpose.errors import InputError
-from heightpose.runtime.stills import list_folder
+from heightpose.runtime.stills import PICTURE_SUFFIXES, list_folder
 from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, local_path, without_login
 
 log = logging.getLogger("heightpose")
@@ -36,9 +36,7 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
         # Unlike Path's, os.path's answer is False where the folder may not be looked at.
         if not is_address(source) and os.path.isdir(local_path(source)):
             with suppress(InputError):
-                videos = [
-                    p for p in list_folder(Path(local_path(source))) if p.suffix.lower() in VIDEO_SUFFIXES
-                ]
+                videos = _videos(Path(local_path(source)))
         several = several or bool(videos)
         found.extend([str(p) for p in videos] or [source])
     names: set[str] = set()
@@ -55,6 +53,19 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
         names.add(name)
         pairs.append((source, name))
     return pairs, several or len(pairs) > 1
+
+
+def _videos(folder: Path) -> list[Path]:
+    """The videos in a folder, with a warning where pictures lie beside them. InputError when it cannot be read."""
+    files = list_folder(folder)
+    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+    pictures = sum(path.suffix.lower() in PICTURE_SUFFIXES for path in files)
+    if videos and pictures:
+        log.warning(
+            "%s: holds videos; the pictures beside them are passed over (%d). Give them a folder of their own",
+            *(folder, pictures),
+        )
+    return videos
 
 
 def _stem(source: str) -> str:

@@ -58,6 +58,18 @@ def test_names_of_result_folders(tmp_path):
     assert expand_inputs([f"file://{tmp_path}/pics.v2"])[0][0][1] == "pics.v2"
 
 
+def test_pictures_beside_videos_are_told(tmp_path, caplog):
+    for name in ("a.mp4", "b.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    assert len(expand_inputs([str(tmp_path)])[0]) == 2
+    assert not caplog.records
+    for name in ("1.jpg", "2.PNG"):
+        (tmp_path / name).touch()
+    assert len(expand_inputs([str(tmp_path)])[0]) == 2
+    (record,) = caplog.records
+    assert "passed over (2)" in record.getMessage()
+
+
 def test_a_long_name_gives_a_shorter_result_folder(tmp_path, settings):
     (source, _), *_ = clips(tmp_path, 2)
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/" + b"\xe9" * 250 + b".mp4")
