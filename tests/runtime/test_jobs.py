@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import makers
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from heightpose.cores import usable_cores
 from heightpose.errors import HeightposeError, MissingExtraError
 from heightpose.geometry.plane import PlaneError
+from heightpose.runtime import jobs
 from heightpose.runtime.batch import Settings, run_all, worst
 
 
@@ -114,6 +116,16 @@ def test_a_killed_process_loses_only_what_was_at_work(tmp_path, settings):
         *(("c2", 3), ("c3", 3), ("c4", 3)),
     ]
     assert "without a word" in str(items[0].error)
+
+
+def test_an_item_that_is_lost_with_its_process_leaves_no_earlier_answer_in_place(settings):
+    (settings.out / "c0").mkdir(parents=True)
+    (settings.out / "c0" / "height.json").write_text('{"status": "measured"}')
+    crew = jobs._Crew([("c0.mp4", "c0")], replace(settings, jobs=2), None)
+    crew.waiting[0] = None
+    item = jobs._wait(crew, 0, "c0", SimpleNamespace(requested=False))
+    assert item.code == 2
+    assert os.listdir(settings.out / "c0") == ["height.earlier.json"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
