@@ -30,6 +30,8 @@ _PATCH_MARGIN, _LEAST_PATCH_PX = 0.75, 12
 _OFF_SHEET_CM, _SHARED_CM2 = 0.1, 0.05
 #: A picture smaller than this is a part of a frame.
 _PART_PX = 400
+#: So many tags in the mirror image, and fewer in the frame, are a mirrored picture.
+MIRRORED_FROM = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,12 @@ def detect_tags(gray: np.ndarray, layout: SheetLayout, *, bent: bool = False) ->
         for tag, quad in _find_enlarged(gray, layout, found).items():
             found.setdefault(tag, quad)
     return refined_view(gray, layout, found, bent=bent)
+
+
+def looks_mirrored(gray: np.ndarray, layout: SheetLayout) -> bool:
+    """Whether the sheet can be read in the mirror image of a frame ``(H, W)`` uint8: a tag's own code tells."""
+    there = detect_tags(np.ascontiguousarray(gray[:, ::-1]), layout)
+    return len(there.ids) >= min(MIRRORED_FROM, len(layout.tags))
 
 
 def refined_view(

@@ -50,6 +50,11 @@ _CORNERS_SD, _CORNERS_FREEDOM = 0.01, 2.0
 _Z90 = 1.6449
 
 __all__ = ["MattressCorners", "Outcome", "Scale", "measure_clip", "measure_log"]
+_MIRRORED = Reason(
+    "picture_mirrored",
+    "The picture is mirrored, as a selfie camera shows it: the printed sheet can only be read in its mirror image, and "
+    "no length can be given. Please turn the mirroring off and record again.",
+)
 
 
 @dataclass
@@ -158,6 +163,8 @@ def measure_clip(
     times.wall_s = time.perf_counter() - began
     start = time.perf_counter()
     solved = _checked(_solve(scale, camera, views, clip, _place(log)), scale.height_cm)
+    if tags.mirrored:
+        solved = _Solved(camera, trouble=_MIRRORED)
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
         measurement = _widened(measurement, (solved.calibration.length_sd,) * 2)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from heightpose.geometry.plane_track import IndexedView, stretches_of
-from heightpose.geometry.sheet import SheetLayout, TagView
+from heightpose.geometry.sheet import MIRRORED_FROM, SheetLayout, TagView, looks_mirrored
 from heightpose.geometry.tag_follow import TagFollower
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.poselog import PoseLog, Thinned
@@ -30,13 +30,18 @@ class SheetLooks:
     """Looks at the sheet in a few frames spread over the clip, beside everything else.
 
     Every n-th frame if the clip's length is known, else thinned on the way.
+
+    Attributes:
+        mirrored: the first frame shows the sheet in its mirror image only.
     """
 
     def __init__(
         self, clip: Clip, scale: Scale, selection: Selection, beside: Beside[TagView], times: StageTimes
     ) -> None:
         self._beside, self._times = beside, times
+        self._sheet = scale.sheet
         self._follower = None if scale.sheet is None else TagFollower(scale.sheet)
+        self.mirrored: bool | None = None
         fps = None if clip.fps is None else float(clip.fps)
         expected = selection.expected(clip.length_hint, fps)
         # From the first frame to the last few: a camera may be moved near the end.
@@ -59,8 +64,12 @@ class SheetLooks:
 
     def _look(self, gray: np.ndarray) -> TagView:
         assert self._follower is not None
+        assert self._sheet is not None
         with self._times.stage("tags"):
-            return self._follower.look(gray)
+            view = self._follower.look(gray)
+            if self.mirrored is None:
+                self.mirrored = len(view.ids) < MIRRORED_FROM and looks_mirrored(gray, self._sheet)
+            return view
 
     def views(self) -> list[IndexedView]:
         """What was seen, when every look is done."""

@@ -190,3 +190,26 @@ def test_a_stored_plane_is_checked_by_the_sheet_where_it_is_seen(networks, estim
     without = Plane(stored.R, stored.t_cm)
     (tmp_path / "plane.json").write_text(json.dumps(without.to_dict()))
     assert "plane_check" not in measured(pose(146.0, 8.0)).details
+
+
+class Mirrored(Shown):
+    """The same clip as a selfie camera shows it."""
+
+    def frames(self):
+        for frame in super().frames():
+            yield Frame(frame.index, frame.t_s, np.ascontiguousarray(frame.rgb[:, ::-1]))
+
+
+def test_a_mirrored_picture_is_refused_also_under_a_stored_plane(networks, estimator):
+    """A stored plane needs no tags, so nothing else would tell that left is right."""
+    poses = [pose(150.0, 8.0)] * 3
+    stored = Plane(*poses[0], source="tags", sheet=LAYOUT)
+    for scale in (
+        session.Scale(camera=CAMERA, sheet=LAYOUT),
+        session.Scale(sheet=LAYOUT),
+        session.Scale(camera=CAMERA, plane=stored, sheet=LAYOUT),
+    ):
+        refused = session.measure_clip(Mirrored(poses), *networks, scale).measurement
+        assert [reason.code for reason in refused.reasons] == ["picture_mirrored"]
+        assert refused.length_cm is None
+    assert session.measure_clip(Shown(poses), *networks, scale).measurement.length_cm == 65.0
