@@ -146,16 +146,26 @@ class PoseModel:
 
     @property
     def calibration(self) -> Calibration | None:
-        """The calibration for the views in use, if these weights have one."""
-        return self.calibrations.get(str(self.tta))
+        """The calibration for the views in use, else that of the mirror image or of one look, if there is one.
+
+        More views than were fitted make joints no worse; without any calibration errors look four times too large.
+        """
+        own = self.calibrations.get(str(self.tta))
+        return self.calibrations.get(self._nearest_views) if own is None else own
+
+    @property
+    def _nearest_views(self) -> str:
+        return "flip" if self.tta.flip else "none"
 
     @property
     def score_meaning(self) -> str:
         """What the reported score of a joint is, for a person."""
-        if self.calibration is not None:
+        if str(self.tta) in self.calibrations:
             return "joint scores are calibrated probabilities"
-        why = f"no calibration for --tta {self.tta}" if self.calibrations else "no calibration"
-        return f"these weights have {why}: joint scores are raw peaks, not probabilities (heightpose eval confidence)"
+        if self.calibration is not None:
+            return f"joint scores are probabilities by the calibration for --tta {self._nearest_views}"
+        what = "joint scores are raw peaks, not probabilities"
+        return f"these weights have no calibration: {what} (heightpose eval confidence)"
 
     def estimate(
         self,

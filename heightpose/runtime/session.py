@@ -179,6 +179,8 @@ def measure_clip(
             measurement, details={**measurement.details, "plane_check": solved.check.record()}
         )
     measurement = light.explained(measurement)
+    if pose_model.calibration is None:
+        measurement = _uncalibrated(measurement)
     planes = solved.plane if isinstance(solved.plane, PlaneTrack) else None
     return Outcome(
         measurement,
@@ -256,6 +258,18 @@ def _widened(measurement: Measurement, sds: tuple[float, float]) -> Measurement:
         for sign, end, sd in zip((-1, 1), measurement.interval_cm, sds, strict=True)
     )
     return replace(measurement, interval_cm=(low, high))
+
+
+def _uncalibrated(measurement: Measurement) -> Measurement:
+    """The same, with what else may be to blame where joints look unsure."""
+    why = (
+        " This pose model has no calibration, without which its joints look less sure than they are: heightpose eval "
+        "confidence makes one."
+    )
+    reasons = tuple(
+        replace(r, text=r.text + why) if r.code == "uncertain" else r for r in measurement.reasons
+    )
+    return replace(measurement, reasons=reasons)
 
 
 def _looked_at(clip: Clip, selection: Selection, log: PoseLog, times: StageTimes) -> Iterator[Frame]:

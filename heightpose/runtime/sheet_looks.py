@@ -47,6 +47,9 @@ class SheetLooks:
         # From the first frame to the last few: a camera may be moved near the end.
         step = max(1, ((expected or 1) - 1) // (TAG_FRAMES - 1))
         self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(TAG_FRAMES, step)
+        #: Of a clip that does not say how long it is, the latest frame: after it the camera was not seen to move.
+        self._latest: tuple[int, np.ndarray] | None = None
+        self._open_ended = expected is None
 
     def watching(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames, on whose way those that are due are looked at: before the networks have seen them."""
@@ -60,6 +63,8 @@ class SheetLooks:
         look = None
         if self._looks.wants_next:
             look = index, self._beside.call(self._look, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+        elif self._open_ended:
+            self._latest = index, rgb
         self._looks.add(look)
 
     def _look(self, gray: np.ndarray) -> TagView:
@@ -73,7 +78,11 @@ class SheetLooks:
 
     def views(self) -> list[IndexedView]:
         """What was seen, when every look is done."""
-        return [(index, look.result()) for index, look in self._looks.items]
+        seen = [(index, look.result()) for index, look in self._looks.items]
+        if seen and self._latest is not None and self._latest[0] > seen[-1][0]:
+            index, rgb = self._latest
+            seen.append((index, self._look(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))))
+        return seen
 
 
 def looked_again(

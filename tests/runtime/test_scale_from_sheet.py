@@ -167,6 +167,15 @@ def test_a_knocked_camera_is_followed_on_a_second_reading(networks, estimator, m
     assert outcome.measurement.frames_total == 20
 
 
+def test_a_camera_that_moves_at_the_very_end_of_a_clip_of_unknown_length_is_noticed(networks, estimator):
+    before, after = pose(150.0, 8.0), pose(145.0, 14.0, 4.0)
+    clip = Shown([before] * 21 + [after] * 2)  # looks at 0, 4, ... 20
+    clip.length_hint = None
+    outcome = session.measure_clip(clip, *networks, session.Scale(camera=CAMERA, sheet=LAYOUT))
+    assert outcome.track is not None
+    assert len(outcome.track.stretches) == 2
+
+
 def test_a_stored_plane_is_checked_by_the_sheet_where_it_is_seen(networks, estimator, tmp_path, caplog):
     stored = Plane(*pose(150.0, 8.0), source="tags", sheet=LAYOUT)
     for name, content in (("plane.json", stored), ("camera.json", CAMERA)):

@@ -189,8 +189,10 @@ def test_what_the_command_installed_is_applied_and_its_raw_peaks_are_kept(calibr
     assert ((result.pose.seen > 0) & (result.pose.seen < 1)).all()
     assert (result.pose.cov_frame[:, 0] > 0).all()
     turned = PoseModel.load(str(folder / "p.onnx"), tta="rotate")
-    assert turned.calibration is None
-    assert "--tta rotate" in turned.score_meaning
+    assert turned.calibration is turned.calibrations["none"]
+    assert "--tta none" in turned.score_meaning
+    mirrored = PoseModel.load(str(folder / "p.onnx"), tta="flip,rotate")
+    assert mirrored.calibration is mirrored.calibrations["flip"]
 
 
 def test_the_table_of_views_is_a_command(calibrated):
