@@ -162,6 +162,31 @@ def test_coco_without_a_box_and_with_objects_beside(tmp_path):
     assert (box[2:] > points.max(axis=0)).all()
 
 
+@pytest.mark.parametrize("number", ["none", None, 7, 1.5, "1", True, [1]])
+def test_a_coco_infant_of_no_category_is_refused_and_never_makes_an_empty_cot(tmp_path, number):
+    def change(document):
+        entry = document["annotations"][0]
+        entry["category_id"] = number
+        if number == "none":
+            del entry["category_id"]
+
+    foreign.coco17(tmp_path / "src", change=change)
+    with pytest.raises(
+        FileFormatError, match=r"train2017\.json: annotation 70 \(image 10\), field category_id"
+    ):
+        imported("coco", tmp_path / "src", tmp_path / "set")
+    data = imported("coco", tmp_path / "src", tmp_path / "set", skip_bad=True)
+    assert [i.path.name for i in data.items] == ["b.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize("part", ["annotations", "categories"])
+def test_category_ids_that_are_whole_floats_are_ids(tmp_path, part):
+    key = {"annotations": "category_id", "categories": "id"}[part]
+    foreign.coco17(tmp_path / "src", change=lambda d: [e.update({key: 1.0}) for e in d[part]])
+    data = imported("coco", tmp_path / "src", tmp_path / "set")
+    assert [len(i.people) for i in data.items] == [1, 1, 0]
+
+
 @pytest.mark.parametrize("format_", ["labelme", "cvat"])
 def test_annotation_tools_with_a_joint_map(tmp_path, format_):
     src = tmp_path / "src"

@@ -1,9 +1,9 @@
 """COCO keypoints: anybody's, CVAT's COCO export, our own export, or our own data sets.
 
-Joints go by the names in ``categories``; COCO's 17 are known, others need a map. A region of a crowd
-(``iscrowd`` 1) labels nobody: it only says that more people are in view than are labelled. A missing ``bbox`` is
-the joints' extent. Our own fields (``child``, ``strata``, ``out_of_frame``, ``head_box_xyxy``, ``split``,
-``infants_in_view``, ``video``) come along where the file has them.
+Joints go by the names in ``categories``; COCO's 17 are known, others need a map. Annotations of a category without
+joints are passed over. A region of a crowd (``iscrowd`` 1) labels nobody: it only says that more people are in view
+than are labelled. A missing ``bbox`` is the joints' extent. Our own fields (``child``, ``strata``, ``out_of_frame``,
+``head_box_xyxy``, ``split``, ``infants_in_view``, ``video``) come along where the file has them.
 
 Pixels are 0-based and an integer is a pixel's centre, as every trainer on COCO reads them.
 """
@@ -58,9 +58,12 @@ class _Category:
 
 @dataclass(frozen=True)
 class _File:
+    """A labels' file; ``jointless`` are the ids of its categories that declare no joints."""
+
     path: Path
     document: dict[str, Any]
     categories: dict[int, _Category]
+    jointless: frozenset[int | None]
 
     @classmethod
     def open(cls, path: Path, joints: JointMap) -> _File:
@@ -72,22 +75,27 @@ class _File:
             )
         require_schema(path, document)
         categories = {}
+        jointless: set[int | None] = set()
         for index, entry in enumerate(document["categories"]):
             where = f"{path}: categories[{index}].keypoints"
-            if not isinstance(entry, dict) or not entry.get("keypoints"):
-                continue  # an object without joints
-            if not isinstance(entry.get("id"), int) or not isinstance(entry["keypoints"], list):
+            if not isinstance(entry, dict):
+                continue
+            number = _whole(entry.get("id"))
+            if not entry.get("keypoints"):
+                jointless.add(number)
+                continue
+            if number is None or not isinstance(entry["keypoints"], list):
                 raise FileFormatError("not a category", where=where, expected="an id and a list of names")
             theirs = [str(name) for name in entry["keypoints"]]
             names = joints.names(theirs, where)
             take = [i for i, name in enumerate(names) if name is not None]
             order = INFANT.indices(*(name for name in names if name is not None))
-            categories[entry["id"]] = _Category(theirs, take, Entries(path, order, INFANT))
+            categories[number] = _Category(theirs, take, Entries(path, order, INFANT))
         if not categories:
             raise FileFormatError(
                 "the joints' names are missing", where=f"{path}: categories", expected="keypoints"
             )
-        return cls(path, document, categories)
+        return cls(path, document, categories, frozenset(jointless))
 
     def pictures(self, problems: Problems) -> Iterator[Labelled]:
         labels: dict[Any, list[Any]] = {}
@@ -129,7 +137,17 @@ class _File:
         return Labelled(picture, folder, where, people, (int(size[0]), int(size[1])), split, in_view, frame)
 
     def _has_joints(self, entry: dict[str, Any]) -> bool:
-        return _is_id(entry.get("category_id")) and entry["category_id"] in self.categories
+        """FileFormatError where the file does not say: passed over, an infant would make an empty cot."""
+        number = _whole(entry.get("category_id"))
+        if number is None or number not in self.jointless.union(self.categories):
+            raise FileFormatError(
+                "belongs to no category",
+                where=f"{self.path}: annotation {entry.get('id', '?')} (image {entry['image_id']}), "
+                "field category_id",
+                expected="the id of one of the file's categories",
+                got=repr(entry["category_id"]) if "category_id" in entry else "none",
+            )
+        return number in self.categories
 
     def _folders(self) -> list[Path]:
         """Where a ``file_name`` may start: COCO's own archives, CVAT's, and beside the file."""
@@ -156,6 +174,13 @@ class _File:
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> int | None:
+    """A category's id; some writers make every number a float."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if _is_id(value) else None
 
 
 def _split_of(stem: str) -> str | None:
