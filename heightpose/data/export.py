@@ -71,7 +71,7 @@ def export_coco(
 def _names(data: Dataset) -> dict[int, str]:
     """Each item's name below ``images/``: the one it has in the set, without the set's own ``images/``."""
     names: dict[int, str] = {}
-    owner: dict[str, Path] = {}
+    owner: dict[str, tuple[Path, int | None]] = {}
     for item in data.items:
         relative = Path(os.path.relpath(item.path.resolve(), data.path.parent.resolve()))
         if relative.parts[0] in ("images", "clips"):
@@ -80,10 +80,9 @@ def _names(data: Dataset) -> dict[int, str]:
             relative = Path(item.path.name)
         if item.frame is not None:
             relative = relative.with_name(f"{relative.stem}_{item.frame:06d}.png")
-        name = relative.as_posix()
-        if item.frame is None and owner.setdefault(name, item.path) != item.path:
-            name = relative.with_name(f"{relative.stem}-{item.id}{relative.suffix}").as_posix()
-        names[item.id] = name
+        while owner.setdefault(relative.as_posix(), (item.path, item.frame)) != (item.path, item.frame):
+            relative = relative.with_name(f"{relative.stem}-{item.id}{relative.suffix}")
+        names[item.id] = relative.as_posix()
     return names
 
 

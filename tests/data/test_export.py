@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import av
+import cv2
 import drawn
 import numpy as np
 import pytest
@@ -71,18 +72,23 @@ def test_without_segmentation_for_label_studio_and_without_pictures(tmp_path):
     assert not (tmp_path / "out/images").exists()
 
 
-def test_frames_of_a_video_become_pictures(tmp_path):
+def _film(path, kpts):
+    """Four frames of an infant."""
     rng = np.random.default_rng(0)
-    kpts = drawn.infant_kpts((80, 60), 90, 20)
-    folder = tmp_path / "set"
-    (folder / "clips").mkdir(parents=True)
-    with av.open(str(folder / "clips/a.mp4"), "w") as container:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=5)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         for _ in range(4):
             picture = drawn.draw((160, 120), kpts, rng)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+def test_frames_of_a_video_become_pictures(tmp_path):
+    kpts = drawn.infant_kpts((80, 60), 90, 20)
+    folder = tmp_path / "set"
+    _film(folder / "clips/a.mp4", kpts)
     images = [
         {"id": f, "video": "clips/a.mp4", "frame": f, "width": 160, "height": 120, "split": "test"}
         for f in (1, 3)
@@ -104,6 +110,26 @@ def test_frames_of_a_video_become_pictures(tmp_path):
     drawn.rewrite(folder, lambda d: d["images"][1].update(frame=9))
     with pytest.raises(FileFormatError, match="no frame 9"):
         import_labels("coco", folder, tmp_path / "broken", Options())
+
+
+def test_frames_of_videos_of_one_name_do_not_overwrite_each_other(tmp_path):
+    videos = ["../a/x.mp4", "../b/x.mp4", "../b/x.mov"]
+    images, annotations = [], []
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for number, video in enumerate(videos):
+        kpts = drawn.infant_kpts((80, 60), 90, 60 * number)
+        _film(folder / video, kpts)
+        images.append({"id": number, "video": video, "frame": 1, "width": 160, "height": 120})
+        annotations.append(drawn.annotation(number, number, kpts, f"child-{number}"))
+    (folder / "annotations.json").write_text(json.dumps(drawn.document(images, annotations)))
+    data = Dataset.load(folder)
+    export_coco(data, tmp_path / "out")
+    document = json.loads((tmp_path / "out/annotations/person_keypoints_default.json").read_text())
+    frames = Pictures(data.items)
+    for k, image in enumerate(document["images"]):
+        written = cv2.imread(str(tmp_path / "out/images" / image["file_name"]))[..., ::-1]
+        np.testing.assert_array_equal(written, frames.picture(k))
 
 
 def test_our_own_set_survives_the_round_trip(tmp_path):
