@@ -103,6 +103,7 @@ class Dataset:
         for line in () if quiet else skipped:
             log.warning("skipped: %s", line)
         require_one_split_per_child(path, items)
+        require_one_split_per_picture(path, items)
         return cls(path, tuple(items), skeleton, tuple(skipped))
 
     def subset(self, split: str) -> Dataset:
@@ -142,6 +143,19 @@ def require_one_split_per_child(path: Path, items: Iterable[Item]) -> None:
                     where=f"{path}: images", expected="every picture of a child in one split",
                     got=f"{split_of[person.child]} and {item.split}", hint="Split by child",
                 )  # fmt: skip
+
+
+def require_one_split_per_picture(path: Path, items: Iterable[Item]) -> None:
+    """FileFormatError when a picture or video frame that is named more than once is in two splits."""
+    split_of: dict[tuple[str, int | None], str | None] = {}
+    for item in items:
+        split = split_of.setdefault((os.path.abspath(item.path), item.frame), item.split)
+        if split != item.split:
+            raise FileFormatError(
+                f"the picture '{item.name}' is in two splits, so held-out figures would be too good",
+                where=f"{path}: images, {item.path}", expected="every picture in one split",
+                got=f"{split} and {item.split}", hint="Name each picture once, or in one split only",
+            )  # fmt: skip
 
 
 def require_schema(path: Path, document: dict[str, Any]) -> None:

@@ -32,7 +32,8 @@ def verify(dir_or_json: Path) -> Verdict:
     """Read a whole data set, going on after every bad item.
 
     Raises:
-        HeightposeError: the file as a whole is bad (no JSON, another schema, repeated ids, a child in two splits).
+        HeightposeError: the file as a whole is bad (no JSON, another schema, repeated ids, a child or picture in two
+            splits).
     """
     data = Dataset.load(dir_or_json, skip_bad=True, quiet=True)
     broken = broken_pictures(data.items)

@@ -181,13 +181,20 @@ def test_skip_bad_drops_the_whole_picture_so_that_it_never_passes_for_an_empty_c
         (lambda d: d["images"][1].update(id=0), "images, field id: ids repeat.*2 with the id 0"),
         (lambda d: d["annotations"][1].update(id=3), "annotations, field id: ids repeat.*2 with the id 3"),
         (lambda d: d["annotations"][7].update(child="child-0"), "child-0.*two splits.*train and val"),
+        (lambda d: d["images"][7].update(file_name="images/../images/000000.png"), "000000.png.*two splits"),
     ],
-    ids=["schema", "list", "joint", "image ids", "annotation ids", "child"],
+    ids=["schema", "list", "joint", "image ids", "annotation ids", "child", "picture"],
 )
 def test_what_is_wrong_with_the_file_as_a_whole_is_never_skipped(folder, spoil, word, skip_bad):
     drawn.rewrite(folder, spoil)
     with pytest.raises(FileFormatError, match=word):
         Dataset.load(folder, skip_bad=skip_bad)
+
+
+def test_a_picture_named_twice_in_one_split_is_read_twice(folder):
+    """One entry for each of two infants."""
+    drawn.rewrite(folder, lambda d: d["images"][1].update(file_name=d["images"][0]["file_name"]))
+    assert len(Dataset.load(folder).items) == 10
 
 
 def test_an_annotation_of_no_picture_is_named_or_skipped(folder):

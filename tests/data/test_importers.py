@@ -343,6 +343,15 @@ def test_one_child_in_two_splits_is_refused_and_a_set_is_not_overwritten(tmp_pat
     imported("coco", tmp_path, tmp_path / "set", overwrite=True)
 
 
+def test_one_picture_in_two_splits_is_refused(tmp_path):
+    foreign.coco17(tmp_path, "train")
+    foreign.coco17(tmp_path, "val", lambda d: d.update(images=d["images"][2:], annotations=[]))
+    with pytest.raises(FileFormatError, match=r"c\.jpg.*two splits.*train and val"):
+        imported("coco", tmp_path, tmp_path / "set")
+    foreign.coco17(tmp_path, "train", lambda d: d["images"].pop())
+    assert [i.split for i in imported("coco", tmp_path, tmp_path / "set").items] == ["train", "train", "val"]
+
+
 def test_of_several_files_one_of_another_version_is_left_out(tmp_path):
     foreign.coco17(tmp_path, "train")
     foreign.coco17(tmp_path, "val", lambda d: d.update(heightpose={"schema": 9}))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from heightpose.data.coco import Dataset, require_one_split_per_child
+from heightpose.data.coco import Dataset, require_one_split_per_child, require_one_split_per_picture
 from heightpose.data.importers import coco, cvat, label_studio, labelme, lsp, mpii
 from heightpose.data.importers.archive import unpacked
 from heightpose.data.importers.joints import COCO_17, LSP, JointMap
@@ -120,6 +120,7 @@ def _import(format_: str, source: Path, out: Path, options: Options) -> Report:
             got=f"{len(problems.lines)} bad and {empty} without labels",
         )  # fmt: skip
     require_one_split_per_child(source, items)
+    require_one_split_per_picture(source, items)
     make_folder(out)
     if options.copy:
         items = _copied(items, folders, out)
