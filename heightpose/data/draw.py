@@ -213,7 +213,7 @@ def _groups(pool: list[tuple[Path, Item]]) -> list[Group]:
     def names(folder: Path, item: Item) -> list[str]:
         children = sorted({f"child {p.child}" for p in item.people if p.child is not None})
         # Frames of one unnamed infant's video belong together, so the file is the name.
-        return children or [f"picture {folder.name}/{item.path.relative_to(folder).as_posix()}"]
+        return children or [f"picture {folder.name}/{Path(os.path.relpath(item.path, folder)).as_posix()}"]
 
     for folder, item in pool:
         first, *others = names(folder, item)

@@ -241,6 +241,18 @@ def test_two_sets_with_the_same_ids_and_file_names_stay_apart(nursery, tmp_path)
     assert len(ids("all")) == TRAIN + VAL + 2 * EMPTY + 10
 
 
+def test_pictures_named_by_their_whole_path_are_drawn_too(nursery, tmp_path):
+    shutil.move(nursery / "images", tmp_path / "pictures")
+
+    def elsewhere(document):
+        for image in document["images"]:
+            image["file_name"] = str(tmp_path / "pictures" / image["file_name"].removeprefix("images/"))
+
+    drawn.rewrite(nursery, elsewhere)
+    good("new", "all", "--data", nursery, "--share", "100%")
+    assert len(ids("all")) == TRAIN + VAL + 2 * EMPTY
+
+
 def test_diff_names_what_came_and_how_the_strata_shift(nursery):
     good("new", "poc", "--data", nursery, "--share", "10%")
     good("new", "tucked", "--share", "20%", "--where", "legs=tucked")
