@@ -113,6 +113,22 @@ def test_nothing_is_altered_without_fix_and_copies_go_with_it(planted):
     assert path.read_bytes() != before
 
 
+def test_broken_entries_that_are_skipped_stay_in_the_repaired_file_as_they_were(planted):
+    folder, _ = planted
+    path = folder / "annotations.json"
+    broken_image, broken = [7, {"id": 900, "file_name": 3}], [None, {"id": 901, "keypoints": []}]
+    drawn.rewrite(folder, lambda d: (d["images"].extend(broken_image), d["annotations"].extend(broken)))
+    before = json.loads(path.read_text())
+    for more in (["--out", str(folder / "report")], []):
+        done = CliRunner().invoke(verb, [str(folder), "--no-model", "--fix", "--skip-bad", *more])
+        assert done.exit_code == 0, done.output
+    for file in (path, folder / "report/annotations.json"):
+        after = json.loads(file.read_text())
+        assert len(after["images"]) < len(before["images"])
+        assert after["images"][-2:] == broken_image
+        assert after["annotations"][-2:] == broken
+
+
 def test_a_swap_that_model_and_shapes_agree_on_is_repaired_and_no_other_label_changes(clean, tmp_path):
     """The model is played by the truth with a net's errors on it; what it is asked on is the swapped labels."""
     rng = np.random.default_rng(3)

@@ -45,13 +45,13 @@ def apply_fixes(annotations: Path, findings: Iterable[Finding], out: Path | None
 
 def _apply(document: dict[str, Any], fix: Fix) -> bool:
     if not fix.joints:
-        document["images"] = [i for i in document["images"] if i["id"] != fix.item_id]
-        document["annotations"] = [a for a in document["annotations"] if a["image_id"] != fix.item_id]
+        document["images"] = [i for i in document["images"] if _field(i, "id") != fix.item_id]
+        document["annotations"] = [a for a in document["annotations"] if _field(a, "image_id") != fix.item_id]
         return True
     names = document["categories"][0]["keypoints"]
     order = [names.index(mirror_name(n) if n in fix.joints else n) for n in names]
     for entry in document["annotations"]:
-        if entry["image_id"] != fix.item_id or entry.get("id", 0) != fix.person_id:
+        if _field(entry, "image_id") != fix.item_id or entry.get("id", 0) != fix.person_id:
             continue
         old = entry["keypoints"]
         entry["keypoints"] = [v for k in order for v in old[3 * k : 3 * k + 3]]
@@ -61,10 +61,15 @@ def _apply(document: dict[str, Any], fix: Fix) -> bool:
     return False
 
 
+def _field(entry: Any, name: str) -> Any:
+    """None where a broken entry, which ``--skip-bad`` leaves out of the checks, lacks it."""
+    return entry.get(name) if isinstance(entry, dict) else None
+
+
 def _point_back(document: dict[str, Any], source: Path, out: Path) -> None:
     for image in document["images"]:
         for key in ("file_name", "video"):
-            if image.get(key) is not None:
+            if isinstance(_field(image, key), str):
                 relative = os.path.relpath((source / image[key]).resolve(), out.resolve())
                 image[key] = Path(relative).as_posix()
 
