@@ -37,6 +37,32 @@ def test_an_archive_imports_as_its_folder_does_and_brings_its_pictures(tmp_path,
             np.testing.assert_array_equal(mine.kpts_frame, theirs.kpts_frame)
 
 
+@pytest.mark.parametrize("inside", ["", "task_7/"])
+def test_what_macos_adds_is_passed_over(tmp_path, inside):
+    foreign.coco17(tmp_path / "c")
+    beside = tmp_path / "c/annotations/._person_keypoints_train2017.json"
+    beside.write_bytes(b"\x00\x05\x16\x07")
+    archive = _zipped(tmp_path / "c", tmp_path / "e.zip", inside)
+    with zipfile.ZipFile(archive, "a") as more:
+        more.write(beside, f"__MACOSX/{inside}annotations/{beside.name}")
+        more.write(beside, ".DS_Store")
+    for number, source in enumerate((archive, tmp_path / "c")):
+        report = import_labels("coco", source, tmp_path / f"set{number}", Options())
+        assert [i.path.name for i in report.items] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_errors_and_skipped_items_name_the_archive_and_not_where_it_was_unpacked(tmp_path, caplog):
+    foreign.coco17(tmp_path / "c", change=lambda d: d["images"][0].update(file_name="gone.jpg"))
+    archive = _zipped(tmp_path / "c", tmp_path / "e.zip")
+    named = rf"^{archive}/annotations/person_keypoints_train2017\.json: image 10, {archive}/"
+    with pytest.raises(FileFormatError, match=named) as raised:
+        import_labels("coco", archive, tmp_path / "set", Options())
+    report = import_labels("coco", archive, tmp_path / "set", Options(skip_bad=True))
+    for text in (str(raised.value), *report.bad, caplog.text):
+        assert "gone.jpg" in text
+        assert "heightpose-import-" not in text
+
+
 def test_damaged_and_hostile_archives_are_named_and_leave_nothing_behind(tmp_path):
     foreign.cvat(tmp_path / "c")
     whole = _zipped(tmp_path / "c", tmp_path / "whole.zip").read_bytes()

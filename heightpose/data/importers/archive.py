@@ -20,8 +20,8 @@ _SMALL_BYTES = 50_000_000
 def unpacked(source: Path) -> Iterator[Path]:
     """The folder of an export: ``source`` itself, or a temporary one with what the .zip holds.
 
-    An archive whose files all lie in one folder is that folder. Names that climb out of the archive are cut to
-    stay inside (:mod:`zipfile` sees to it); links are not followed.
+    An archive whose files all lie in one folder is that folder. What macOS adds is passed over. Names that climb out
+    of the archive are cut to stay inside (:mod:`zipfile` sees to it); links are not followed.
 
     Raises:
         InputError: not readable, or too little room to unpack it.
@@ -37,6 +37,11 @@ def unpacked(source: Path) -> Iterator[Path]:
         yield inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
 
+def _added_by_macos(name: str) -> bool:
+    """Whether a name, by any of its parts, is of the files that macOS keeps beside others': they are no export's."""
+    return any(p in ("__MACOSX", ".DS_Store") or p.startswith("._") for p in name.split("/"))
+
+
 def _extract(source: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
@@ -48,10 +53,11 @@ def _extract(source: Path, folder: Path) -> None:
                 )  # fmt: skip
             if size > shutil.disk_usage(folder).free:
                 raise InputError(
-                    "no room to unpack the archive", where=folder, expected=f"{size / 1e9:.1f} GB",
+                    "no room to unpack the archive", where=source,
+                    expected=f"{size / 1e9:.1f} GB free in {folder.parent}",
                     hint="Set TMPDIR to a larger disk, or unpack it and name the folder",
                 )  # fmt: skip
-            archive.extractall(folder)
+            archive.extractall(folder, [e for e in archive.infolist() if not _added_by_macos(e.filename)])
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         raise FileFormatError(
             "not a whole .zip archive", where=source, got=error, hint="Export it again"

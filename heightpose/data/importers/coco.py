@@ -20,7 +20,7 @@ import numpy as np
 from heightpose.data.coco import require_own_ids, require_schema
 from heightpose.data.entries import SPLITS, Entries, numbers
 from heightpose.data.importers.joints import JointMap
-from heightpose.data.importers.labels import Labelled, Problems, find_picture, joints_box
+from heightpose.data.importers.labels import Labelled, Problems, files_in, find_picture, joints_box
 from heightpose.data.items import Person
 from heightpose.errors import FileFormatError, InputError
 from heightpose.skeleton import INFANT
@@ -38,8 +38,8 @@ def _files(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
     own = source / "annotations.json"
-    files = [own] if own.is_file() else sorted((source / "annotations").glob("*.json"))
-    files = files if files else sorted(source.glob("*.json"))
+    files = [own] if own.is_file() else files_in(source / "annotations", "*.json")
+    files = files if files else files_in(source, "*.json")
     keypoints = [p for p in files if "keypoints" in p.stem]  # beside instances_*.json and captions_*.json
     files = keypoints if keypoints else files
     if not files:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from heightpose.data.importers.joints import JointMap
-from heightpose.data.importers.labels import Labelled, Problems, find_picture
+from heightpose.data.importers.labels import Labelled, Problems, files_in, find_picture
 from heightpose.data.importers.shapes import Group, joint, number, size
 from heightpose.errors import FileFormatError, InputError
 from heightpose.textfile import read_json
@@ -29,7 +29,7 @@ _KINDS = ("keypointlabels", "rectanglelabels")
 
 def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelled]:
     """The annotated pictures of an export, or of a folder's exports."""
-    files = [source] if source.is_file() else sorted(source.glob("*.json"))
+    files = [source] if source.is_file() else files_in(source, "*.json")
     if not files:
         raise InputError("no Label Studio export here", where=source, expected="a .json file")
     found = 0

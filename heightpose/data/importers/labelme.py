@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from heightpose.data.importers.joints import JointMap
-from heightpose.data.importers.labels import Labelled, Problems, find_picture
+from heightpose.data.importers.labels import Labelled, Problems, files_in, find_picture
 from heightpose.data.importers.shapes import Group, joint, number, size
 from heightpose.errors import FileFormatError, InputError
 from heightpose.textfile import read_json
@@ -22,7 +22,7 @@ from heightpose.textfile import read_json
 
 def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelled]:
     """The pictures of a folder of LabelMe files (searched to any depth), or of one file."""
-    files = [source] if source.is_file() else sorted(source.rglob("*.json"))
+    files = [source] if source.is_file() else files_in(source, "**/*.json")
     if not files:
         raise InputError("no LabelMe files here", where=source, expected="one .json per picture")
     folder = source if source.is_dir() else source.parent

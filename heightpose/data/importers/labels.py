@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,10 +53,15 @@ class Labelled:
 
 @dataclass
 class Problems:
-    """Bad items: the first one stops the import, or with ``skip_bad`` each is named and left out."""
+    """Bad items: the first one stops the import, or with ``skip_bad`` each is named and left out.
+
+    Attributes:
+        as_given: turns a message into one that names the source as the caller did.
+    """
 
     skip_bad: bool = False
     lines: list[str] = field(default_factory=list)
+    as_given: Callable[[str], str] = str
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -66,8 +71,8 @@ class Problems:
         except HeightposeError as error:
             if not self.skip_bad:
                 raise
-            self.lines.append(str(error))
-            log.warning("skipped: %s", error)
+            self.lines.append(self.as_given(str(error)))
+            log.warning("skipped: %s", self.lines[-1])
 
 
 def make_person(
@@ -206,6 +211,11 @@ def _checksums_agree(path: Path) -> bool:
             return False
         position += 8 + size
     return position == len(data) and position > 128
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """The files of a pattern, without those that macOS keeps beside others (``._name``)."""
+    return sorted(p for p in folder.glob(pattern) if not p.name.startswith("._"))
 
 
 def find_picture(folders: Iterable[Path], name: str, where: str) -> tuple[Path, Path]:

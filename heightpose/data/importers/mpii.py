@@ -25,6 +25,7 @@ from heightpose.data.importers.joints import MPII_ORDER, JointMap
 from heightpose.data.importers.labels import (
     Labelled,
     Problems,
+    files_in,
     find_picture,
     make_person,
     read_mat,
@@ -52,7 +53,7 @@ def _labels_in(folder: Path) -> list[Path]:
         found = [p for p in (base / "train.json", base / "valid.json") if p.is_file()]
         if found:
             return found
-        release = sorted(p for p in base.glob("*.mat") if p.name != "gt_valid.mat")
+        release = [p for p in files_in(base, "*.mat") if p.name != "gt_valid.mat"]
         if release:
             return release[:1]
     raise InputError(

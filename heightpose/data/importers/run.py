@@ -86,15 +86,23 @@ def import_labels(format_: str, source: Path, out: Path, options: Options) -> Re
     if not source.exists():
         raise InputError("no such file or folder", where=source, hint="Check SOURCE")
     with unpacked(source) as folder:
-        if folder != source:
-            options = dataclasses.replace(options, copy=True)
-        return _import(format_, folder, out, options)
+        if folder == source:
+            return _import(format_, source, out, options, Problems(options.skip_bad))
+
+        def as_given(text: str) -> str:
+            """The archive's name: the folder it was unpacked to is gone when a person reads the text."""
+            return text.replace(str(folder), str(source))
+
+        problems = Problems(options.skip_bad, as_given=as_given)
+        try:
+            return _import(format_, folder, out, dataclasses.replace(options, copy=True), problems)
+        except (FileFormatError, InputError) as error:
+            raise type(error)(as_given(str(error))) from error
 
 
-def _import(format_: str, source: Path, out: Path, options: Options) -> Report:
+def _import(format_: str, source: Path, out: Path, options: Options, problems: Problems) -> Report:
     if (out / "annotations.json").exists() and not options.overwrite:
         raise InputError("there is a data set already", where=out, hint="Choose another --out or --overwrite")
-    problems = Problems(options.skip_bad)
     found, pixels, empty_means_cot = _reader(format_, source, options, problems)
     offset = OFFSETS[pixels if options.pixels is None else options.pixels]
     keep_empty = empty_means_cot if options.keep_empty is None else options.keep_empty
