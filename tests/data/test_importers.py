@@ -246,6 +246,25 @@ def test_out_to_coco_and_back_nothing_is_lost(tmp_path, source, pixels):
                 np.testing.assert_allclose(q.head_box_xyxy, p.head_box_xyxy, atol=1e-9)
 
 
+@pytest.mark.parametrize("format_", ["coco", "cvat"])
+def test_names_with_windows_separators_are_found_where_none_is_written_so(tmp_path, format_):
+    src = tmp_path / "src"
+    options = {}
+    if format_ == "coco":
+        foreign.coco17(src, change=lambda d: d["images"][0].update(file_name="images\\a.jpg"))
+    else:
+        foreign.cvat(src)
+        path = src / "annotations.xml"
+        path.write_text(path.read_text().replace('name="a.png"', 'name="images\\a.png"'))
+        options["joint_map"] = src / "joints.yaml"
+    data = imported(format_, src, tmp_path / "set", **options)
+    picture = data.items[0].path
+    assert (picture.stem, picture.parent.name) == ("a", "images")
+    (src / f"images\\{picture.name}").write_bytes(picture.read_bytes())
+    again = imported(format_, src, tmp_path / "again", **options)
+    assert again.items[0].path.name == f"images\\{picture.name}"
+
+
 def test_a_joint_off_the_picture_is_marked_so(tmp_path):
     foreign.lspet(tmp_path / "src", count=1, absent=())
     table = scipy.io.loadmat(tmp_path / "src/joints.mat")["joints"].reshape(14, 3, 1)

@@ -219,11 +219,15 @@ def files_in(folder: Path, pattern: str) -> list[Path]:
 
 
 def find_picture(folders: Iterable[Path], name: str, where: str) -> tuple[Path, Path]:
-    """(picture, the folder it was found under). FileFormatError when it is in none."""
-    tried = []
-    for folder in folders:
-        path = folder / name
-        tried.append(str(path))
-        if path.is_file():
-            return path, folder
+    """(picture, the folder it was found under). FileFormatError when it is in none.
+
+    A name with Windows' separators that is nowhere as it is written is looked for with ours.
+    """
+    folders, tried = tuple(folders), []
+    for written in dict.fromkeys((name, name.replace("\\", "/"))):
+        for folder in folders:
+            path = folder / written
+            tried.append(str(path))
+            if path.is_file():
+                return path, folder
     raise FileFormatError("the picture is missing", where=f"{where}, {tried[0]}", got=f"looked in {tried}")
