@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from heightpose.errors import FileFormatError
+from heightpose.errors import FileFormatError, HeightposeError
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.output import sha256
@@ -23,6 +23,7 @@ def average(before: Path, after: Path, share: float, out: Path) -> None:
 
     Raises:
         FileFormatError: no weights of ours, or those of another network.
+        HeightposeError: a file that cannot be read or written.
     """
     (old, old_meta), (new, meta) = load_weights(before), load_weights(after)
     if any(old_meta.get(key) != meta.get(key) for key in ("kind", "arch", "joints")):
@@ -58,7 +59,7 @@ def main() -> None:
         parser.error(f"--out ends in .safetensors: {args.out}")
     try:
         average(args.before, args.after, args.share, args.out)
-    except FileFormatError as error:
+    except HeightposeError as error:
         parser.exit(2, f"error: {error}\n")
     print(f"saved to {args.out} and {args.out.with_suffix('.onnx').name}")
 

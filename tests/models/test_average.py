@@ -42,6 +42,18 @@ def test_between_lie_the_means_and_at_the_ends_the_weights_themselves(tmp_path):
             assert np.allclose(ran, model(torch.from_numpy(batch)).numpy(), atol=1e-3)
 
 
+def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    before, after = (written(tmp_path / f"{seed}.safetensors", seed) for seed in (1, 2))
+    out = tmp_path / "nodir/x.safetensors"
+    monkeypatch.setattr("sys.argv", ["average", str(before), str(after), "--out", str(out)])
+    with pytest.raises(SystemExit) as stop:
+        average.main()
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{out}: cannot be written: No such file or directory" in error
+
+
 def test_another_network_is_refused_with_one_line(tmp_path, monkeypatch, capsys):
     before = written(tmp_path / "a.safetensors", 1)
     after = written(tmp_path / "b.safetensors", 1, head="single")
