@@ -140,14 +140,14 @@ class HeatmapCodec:
             return self._expectation(maps, np.shape(heatmaps)[:2])
         smooth = self._smooth(maps)
         w, h = self.heatmap_wh
-        flat = smooth.reshape(len(maps), -1).argmax(axis=1)
+        flat = smooth.reshape(len(maps), w * h).argmax(axis=1)
         peak = np.stack([flat % w, flat // w], axis=-1)
         kpts_hm = peak.astype(np.float64)
 
         margin = max(2, int(np.ceil(_REACH_SIGMAS * self.sigma)))
         interior = ((peak >= margin) & (peak < np.array([w, h]) - margin)).all(axis=-1)
         # Below any real peak: nothing to refine, and the logarithm would only see rounding noise.
-        usable = smooth.reshape(len(maps), -1).max(axis=1, initial=0.0) > 1e-6
+        usable = smooth.reshape(len(maps), w * h).max(axis=1, initial=0.0) > 1e-6
         for chosen, refine in ((interior & usable, self._taylor), (~interior & usable, self._fit)):
             if chosen.any():
                 source = smooth if refine == self._taylor else maps

@@ -21,6 +21,8 @@ from heightpose.runtime.atomic import write_text
 from heightpose.textfile import read_yaml
 
 MANIFEST = "testset.yaml"
+#: The recipe of a recorded test set (heightpose eval make), which keeps the manifest of its own.
+RECIPE = "recipe.yaml"
 #: Where names of test sets resolve, from the current folder and from a source checkout's root.
 SHELF = Path("eval/testsets")
 _PARTS = {"annotations": "annotations.json", "clips": "clips.json"}
@@ -189,6 +191,11 @@ def _verify(folder: Path, files: dict[str, str]) -> None:
     from tqdm import tqdm
 
     for path, expected in tqdm(files.items(), unit="file", desc="checking the test set", disable=None):
+        if not (folder / path).is_file() and (folder / RECIPE).is_file():
+            raise InputError(
+                "a file of the test set is missing", where=folder / path,
+                hint=f"Render it from its recipe: heightpose eval make {folder.name}",
+            )  # fmt: skip
         got = _hash(folder / path)
         if got != expected:
             raise FileFormatError(

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from heightpose import __version__
-from heightpose.data.testset import MANIFEST, SHELF, TestSet, freeze, listed_files
+from heightpose.data.testset import MANIFEST, RECIPE, SHELF, TestSet, freeze, listed_files
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
 from heightpose.runtime.atomic import write_json, write_text
-from heightpose.synth.index import RECIPE
 from heightpose.textfile import read_yaml
 
 MADE_WITH = "made_with.json"

@@ -48,6 +48,10 @@ _JOINT_OUT = re.compile(r"head\.(out|early\.\d+)\.(weight|bias)")
 _JOINT_IN = re.compile(r"head\.back\.\d+\.weight")
 
 
+#: Of the trunk's weights: those of another width share the first two layers of 70, and would start from nothing else.
+_LEAST_SHARED = 0.2
+
+
 @dataclass(frozen=True)
 class TransferReport:
     """What a network took over.
@@ -232,9 +236,10 @@ def start_from(
             for key in filter(_JOINT_OUT.fullmatch, own.keys() & state.keys()):
                 state[key][rows] = own[key][rows]
     fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-    if not any(key.startswith("trunk.") for key in fits):
+    trunk = [key for key, value in own.items() if key.startswith("trunk.") and value.ndim >= 2]
+    if sum(key in fits for key in trunk) < max(1.0, _LEAST_SHARED * len(trunk)):
         raise FileFormatError(
-            "the checkpoint and the model have no layer in common",
+            "the checkpoint and the model have no layer in common, or hardly one",
             expected=f"the backbone {getattr(model, 'arch', {}).get('backbone')}",
             hint="Name the checkpoint's own backbone in the configuration",
         )

@@ -235,4 +235,5 @@ def _square(rgb: np.ndarray) -> np.ndarray:
 
 
 def _artifact_name(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:120]
+    """Only ASCII letters and digits, ``-_.`` are allowed."""
+    return "".join(c if (c.isascii() and c.isalnum()) or c in "-_." else "-" for c in text)[:120]

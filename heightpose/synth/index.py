@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heightpose.data.testset import freeze
+from heightpose.data.testset import RECIPE, freeze
 from heightpose.runtime.atomic import write_json
 from heightpose.skeleton import INFANT
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from heightpose.synth.nursery import Recipe
 
 SCHEMA = 1
-
-#: The recipe of a recorded test set (heightpose eval make), which keeps the manifest of its own.
-RECIPE = "recipe.yaml"
 
 
 def leg_stratum(extended: list[bool], covered: list[bool] | None = None) -> str:

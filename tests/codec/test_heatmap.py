@@ -174,3 +174,10 @@ def test_flip_merge_of_a_mirrored_perfect_heatmap_has_no_bias():
     error = CODEC.decode(merged)[0] - kpts_crop
     assert np.abs(error).max() <= 0.05 * 4
     assert np.abs(error.mean(axis=(0, 1))).max() < 0.01
+
+
+def test_a_batch_of_nobody_is_read_too():
+    codec = HeatmapCodec()
+    maps, _ = codec.encode(np.zeros((0, 21, 2)), np.zeros((0, 21), bool))
+    kpts_crop, scores = codec.decode(maps)
+    assert (kpts_crop.shape, scores.shape) == ((0, 21, 2), (0, 21))

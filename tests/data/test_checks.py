@@ -54,6 +54,15 @@ def test_clean_labels_give_few_findings(clean):
     assert len(check(Dataset.load(clean), model=None)) <= 6
 
 
+def test_what_is_not_checked_in_few_pictures_is_said(planted, caplog):
+    folder, _ = planted
+    document = json.loads((folder / "annotations.json").read_text())
+    document["annotations"] = document["annotations"][:6]
+    (folder / "annotations.json").write_text(json.dumps(document))
+    check(Dataset.load(folder), model=None)
+    assert "swaps, places, bones and predictions are not checked" in caplog.text
+
+
 def test_planted_errors_come_first(planted):
     folder, truth = planted
     findings = check(Dataset.load(folder), model=None)

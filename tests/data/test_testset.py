@@ -190,3 +190,10 @@ def test_a_manifest_without_proper_hashes_is_refused(folder, files):
     manifest(folder, lambda d: d.update(files=files))
     with pytest.raises(FileFormatError, match=r"testset\.yaml: files"):
         TestSet.load(folder)
+
+
+def test_a_set_that_is_only_a_recipe_says_how_it_is_made(folder):
+    (folder / "recipe.yaml").write_text("seed: 1\n")
+    (folder / "clips" / "a.mp4").unlink()
+    with pytest.raises(InputError, match="heightpose eval make set"):
+        TestSet.load(folder)

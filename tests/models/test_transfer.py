@@ -127,6 +127,12 @@ def test_wrong_checkpoints_are_named():
         extend_head({}, MPII.names, INFANT.names)
     with pytest.raises(FileFormatError, match="no layer in common"):
         start_from(PoseNet(), {"fc.weight": torch.zeros(3)}, MPII.names)
+    stem = {k: v for k, v in state.items() if k.startswith(("trunk.conv", "trunk.bn", "head."))}
+    assert any(k.startswith("trunk.") for k in stem)
+    with pytest.raises(
+        FileFormatError, match="no layer in common"
+    ):  # as of another width, whose first layers fit
+        start_from(randomised(1, joints=21), stem, MPII.names)
 
 
 def test_weights_that_start_anew_are_told(caplog):

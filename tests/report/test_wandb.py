@@ -22,7 +22,7 @@ from heightpose.config import DataConfig, HardwareConfig, OptimConfig, PoseConfi
 from heightpose.evaluate.people import People
 from heightpose.evaluate.records import Log
 from heightpose.evaluate.summary import summarise
-from heightpose.report import wandb_views
+from heightpose.report import wandb_log, wandb_views
 from heightpose.report.runs import read_runs
 from heightpose.report.wandb_eval import log_evaluation
 from heightpose.report.wandb_log import Tracker, resolve_mode, worst_pictures
@@ -376,3 +376,7 @@ def test_without_an_account_the_specification_is_written_and_the_next_step_said(
     assert done.exit_code == 0, done.output
     assert "wandb login" in done.output
     assert json.loads(out.read_text())["schema"] == wandb_views.SCHEMA
+
+
+def test_artifacts_have_names_that_are_allowed():
+    assert wandb_log._artifact_name("testset-hand ü/é-val_1.0") == "testset-hand-----val_1.0"

@@ -15,7 +15,7 @@ Writes:
 \b
 Examples:
   heightpose data sigmas labels-by-anna labels-by-ben --out sigmas.json
-  heightpose train configs/pose-oks.yaml      with  loss: {kind: oks, oks_sigmas: file, oks_file: sigmas.json}
+  heightpose train run.yaml --data labels     with  loss: {kind: oks, oks_sigmas: file, oks_file: sigmas.json}
 
 \b
 COCO's definition: the root mean square distance of two labels of one joint, per axis and labeller, in units of the root

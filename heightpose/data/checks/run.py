@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -16,6 +17,8 @@ from heightpose.data.checks.prediction import Predictions, predict
 from heightpose.data.checks.shape import Shape
 from heightpose.data.checks.swaps import find_swaps
 from heightpose.data.coco import Dataset
+
+log = logging.getLogger("heightpose")
 
 #: Statistics of fewer infants than this say nothing; contradictions, duplicates and omissions still do.
 LEAST_INFANTS = 12
@@ -40,6 +43,11 @@ def check(dataset: Dataset, model: str | None = "fast") -> list[Finding]:
         found += find_placement(bodies, shape, predictions)
         drift = find_drift(bodies, shape, predictions)
         found = drift + [f for f in found if not _explained(f, drift)]
+    else:
+        log.warning(
+            "%d infants are too few to learn what is usual (%d): swaps, places, bones and predictions are not checked",
+            *(len(bodies), LEAST_INFANTS),
+        )
     return ranked(found)
 
 
