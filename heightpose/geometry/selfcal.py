@@ -31,8 +31,8 @@ HEIGHT_SD_CM = 2.0
 #: A plane or a fit whose camera is further from that height contradicts it.
 MOST_HEIGHT_OFF_CM = 4.0 * HEIGHT_SD_CM
 #: What the sheet alone says of the height contradicts it from so many standard deviations of both on: 16 rendered clips
-#: with the true height reach 1.2.
-_CONTRADICTED = 4.0
+#: with the true height reach 1.2. Where the sheet hardly tells the focal length, it hardly contradicts any height.
+_CONTRADICTED = 3.0
 _MIN_TAGS = 4
 # What is known beforehand, as (mean, 1 sd), of ordinary cameras: ln of the focal length over the longer side (1.0
 # within a factor of two: 100 degrees wide to a mild telephoto); k1, k2 (webcams reach -0.3 and 0.1), p1, p2; ln of
