@@ -162,7 +162,7 @@ def measure_clip(
         views = looked_again(clip, scale.sheet, log, views, times)
     times.wall_s = time.perf_counter() - began
     start = time.perf_counter()
-    solved = _checked(_solve(scale, camera, views, clip, _place(log)), scale.height_cm)
+    solved = _checked(_solve(scale, camera, views, clip, log), scale.height_cm)
     if tags.mirrored:
         solved = _Solved(camera, trouble=_MIRRORED)
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
@@ -320,7 +320,7 @@ def _place(log: PoseLog) -> np.ndarray | None:
 
 
 def _solve(
-    scale: Scale, camera: Camera | None, views: list[IndexedView], clip: Clip, place: np.ndarray | None
+    scale: Scale, camera: Camera | None, views: list[IndexedView], clip: Clip, log: PoseLog
 ) -> _Solved:
     missing = scale.missing()
     if missing is not None:
@@ -334,7 +334,7 @@ def _solve(
                 plane = plane_from_corners(scale.corners.kpts_frame, scale.corners.size_cm, camera)
             if scale.sheet is None:
                 return _Solved(camera, plane)
-            found = check_plane(plane, max(_plane_sd(plane)), runs, camera, scale.sheet, place)
+            found = check_plane(plane, max(_plane_sd(plane)), runs, camera, scale.sheet, _place(log))
             return _Solved(camera, plane, check=found)
         assert scale.sheet is not None
         calibration = None
