@@ -57,7 +57,7 @@ def lens_doubt(
     seen, lens = replace(plane, R=R, t_cm=t_cm), _lens(camera, fit.x[6:])
     out = int((~keep).sum())
     if out >= max(_LEAST_OUT, _OUT_SHARE * len(keep)) or (plane.rms_px or 0.0) > _RIGHT_PX:
-        other = _other_lens(plane, camera, corners, model, _tag_rms(seen, lens, corners, model), keep)
+        other = _other_lens(plane, camera, corners, model, seen.tag_rms_px(lens, corners, model), keep)
         if other is not None:
             return _weighed(plane, camera, *other)
     if abs(fit.x[6]) < _CERTAIN * float(np.sqrt(fit.cov[6, 6])):
@@ -69,7 +69,7 @@ def _focal_fit(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndar
     """The pose and ln of the focal length over the camera's, for a file that is right but for that."""
 
     def project(R: np.ndarray, t_cm: np.ndarray, log_change: np.ndarray) -> np.ndarray:
-        return _lens(camera, log_change).project(_flat(model) @ R.T + t_cm)
+        return _lens(camera, log_change).project(planar_pose.on_mattress(model) @ R.T + t_cm)
 
     kpts = corners.reshape(-1, 2)
     return planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.array([_PRIOR]), np.ones(1))
@@ -91,7 +91,7 @@ def _other_lens(
     Returns:
         None where no lens does, or what that means for a length is not sure.
     """
-    kpts, pts = corners.reshape(-1, 2), _flat(model)
+    kpts, pts = corners.reshape(-1, 2), planar_pose.on_mattress(model)
     limit_px = max(float(before_px[keep].max()), 0.75)
     found, least = None, _CLOSER * _misfit(before_px, limit_px)
     for start in _STARTS:
@@ -102,7 +102,7 @@ def _other_lens(
 
         for pose in planar_pose.solve(pts, kpts, begun)[:1]:
             fit = planar_pose.fit_wider(project, pose.R, pose.t_cm, kpts, _OTHER_SDS, np.ones(4))
-            misfit = _misfit(_rms(fit.left_px.reshape(corners.shape)), limit_px)
+            misfit = _misfit(planar_pose.tag_rms_px(fit.left_px.reshape(corners.shape)), limit_px)
             if misfit < least:
                 found, least = (fit, pose, begun), misfit
     if found is None:
@@ -143,17 +143,3 @@ def _lens(camera: Camera, change: np.ndarray) -> Camera:
         dist[0] += change[1]
         K[:2, 2] += change[2:4] * max(camera.size_wh)
     return replace(camera, K=K, dist=dist)
-
-
-def _flat(model: np.ndarray) -> np.ndarray:
-    """Corners ``(M, 4, 2)`` cm -> points ``(4 M, 3)`` with z = 0."""
-    return np.pad(model.reshape(-1, 2), ((0, 0), (0, 1)))
-
-
-def _tag_rms(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray) -> np.ndarray:
-    return _rms(plane.to_frame(camera, _flat(model)).reshape(corners.shape) - corners)
-
-
-def _rms(error_px: np.ndarray) -> np.ndarray:
-    """``(M, 4, 2)`` errors of the corners -> ``(M,)`` of the tags."""
-    return np.sqrt((error_px**2).sum(axis=2).mean(axis=1))

@@ -134,6 +134,16 @@ def _refine(
     return PoseFit(best_R, best_t, rms_px, np.linalg.pinv(slopes.T @ slopes) * sigma**2)
 
 
+def on_mattress(model: np.ndarray) -> np.ndarray:
+    """Corners ``(M, 4, 2)`` cm -> points ``(4 M, 3)`` with z = 0."""
+    return np.pad(model.reshape(-1, 2), ((0, 0), (0, 1)))
+
+
+def tag_rms_px(error_px: np.ndarray) -> np.ndarray:
+    """``(M, 4, 2)`` errors of the corners -> ``(M,)`` of the tags, rms."""
+    return np.sqrt((error_px**2).sum(axis=2).mean(axis=1))
+
+
 def stepped(step: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A pose after a step ``(6,)``: a small turn on top, which has no trouble near half turns, and a shift in cm."""
     return np.asarray(cv2.Rodrigues(step[:3])[0]) @ R, t_cm + step[3:6]

@@ -123,6 +123,11 @@ class Plane:
         require_shape("pts_cm", pts, (None, 3))
         return camera.project(pts @ self.R.T + self.t_cm)
 
+    def tag_rms_px(self, camera: Camera, corners: np.ndarray, model: np.ndarray) -> np.ndarray:
+        """``(M,)`` how far tags seen at ``(M, 4, 2)`` px are from where ``(M, 4, 2)`` cm puts them, rms."""
+        there = self.to_frame(camera, planar_pose.on_mattress(model)).reshape(corners.shape)
+        return planar_pose.tag_rms_px(there - corners)
+
     def to_mattress(
         self, camera: Camera, kpts_frame: np.ndarray, z_cm: np.ndarray | float = 0.0
     ) -> np.ndarray:
@@ -252,7 +257,7 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     for _ in range(4):
         _require_agreement(int(keep.sum()), len(ids), need)
         plane = fit_plane(corners[keep], model[keep], camera, "tags")
-        rms = _tag_rms(plane, camera, corners, model)
+        rms = plane.tag_rms_px(camera, corners, model)
         limit = min(max(0.75, 0.1 * px_per_cm, 3.0 * float(np.median(rms[keep]))), max(2.0, 0.5 * px_per_cm))
         again = rms <= limit
         if np.array_equal(again, keep):
@@ -313,7 +318,7 @@ def tag_medians(views: list[TagView], layout: SheetLayout) -> tuple[np.ndarray, 
 
 def fit_plane(corners: np.ndarray, model: np.ndarray, camera: Camera, source: str) -> Plane:
     """The pose from ``(M, 4, 2)`` corners and where they are on the mattress (cm), if it can be trusted."""
-    kpts, pts = corners.reshape(-1, 2), _on_mattress(model)
+    kpts, pts = corners.reshape(-1, 2), planar_pose.on_mattress(model)
     fits = planar_pose.solve(pts, kpts, camera)
     if not fits:
         text = "The camera seems to look at the mattress from below: the points are mirrored or out of order."
@@ -339,17 +344,6 @@ def fit_plane(corners: np.ndarray, model: np.ndarray, camera: Camera, source: st
     if source != "tags":
         return plane
     return replace(plane, tags=len(model), length_sd=length_noise(plane, camera, best.cov))
-
-
-def _tag_rms(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray) -> np.ndarray:
-    error = plane.to_frame(camera, _on_mattress(model)).reshape(corners.shape) - corners
-    return np.sqrt((error**2).sum(axis=2).mean(axis=1))
-
-
-def _on_mattress(model: np.ndarray) -> np.ndarray:
-    """Corners ``(M, 4, 2)`` cm -> points ``(4 M, 3)`` with z = 0."""
-    flat = model.reshape(-1, 2)
-    return np.concatenate([flat, np.zeros((len(flat), 1))], axis=1)
 
 
 def _sides(quads: np.ndarray) -> np.ndarray:

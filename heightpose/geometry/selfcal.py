@@ -296,7 +296,7 @@ def _started(
 ) -> _Fit:
     """The best of several starts."""
     fits = []
-    flat = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1)))
+    flat = planar_pose.on_mattress(model)
     for start in _STARTS:
         x = prior.start()
         x[0] = np.log(start)
@@ -314,7 +314,7 @@ def _refined(
     """Maximum a posteriori: soft-l1 reprojection errors over sigma, and the priors as further residuals."""
     from scipy.optimize import least_squares
 
-    pts, kpts = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1))), corners.reshape(-1, 2)
+    pts, kpts = planar_pose.on_mattress(model), corners.reshape(-1, 2)
     scale = _scale(t_cm)
 
     def errors(x: np.ndarray) -> np.ndarray:
@@ -350,9 +350,9 @@ def _refined(
 
 def _errors(fit: _Fit, corners: np.ndarray, model: np.ndarray) -> np.ndarray:
     R, t_cm = fit.pose(fit.x)
-    pts = np.pad(model.reshape(-1, 2), ((0, 0), (0, 1)))
+    pts = planar_pose.on_mattress(model)
     error = fit.camera(fit.x).project(pts @ R.T + t_cm).reshape(corners.shape) - corners
-    return np.sqrt((error**2).sum(axis=2).mean(axis=1))
+    return planar_pose.tag_rms_px(error)
 
 
 def _camera(x: np.ndarray, size_wh: tuple[int, int]) -> Camera:
