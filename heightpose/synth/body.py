@@ -22,6 +22,12 @@ _VERTEX_OF_JOINT = {"crown": 881, "head_top": 881, "left_heel": 12410, "right_he
 _VERTEX_OF_JOINT |= {"left_toe": 11519, "right_toe": 4917}
 _MIDLINE_BONES = {"thorax": "neck01", "upper_neck": "head"}
 
+#: How the names of the bones below the neck begin; the others are the neck's and the head's (skull, jaw, eyes, ...).
+BELOW_THE_NECK = (
+    "root", "pelvis", "upper", "lower", "foot", "toe", "spine", "clavicle", "shoulder", "wrist", "finger",
+    "metacarpal", "breast",
+)  # fmt: skip
+
 # Local changes and the length in cm that +1 adds (-1 takes less), read off a 67 cm body. Real children's
 # trunk-to-length ratio spreads about 2 % beyond what the phenotype sliders give, so each child gets its own.
 _LOCAL_SPREAD = {
@@ -96,6 +102,12 @@ class BodyModel:
         weights = self._model.vertex_bone_weights.numpy()
         indices = self._model.vertex_bone_indices.numpy()
         return indices[np.arange(len(weights)), weights.argmax(1)].astype(np.int32)
+
+    @cached_property
+    def head_vertices(self) -> np.ndarray:
+        """Indices of the vertices that skull and face move, without the neck: what a head box is drawn around."""
+        head = [i for i, name in enumerate(self.bones) if not name.startswith((*BELOW_THE_NECK, "neck"))]
+        return np.flatnonzero(np.isin(self.vertex_bone, head))
 
     @cached_property
     def parents(self) -> list[int]:

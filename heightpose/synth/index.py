@@ -51,23 +51,23 @@ def _coco(records: list[list[dict]], kind: str) -> dict:
                 if infant["bbox_xyxy"] is None:
                     continue
                 x0, y0, x1, y1 = infant["bbox_xyxy"]
-                annotations.append(
-                    {
-                        "id": len(annotations),
-                        "image_id": image["id"],
-                        "category_id": 1,
-                        "iscrowd": 0,
-                        "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
-                        "area": round((x1 - x0) * (y1 - y0), 1),
-                        "keypoints": [
-                            v for kpt in infant["keypoints"] for v in (kpt[0], kpt[1], int(kpt[2]))
-                        ],
-                        "num_keypoints": len(infant["keypoints"]),
-                        "out_of_frame": infant["out_of_frame"],
-                        "child": infant["child"],
-                        "strata": record["strata"],
-                    }
-                )
+                annotation = {
+                    "id": len(annotations),
+                    "image_id": image["id"],
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+                    "area": round((x1 - x0) * (y1 - y0), 1),
+                    "keypoints": [v for kpt in infant["keypoints"] for v in (kpt[0], kpt[1], int(kpt[2]))],
+                    "num_keypoints": len(infant["keypoints"]),
+                    "out_of_frame": infant["out_of_frame"],
+                    "child": infant["child"],
+                    # Items that were drawn before November 2026 have neither strata of their own nor a head box.
+                    "strata": record["strata"] | infant.get("strata", {}),
+                }
+                if infant.get("head_box_xyxy") is not None:
+                    annotation["head_box_xyxy"] = infant["head_box_xyxy"]
+                annotations.append(annotation)
     category = {
         "id": 1,
         "name": "infant",

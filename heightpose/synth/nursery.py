@@ -119,7 +119,7 @@ class Nursery:
                 "frame": t,
                 "t_s": t / recipe.fps,
                 "split": recipe.split or _split_of(child),
-                "strata": dict(strata) | {"occlusion": _occlusion([by for _, by in seen], plan is not None)},
+                "strata": strata | {"occlusion": _occlusion([by for _, by in seen], plan is not None)},
                 "camera": camera.to_dict(),
                 "plane": {"R": plane.R.tolist(), "t_cm": plane.t_cm.tolist()},
                 "tagged": room.tagged,
@@ -128,8 +128,10 @@ class Nursery:
             for guest, infant, (visibility, hidden_by) in zip(guests, infants, seen, strict=True):
                 truth = self._truth(guest.child, infant, visibility, camera, plane)
                 truth["legs_covered"] = all(hidden_by[k] is not None for k in _LEG_JOINTS)
+                occlusion = _occlusion([hidden_by], plan is not None)
+                truth["strata"] = _own_strata(guest) | {"occlusion": occlusion, "legs": _legs(truth)}
                 record["infants"].append(truth)
-            record["strata"]["legs"] = _legs(record["infants"])
+            record["strata"]["legs"] = _legs(record["infants"][0] if guests else None)
             yield image, record
 
     def _guests(self, seed: int, rng: np.random.Generator, materials: Materials) -> list[Guest]:
@@ -198,13 +200,11 @@ class Nursery:
         return replace(room, objects=room.objects | shapes)
 
     def _strata(self, guests: list[Guest], room: Room, bed: str) -> dict:
-        low = int(guests[0].child.age_months // 6) * 6 if guests else 0
-        return {
-            "posture": guests[0].lying if guests else "none",
+        """The picture's strata: of what is said of an infant, the first one's."""
+        first = _own_strata(guests[0]) if guests else dict.fromkeys(("posture", "age_band", "outfit"), "none")
+        return first | {
             "sensor": room.light,
-            "age_band": f"{low}-{low + 6} months" if guests else "none",
             "scene": ("tags" if room.tagged else "no tags") + f", {bed}",
-            "outfit": guests[0].frames[0].wardrobe.outfit if guests else "none",
             "infants": len(guests),
             "objects": "arm" if "adult_arm" in room.objects else "toys" if _has_toys(room) else "none",
             "annotator": "renderer",
@@ -215,6 +215,7 @@ class Nursery:
         width, height = camera.size_wh
         inside = (kpts >= -0.5).all(1) & (kpts <= [width - 0.5, height - 0.5]).all(1)
         box = scenario.frame_box(camera, plane, infant.vertices_cm)
+        head_box = scenario.frame_box(camera, plane, infant.vertices_cm[self.model.head_vertices])
         return {
             "child": f"nursery-{child.seed}",
             "sex": child.sex,
@@ -224,6 +225,7 @@ class Nursery:
             "out_of_frame": (~inside).tolist(),
             "joints_cm": infant.joints_cm.round(3).tolist(),
             "bbox_xyxy": None if box is None else box.round(2).tolist(),
+            "head_box_xyxy": None if head_box is None else head_box.round(2).tolist(),
             "leg_extended": bool(posture.legs_extended(infant.joints_cm)),
         }
 
@@ -265,13 +267,22 @@ def _occlusion(hidden_by: list[list[str | None]], blanket: bool) -> str:
     return "none"
 
 
-def _legs(infants: list[dict]) -> str:
+def _legs(infant: dict | None) -> str:
     """A still's legs: covered when all is hidden by something, extended when a leg is, tucked otherwise."""
-    if not infants:
+    if infant is None:
         return "none"
-    if infants[0]["legs_covered"]:
+    if infant["legs_covered"]:
         return "covered"
-    return "extended" if infants[0]["leg_extended"] else "tucked"
+    return "extended" if infant["leg_extended"] else "tucked"
+
+
+def _own_strata(guest: Guest) -> dict[str, str]:
+    low = int(guest.child.age_months // 6) * 6
+    return {
+        "posture": guest.lying,
+        "age_band": f"{low}-{low + 6} months",
+        "outfit": guest.frames[0].wardrobe.outfit,
+    }
 
 
 def child_seed(seed: int, index: int) -> int:

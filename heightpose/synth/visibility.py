@@ -6,7 +6,7 @@ import numpy as np
 
 from heightpose.geometry.plane import Plane
 from heightpose.skeleton import INFANT
-from heightpose.synth.body import BodyModel
+from heightpose.synth.body import BELOW_THE_NECK, BodyModel
 from heightpose.synth.sack import SEEN_THROUGH_SACK
 from heightpose.synth.scene import Infant, mitsuba
 
@@ -29,12 +29,7 @@ def seen_through(bones: list[str]) -> np.ndarray:
     """``(K, B)`` bool: which bones' surface belongs to the body part of each joint."""
     from fnmatch import fnmatchcase
 
-    head_bones = {
-        b for b in bones if not b.startswith(("root", "pelvis", "upper", "lower", "foot", "toe", "spine"))
-    }
-    head_bones -= {
-        b for b in bones if b.startswith(("clavicle", "shoulder", "wrist", "finger", "metacarpal", "breast"))
-    }
+    head_bones = {b for b in bones if not b.startswith(BELOW_THE_NECK)}
     table = np.zeros((len(INFANT), len(bones)), dtype=bool)
     for k, name in enumerate(INFANT.names):
         side, _, part = name.partition("_")

@@ -17,6 +17,7 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.lift import group_lengths
 from heightpose.geometry.plane import Plane, plane_from_tags
 from heightpose.geometry.sheet import SheetLayout, detect_tags, shipped_sheet
+from heightpose.metrics.pckh import head_size_mpii
 from heightpose.metrics.who import median_and_spread
 from heightpose.skeleton import INFANT
 from heightpose.synth.generate import generate
@@ -70,6 +71,15 @@ def test_a_rendered_frame_agrees_with_its_truth(nursery: Nursery) -> None:
     assert (joints[:, 2] > 0).all()
     crown = INFANT.index("crown")
     assert kpts[crown, 2] == 2, "on the back, uncovered: the crown is seen"
+    body, head = np.reshape(infant["bbox_xyxy"], (2, 2)), np.reshape(infant["head_box_xyxy"], (2, 2))
+    assert (head[0] >= body[0]).all()
+    assert (head[1] <= body[1]).all()
+    assert (head[0] <= kpts[crown, :2] + 0.01).all()
+    assert (kpts[crown, :2] - 0.01 <= head[1]).all()
+    thorax, neck = (kpts[INFANT.index(name), :2] for name in ("thorax", "upper_neck"))
+    assert ((thorax < head[0]) | (thorax > head[1])).any(), "the neck is no part of it"
+    size = np.linalg.norm(kpts[crown, :2] - neck)
+    assert 0.7 < head_size_mpii(head.reshape(1, 4))[0] / size < 1.6
 
 
 def test_a_blanket_hides_the_legs_and_the_renderer_says_so() -> None:

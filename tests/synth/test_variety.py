@@ -128,18 +128,26 @@ def test_hand_made_occluders_hide_exactly_what_lies_behind_them(nursery: Nursery
 
 
 def test_twins_lie_apart_and_every_item_carries_all_strata(nursery: Nursery) -> None:
-    counts = []
+    counts, clothes = [], set()
     for index in range(3):
         _, record = next(nursery.item(index))
         assert set(record["strata"]) >= KEYS
         counts.append(len(record["infants"]))
         assert record["strata"]["infants"] == counts[-1]
+        for infant in record["infants"]:
+            legs = "extended" if infant["leg_extended"] else "tucked"
+            assert infant["strata"]["legs"] == ("covered" if infant["legs_covered"] else legs)
+        own = [record["strata"] | i["strata"] for i in record["infants"]]
+        assert own[0]["outfit"] == record["strata"]["outfit"]
+        assert own[0]["legs"] == record["strata"]["legs"]
+        clothes.update((i["strata"]["outfit"], i["strata"]["posture"]) for i in record["infants"])
         assert len({i["child"] for i in record["infants"]}) == counts[-1]
         joints = [np.array(i["joints_cm"]) for i in record["infants"]]
         assert all((np.abs(j[:, :2]) < np.array(MATTRESS_CM) / 2).all() for j in joints)
         if len(joints) == 2:
             assert np.linalg.norm(joints[0][:, None] - joints[1][None], axis=-1).min() > 2.0
     assert 2 in counts
+    assert len(clothes) > 3, "each twin has its own"
 
 
 def test_a_fisheye_is_covered_by_one_perspective_picture() -> None:
