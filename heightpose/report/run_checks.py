@@ -91,6 +91,21 @@ def require_strata(data: Json) -> None:
             _count(counts.get(key, 0), f"data.{split}.{key}")
 
 
+def require_one_matrix(document: Json) -> None:
+    """Checks what tables of an ablation take for granted: cells of the same factors, and the words beside them."""
+    factors = [list(cell["labels"]) for cell in document["cells"]]
+    if not factors or any(sorted(names) != sorted(factors[0]) for names in factors):
+        raise ValueError("cells: expected one or more, each with the same labels")
+    for cell in document["cells"]:
+        for one in is_a(cell.get("failed") or [], list, "failed"):
+            is_a(one["seed"], int, "failed.seed")
+            is_a(one["error"], str, "failed.error")
+    budget = is_a(document.get("budget") or {}, dict, "budget")
+    is_a(budget.get("set") or {}, dict, "budget.set")
+    for key in ("question", "better"):
+        is_a(document.get(key), str | None, key)
+
+
 def parent(value: Any) -> Json | None:
     if value is not None:
         is_a(value, dict, "parent")

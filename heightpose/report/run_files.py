@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 from heightpose.report.run_checks import (
@@ -19,6 +21,7 @@ from heightpose.report.run_checks import (
     number,
     parent,
     require_figures,
+    require_one_matrix,
     require_strata,
 )  # fmt: skip
 from heightpose.report.run_model import (
@@ -135,23 +138,23 @@ def read_ablation(path: Path) -> Ablation:
     """The ablation at ``path``. Raises HeightposeError when it is none."""
     document = _object(path)
     with Checked(path):
-        cells = []
-        for cell in is_a(document["cells"], list, "cells"):
-            seeds = []
-            for one in is_a(cell["seeds"], list, "seeds"):
-                run = is_a(one.get("run"), str | None, "run")
-                measured = {
-                    k: number(v, k)
-                    for k, v in is_a(one["metrics"], dict, "metrics").items()
-                    if isinstance(v, (int, float)) and not isinstance(v, bool)
-                }
-                seeds.append(
-                    Seed(is_a(one["seed"], int, "seed"), None if run is None else path.parent / run, measured)
-                )
-            labels = {str(k): str(v) for k, v in is_a(cell["labels"], dict, "labels").items()}
-            cells.append(Cell(labels, tuple(seeds)))
+        cells = [_cell(cell, path.parent) for cell in is_a(document["cells"], list, "cells")]
+        require_one_matrix(document)
         name, metric = (is_a(document[key], str, key) for key in ("name", "metric"))
         return Ablation(path, name, metric, tuple(cells), document)
+
+
+def _cell(cell: Any, folder: Path) -> Cell:
+    seeds = []
+    for one in is_a(cell["seeds"], list, "seeds"):
+        run = is_a(one.get("run"), str | None, "run")
+        measured = {
+            k: number(v, k)
+            for k, v in is_a(one["metrics"], dict, "metrics").items()
+            if isinstance(v, (int, float)) and not isinstance(v, bool)
+        }
+        seeds.append(Seed(is_a(one["seed"], int, "seed"), None if run is None else folder / run, measured))
+    return Cell({str(k): str(v) for k, v in is_a(cell["labels"], dict, "labels").items()}, tuple(seeds))
 
 
 def _object(path: Path) -> Json:
@@ -198,10 +201,16 @@ def _log(path: Path) -> list[dict[str, float | None]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                rows.append({k: float(v) if v else None for k, v in row.items() if k is not None})
+                rows.append({k: _finite(v) for k, v in row.items() if k is not None})
     except (OSError, ValueError, TypeError, csv.Error):
         return rows
     return rows
+
+
+def _finite(text: str | None) -> float | None:
+    """A training that diverged logs nan and inf: nothing that could be drawn."""
+    value = float(text) if text else math.nan
+    return value if math.isfinite(value) else None
 
 
 def _weights(folder: Path) -> dict[str, str]:
