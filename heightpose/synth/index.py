@@ -84,28 +84,28 @@ def _coco(records: list[list[dict]], kind: str) -> dict:
 
 
 def _clips(records: list[list[dict]], folder: Path) -> list[dict]:
-    """Entries of ``clips.json``; a clip whose sheet has no tags lists its stored plane instead."""
+    """Entries of ``clips.json``, which are children of one known length: neither empty cots nor twins.
+
+    A clip whose sheet has no tags lists its stored plane instead.
+    """
     clips = []
     for frames in records:
-        infant = next((i for record in frames for i in record["infants"]), None)
-        if infant is None:
+        if len(frames[0]["infants"]) != 1:
             continue
+        infant = frames[0]["infants"][0]
         name = f"{frames[0]['index']:06d}"
-        legs = [r["infants"][0]["leg_extended"] for r in frames if r["infants"]]
-        hidden = [r["infants"][0]["legs_covered"] for r in frames if r["infants"]]
-        alone = len(frames[0]["infants"]) == 1  # twins have no single length: `infer` is right to refuse them
+        legs = [r["infants"][0]["leg_extended"] for r in frames]
+        hidden = [r["infants"][0]["legs_covered"] for r in frames]
         clip = {
             "id": name,
             "child": infant["child"],
             "video": f"clips/{name}.mp4",
             "camera": f"clips/{name}.camera.json",
-            "length_cm": infant["length_cm"] if alone else None,
+            "length_cm": infant["length_cm"],
             "sex": infant["sex"],
             "age_months": infant["age_months"],
             "strata": frames[0]["strata"] | {"legs": leg_stratum(legs, hidden)},
         }
-        if not alone:
-            clip["infants"] = len(frames[0]["infants"])
         truth = f"clips/{name}.truth.json"
         if (folder / truth).is_file():
             clip["truth"] = truth

@@ -21,6 +21,7 @@ from heightpose.metrics.pckh import head_size_mpii
 from heightpose.metrics.who import median_and_spread
 from heightpose.skeleton import INFANT
 from heightpose.synth.generate import generate
+from heightpose.synth.index import write_index
 from heightpose.synth.nursery import Nursery, Recipe
 from heightpose.synth.scenario import MATTRESS_CM, Options
 
@@ -120,6 +121,26 @@ def test_a_run_resumes_without_rendering_twice_and_refuses_another_recipe(tmp_pa
     assert cv2.imread(str(tmp_path / "contact_sheet.png")) is not None
     with pytest.raises(ConfigError, match="another recipe"):
         generate(replace(recipe, seed=7), tmp_path, 2, jobs=1)
+
+
+def test_empty_cots_and_twins_are_in_the_labels_and_no_clips_of_known_length(tmp_path) -> None:
+    infant = {
+        "child": "a", "bbox_xyxy": [1, 1, 9, 9], "keypoints": [[5.0, 5.0, 2]] * len(INFANT), "length_cm": 60.0,
+        "out_of_frame": [False] * len(INFANT), "sex": "female", "age_months": 3.0, "leg_extended": True,
+        "legs_covered": False,
+    }  # fmt: skip
+    for index, infants in enumerate(([], [infant], [infant, infant | {"child": "b"}])):
+        record = {"index": index, "frame": 0, "split": "test", "strata": {}, "infants": infants}
+        (tmp_path / "items").mkdir(exist_ok=True)
+        item = json.dumps([record | {"camera": {"width": 64, "height": 64}}])
+        (tmp_path / "items" / f"{index:06d}.json").write_text(item)
+        for name in (f"{index:06d}.mp4", f"{index:06d}.camera.json", "sheet.yaml"):
+            (tmp_path / "clips").mkdir(exist_ok=True)
+            (tmp_path / "clips" / name).write_text("")
+    write_index(tmp_path, Recipe(seed=6, kind="clips", options=Options(), sheet=None), 3)
+    assert [c["id"] for c in json.loads((tmp_path / "clips.json").read_text())] == ["000001"]
+    assert len(json.loads((tmp_path / "annotations.json").read_text())["annotations"]) == 3
+    assert (tmp_path / "testset.yaml").exists()
 
 
 def test_several_items_of_a_child_differ_in_all_but_the_child(nursery: Nursery) -> None:
