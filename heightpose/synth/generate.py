@@ -17,6 +17,8 @@ from heightpose.errors import ConfigError
 from heightpose.runtime.atomic import atomic_path, make_folder, write_json, write_text
 from heightpose.synth.nursery import Nursery, Recipe
 
+#: What a data set keeps under names of ours.
+_OURS = ("annotations.json", "clips.json", "images", "clips", "items")
 _worker: Nursery | None = None
 
 
@@ -72,7 +74,7 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
     """Render items ``0 .. count-1`` into ``out`` with ``jobs`` processes, then write the data set's index.
 
     Raises:
-        ConfigError: ``out`` holds items of another recipe.
+        ConfigError: ``out`` holds items of another recipe, or another data set.
         InputError: the folder of textures cannot be used.
     """
     from tqdm import tqdm
@@ -89,6 +91,8 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
             where=out,
             hint="Choose an empty folder, or the same options",
         )
+    if not stored.exists():
+        _require_no_other_set(out)
     for folder in ("items", "clips" if recipe.kind == "clips" else "images"):
         (out / folder).mkdir(exist_ok=True)
     write_json(stored, wanted)
@@ -107,3 +111,12 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
                 pass
     write_index(out, recipe, count)
     write_contact_sheet(out, recipe.kind, count, seed=recipe.seed)
+
+
+def _require_no_other_set(out: Path) -> None:
+    """Rendering would write over labels and pictures that did not come from here."""
+    for path in (out / name for name in _OURS):
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise ConfigError(
+                "this folder holds another data set", where=path, hint="Choose an empty folder for --out"
+            )

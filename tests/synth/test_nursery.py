@@ -143,6 +143,17 @@ def test_empty_cots_and_twins_are_in_the_labels_and_no_clips_of_known_length(tmp
     assert (tmp_path / "testset.yaml").exists()
 
 
+@pytest.mark.parametrize("name", ["annotations.json", "images/000000.jpg"])
+def test_another_data_set_is_not_written_over(tmp_path, name) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("labelled by hand")
+    (tmp_path / "notes.txt").write_text("whatever else lies there stays")
+    with pytest.raises(ConfigError, match="another data set"):
+        generate(Recipe(seed=6, kind="stills", options=Options(), sheet=None), tmp_path, 1, jobs=1)
+    assert (tmp_path / name).read_text() == "labelled by hand"
+    assert not (tmp_path / "recipe.json").exists()
+
+
 def test_several_items_of_a_child_differ_in_all_but_the_child(nursery: Nursery) -> None:
     once = nursery.recipe
     nursery.recipe = replace(once, per_child=2, options=replace(once.options, size_wh=(96, 64), samples=1))
