@@ -98,6 +98,8 @@ def growth(
         make_folder(out)
         report.write_growth(out, plotted, refused, files)
         click.echo(report.text_table(plotted))
+    for doubt in report.doubts(plotted):
+        click.echo(f"doubtful: {doubt}")
     for item in refused:
         click.echo(report.refused_text(item))
     if not plotted:

@@ -61,6 +61,11 @@ class Change:
     interval_cm: tuple[float, float]
     shown: bool
 
+    @property
+    def shrunk(self) -> bool:
+        """The measurements show a loss, which no infant has: one is of another child, or wrong."""
+        return self.shown and self.length_cm < 0
+
 
 def change(earlier: Visit, later: Visit) -> Change:
     """The difference of two lengths with its uncertainty.

@@ -50,6 +50,16 @@ def text_table(visits: Sequence[Visit]) -> str:
     return "\n".join(lines)
 
 
+def doubts(visits: Sequence[Visit]) -> list[str]:
+    """A line for each visit at which the child would have shrunk."""
+    return [
+        f"{later.name} is {earlier.length_cm - later.length_cm:.1f} cm shorter than {earlier.name} before it, and no "
+        "infant shrinks: are both of this child, and are the ages right?"
+        for earlier, later, change in zip(visits, visits[1:], changes(visits)[1:], strict=False)
+        if change is not None and change.shrunk
+    ]
+
+
 def refused_text(refused: Refused) -> str:
     """One line on a measurement that was rejected."""
     words = (
@@ -80,6 +90,7 @@ def _write_page(path: Path, visits: Sequence[Visit], refused: Sequence[Refused],
     parts: list[str] = [
         f"Last: {last.length_cm:.1f} cm ({last.interval_cm[0]:.1f}-{last.interval_cm[1]:.1f}) at "
         f"{last.age_months:.1f} months, percentile {last.percentile:.0f} of {WORDS[last.sex]}.",
+        *(page.paragraph(doubt, "mark") for doubt in doubts(visits)),
         page.Html(f'<figure style="max-width:60rem">{drawing}</figure>'),
         page.heading("Visits"),
         page.table(_COLUMNS, table_rows(visits)),

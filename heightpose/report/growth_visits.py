@@ -112,15 +112,19 @@ def load_visits(
         (visits, refused, files): what can be plotted, what was rejected, and the visits' files.
 
     Raises:
-        ConfigError: a sex or age is missing, impossible, or contradicts another file. InputError or
-        FileFormatError: a file is not a height.json.
+        ConfigError: a sex or age is missing, impossible, or contradicts another file, or one file is named twice.
+        InputError or FileFormatError: a file is not a height.json.
     """
     found: list[tuple[Visit, Path]] = []
     refused: list[Refused] = []
+    taken: set[Path] = set()
     known: tuple[str, str] | None = None if sex is None else (sex, "--sex")
     for request in requests:
         path = request.path / "height.json" if request.path.is_dir() else request.path
         data = _read(path)
+        if path.resolve() in taken:
+            raise ConfigError("one measurement is named twice", where=path, hint="Name each visit once")
+        taken.add(path.resolve())
         own_sex = request.sex if request.sex is not None else data.get("sex")
         if own_sex is not None:
             if own_sex not in who.SEXES:

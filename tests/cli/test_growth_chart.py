@@ -67,6 +67,20 @@ def test_visits_in_order_of_age_with_one_rejected(tmp_path):
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")  # nothing is fetched
 
 
+def test_a_child_that_shrinks_is_doubted(tmp_path):
+    """Two children mixed up look like one that lost centimetres."""
+    visits = [
+        measured(tmp_path, name, length, sex="female", age_months=age)
+        for name, length, age in (("one", 68.0, 7.0), ("other", 62.0, 8.0), ("same", 61.9, 8.1))
+    ]
+    result = run(*visits, "--out", tmp_path / "out")
+    assert result.return_value == 0
+    doubts = [line for line in result.output.splitlines() if line.startswith("doubtful: ")]
+    assert len(doubts) == 1  # 1 mm less is not shown to be less
+    assert "other.mp4 is 6.0 cm shorter than one.mp4" in doubts[0]
+    assert doubts[0].removeprefix("doubtful: ") in (tmp_path / "out" / "growth.html").read_text()
+
+
 def test_the_chart_puts_points_where_the_curves_are(tmp_path):
     """A length on the median lies on the median curve, and the picture shows the same as the drawing."""
     median = who.length_for_z("male", 9.0, 0.0)
@@ -123,6 +137,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     assert "--sex" in str(refusal(nameless, "--age-months", "3"))
     for age in ("-1", "24.5", "nan"):
         assert "0 to 24 months" in str(refusal(nameless, "--sex", "male", f"--age-months={age}")), age
+    assert "named twice" in str(refusal(girl, girl.parent))
     assert "expected 2, got 1" in str(refusal(girl, boy, "--age-months", "3"))
     wide = measured(tmp_path, "wide", 63.0, sex="female", age_months=5.0, interval_level=0.95)
     assert "different levels" in str(refusal(girl, wide))
