@@ -103,7 +103,7 @@ def dashboard(
         write_json(advice, view.ranking.document())
         click.echo(f"advice saved to {advice}", err=True)
     if view.ranking.advice:
-        first = ", ".join(f"{a.key} {100 * a.weight:.0f} %" for a in view.ranking.advice[:3])
+        first = ", ".join(f"{a.key} {100 * a.weight:.0f} %" for a in view.ranking.advice[:3] if a.weight > 0)
         click.echo(f"annotate next: {first}")
     runs = view.runs
     click.echo(

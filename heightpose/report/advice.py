@@ -1,4 +1,4 @@
-"""What to annotate next: strata ranked by how much an equal number of new children is expected to gain.
+"""What to annotate next: strata ranked by their share of a budget, which goes where new children gain most.
 
 For each value of a stratum, with e its joint error (100 - MeanSmS@0.1, seen joints, on the test set), p its share of
 the target distribution and n its children in train, the gain of m more children is
@@ -11,8 +11,10 @@ all by what it rests on; before there are two iterations it is assumed, and the 
 with few test children is drawn towards the whole set's, so that a ranking is not led by three unlucky infants.
 
 m is small, so scores are what the first new children bring; the budget itself is given out part by part, each to the
-stratum that gains most from it after what it got before. Strata that gain no more than as many children drawn at random
-get nothing. Strata overlap (a child lies on its side and is covered); gains of different strata do not add up.
+stratum that gains most from it after what it got before. Strata are ranked by their part of the budget: by the score
+alone a value that two test children and a handful in train show, by chance, would lead the ranking although a few more
+of it would be all that helps. Strata that gain no more than as many children drawn at random get nothing. Strata
+overlap (a child lies on its side and is covered); gains of different strata do not add up.
 """
 
 from __future__ import annotations
@@ -132,7 +134,7 @@ def rank(timeline: Timeline, target: Mapping[str, Mapping[str, float]] | None = 
     weights = _weights(made, part, trained)
     final = [
         replace(a, weight=weights[a.key], reasons=_reasons(a, ranking, whole))
-        for a in sorted(made, key=lambda a: -a.score)
+        for a in sorted(made, key=lambda a: (-weights[a.key], -a.score))
     ]
     return replace(ranking, advice=tuple(final))
 
@@ -157,7 +159,11 @@ def _required(value: float | None) -> float:
 
 
 def _reasons(a: Advice, ranking: Ranking, whole: float) -> tuple[str, ...]:
-    words = [f"MeanSmS@0.1 {figure(a.mean_sms, a.interval)} against {100 - whole:.1f} over all"]
+    alike = a.interval is not None and a.interval[0] <= 100 - whole <= a.interval[1]
+    words = [
+        f"MeanSmS@0.1 {figure(a.mean_sms, a.interval)} against {100 - whole:.1f} over all"
+        + (": no difference shown" if alike else "")
+    ]
     if a.test < _PRIOR:
         words.append(
             f"only {_children(a.test)} in the test set, so its error is drawn towards the whole set's"

@@ -208,9 +208,16 @@ def strata(view: View) -> list[Html]:
 
 def advice(view: View) -> list[Html]:
     ranking = view.ranking
-    if not ranking.advice or ranking.step is None or ranking.testset is None:
+    if ranking.step is None or ranking.testset is None:
         return [paragraph("Nothing can be said before a model is judged on a test set with strata.")]
     index = view.line.steps.index(ranking.step) + 1
+    if not ranking.advice:
+        return [
+            paragraph(
+                f"Step {index} on {ranking.testset[0]}: of no value of a stratum are more children expected to bring "
+                "more than as many drawn at random."
+            )
+        ]
     curve = (
         f"fitted to {ranking.iterations} data iterations: exponent {ranking.exponent:.2f}"
         if ranking.fitted

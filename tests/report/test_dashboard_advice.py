@@ -8,6 +8,8 @@ import run_folders as make
 from heightpose.errors import ConfigError
 from heightpose.report.advice import rank
 from heightpose.report.advice_target import read_target
+from heightpose.report.dashboard import write_dashboard
+from heightpose.report.dashboard_view import Options
 from heightpose.report.learning_curve import ASSUMED
 from heightpose.report.runs import read_runs
 from heightpose.report.timeline import timeline
@@ -55,9 +57,8 @@ def test_where_the_error_is_larger_comes_first_and_weights_sum_to_one(tmp_path):
     assert found.advice[0].key == "posture=side"
     document = found.document()
     assert sum(s["weight"] for s in document["strata"]) == pytest.approx(1.0)
-    assert [s["score"] for s in document["strata"]] == sorted(
-        (s["score"] for s in document["strata"]), reverse=True
-    )
+    ranked = [(s["weight"], s["score"]) for s in document["strata"]]
+    assert ranked == sorted(ranked, reverse=True)
     assert not any("annotator" in s["key"] for s in document["strata"])
     assert any("no learning curve yet" in r for r in document["strata"][0]["reasons"])
     assert found.exponent == ASSUMED
@@ -107,6 +108,25 @@ def test_few_unlucky_infants_do_not_lead_the_ranking(tmp_path):
     assert [a.value for a in found.advice] == ["side", "front"]
     assert found.advice[1].mean_sms == 0.0
     assert any("only 1 child in the test set" in r for r in found.advice[1].reasons)
+
+
+def test_a_value_that_hardly_anybody_shows_does_not_lead_for_its_first_few_children(tmp_path):
+    sms, people = {"back": 70.0, "side": 50.0, "front": 60.0}, {"back": 49, "side": 49, "front": 2}
+    found = ranking(tmp_path, [({"back": 495, "side": 500, "front": 5}, sms)], people=people)
+    side, front = found.advice
+    assert (side.value, front.value) == ("side", "front")
+    assert front.score > side.score
+    assert front.weight < 0.2 < side.weight
+    assert "no difference shown" in front.reasons[0]  # 55 to 65 holds the whole set's 59.8
+    assert "no difference shown" not in side.reasons[0]
+
+
+def test_where_no_value_stands_out_the_page_says_that(tmp_path):
+    assert not ranking(tmp_path, [(EVEN, {"back": 50.0, "side": 50.0})]).advice
+    write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    text = (tmp_path / "page.html").read_text()
+    assert "of no value of a stratum are more children expected to bring more" in text
+    assert "before a model is judged" not in text
 
 
 def test_nothing_judged_is_no_advice(tmp_path):
