@@ -33,6 +33,8 @@ SCHEMA = 1
 _PRIOR = 8
 #: New children that a score is reckoned for, as a share of those in train, and how many such parts a budget has.
 _PART, _PARTS = 0.005, 20
+#: Of a learning curve so many points are named, the last ones.
+_POINTS = 5
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,9 @@ def _reasons(a: Advice, ranking: Ranking, whole: float) -> tuple[str, ...]:
     elif len(a.curve) < 2:
         words.append(f"error falls by {halved:.0f} % when children double, as all strata together show")
     else:
-        points = ", ".join(f"{e:.0f} at {n}" for n, e in a.curve)
+        points = ("..., " if len(a.curve) > _POINTS else "") + ", ".join(
+            f"{e:.0f} at {n}" for n, e in a.curve[-_POINTS:]
+        )
         words.append(
             f"learning curve (error at children): {points}; taken as -{halved:.0f} % when they double"
         )

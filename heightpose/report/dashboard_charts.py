@@ -17,6 +17,8 @@ _WIDE = (900, 270)
 _BESIDE = 0.1
 #: What stands above a step: its kind as a letter, and the colour of its line.
 LETTERS = {DATA: ("D", "three"), ALGORITHM: ("A", "four"), BOTH: ("D A", "two")}
+#: More steps leave no room for letters: their lines' colours are explained below the drawing.
+_LETTERED = 32
 #: A chart with more series is unreadable; tables have all of them.
 _MOST_SERIES = 3
 
@@ -60,14 +62,15 @@ def development(
         _joined(plot, means, colour, shift=beside)
         for x, (step, each) in enumerate(points, 1):
             for record, value, around in each:
-                tip = f"step {x}, {step.name}\n{name}: {_of(value, around)}\n{numbers.of(record).tip}"
+                tip = f"step {x}, {step.label}\n{name}: {_of(value, around)}\n{numbers.of(record).tip}"
                 plot.point(x + beside, value, colour, tip, around, r=4.5, link=f"#{numbers.of(record).ref}")
     for colour, dash, row in others:
         _joined(plot, row, colour, dash)
-    keys = [(name, colour) for name, colour, _ in series]
+    known = [any(each for _, each in points) for points in drawn]
+    keys = [(name, colour) for (name, colour, _), there in zip(series, known, strict=True) if there]
     if null:
         keys += [("dashed: the null model", "dim"), ("dotted: refused lengths included", "dim")]
-    return Html(_scrolled(plot.svg(f"{label} over steps")) + legend(keys))
+    return Html(_scrolled(plot.svg(f"{label} over steps")) + legend(keys + _kinds(line)))
 
 
 def overfit(line: Timeline, numbers: Sources) -> Html:
@@ -81,10 +84,10 @@ def overfit(line: Timeline, numbers: Sources) -> Html:
         _joined(plot, [sum(v for _, v in row) / len(row) if row else None for row in rows], colour)
         for x, (step, row) in enumerate(zip(line.steps, rows, strict=True), 1):
             for run, value in row:
-                tip = f"step {x}, {step.name}\noverfit, {name}: {value:+.1f}\n{numbers.of(run).tip}"
+                tip = f"step {x}, {step.label}\noverfit, {name}: {value:+.1f}\n{numbers.of(run).tip}"
                 plot.point(x, value, colour, tip, link=f"#{numbers.of(run).ref}")
     keys = [(name, colour) for name, colour, _ in both]
-    return Html(_scrolled(plot.svg("Overfit over steps")) + legend(keys))
+    return Html(_scrolled(plot.svg("Overfit over steps")) + legend(keys + _kinds(line)))
 
 
 def learning(run: TrainRun) -> Html | None:
@@ -109,7 +112,7 @@ def scatter(
     xs, ys = [p[2] for p in points], [p[3] for p in points]
     plot = Plot(_range(xs), _range(ys, zero=True), "MeanSmS@0.1", "height MAE, cm")
     for step, record, x, y in points:
-        tip = f"{step.name}\nMeanSmS@0.1 {x:.1f}, MAE {y:.2f} cm\n{numbers.of(record).tip}"
+        tip = f"{step.label}\nMeanSmS@0.1 {x:.1f}, MAE {y:.2f} cm\n{numbers.of(record).tip}"
         plot.point(x, y, "one", tip, r=5, link=f"#{numbers.of(record).ref}")
     return plot.svg(f"MeanSmS@0.1 and height error of {found.n} runs")
 
@@ -122,8 +125,16 @@ def _plot(line: Timeline, y: tuple[float, float], label: str) -> Plot:
     for x, step in enumerate(line.steps, 1):
         if step.kind in LETTERS:
             letter, colour = LETTERS[step.kind]
-            plot.upright(x, colour, letter)
+            plot.upright(x, colour, letter if number <= _LETTERED else "")
     return plot
+
+
+def _kinds(line: Timeline) -> list[tuple[str, str]]:
+    """Names and colours of the upright lines where they bear no letters."""
+    if len(line.steps) <= _LETTERED:
+        return []
+    there = {step.kind for step in line.steps}
+    return [(f"upright: {kind}", colour) for kind, (_, colour) in LETTERS.items() if kind in there]
 
 
 def legend(keys: Sequence[tuple[str, str]]) -> Html:

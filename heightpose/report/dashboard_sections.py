@@ -196,7 +196,7 @@ def strata(view: View) -> list[Html]:
         now, before = steps[-1], steps[-2] if len(steps) > 1 else None
         index = view.line.steps.index(now) + 1
         change = "" if before is None else f"; change: since step {view.line.steps.index(before) + 1}"
-        parts.append(paragraph(f"Step {index}, {now.name}, on {testset[0]}{change}."))
+        parts.append(paragraph(f"Step {index}, {now.label}, on {testset[0]}{change}."))
         parts.append(strata_table(now, before, testset, view.numbers))
         if len(view.line.judged("mean_sms_0.1", testset)) > 1:
             inside = strata_over_steps(view.line, testset, view.numbers)

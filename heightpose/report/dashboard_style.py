@@ -21,7 +21,7 @@ h2 { scroll-margin-top: 5rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 .stack { display: grid; gap: .9rem; }
 th, td { padding: .3rem .55rem; }
 .stack figure { max-width: 62rem; } .small figure { max-width: 38rem; margin-bottom: .5rem; }
-.stack + .wide { margin-top: 1rem; }
+.stack + .wide, .stack + .plots { margin-top: 1rem; }
 .wide > svg.plot { min-width: 38rem; }
 @media (max-width: 44rem) { nav { position: static; } }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; padding: .1rem .75rem 0 3.2rem; font-size: .85rem; }
@@ -38,7 +38,8 @@ code { font: .82rem ui-monospace, monospace; overflow-wrap: anywhere; }
 tr:target td { background: color-mix(in srgb, var(--two) 22%, transparent); }
 tr { scroll-margin-top: 6rem; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--dim); }
-.reasons { min-width: 20rem; } .changes { min-width: 16rem; max-width: 26rem; } .nowrap { white-space: nowrap; }
+.reasons { min-width: 20rem; }
+.changes { min-width: 16rem; max-width: 26rem; overflow-wrap: anywhere; } .nowrap { white-space: nowrap; }
 #bar { position: fixed; inset: auto 0 0 0; z-index: 3; display: none; padding: .5rem clamp(.8rem, 3vw, 2.5rem);
   background: var(--card); border-top: 2px solid var(--one); font-size: .85rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }

@@ -33,7 +33,8 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
     for index, step in enumerate(line.steps, 1):
         changes = "".join(f"<li>{html.escape(c)}</li>" for c in step.changes)
         words = Html(
-            f'<div class="changes"><b>{html.escape(step.name)}</b> <span class="dim">{html.escape(step.kind)}</span>'
+            f'<div class="changes"><b title="{html.escape(step.name)}">{html.escape(step.label)}</b> '
+            f'<span class="dim">{html.escape(step.kind)}</span>'
             f"<ul>{changes}</ul></div>"
         )
         when = Html(f'{index}<br><span class="dim nowrap">{step.created:%Y-%m-%d}</span>')

@@ -34,7 +34,7 @@ body { margin: 0 auto; padding: 1.2rem clamp(.8rem, 3vw, 2.5rem) 4rem; max-width
   color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: .2rem 0 .4rem; }
 h2 { font-size: 1.2rem; margin: 2rem 0 .6rem; }
-p { max-width: 48rem; margin: .4rem 0; }
+p { max-width: 48rem; margin: .4rem 0; overflow-wrap: anywhere; }
 .dim { color: var(--dim); }
 .mark { color: var(--mark); font-weight: 600; }
 .good { color: var(--good); font-weight: 600; }

@@ -20,6 +20,8 @@ FIRST, DATA, ALGORITHM, BOTH, AGAIN = "first", "data", "algorithm", "data and al
 TestSet = tuple[str, str, str, int | None]
 #: Headline figures of height error: of the clips measured, and of every length worked out, refused ones too.
 HEIGHT_ERRORS = ("height_mae_cm", "height_estimate_mae_cm")
+#: A longer name (a note may be a page) is cut where it stands among figures.
+_LONGEST = 120
 #: Settings named one by one in a step's changes; more are counted.
 _NAMED = 5
 
@@ -57,6 +59,11 @@ class Step:
             return self.runs[0].note or self.runs[0].name
         one = next(iter(self.results.values()))[0]
         return one.note or f"{one.document['models']['pose']['name']} {one.model_sha256[:6]}"
+
+    @property
+    def label(self) -> str:
+        """The name, cut to a length that leaves room for figures."""
+        return self.name if len(self.name) <= _LONGEST else self.name[: _LONGEST - 1] + "…"
 
     def figures(self, key: str, testset: TestSet) -> list[tuple[EvalRun, float]]:
         """A headline figure of each repetition that has it."""

@@ -170,6 +170,21 @@ def test_what_records_say_is_escaped(tmp_path):
     assert data_of(text)["steps"][0]["name"] == evil
 
 
+def test_a_page_long_note_leaves_room_for_the_figures(tmp_path):
+    make.training(tmp_path, "run", 0, note="very long " * 500)
+    write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    text = (tmp_path / "page.html").read_text()
+    shown = html.unescape(re.search(r"<b title=[^>]*>([^<]*)</b>", text).group(1))
+    assert shown == ("very long " * 12)[:119] + "…"
+    assert data_of(text)["steps"][0]["name"] == "very long " * 500
+
+
+def test_a_legend_names_only_what_is_drawn(tmp_path):
+    make.evaluation(tmp_path, "of-shipped", 1, frames=make.infants(POSTURES))
+    write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    assert "validation, true boxes" not in (tmp_path / "page.html").read_text()
+
+
 def test_correlation_over_runs_with_its_interval(page):
     ((_, _, points, found),) = correlations(page[0])
     assert found.n == len(points) == 4
@@ -204,6 +219,9 @@ def test_fifty_runs(tmp_path):
         make.evaluation(tmp_path / "results", f"of-{i}", i + 0.5, f"run-{i}", figures=own)
     view = write_dashboard([tmp_path], tmp_path / "page.html", Options())
     assert len(view.line.steps) == 50
+    text = (tmp_path / "page.html").read_text()
+    assert ">D A</text>" not in text  # letters of so many steps would run into each other
+    assert "upright: data and algorithm" in text
     assert (tmp_path / "page.html").stat().st_size < 2_000_000
     found = correlations(view)[0][3]
     assert found.n == 50
