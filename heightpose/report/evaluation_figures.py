@@ -8,6 +8,7 @@ from typing import Any
 from heightpose.evaluate.records import ClipRecord
 from heightpose.evaluate.text import TORSO, joints_right, of
 from heightpose.evaluate.text import figure as number
+from heightpose.metrics.bootstrap import binomial_interval
 from heightpose.report.page import Html, heading, paragraph, table
 from heightpose.report.plots import Bar, Plot, framed, plots, rows_svg
 from heightpose.skeleton import INFANT
@@ -114,7 +115,7 @@ def pose_parts(result: dict[str, Any]) -> list[str]:
                 ),
                 framed(
                     _score_plot(pose["score_reliability"]),
-                    "Joint scores against how often such joints are right.",
+                    _score_words(pose["score_reliability"]),
                 ),
                 framed(
                     rows_svg(bars, (0, 100), "PCKh@0.1 per joint", "PCKh@0.1, %"),
@@ -135,7 +136,7 @@ def _torso_plot(per_joint: dict[str, float | None]) -> Html:
 
 
 def _score_plot(bins: Sequence[dict[str, Any]]) -> Html:
-    drawing = Plot((0, 1), (0, 100), "joint score", "right, %", legend_left=True)
+    drawing = Plot((0, 1), (0, 100), "joint score", "right, %")
     for key, colour, name in (
         ("right_0.5", "two", "within 0.5 head sizes"),
         ("right_0.1", "one", "within 0.1"),
@@ -143,8 +144,19 @@ def _score_plot(bins: Sequence[dict[str, Any]]) -> Html:
         full = [b for b in bins if b["joints"] > 0]
         drawing.line([b["score"] for b in full], [100 * b[key] for b in full], colour, name)
         for b in full:
-            drawing.point(b["score"], 100 * b[key], colour, f"{100 * b[key]:.0f} % of {b['joints']} joints")
+            around = binomial_interval(round(b[key] * b["joints"]), b["joints"])
+            whisker = None if around is None else [100 * v for v in around]
+            tip = f"{100 * b[key]:.0f} % of {b['joints']} joints"
+            drawing.point(b["score"], 100 * b[key], colour, tip, whisker)
     return drawing.svg("Joint scores and hits")
+
+
+def _score_words(bins: Sequence[dict[str, Any]]) -> str:
+    counts = ", ".join(str(b["joints"]) for b in bins if b["joints"] > 0)
+    return (
+        f"Joint scores against how often such joints are right; joints per dot, from the left: {counts}. Whiskers "
+        "binomial, as if every joint were a child of its own: rather too short."
+    )
 
 
 def height_parts(h: dict[str, Any], clips: Sequence[ClipRecord]) -> list[str]:

@@ -34,7 +34,6 @@ class Plot:
     Attributes:
         x, y: (low, high) of the axes.
         size: width and height in the SVG's own px.
-        legend_left: names of series at the top left instead of the bottom right.
         x_ticks: (place, word) of the x axis' marks instead of round numbers.
     """
 
@@ -43,7 +42,6 @@ class Plot:
     x_label: str = ""
     y_label: str = ""
     size: tuple[int, int] = (440, 300)
-    legend_left: bool = False
     x_ticks: Sequence[tuple[float, str]] | None = None
     _parts: list[str] = field(default_factory=list)
     _legend: list[tuple[str, str, str]] = field(default_factory=list)
@@ -154,12 +152,10 @@ class Plot:
         parts = []
         for row, (name, colour, dash) in enumerate(self._legend):
             y = self.size[1] - self._BOTTOM - 14 - 16 * (len(self._legend) - 1 - row)
-            x, words, anchor = self.size[0] - self._RIGHT - 30, self.size[0] - self._RIGHT - 35, "end"
-            if self.legend_left:
-                x, words, anchor, y = self._LEFT + 8, self._LEFT + 35, "start", self._TOP + 16 * (row + 1)
+            x, words = self.size[0] - self._RIGHT - 30, self.size[0] - self._RIGHT - 35
             parts.append(
                 f'<line x1="{x}" x2="{x + 22}" y1="{y - 4}" y2="{y - 4}" stroke="var(--{colour})" stroke-width="3"'
-                f'{_dash(dash)}/><text x="{words}" y="{y}" text-anchor="{anchor}">{html.escape(name)}</text>'
+                f'{_dash(dash)}/><text x="{words}" y="{y}" text-anchor="end">{html.escape(name)}</text>'
             )
         return "".join(parts)
 

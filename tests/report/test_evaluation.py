@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ sys.path += [str(Path(__file__).resolve().parents[1] / name) for name in ("evalu
 from evaluated import frame, true_kpts
 
 from heightpose.evaluate.people import People
+from heightpose.evaluate.summary import summarise
+from heightpose.report.evaluation_figures import pose_parts
 from heightpose.report.plots import Bar, Plot, rows_svg, ticks
 from heightpose.report.worst import blurred, worst_people
 from heightpose.skeleton import INFANT
@@ -45,6 +48,15 @@ def test_nothing_is_shown_where_the_head_is_not_labelled_or_somebody_else_lies(n
     beside = changed(noise, replace(record, unlabelled=True))
     assert beside[:15].mean() > 0.95  # outside the labelled infant's box
     assert changed(noise, replace(record, people=[])).mean() > 0.95
+
+
+def test_scores_of_few_joints_are_not_drawn_as_if_they_were_known():
+    frames = [frame(f"{i}.jpg", f"child-{i}") for i in range(2)]
+    (drawn,) = re.findall(
+        r"<figure>.*?Joint scores against.*?</figure>", "".join(pose_parts(summarise(frames, ()))), re.S
+    )
+    assert f"joints per dot, from the left: {2 * len(INFANT)}." in drawn
+    assert len(re.findall(r'stroke-width="1.5"', drawn)) == 2  # a whisker at each of the two dots
 
 
 def test_worst_people_are_one_per_child_missed_ones_first_but_not_only():
