@@ -58,6 +58,23 @@ def require_figures(holder: Json, where: str) -> None:
             height, f"{where}height.", numbers=(*lengths, "yield", "coverage"), intervals=lengths,
             counts=("clips", "measured", "children"),
         )  # fmt: skip
+        _interval(height.get("estimate_mae_cm_interval"), f"{where}height.estimate_mae_cm_interval")
+    if pose is None and height is None and where:
+        raise ValueError(f"{where}: expected pose or height")
+
+
+def require_headline(document: Json) -> None:
+    """Checks that what the headline says has its block, and what test sets are told apart by."""
+    for key, value in is_a(document["headline"], dict, "headline").items():
+        number(value, f"headline.{key}")
+        block = "height" if key.startswith("height") else "pose" if key.startswith("mean") else None
+        if value is not None and block is not None and document[block] is None:
+            raise ValueError(f"{block}: missing, though headline.{key} is there")
+    test = document["testset"]
+    is_a(test["version"], int | str | None, "testset.version")
+    is_a(test.get("split"), str | None, "testset.split")
+    is_a(document["settings"].get("limit"), int | None, "settings.limit")
+    _count(test.get("children", 0), "testset.children")
 
 
 def _all(

@@ -21,6 +21,7 @@ from heightpose.report.run_checks import (
     number,
     parent,
     require_figures,
+    require_headline,
     require_one_matrix,
     require_strata,
 )  # fmt: skip
@@ -119,11 +120,9 @@ def read_evaluation(path: Path) -> EvalRun:
             is_a(document[key], dict, key)
         for key in ("name", "sha256", "folder"):
             is_a(document["testset"][key], str, f"testset.{key}")
-        is_a(document["testset"]["version"], int | str | None, "testset.version")
         for key in ("name", "sha256"):
             is_a(document["models"]["pose"][key], str, f"models.pose.{key}")
-        for key, value in document["headline"].items():
-            number(value, f"headline.{key}")
+        require_headline(document)
         require_figures(document, "")
         for name, values in document["strata"].items():
             for value, both in values.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -24,6 +25,32 @@ def test_a_training_that_diverged_is_drawn_as_far_as_it_went(tmp_path):
         "train Mean@0.1": None,
     }
     assert "Learning curve of run" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("testset.split", [1]),
+        ("settings.limit", {}),
+        ("testset.children", "x"),
+        ("pose", None),
+        ("height", None),
+        ("height.estimate_mae_cm_interval", [1]),
+        ("strata.posture.back", {"pose": None, "height": None}),
+    ],
+)
+def test_a_result_of_wrong_parts_is_named_and_left_out(tmp_path, where, value):
+    make.evaluation(tmp_path, "good", 1, frames=make.infants(("back",)), clips=make.measured([1.0, -1.0]))
+    bad = make.evaluation(tmp_path, "bad", 2, frames=make.infants(("back",)), clips=make.measured([1.0, 2.0]))
+    document = json.loads((bad / "result.json").read_text())
+    *above, last = where.split(".")
+    functools.reduce(dict.__getitem__, above, document)[last] = value
+    (bad / "result.json").write_text(json.dumps(document))
+    view = write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    ((path, why),) = [(s.path.parent.name, s.why) for s in view.runs.skipped]
+    assert path == "bad"
+    assert where in why
+    assert len(view.runs.evaluations) == 1
 
 
 @pytest.mark.parametrize(
