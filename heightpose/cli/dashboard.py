@@ -82,7 +82,7 @@ def dashboard(
     if ctx.invoked_subcommand is not None:
         return
     from heightpose.errors import InputError
-    from heightpose.report.advice_target import read_target
+    from heightpose.report.advice_target import read_target, unknown_to
     from heightpose.report.dashboard import write_dashboard
     from heightpose.report.dashboard_view import Options
     from heightpose.runtime.atomic import make_folder, write_json
@@ -99,6 +99,8 @@ def dashboard(
     view = write_dashboard(found, out, Options(checks, pictures, shares, not no_blur, title))
     for one in view.runs.skipped:
         click.echo(f"skipped {one.path}: {one.why}", err=True)
+    for key in () if shares is None else unknown_to(view.ranking, shares):
+        click.echo(f"--target: the test set has nobody with {key}, so that it cannot be ranked", err=True)
     if advice is not None:
         write_json(advice, view.ranking.document())
         click.echo(f"advice saved to {advice}", err=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from heightpose.errors import ConfigError
+from heightpose.report.advice import Ranking
 
 
 def read_target(path: Path) -> dict[str, dict[str, float]]:
@@ -29,3 +31,16 @@ def read_target(path: Path) -> dict[str, dict[str, float]]:
             raise ConfigError("shares sum to nothing", where=f"{path}: {stratum}")
         found[str(stratum)] = {str(value): share / total for value, share in shares.items()}
     return found
+
+
+def unknown_to(ranking: Ranking, target: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """``stratum=value`` of a target that the judged test set has nobody of: mistyped, or nothing is known of it."""
+    if ranking.step is None or ranking.testset is None:
+        return []
+    there = ranking.step.results[ranking.testset][0].document["strata"]
+    return [
+        f"{stratum}={value}"
+        for stratum, shares in target.items()
+        for value, share in shares.items()
+        if share > 0 and value not in there.get(stratum, {})
+    ]

@@ -243,6 +243,17 @@ def test_the_command_writes_page_and_advice(folder, tmp_path):
     assert data_of(text)["advice"] == json.loads(advice.read_text())
 
 
+def test_a_target_of_what_the_test_set_does_not_have_is_said(folder, tmp_path):
+    target = tmp_path / "target.yaml"
+    target.write_text("posture: {back: 1, sied: 1, lap: 0}\npostures: {side: 1}\n")
+    done = CliRunner().invoke(
+        cli, ["dashboard", "--runs", str(folder), "--out", str(tmp_path / "p.html"), "--target", str(target)]
+    )
+    assert done.exit_code == 0, done.output
+    named = [line for line in done.output.splitlines() if line.startswith("--target: ")]
+    assert ["posture=sied" in named[0], "postures=side" in named[1], len(named)] == [True, True, 2]
+
+
 def test_nothing_there_is_said(tmp_path):
     view = write_dashboard([tmp_path], tmp_path / "page.html", Options())
     assert not view.line.steps
