@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +118,13 @@ def synth(
 
     Infants (Anny bodies) lie on a tagged sheet in a cot and are path-traced by Mitsuba.
     """
+    pictures = {
+        "clips": clips or None, "size": size, "samples": samples, "easy": easy or None, "posture": posture,
+        "legs": legs, "empty": empty, "twins": twins, "arm": arm, "blanket": blanket, "infrared": infrared,
+        "fisheye": fisheye, "sheet": sheet, "textures": textures, "split": split,
+    }  # fmt: skip
+    if fit or bodies:
+        _require_no_pictures("--fit" if fit else "--bodies", pictures)
     for package in ("torch", "anny", "mitsuba"):
         if not _installed(package):
             raise MissingExtraError(package, "synth", "heightpose synth")
@@ -164,6 +172,15 @@ def synth(
     )
     generate(recipe, out, count, jobs if jobs is not None else usable_cores())
     click.echo(f"{count} {'clips' if clips else 'stills'} in {out}. Look at {out / 'contact_sheet.png'}")
+
+
+def _require_no_pictures(mode: str, options: Mapping[str, object]) -> None:
+    """Without pictures an option about them would be passed over in silence."""
+    idle = [f"--{name}" for name, value in options.items() if value is not None]
+    if idle:
+        raise ConfigError(
+            f"{mode} makes no pictures, so {', '.join(idle)} would change nothing", hint="Leave out either"
+        )
 
 
 def _fit_text(seed: int, count: int) -> str:

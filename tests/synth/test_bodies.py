@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("anny")
 
+from heightpose.cli.main import cli
 from heightpose.errors import ConfigError
 from heightpose.geometry.lift import group_lengths
 from heightpose.skeleton import INFANT
@@ -54,3 +56,13 @@ def test_legs_that_cannot_be_lain_on_are_drawn_again(model: BodyModel, monkeypat
     monkeypatch.setattr(scenario, "lie", lambda *_: "flesh")
     with pytest.raises(ConfigError, match=r"3 frames on the back with legs tucked.*flesh"):
         scenario.lie_down(puppet, np.random.default_rng(0), legs="tucked", **how)
+
+
+@pytest.mark.parametrize("mode", ["--bodies", "--fit"])
+def test_options_about_pictures_are_refused_where_there_are_none(tmp_path, mode):
+    about = ["--clips", "--easy", "--size", "64x64", "--twins", "0"]
+    base = ["synth", "--out", str(tmp_path / "out"), "--count", "1", "--seed", "1", mode]
+    error = CliRunner().invoke(cli, [*base, *about], standalone_mode=False).exception
+    assert isinstance(error, ConfigError)
+    assert "--clips, --size, --easy, --twins would change nothing" in str(error)
+    assert not (tmp_path / "out").exists()
