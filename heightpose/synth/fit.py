@@ -19,6 +19,8 @@ from heightpose.synth.body import BodyModel
 AGE_BANDS = ((0.0, 3.0), (3.0, 6.0), (6.0, 12.0), (12.0, 18.0), (18.0, 24.0))
 #: What real children's trunk-to-length ratio spreads at a given age, 1 sd in percent of the ratio.
 REAL_TRUNK_SPREAD = 2.0
+#: Curves of three coefficients run through the proportions of a few children and leave nothing over.
+_FEWEST = 10
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,10 @@ def fit_text(fit: Fit) -> str:
         "sex     age       n   mean     sd",
     ]
     for (sex, (low, high)), (n, mean, sd) in fit.z.items():
-        lines.append(f"{sex:<7} {low:>2.0f}-{high:<2.0f} mo {n:>4}  {mean:+.2f}   {sd:.2f}")
+        spread = f"{sd:.2f}" if n > 1 else "-"
+        lines.append(f"{sex:<7} {low:>2.0f}-{high:<2.0f} mo {n:>4}  {mean:+.2f}   {spread}")
+    if sum(n for n, _, _ in fit.z.values()) < _FEWEST:
+        return "\n".join([*lines, f"proportions: {_FEWEST} children or more show how they spread"])
     lines.append("share of the length at a given age, 1 sd in percent of the share:")
     lines.append("  " + ", ".join(f"{name} {value:.1f} %" for name, value in fit.spread_percent.items()))
     lines.append(f"  (real children's trunk: about {REAL_TRUNK_SPREAD:.0f} %)")

@@ -50,3 +50,10 @@ def test_the_nurserys_children_spread_like_real_ones(model):
     assert 1.4 < found.spread_percent["trunk"] < 2.8
     assert found.from_trunk_and_arms_cm > 0.7
     assert "residual" in fit.fit_text(found)
+
+
+def test_one_child_has_no_spread():
+    text = fit.fit_text(fit.measure(_stick_children(1, 3, 0.02)[0]))
+    assert "0.00" not in text.replace("-0.00", "")
+    assert "residual" not in text
+    assert "10 children or more" in text
