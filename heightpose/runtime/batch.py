@@ -27,6 +27,7 @@ from heightpose.errors import (
 )
 from heightpose.report.overlay import answer_text
 from heightpose.runtime import results
+from heightpose.runtime.address import local_path, shown
 from heightpose.runtime.atomic import make_folder, no_empty_folders, remove, write_json
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.earlier import Earlier, Identity, identity
@@ -36,7 +37,7 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.session import Outcome, Scale, measure_clip
 from heightpose.runtime.settings import Settings
 from heightpose.runtime.stages import Beside, depth_for
-from heightpose.runtime.video import is_address, local_path, open_clip, without_login
+from heightpose.runtime.video import open_clip
 from heightpose.types import FrameResult
 
 log = logging.getLogger("heightpose")
@@ -180,12 +181,11 @@ def given_files(settings: Settings, inputs: Iterable[tuple[str, str]]) -> set[Id
 
 
 def _unexpected(source: str, error: Exception) -> HeightposeError:
-    where = without_login(source) if is_address(source) else source
     if isinstance(error, MemoryError):
-        return HeightposeError("not enough memory for this input", where=where)
+        return HeightposeError("not enough memory for this input", where=shown(source))
     return HeightposeError(
         f"unexpected {type(error).__name__}: {error}",
-        where=where,
+        where=shown(source),
         hint="Run again with --debug and report the traceback",
     )
 

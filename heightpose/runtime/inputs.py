@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from heightpose.errors import InputError
+from heightpose.runtime.address import is_address, local_path, shown, without_login
 from heightpose.runtime.stills import PICTURE_SUFFIXES, list_folder
-from heightpose.runtime.video import VIDEO_SUFFIXES, is_address, local_path, without_login
+from heightpose.runtime.video import VIDEO_SUFFIXES
 
 log = logging.getLogger("heightpose")
 
@@ -48,8 +49,7 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
                 break
             name = f"{stem}-{number}"
         if name != stem:
-            shown = without_login(source) if is_address(source) else source
-            log.warning("two inputs are called %s: results of %s go to %s", stem, shown, name)
+            log.warning("two inputs are called %s: results of %s go to %s", stem, shown(source), name)
         names.add(name)
         pairs.append((source, name))
     return pairs, several or len(pairs) > 1

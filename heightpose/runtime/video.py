@@ -7,31 +7,21 @@ same frames every time. Never an integer rate: phones record at a varying one.
 from __future__ import annotations
 
 import logging
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import av
 
 from heightpose.errors import InputError
+from heightpose.runtime.address import is_address, local_path, require_possible, without_login
 from heightpose.runtime.clip import NO_PICTURE, Clip, Clock, Frame, turn
 from heightpose.runtime.stills import PICTURE_SUFFIXES, StillsClip, list_folder
 
-__all__ = [
-    "VIDEO_SUFFIXES",
-    "Clip",
-    "Frame",
-    "VideoClip",
-    "is_address",
-    "local_path",
-    "open_clip",
-    "without_login",
-]
+__all__ = ["VIDEO_SUFFIXES", "Clip", "Frame", "VideoClip", "open_clip"]
 
 log = logging.getLogger("heightpose")
 
@@ -52,38 +42,7 @@ _RETRY_WAIT_S = 1.0
 #: Width of a pixel over its height, or the other way round: what is stated beyond is a mistake.
 _MOST_STRETCHED = 4.0
 
-_FILE = re.compile("file://(localhost(?=/))?", re.IGNORECASE)
-
 _ERRORS = (av.FFmpegError, OSError, ValueError)
-
-
-def is_address(source: str) -> bool:
-    """True for ``rtsp://...`` and the like; ``file://`` and plain paths are files."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source) is not None and not _FILE.match(source)
-
-
-def local_path(source: str | Path) -> str:
-    """The path of a source that is no address; that of a ``file://`` address may be percent-encoded."""
-    found = _FILE.match(str(source))
-    return str(source) if found is None else unquote(str(source)[found.end() :], errors="surrogateescape")
-
-
-def without_login(address: str) -> str:
-    """The address without user name, password and query: fit for messages and result files."""
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:  # a host or port that cannot be: cut out what may be a login, whatever it holds
-        return re.sub(r"://.*@", "://", address, flags=re.DOTALL).partition("?")[0]
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{port}' if port is not None else ''}{parts.path}"
-
-
-def _require_possible(address: str) -> None:
-    try:
-        _ = urlsplit(address).port
-    except ValueError:  # whose text may quote a part of the login
-        name = without_login(address)
-        raise InputError("not a stream address", where=name, hint="Check its host and port") from None
 
 
 def open_clip(source: str | Path) -> Clip:
@@ -93,7 +52,7 @@ def open_clip(source: str | Path) -> Clip:
         InputError: there is nothing there, or nothing that can be decoded.
     """
     if isinstance(source, str) and is_address(source):
-        _require_possible(source)
+        require_possible(source)
         return VideoClip(source, without_login(source), live=True)
     named = local_path(source)
     if not named:  # would be the current folder

@@ -15,8 +15,9 @@ import pytest
 from tqdm import tqdm
 
 from heightpose.errors import InputError
+from heightpose.runtime.address import is_address, local_path, without_login
 from heightpose.runtime.clip import Clock
-from heightpose.runtime.video import is_address, local_path, open_clip, without_login
+from heightpose.runtime.video import open_clip
 
 
 def moving(count, size_wh=(96, 64)):

@@ -1,0 +1,46 @@
+"""What an input was called on the command line: a stream address or a path, and what to call it in messages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from heightpose.errors import InputError
+
+_FILE = re.compile("file://(localhost(?=/))?", re.IGNORECASE)
+
+
+def is_address(source: str) -> bool:
+    """True for ``rtsp://...`` and the like; ``file://`` and plain paths are files."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source) is not None and not _FILE.match(source)
+
+
+def local_path(source: str | Path) -> str:
+    """The path of a source that is no address; that of a ``file://`` address may be percent-encoded."""
+    found = _FILE.match(str(source))
+    return str(source) if found is None else unquote(str(source)[found.end() :], errors="surrogateescape")
+
+
+def without_login(address: str) -> str:
+    """The address without user name, password and query: fit for messages and result files."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:  # a host or port that cannot be: cut out what may be a login, whatever it holds
+        return re.sub(r"://.*@", "://", address, flags=re.DOTALL).partition("?")[0]
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{port}' if port is not None else ''}{parts.path}"
+
+
+def shown(source: str) -> str:
+    """A source as it was given, fit for messages: an address without its login."""
+    return without_login(source) if is_address(source) else source
+
+
+def require_possible(address: str) -> None:
+    """Raises InputError for an address whose host or port cannot be."""
+    try:
+        _ = urlsplit(address).port
+    except ValueError:  # whose text may quote a part of the login
+        name = without_login(address)
+        raise InputError("not a stream address", where=name, hint="Check its host and port") from None
