@@ -1,5 +1,7 @@
 """Video in: decoded in order, with the stream's own timestamps, turned as its metadata says.
 
+A stream that has none that mean anything, such as a camera's JPEGs over HTTP, gets the times of its pictures' arrival.
+
 Never by seeking: seeking lands on different frames in different containers, and a measurement must see the
 same frames every time. Never an integer rate: phones record at a varying one.
 """
@@ -10,6 +12,7 @@ import logging
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from typing import Any
 import av
 
 from heightpose.errors import InputError
+from heightpose.runtime import arrival
 from heightpose.runtime.address import is_address, local_path, require_possible, without_login
 from heightpose.runtime.clip import NO_PICTURE, Clip, Clock, Frame, turn
 from heightpose.runtime.stills import PICTURE_SUFFIXES, StillsClip, list_folder
@@ -107,7 +111,9 @@ class VideoClip(Clip):
         self._where: object = paths[0] if paths else name
         self._target, self.name, self.live = target, name, live
         self.kind = "stream" if live else "video"
-        self._returns = live and not target.startswith("http")  # a camera may come back, a web file not
+        # A camera may come back, a web file would begin again; of web addresses the stream itself tells.
+        self._returns = live and not target.startswith("http")
+        self._by_arrival = False
         self._stated_frames, self._stored_aspect = 0, 1.0
         self._pass: Iterator[av.VideoFrame] | None = self._decode()
         try:
@@ -202,23 +208,36 @@ class VideoClip(Clip):
         )
         with container:
             stream = self._picture_stream(container)
-            for packet in container.demux(stream):
-                # A cut-off packet decodes to invented pixels: stop before it, after what is still held.
-                if packet.is_corrupt and not self.live:
-                    yield from stream.decode(None)
-                    raise ValueError("a packet is cut off")
-                for frame in packet.decode():
-                    if frame.is_corrupt and not self.live:
-                        if given == 0:
-                            continue  # a recording that starts between key frames
-                        raise ValueError("a frame is broken")
-                    given += 1
-                    yield frame
+            packets = container.demux(stream)
+            if not self._by_arrival:
+                yield from self._decode_packets(packets, stream, given)
+                return
+            with closing(arrival.with_arrival(packets, _TIMEOUT_S + 1)) as timed:
+                for packet, arrived_s in timed:
+                    # Of a cut-off picture half is invented.
+                    for frame in () if packet.is_corrupt else packet.decode():
+                        arrival.stamp(frame, arrived_s)
+                        yield frame
+
+    def _decode_packets(self, packets: Iterator[Any], stream: Any, given: int) -> Iterator[av.VideoFrame]:
+        for packet in packets:
+            # A cut-off packet decodes to invented pixels: stop before it, after what is still held.
+            if packet.is_corrupt and not self.live:
+                yield from stream.decode(None)
+                raise ValueError("a packet is cut off")
+            for frame in packet.decode():
+                if frame.is_corrupt and not self.live:
+                    if given == 0:
+                        continue  # a recording that starts between key frames
+                    raise ValueError("a frame is broken")
+                given += 1
+                yield frame
 
     def _options(self) -> dict[str, str]:
         if not self.live:
             return {"protocol_whitelist": "subfile,file"}  # a file may not pull in the network
-        if self._target.startswith("http"):  # continues where it was cut, which opening again would not
+        # A web file continues where it was cut, which opening it again would not.
+        if self._target.startswith("http") and not self._returns:
             return {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "5"}
         return {"rtsp_transport": "tcp"} if self._target.startswith("rtsp") else {}
 
@@ -242,6 +261,13 @@ class VideoClip(Clip):
         rate = stream.average_rate or stream.guessed_rate
         self.fps = Fraction(rate) if rate is not None and rate > 0 else None
         self._stored_aspect = float(stream.sample_aspect_ratio or 1)
+        if self.live:
+            self._returns = self._returns or arrival.is_camera_over_http(container)
+            self._by_arrival = arrival.is_endless_without_times(container)
+        if self._by_arrival:
+            self.fps = None
+            # Threads that each decode a frame would hold it back until the next ones have come.
+            stream.thread_type = "SLICE"
         return stream
 
     def _unreadable(self, error: Exception) -> InputError:
