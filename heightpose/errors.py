@@ -6,6 +6,7 @@ with its ``exit_code``; a traceback appears only under ``--debug``.
 
 from __future__ import annotations
 
+import copy
 import reprlib
 from typing import Any
 
@@ -41,6 +42,17 @@ class HeightposeError(Exception):
     ) -> None:
         self.what, self.where, self.expected, self.got, self.hint = what, where, expected, got, hint
         super().__init__(self._message())
+
+    def at(self, place: object) -> HeightposeError:
+        """The same error of another place."""
+        told = copy.copy(self)
+        told.where, told.__cause__ = place, self.__cause__
+        told.args = (told._message(),)
+        return told.with_traceback(self.__traceback__)
+
+    def within(self, place: object) -> HeightposeError:
+        """The same error, with ``place`` in front of where it went wrong."""
+        return self.at(place if self.where is None else f"{place}: {self.where}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Crosses to another process whole, whatever the arguments of its class are."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -35,6 +37,23 @@ def without_login(address: str) -> str:
 def shown(source: str) -> str:
     """A source as it was given, fit for messages: an address without its login."""
     return without_login(source) if is_address(source) else source
+
+
+def called(source: str | Path) -> str:
+    """What a source is called in results: a file or folder by its name, an address without its login."""
+    if is_address(str(source)):
+        return without_login(str(source))
+    path = Path(local_path(source))
+    if os.path.isdir(path):
+        with suppress(OSError):  # the current folder itself may be gone
+            return path.resolve().name
+    return path.name
+
+
+def is_about(where: object, source: str) -> bool:
+    """Whether the place that an error tells of names the source, or something in it."""
+    text = str(where)
+    return text.startswith((source, local_path(source))) or called(source) in (text, *Path(text).parts)
 
 
 def require_possible(address: str) -> None:

@@ -23,11 +23,12 @@ from heightpose.errors import (
     EXIT_REJECTED,
     EXIT_USAGE,
     ConfigError,
+    FileFormatError,
     HeightposeError,
 )
 from heightpose.report.overlay import answer_text
 from heightpose.runtime import results
-from heightpose.runtime.address import local_path, shown
+from heightpose.runtime.address import called, is_about, local_path, shown
 from heightpose.runtime.atomic import make_folder, no_empty_folders, remove, write_json
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.earlier import Earlier, Identity, identity
@@ -52,7 +53,8 @@ class Item:
     Attributes:
         name: the input's result folder.
         code: its exit code.
-        document: height.json, or ``{"status": "error", ...}`` when the input could not be used.
+        document: height.json, or ``{"status": "error", "input": its name as in height.json, ...}`` when the input
+            could not be used.
         answer: the line for a person.
         error: why the input could not be used.
     """
@@ -96,7 +98,7 @@ def _run_in_turn(inputs: list[tuple[str, str]], settings: Settings, scale: Scale
         worker = Worker(replace(settings, jobs=1), scale, interrupt, inputs)
         for source, name in inputs:
             if interrupt.requested:  # between two: no item says so yet
-                yield not_begun(name)
+                yield not_begun(source, name)
                 return
             item = worker.measure(source, name)
             yield item
@@ -157,7 +159,7 @@ class Worker:
             if log.isEnabledFor(logging.DEBUG):
                 traceback.print_exception(error)
             error = _unexpected(source, error)
-        return unusable(name, error, self.stop.requested)
+        return unusable(source, name, error, self.stop.requested)
 
     def _refuse_to_overwrite(self, clip: Clip, folder: Path) -> None:
         """Raises ConfigError where results would replace an input or a settings file, or lie among its pictures."""
@@ -214,7 +216,10 @@ def _run_one(
     detector, pose_model = models
     folder = settings.out / name
     if scale.camera is not None:  # one that does not fit leaves no empty folder behind
-        scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
+        try:
+            scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
+        except FileFormatError as error:  # geometry knows no files
+            raise error.at(settings.camera) from error
     make_folder(folder)
     overlay = folder / "overlay.mp4"
     live: results.LiveOverlay | None = None
@@ -280,16 +285,18 @@ def _run_one(
     return Item(name, code, document, answer_text(outcome.measurement))
 
 
-def unusable(name: str, error: HeightposeError, interrupted: bool = False) -> Item:
-    """The item of an input that cannot be used."""
-    document = {"status": "error", "input": name, "error": str(error)}
+def unusable(source: str, name: str, error: HeightposeError, interrupted: bool = False) -> Item:
+    """The item of an input that cannot be used. Its error names it, whatever else it tells of."""
+    if not is_about(error.where, source):
+        error = error.within(shown(source))
+    document = {"status": "error", "input": called(source), "error": str(error)}
     code = EXIT_INTERRUPTED if interrupted else error.exit_code
     return Item(name, code, document, f"error: {error}", error)
 
 
-def not_begun(name: str) -> Item:
+def not_begun(source: str, name: str) -> Item:
     """The item of an input that came after the user stopped."""
-    return unusable(name, HeightposeError("not measured: interrupted before it began", where=name), True)
+    return unusable(source, name, HeightposeError("not measured: interrupted before it began"), True)
 
 
 def _summary(name: str, outcome: Outcome, folder: Path) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from heightpose.errors import InputError
-from heightpose.runtime.address import is_address, local_path, shown, without_login
+from heightpose.runtime.address import called, is_address, local_path, shown, without_login
 from heightpose.runtime.stills import PICTURE_SUFFIXES, list_folder
 from heightpose.runtime.video import VIDEO_SUFFIXES
 
@@ -73,11 +73,7 @@ def _stem(source: str) -> str:
         text = re.sub(r"^\w+://", "", without_login(source))
         return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "stream"
     path = Path(local_path(source))
-    name = path.stem
-    if os.path.isdir(local_path(source)):
-        name = path.name
-        with suppress(OSError):  # the current folder itself may be gone
-            name = path.resolve().name
+    name = called(source) if os.path.isdir(path) else path.stem
     name = os.fsencode(name).decode("utf-8", "replace")  # a name in an old encoding must still be printable
     name = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", "-", name)  # and one line
     name = name.encode(sys.getfilesystemencoding(), "replace").decode(sys.getfilesystemencoding())

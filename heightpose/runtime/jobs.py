@@ -82,15 +82,15 @@ def run_side_by_side(
         told = False
         try:
             crew.hire()
-            for number, (_, name) in enumerate(inputs):
-                item = _wait(crew, number, name, interrupt)
+            for number, (source, name) in enumerate(inputs):
+                item = _wait(crew, number, source, name, interrupt)
                 bar.update()
                 if item is not None:
                     told = told or item.code == EXIT_INTERRUPTED
                     yield item
                 elif not told:
                     told = True
-                    yield not_begun(name)
+                    yield not_begun(source, name)
         finally:
             crew.dismiss()
 
@@ -171,7 +171,7 @@ def _deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _wait(crew: _Crew, number: int, name: str, interrupt: Interrupt) -> Item | None:
+def _wait(crew: _Crew, number: int, source: str, name: str, interrupt: Interrupt) -> Item | None:
     """The item of one input; None for one that was not begun when the user stopped."""
     while (future := crew.waiting[number]) is not None:
         try:
@@ -186,10 +186,9 @@ def _wait(crew: _Crew, number: int, name: str, interrupt: Interrupt) -> Item | N
     crew.set_aside(number)
     error = HeightposeError(
         "a process that measured ended without a word",
-        where=name,
         hint="There may be too little memory for --jobs: try fewer",
     )
-    return unusable(name, error, interrupt.requested)
+    return unusable(source, name, error, interrupt.requested)
 
 
 def _start(

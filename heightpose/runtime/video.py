@@ -21,7 +21,7 @@ import av
 
 from heightpose.errors import InputError
 from heightpose.runtime import arrival
-from heightpose.runtime.address import is_address, local_path, require_possible, without_login
+from heightpose.runtime.address import called, is_address, local_path, require_possible
 from heightpose.runtime.clip import NO_PICTURE, Clip, Clock, Frame, turn
 from heightpose.runtime.stills import PICTURE_SUFFIXES, StillsClip, list_folder
 
@@ -57,7 +57,7 @@ def open_clip(source: str | Path) -> Clip:
     """
     if isinstance(source, str) and is_address(source):
         require_possible(source)
-        return VideoClip(source, without_login(source), live=True)
+        return VideoClip(source, called(source), live=True)
     named = local_path(source)
     if not named:  # would be the current folder
         raise InputError(
@@ -76,11 +76,11 @@ def open_clip(source: str | Path) -> Clip:
             raise InputError(
                 "the folder holds no pictures", where=path, hint="Give a video or a folder of pictures"
             )
-        return StillsClip(pictures, path.resolve().name, "folder")
+        return StillsClip(pictures, called(path), "folder")
     if not stat.S_ISREG(mode):  # a device or a pipe would be read for ever
         raise InputError("not an ordinary file", where=path, hint="Give a video file or a stream address")
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return StillsClip([path], path.name, "image")
+        return StillsClip([path], called(path), "image")
     if path.suffix.lower() in (".heic", ".heif", ".avif"):
         # These decode tile by tile; a single tile would pass for the picture.
         raise InputError("this picture format is not read", where=path, hint="Save it as JPEG or PNG")
@@ -96,7 +96,7 @@ def open_clip(source: str | Path) -> Clip:
     # As long as it is now: a file that is still being written would be followed for ever, or be another one when it
     # is read for the overlay.
     whole = f"subfile,,start,0,end,{size},,:file:{path}"
-    return VideoClip(whole, path.name, live=False, paths=(path,))
+    return VideoClip(whole, called(path), live=False, paths=(path,))
 
 
 class VideoClip(Clip):

@@ -135,6 +135,30 @@ def test_an_input_that_fails_does_not_stop_the_next(tmp_path, settings):
     assert items[1].document["frames"]["total"] == 2
 
 
+def test_a_failed_input_is_named_as_a_measured_one(tmp_path, settings):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "none").mkdir()
+    address = "rtsp://me:secret@host:99999/x?key=secret"
+    pairs, _ = expand_inputs(
+        [clips(tmp_path, 2)[0][0], f"file://{tmp_path}/empty.mp4", str(tmp_path / "none"), address]
+    )
+    items = list(run_all(pairs, settings))
+    assert [item.document["input"] for item in items] == [
+        "c0.mp4",
+        "empty.mp4",
+        "none",
+        "rtsp://host:99999/x",
+    ]
+
+
+def test_an_error_of_a_settings_file_names_the_clip_too(tmp_path, settings):
+    camera = Path(__file__).parents[2] / "examples" / "camera.json"
+    inputs = clips(tmp_path, 2, 2)
+    for (source, _), item in zip(inputs, run_all(inputs, replace(settings, camera=camera)), strict=True):
+        assert str(item.error).startswith(f"{source}: {camera}: the camera file is for another picture size")
+        assert item.answer == f"error: {item.error}"
+
+
 def test_an_earlier_answer_does_not_pass_for_one_of_an_input_that_fails(tmp_path, settings, caplog):
     inputs = clips(tmp_path, 2, 2)
     list(run_all(inputs, settings))

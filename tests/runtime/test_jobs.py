@@ -123,7 +123,7 @@ def test_an_item_that_is_lost_with_its_process_leaves_no_earlier_answer_in_place
     (settings.out / "c0" / "height.json").write_text('{"status": "measured"}')
     crew = jobs._Crew([("c0.mp4", "c0")], replace(settings, jobs=2), None)
     crew.waiting[0] = None
-    item = jobs._wait(crew, 0, "c0", SimpleNamespace(requested=False))
+    item = jobs._wait(crew, 0, "c0.mp4", "c0", SimpleNamespace(requested=False))
     assert item.code == 2
     assert os.listdir(settings.out / "c0") == ["height.earlier.json"]
 
