@@ -71,8 +71,13 @@ def read_training(folder: Path) -> TrainRun:
         )
     metrics = _object(folder / METRICS)
     config = _config(folder / CONFIG)
-    about = _object(folder / RUN) if (folder / RUN).is_file() else _of_old(folder, metrics, config)
-    with Checked(folder / RUN):
+    known = (folder / RUN).is_file()
+    if not known and metrics.get("run") is not None:  # runs from before there was a record name none
+        raise FileFormatError(
+            "no such file", where=folder / RUN, expected=f"the record of run {metrics['run']}"
+        )
+    about = _object(folder / RUN) if known else _of_old(folder, metrics, config)
+    with Checked(folder / (RUN if known else METRICS)):
         if about["schema"] != SCHEMA or about["kind"] != "training":
             raise ValueError(f"expected a training of schema {SCHEMA}")
         code = {"commit": None, "changed": None, "sha256": None} | is_a(about["code"], dict, "code")

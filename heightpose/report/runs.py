@@ -136,4 +136,6 @@ def _take(
     try:
         into.append(read(argument))
     except HeightposeError as error:
-        skipped.append(Skipped(path, str(error).removeprefix(f"{error.where}: ")))
+        # Several files make a record: the one that is broken is named, where it is one of them alone.
+        broken = error.where if isinstance(error.where, Path) and error.where != path.parent else path
+        skipped.append(Skipped(broken, str(error).removeprefix(f"{error.where}: ")))

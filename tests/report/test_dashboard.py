@@ -15,6 +15,7 @@ from heightpose.cli.main import cli
 from heightpose.evaluate.summary import summarise
 from heightpose.report.dashboard import write_dashboard
 from heightpose.report.dashboard_view import Options, correlations, look
+from heightpose.report.runs import read_runs
 
 POSTURES = ("back", "side", "front")
 
@@ -85,6 +86,22 @@ def test_bad_records_are_named_and_skipped(page, folder):
     assert "not finished" in why["unfinished"]
     for name in why:
         assert html.escape(str(folder / ("results" if name in ("cut", "typed") else "runs") / name)) in text
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.json", "config.yaml"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1}', None])
+def test_the_broken_file_of_a_run_is_named(tmp_path, name, text):
+    folder = make.training(tmp_path, "one", 1)
+    if text is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(text)
+    runs = read_runs([tmp_path])
+    expected = {
+        ("config.yaml", '{"schema": 1}'): None,  # whose settings are shown as they are
+        ("metrics.json", None): folder / "run.json",  # not finished
+    }.get((name, text), folder / name)
+    assert [skipped.path for skipped in runs.skipped] == ([] if expected is None else [expected])
 
 
 def test_steps_are_algorithm_changes_and_data_additions(page):
