@@ -221,7 +221,8 @@ def _document(dataset: Dataset, folder: Path) -> dict[str, Any]:
 
 def _annotation(person: Person, image_id: int, number: int) -> dict[str, Any]:
     x0, y0, x1, y1 = (float(v) for v in person.bbox_xyxy)
-    table = np.column_stack([person.kpts_frame.round(3), person.visibility])
+    kpts = np.where(person.visibility[:, None] > 0, person.kpts_frame.round(3), 0.0)
+    table = np.column_stack([kpts, person.visibility])
     entry: dict[str, Any] = {
         "id": number,
         "image_id": image_id,

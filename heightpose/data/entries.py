@@ -62,8 +62,7 @@ class Entries:
                 "not an id", where=f"{where}, field id", expected="an integer", got=repr(number)
             )
         count = len(self.order)
-        flat = numbers(entry.get("keypoints"), 3 * count, f"{where}, field keypoints", self._joint_name)
-        table = flat.reshape(count, 3)
+        table = joint_table(entry.get("keypoints"), count, f"{where}, field keypoints", self._joint_name)
         if not np.isin(table[:, 2], (0, 1, 2)).all():
             raise FileFormatError(
                 "impossible visibility", where=f"{where}, field keypoints", expected="0, 1 or 2",
@@ -99,8 +98,7 @@ class Entries:
         )  # fmt: skip
 
     def _joint_name(self, index: int) -> str:
-        per_joint = index // 3
-        return self.skeleton.names[self.order[per_joint]] if per_joint < len(self.order) else ""
+        return self.skeleton.names[self.order[index]]
 
     def item(self, entry: Any, people: dict[int, list[Person]]) -> Item:
         """An image with the ``people`` annotated in it, by image id."""
@@ -115,13 +113,7 @@ class Entries:
             raise FileFormatError(
                 "the picture is missing", where=f"{where}, {picture}", hint="Copy the data set again"
             )
-        width, height = numbers(
-            [entry.get("width"), entry.get("height")], 2, f"{where}, fields width, height"
-        )
-        if width < 1 or height < 1:
-            raise FileFormatError(
-                "an empty picture", where=f"{where}, fields width, height", got=f"{width:g}x{height:g}"
-            )
+        size_wh = picture_size(entry, where)
         infants = entry.get("infants_in_view")
         if infants is not None and not (isinstance(infants, int) and infants >= 0):
             raise FileFormatError("not a count", where=f"{where}, field infants_in_view", got=repr(infants))
@@ -131,9 +123,35 @@ class Entries:
                 "unknown split", where=f"{where}, field split", expected=SPLITS, got=repr(split)
             )
         return Item(
-            entry["id"], picture, None if video is None else frame, (int(width), int(height)), split,
+            entry["id"], picture, None if video is None else frame, size_wh, split,
             tuple(people.get(entry["id"], ())), infants,
         )  # fmt: skip
+
+
+def joint_table(value: Any, count: int, where: str, name_of: Callable[[int], str]) -> np.ndarray:
+    """``(count, 3)`` of x, y and visibility from a COCO list; the places of joints that are not labelled become 0.
+
+    Tools leave there what they like, NaN and null included: nobody looks at it.
+
+    Args:
+        name_of: a joint's name by its number, for messages.
+    """
+    if isinstance(value, list) and len(value) == 3 * count:
+        blank = {i for i, seen in enumerate(value[2::3]) if isinstance(seen, (int, float)) and seen == 0}
+        value = [0 if i % 3 < 2 and i // 3 in blank else number for i, number in enumerate(value)]
+    return numbers(value, 3 * count, where, lambda i: name_of(i // 3)).reshape(count, 3)
+
+
+def picture_size(image: dict[str, Any], where: str) -> tuple[int, int]:
+    """(width, height) of an image entry in px. FileFormatError unless both are whole and above 0."""
+    where = f"{where}, fields width, height"
+    width, height = numbers([image.get("width"), image.get("height")], 2, where)
+    got = f"{width:.12g}x{height:.12g}"
+    if width < 1 or height < 1:
+        raise FileFormatError("an empty picture", where=where, got=got)
+    if width % 1 or height % 1:
+        raise FileFormatError("not a picture's size", where=where, expected="whole px", got=got)
+    return int(width), int(height)
 
 
 def numbers(

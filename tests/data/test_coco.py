@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -112,6 +113,14 @@ def _size(doc):
     doc["images"][2]["height"] = 0
 
 
+def _half_a_pixel(doc):
+    doc["images"][2]["width"] = 960.5
+
+
+def _flag(doc):
+    doc["annotations"][2]["out_of_frame"][INFANT.index("left_knee")] = "no"
+
+
 def _count(doc):
     doc["images"][2]["infants_in_view"] = "one"
 
@@ -141,6 +150,8 @@ BAD_ENTRIES = [
     (_number, ["field id", "two"]),
     (_out_of_frame, ["field out_of_frame", "expected 21 numbers, got 20"]),
     (_size, ["fields width, height", "got 160x0"]),
+    (_half_a_pixel, ["fields width, height", "whole px", "960.5x120"]),
+    (_flag, ["field out_of_frame", "left_knee", "no"]),
     (_count, ["field infants_in_view", "one"]),
     (_missing, ["images/gone.png", "missing"]),
     (_split, ["field split", "training"]),
@@ -160,6 +171,28 @@ def test_a_bad_entry_is_named(folder, spoil, words):
     assert "image 2" in message  # annotations name theirs too
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, None, 1e300])
+def test_where_a_joint_is_that_is_not_labelled_is_not_looked_at_and_written_clean(folder, tmp_path, odd):
+    crown = INFANT.index("crown")
+
+    def unlabel(doc):
+        doc["annotations"][2]["keypoints"][3 * crown : 3 * crown + 3] = [odd, 7, 0]
+
+    drawn.rewrite(folder, unlabel)
+    data = Dataset.load(folder)
+    person = data.items[2].people[0]
+    assert person.kpts_frame[crown].tolist() == [0, 0]
+    person.kpts_frame[crown] = math.nan  # as who makes one may leave it
+    text = data.save(tmp_path).read_text()
+    table = json.loads(text)["annotations"][2]["keypoints"]
+    assert table[3 * crown : 3 * crown + 3] == [0.0, 0.0, 0]
+
+
+def test_a_size_in_whole_numbers_with_a_point_is_one(folder):
+    drawn.rewrite(folder, lambda doc: doc["images"][2].update(width=160.0))
+    assert Dataset.load(folder).items[2].size_wh == (160, 120)
 
 
 @pytest.mark.parametrize("spoil", [s for s, _ in BAD_ENTRIES], ids=lambda s: s.__name__)

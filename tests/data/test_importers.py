@@ -395,6 +395,17 @@ def test_a_size_that_is_none_is_named(tmp_path, value):
         imported("cvat", tmp_path / "c", tmp_path / "set", joint_map=tmp_path / "c/joints.yaml")
 
 
+def test_coco_places_of_unlabelled_joints_are_not_looked_at_and_half_a_pixel_is_no_size(tmp_path):
+    def unlabel(document):
+        document["annotations"][0]["keypoints"][-3:] = [math.nan, None, 0]
+
+    foreign.coco17(tmp_path / "a", change=unlabel)
+    assert len(imported("coco", tmp_path / "a", tmp_path / "set").items[0].people) == 1
+    foreign.coco17(tmp_path / "b", change=lambda d: d["images"][1].update(width=96.5))
+    with pytest.raises(FileFormatError, match=r"image 11, fields width, height.*whole px, got 96\.5x64"):
+        imported("coco", tmp_path / "b", tmp_path / "set2")
+
+
 def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path):
     foreign.coco17(tmp_path, change=lambda d: d["images"][1].update(width=100))
     with pytest.raises(FileFormatError, match=r"image 11, .*b\.jpg.*expected 100x64, got 96x64"):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from heightpose.data.coco import require_own_ids, require_schema
-from heightpose.data.entries import SPLITS, Entries, numbers
+from heightpose.data.entries import SPLITS, Entries, joint_table, picture_size
 from heightpose.data.importers.joints import JointMap
 from heightpose.data.importers.labels import Labelled, Problems, files_in, find_picture, joints_box
 from heightpose.data.items import Person
@@ -125,7 +125,7 @@ class _File:
         if not isinstance(name, str):
             raise FileFormatError("names no picture", where=f"{where}, field file_name", got=repr(name))
         picture, folder = find_picture(self._folders(), name, where)
-        size = numbers([image.get("width"), image.get("height")], 2, f"{where}, fields width, height")
+        size_wh = picture_size(image, where)
         split = image.get("split", _split_of(self.path.stem))
         if split is not None and split not in SPLITS:
             raise FileFormatError("unknown split", where=f"{where}, field split", expected=SPLITS, got=split)
@@ -134,7 +134,7 @@ class _File:
         in_view = image.get("infants_in_view")
         if in_view is None and len(people) < len(entries):
             in_view = len(people) + 1  # a crowd: at least one more
-        return Labelled(picture, folder, where, people, (int(size[0]), int(size[1])), split, in_view, frame)
+        return Labelled(picture, folder, where, people, size_wh, split, in_view, frame)
 
     def _has_joints(self, entry: dict[str, Any]) -> bool:
         """FileFormatError where the file does not say: passed over, an infant would make an empty cot."""
@@ -161,7 +161,7 @@ class _File:
         where = f"{self.path}: annotation {entry.get('id', '?')} (image {entry['image_id']}), field keypoints"
         count = len(category.theirs)
         flat = entry.get("keypoints", [0] * (3 * count))
-        table = numbers(flat, 3 * count, where, lambda i: category.theirs[i // 3]).reshape(count, 3)
+        table = joint_table(flat, count, where, lambda i: category.theirs[i])
         ours = {**entry, "keypoints": table[category.take].ravel().tolist()}
         flags = entry.get("out_of_frame")
         if isinstance(flags, list) and len(flags) == count:
