@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from functools import cache
 from importlib import resources
 
@@ -49,8 +50,25 @@ def z_score(sex: str, age_months: float, length_cm: float) -> float:
 
 
 def percentile(z: float) -> float:
-    """Percentile (0-100) of a z-score."""
-    return 50.0 * (1.0 + math.erf(z / math.sqrt(2.0)))
+    """Percentile of a z-score, above 0 and below 100 however far out it is."""
+    # The complement keeps its digits where 1 + erf would cancel to 0.
+    value = 50.0 * math.erfc(-z / math.sqrt(2.0))
+    return min(max(value, sys.float_info.min), math.nextafter(100.0, 0.0))
+
+
+def rounded_percentile(value: float) -> float:
+    """For files: to one decimal, and to two significant digits of what is left to 0 or 100, never one of these."""
+    tail = min(value, 100.0 - value)
+    return round(value, max(1, 1 - math.floor(math.log10(tail))))
+
+
+def percentile_text(value: float) -> str:
+    """For people: ``<0.1``, ``0.4``, ``54``, ``99.2``, ``>99.9``; never 0 or 100, which no child has."""
+    if value < 0.1:
+        return "<0.1"
+    if value > 99.9:
+        return ">99.9"
+    return f"{value:.1f}" if min(value, 100.0 - value) < 1.0 else f"{value:.0f}"
 
 
 def length_for_z(sex: str, age_months: float, z: float) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heightpose.metrics.growth import Change, Visit, changes
+from heightpose.metrics.who import percentile_text, rounded_percentile
 from heightpose.report import page
 from heightpose.report.growth_chart import WORDS, chart_picture, chart_svg
 from heightpose.report.growth_visits import Refused
@@ -26,12 +27,17 @@ def table_rows(visits: Sequence[Visit]) -> list[tuple[str, ...]]:
             f"{v.length_cm:.1f} cm",
             f"{v.interval_cm[0]:.1f}-{v.interval_cm[1]:.1f}",
             f"{v.z_score:+.2f}",
-            f"P{v.percentile:.0f} (P{v.percentile_range[0]:.0f}-P{v.percentile_range[1]:.0f})",
+            _percentiles(v),
             change_text(change),
             v.name,
         )
         for v, change in zip(visits, changes(visits), strict=True)
     ]
+
+
+def _percentiles(visit: Visit) -> str:
+    own, low, high = (f"P{percentile_text(p)}" for p in (visit.percentile, *visit.percentile_range))
+    return f"{own} ({low}-{high})"
 
 
 def change_text(change: Change | None) -> str:
@@ -89,7 +95,7 @@ def _write_page(path: Path, visits: Sequence[Visit], refused: Sequence[Refused],
     last = visits[-1]
     parts: list[str] = [
         f"Last: {last.length_cm:.1f} cm ({last.interval_cm[0]:.1f}-{last.interval_cm[1]:.1f}) at "
-        f"{last.age_months:.1f} months, percentile {last.percentile:.0f} of {WORDS[last.sex]}.",
+        f"{last.age_months:.1f} months, percentile {percentile_text(last.percentile)} of {WORDS[last.sex]}.",
         *(page.paragraph(doubt, "mark") for doubt in doubts(visits)),
         page.Html(f'<figure style="max-width:60rem">{drawing}</figure>'),
         page.heading("Visits"),
@@ -135,7 +141,7 @@ def _csv(visits: Sequence[Visit], refused: Sequence[Refused], files: Sequence[Pa
         writer.writerow(
             (file, visit.name, "measured", visit.sex, f"{visit.age_months:g}", f"{visit.length_cm:.2f}",
              *(f"{end:.2f}" for end in visit.interval_cm), f"{visit.interval_level:g}", f"{visit.z_score:.2f}",
-             f"{visit.percentile:.1f}", *moved, "")
+             f"{rounded_percentile(visit.percentile)}", *moved, "")
         )  # fmt: skip
     for item in refused:
         age = "" if item.age_months is None else f"{item.age_months:g}"

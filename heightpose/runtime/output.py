@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from heightpose.errors import InputError
+from heightpose.metrics.who import rounded_percentile
 from heightpose.runtime.atomic import atomic_path, cannot_write
 from heightpose.runtime.poselog import PoseLog
 from heightpose.skeleton import Skeleton
@@ -57,7 +58,7 @@ def height_document(
             "decoded": decoded,
         },
         "z_score": _rounded(z_score, 2),
-        "percentile": _rounded(percentile, 1),
+        "percentile": None if percentile is None else rounded_percentile(percentile),
     }
     if interrupted:
         document["interrupted"] = True

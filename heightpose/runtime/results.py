@@ -19,6 +19,7 @@ import numpy as np
 from heightpose import __version__
 from heightpose.codec.confidence import calibration_path, weights_hash
 from heightpose.errors import ConfigError, HeightposeError, InputError
+from heightpose.metrics import who
 from heightpose.report.overlay import Caption, answer_text, draw_overlay
 from heightpose.runtime import output, presence
 from heightpose.runtime.atomic import remove, write_json
@@ -51,8 +52,6 @@ def growth(
     """(WHO z-score, percentile) of a length; Nones when rejected, not asked for, or outside the table."""
     if measurement.length_cm is None or sex is None or age_months is None:
         return None, None
-    from heightpose.metrics import who  # scipy.stats takes half a second to import
-
     try:
         z = who.z_score(sex, age_months, measurement.length_cm)
     except ConfigError as error:

@@ -158,3 +158,13 @@ def test_nothing_but_rejections(tmp_path):
     assert result.return_value == 3
     assert "not plotted: lost.mp4" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_length_far_off_the_curves_has_no_percentile_of_0(tmp_path):
+    tiny = measured(tmp_path, "tiny", 50.0, sex="female", age_months=9.0)
+    out = tmp_path / "out"
+    result = run(tiny, "--out", out)
+    assert "P<0.1 (P<0.1-P<0.1)" in result.output
+    assert "percentile &lt;0.1 of girls" in (out / "growth.html").read_text()
+    (row,) = csv.DictReader((out / "growth.csv").open())
+    assert 0 < float(row["percentile"]) < 1e-6

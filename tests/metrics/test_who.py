@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from heightpose.errors import ConfigError
-from heightpose.metrics.who import length_for_z, median_and_spread, percentile, z_score
+from heightpose.metrics.who import (
+    length_for_z,
+    median_and_spread,
+    percentile,
+    percentile_text,
+    rounded_percentile,
+    z_score,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +58,25 @@ def test_an_age_outside_the_table_is_an_error_not_the_nearest_value(age):
 def test_an_unknown_sex_is_an_error():
     with pytest.raises(ConfigError, match="female or male"):
         z_score("Male", 3, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("z", "stored", "shown"),
+    [
+        (0.0, 50.0, "50"),
+        (-0.1234, 45.1, "45"),
+        (-2.5, 0.62, "0.6"),
+        (2.5, 99.38, "99.4"),
+        (-3.4, 0.034, "<0.1"),
+        (3.4, 99.966, ">99.9"),
+        (-8.0, 6.2e-14, "<0.1"),
+        (-60.0, None, "<0.1"),
+        (60.0, None, ">99.9"),
+    ],
+)
+def test_no_percentile_is_0_or_100(z, stored, shown):
+    rounded = rounded_percentile(percentile(z))
+    assert 0 < rounded < 100
+    if stored is not None:
+        assert rounded == stored
+    assert percentile_text(percentile(z)) == shown
