@@ -16,7 +16,8 @@ import numpy as np
 
 from heightpose.data import iterations
 from heightpose.data.coco import Dataset
-from heightpose.data.items import Item, Person
+from heightpose.data.groups import Count, Group, groups_of
+from heightpose.data.items import Item
 from heightpose.data.iterations import HeldOut, Manifest
 from heightpose.data.strata import STRATA, UNKNOWN, value_of
 from heightpose.data.testset import TestSet
@@ -27,45 +28,22 @@ SPLITS = ("train", "val")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Items that stay together: all of a child's, with those of whoever shares a picture with it.
-
-    ``key`` orders groups and names a group without children by its picture.
-    """
-
-    key: str
-    split: str
-    members: tuple[tuple[Path, Item], ...]
-    children: frozenset[str]
-
-    @property
-    def people(self) -> list[Person]:
-        return [person for _, item in self.members for person in item.people]
-
-    def shows(self, where: dict[str, tuple[str, ...]]) -> bool:
-        """Whether one infant of the group has a wanted value in every stratum of ``where``."""
-        return any(all(value_of(p, s) in values for s, values in where.items()) for p in self.people)
-
-
 @dataclass(frozen=True)
 class Drawn:
     """A new iteration and what a person should know about how it was drawn.
 
     Attributes:
-        children, empty: drawn groups with and without infants.
-        wanted: how many groups with infants the share asked for.
-        pool: how many groups with infants there were in all, earlier iterations' included.
+        added, pool: what was drawn, and what there was in all, earlier iterations' included.
+        wanted: how many children, and groups of infants without a name, the share asked for.
         left_out: children of frozen test sets that the data sets hold, left out.
         unsplit: items without a split, or in the split test, left out.
         unknown: stratum -> drawn infants whose labels lack it.
     """
 
     manifest: Manifest
-    children: int
-    empty: int
+    added: Count
+    pool: Count
     wanted: int
-    pool: int
     left_out: tuple[str, ...]
     unsplit: int
     unknown: dict[str, int]
@@ -87,7 +65,9 @@ def draw(
 
     Args:
         data: data set folders; none means those of the iteration before.
-        share: part of the pool's children (earlier iterations' included), 0..1, of train and of val alike.
+        share: part of the pool's children (earlier iterations' included), 0..1, of train and of val alike. Twins are
+            two children and drawn together, by which a draw may hold more. Infants without a name count as one child
+            per picture or video.
         where: stratum -> values; only children with an infant picture that has one of them in every stratum.
         weights: "stratum=value" -> share of the chunk that children who show it get, instead of ``where``. Where
             too few are left, the others get it, and at last anybody.
@@ -114,7 +94,7 @@ def draw(
         iterations.require_held_out(new_testsets, before.items, entries)
     pool = [(f, i) for f, d in datasets.items() for i in d.items if i.split in SPLITS]
     hashes = iterations.picture_hashes(item for _, item in pool)
-    groups = _groups(pool)
+    groups = groups_of(pool)
     allowed = [g for g in groups if not _is_barred(g, barred, hashes)]
     _require_known_values(where, allowed)
     taken = {(_absolute(m, relative), e.id) for m in line for relative, es in m.chunk.items() for e in es}
@@ -138,10 +118,9 @@ def draw(
     missing = {s: sum(value_of(p, s) == UNKNOWN for p in people) for s in STRATA}
     return Drawn(
         manifest,
-        children=sum(bool(g.people) for g in chosen),
-        empty=sum(not g.people for g in chosen),
+        added=Count.of(chosen),
+        pool=Count.of(allowed),
         wanted=wanted,
-        pool=sum(bool(g.people) for g in allowed),
         left_out=tuple(sorted({c for g in set(groups) - set(allowed) for c in g.children or {g.key}})),
         unsplit=sum(item.split not in SPLITS for d in datasets.values() for item in d.items),
         unknown={s: count for s, count in missing.items() if count},
@@ -201,37 +180,6 @@ def _is_barred(group: Group, testsets: Iterable[HeldOut], hashes: dict[Path, str
     return any(group.children & set(t.children) or pictures & set(t.pictures) for t in testsets)
 
 
-def _groups(pool: list[tuple[Path, Item]]) -> list[Group]:
-    """Twins, and whoever else shares a picture, join their children's items into one group (union-find)."""
-    above: dict[str, str] = {}
-
-    def top(key: str) -> str:
-        while above.setdefault(key, key) != key:
-            key = above[key]
-        return key
-
-    def names(folder: Path, item: Item) -> list[str]:
-        children = sorted({f"child {p.child}" for p in item.people if p.child is not None})
-        # Frames of one unnamed infant's video belong together, so the file is the name.
-        return children or [f"picture {folder.name}/{Path(os.path.relpath(item.path, folder)).as_posix()}"]
-
-    for folder, item in pool:
-        first, *others = names(folder, item)
-        for other in others:
-            low, high = sorted((top(first), top(other)))
-            above[high] = low
-    members: dict[str, list[tuple[Path, Item]]] = defaultdict(list)
-    for folder, item in pool:
-        members[top(names(folder, item)[0])].append((folder, item))
-    return [
-        Group(
-            key, str(parts[0][1].split), tuple(parts),
-            frozenset(p.child for _, i in parts for p in i.people if p.child is not None),
-        )
-        for key, parts in sorted(members.items())
-    ]  # fmt: skip
-
-
 def _require_known_values(where: dict[str, tuple[str, ...]], groups: list[Group]) -> None:
     people = [person for group in groups for person in group.people]
     for stratum, values in where.items():
@@ -252,29 +200,38 @@ def _choose(
     groups: list[Group], taken: set[tuple[Path, int]], share: float, where: dict[str, tuple[str, ...]],
     weights: dict[str, float], fill: bool, seed: int,
 ) -> tuple[list[Group], int]:  # fmt: skip
-    """The drawn groups, and how many with infants the share asks for."""
+    """The drawn groups with what is new of them, and how many children the share asks for."""
     rng = np.random.default_rng(seed)
     chosen: list[Group] = []
     total = 0
     for split in SPLITS:
         for infants in (True, False):
             kind = [g for g in groups if g.split == split and bool(g.people) == infants]
-            count = math.ceil(share * len(kind) - 1e-9)
+            count = math.ceil(share * sum(g.size for g in kind) - 1e-9)
             total += count if infants else 0
             # A group with one item drawn is drawn: its child must not be split, so later items of it follow.
-            left = [g for g in kind if not all((f, i.id) in taken for f, i in g.members)]
+            left = [(g, rest) for g in kind if (rest := _without(g, taken)).members]
             order = [left[int(k)] for k in rng.permutation(len(left))]
-            begun = [g for g in order if any((f, i.id) in taken for f, i in g.members)]
-            fresh = [g for g in order if not any((f, i.id) in taken for f, i in g.members)]
+            begun = [rest for g, rest in order if rest.members != g.members]
+            fresh = [g for g, rest in order if rest.members == g.members]
             if where:
                 others = [g for g in fresh if not g.shows(where)] if fill and infants else []
                 # Empty cots show no stratum: an aimed iteration takes none.
                 fresh = [g for g in fresh if g.shows(where)] + others
             if weights:
                 fresh = _weighted(fresh, weights, rng) if infants else []
-            chosen += begun + fresh[: max(0, count - len(begun))]
-    kept = [replace(g, members=tuple(m for m in g.members if (m[0], m[1].id) not in taken)) for g in chosen]
-    return kept, total
+            chosen += begun + _first(fresh, count - sum(g.size for g in begun))
+    return chosen, total
+
+
+def _without(group: Group, taken: set[tuple[Path, int]]) -> Group:
+    return replace(group, members=tuple(m for m in group.members if (m[0], m[1].id) not in taken))
+
+
+def _first(groups: list[Group], size: int) -> list[Group]:
+    """So many from the front that they hold ``size`` children; twins may make it more."""
+    before = np.cumsum([0, *(g.size for g in groups)])
+    return [g for g, held in zip(groups, before, strict=False) if held < size]
 
 
 def _weighted(groups: list[Group], weights: dict[str, float], rng: np.random.Generator) -> list[Group]:

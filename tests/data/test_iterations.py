@@ -125,6 +125,35 @@ def test_a_child_is_never_split_and_twins_stay_together(nursery):
         assert whole == {i for i in items if i < TRAIN + VAL}
 
 
+def test_twins_are_counted_as_two_children_everywhere(nursery):
+    def twins(document):
+        for a in list(document["annotations"][:TRAIN]):  # every child of train has one
+            document["annotations"].append(dict(a, id=100 + a["id"], child=f"twin-{a['id']}"))
+
+    drawn.rewrite(nursery, twins)
+    output = good("new", "poc", "--data", nursery, "--share", "10%")
+    # Of 60 children in train 6, as three pairs, and of 10 in val one.
+    assert f"+7 of {2 * TRAIN + VAL} children" in output
+    assert len(children("poc")) == 7
+    assert "added: 7 children" in good("show", "poc")
+    output = good("new", "one", "--share", "1%")  # one child of each split, a pair in train
+    assert f"+3 of {2 * TRAIN + VAL} children" in output
+    assert "fewer" not in output
+    assert "+3 items, +3 children" in good("diff", "poc", "one")
+    assert "twins are two" in good("new", "--help")
+
+
+def test_infants_without_a_name_are_counted_as_files(nursery):
+    drawn.rewrite(nursery, lambda d: [a.pop("child") for a in d["annotations"][5:]])
+    output = good("new", "all", "--data", nursery, "--share", "100%")
+    assert (
+        f"+5 of 5 children, +{TRAIN + VAL - 5} of {TRAIN + VAL - 5} files of unnamed infants, +20 empty cots"
+        in output
+    )
+    assert "fewer" not in output
+    assert "added: 5 children" in good("show", "all")
+
+
 def test_a_changed_label_is_refused_by_its_file_and_image(nursery):
     good("new", "poc", "--data", nursery, "--share", "100%")
 

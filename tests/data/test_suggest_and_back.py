@@ -123,7 +123,7 @@ def test_a_corrected_coco_file_comes_back_as_the_next_iteration(written, tmp_pat
     check_came_back(report, items)
     drawn_ = draw("plus16", [tmp_path / "set"], share=1.0, root=tmp_path / "iterations")
     assert sum(len(entries) for entries in drawn_.manifest.chunk.values()) == 16
-    assert drawn_.children == 2
+    assert drawn_.added.children == 2
 
 
 def test_a_label_studio_export_comes_back_as_the_next_iteration(written, tmp_path):
@@ -154,7 +154,7 @@ def test_a_label_studio_export_comes_back_as_the_next_iteration(written, tmp_pat
     assert len(report.items) == 16
     assert sum(not item.people for item in report.items) == 1  # annotated with nothing: an empty cot
     check_came_back(report, items)
-    assert draw("plus16", [tmp_path / "set"], share=1.0, root=tmp_path / "iterations").children == 2
+    assert draw("plus16", [tmp_path / "set"], share=1.0, root=tmp_path / "iterations").added.children == 2
     assert len(Dataset.load(tmp_path / "set").items) == 16
 
 

@@ -25,6 +25,10 @@ Examples, a proof of concept and what follows it:
 \b
 A share is of the pool's children (splits train and val, each alike), earlier iterations' included, so 10 %, 40 % and
 50 % make the whole. Children are never split; a child or a picture of a test set is never drawn.
+
+\b
+Children are counted by the names in the labels, here as in show and diff: twins are two, and drawn together, so there
+may be more of them than the share asks for. Of infants without a name each picture or video counts as a child.
 """
 
 _root = click.option(
@@ -103,11 +107,13 @@ def new(
     )  # fmt: skip
     manifest = drawn.manifest
     items = sum(len(entries) for entries in manifest.chunk.values())
+    added, pool = drawn.added, drawn.pool
+    unnamed = f", +{added.unnamed} of {pool.unnamed} files of unnamed infants" if pool.unnamed else ""
     click.echo(
-        f"{name}: +{drawn.children} of {drawn.pool} children, +{drawn.empty} empty cots, +{items} items, "
-        f"hash {manifest.hash[:12]}"
+        f"{name}: +{added.children} of {pool.children} children{unnamed}, +{added.empty} empty cots, "
+        f"+{items} items, hash {manifest.hash[:12]}"
     )
-    if drawn.children < drawn.wanted:
+    if added.children + added.unnamed < drawn.wanted:
         hint = "; add --fill to top up with others" if where and not fill else ""
         click.echo(f"fewer than the {drawn.wanted} that {share:.0%} asks for were left{hint}")
     if drawn.left_out:
