@@ -35,9 +35,9 @@ Examples:
   heightpose infer clip.mp4 --camera camera.json --sheet sheet.yaml --sex female --age-months 6.5
 
 Frames that are not looked at are listed in poses.json, marked "skipped". A stream that drops is
-tried again three times, with growing pauses, and then measured from what was seen. Ctrl-C or SIGTERM ends the clips at
-work in the same way, marks their height.json "interrupted" and exits with 130; a second Ctrl-C ends at once, writing
-nothing.
+tried again three times, with growing pauses, and then measured from what was seen. Ctrl-C, SIGTERM or SIGHUP ends the
+clips at work in the same way, marks their height.json "interrupted" and exits with 130; a second Ctrl-C ends at once,
+writing nothing.
 
 \b
 Exit codes: 0 measured, 2 usage or unreadable input, 3 rejected, 130 interrupted;

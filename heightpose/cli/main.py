@@ -15,6 +15,7 @@ from heightpose import __version__
 from heightpose.cli._streams import StdoutError, prepare_streams, silence_stdout, tell
 from heightpose.cli.lazy import LazyGroup
 from heightpose.errors import EXIT_INTERRUPTED, EXIT_NO_READER, EXIT_USAGE, HeightposeError
+from heightpose.runtime.interrupt import end_at_once, raise_on_request
 
 #: One line per verb, kept here so that ``--help`` imports none of them.
 VERBS = {
@@ -32,6 +33,9 @@ VERBS = {
     "bench": "Measure speed and memory.",
     "doctor": "Look for what is wrong with a run or an installation.",
 }
+
+#: Verbs that train: Lightning has its own answer to SIGTERM, the end of the step at work and a checkpoint.
+_OWN_SIGNALS = (["train"], ["ablate"])
 
 #: What a path or a disk is to blame for, wherever it shows: no mistake of the program's.
 _BLAMELESS = {
@@ -66,12 +70,34 @@ def cli(debug: bool) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point: run the command line and exit the process."""
+    """Entry point: run the command line and exit the process.
+
+    Args:
+        argv: the arguments; None for those of the process, whose signals are heard then.
+    """
     prepare_streams()
     args = list(sys.argv[1:] if argv is None else argv)
     end = args.index("--") if "--" in args else len(args)
     debug = "--debug" in args[:end]
     args = [a for i, a in enumerate(args) if i >= end or a != "--debug"]
+    try:
+        if argv is None and args[:1] not in _OWN_SIGNALS:
+            raise_on_request()
+        _prepare_libraries(debug)
+        code = _run(args, debug)
+        try:
+            sys.stdout.flush()
+        except StdoutError as error:
+            code = _not_printed(error, debug)
+        if argv is None:
+            end_at_once(code)
+    except KeyboardInterrupt:  # came before the verb had begun, or when it had ended
+        tell("interrupted")
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def _prepare_libraries(debug: bool) -> None:
     logging.addLevelName(logging.WARNING, "warning: ")
     logging.addLevelName(logging.INFO, "")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s%(message)s")
@@ -83,12 +109,6 @@ def main(argv: list[str] | None = None) -> None:
     # After each small product NumPy's OpenBLAS threads spin for tens of milliseconds on the cores that the networks
     # need: a third of infer's speed. Read when NumPy is first imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    code = _run(args, debug)
-    try:
-        sys.stdout.flush()
-    except StdoutError as error:
-        code = _not_printed(error, debug)
-    sys.exit(code)
 
 
 def _run(args: list[str], debug: bool) -> int:

@@ -1,11 +1,21 @@
-"""Ctrl-C and SIGTERM as a request: the frame loop is asked to stop and writes what was seen."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request: the frame loop is asked to stop and writes what was seen."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any, Protocol
+
+#: What ends a process besides Ctrl-C: service managers and ``timeout``, and a terminal or connection that goes.
+_ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+#: All that ask for an end.
+REQUESTS = (signal.SIGINT, *_ENDINGS)
+
+#: Seconds in which a further signal is the same request: ``timeout`` sends it to a process and to its group.
+_SAME_S = 1.0
 
 
 class Stop(Protocol):
@@ -16,9 +26,9 @@ class Stop(Protocol):
 
 
 class Interrupt:
-    """While the context is open, SIGINT and SIGTERM set :attr:`requested`; a further SIGINT raises KeyboardInterrupt.
+    """While the context is open, :data:`REQUESTS` set :attr:`requested`; a further SIGINT raises KeyboardInterrupt.
 
-    A further SIGTERM does not: ``timeout`` sends it to a process and to its group, which is twice.
+    A further SIGTERM or SIGHUP does not: one request may come twice. Under ``nohup``, SIGHUP stays ignored.
     """
 
     def __init__(self) -> None:
@@ -27,7 +37,7 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, *_heard()):
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -40,3 +50,48 @@ class Interrupt:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
+        before = self._previous.get(number)
+        if isinstance(before, _Raiser):
+            before.note()
+
+
+class _Raiser:
+    """A signal handler that raises KeyboardInterrupt, once for each request, in the process that it was made in."""
+
+    def __init__(self) -> None:
+        self._last_s = -_SAME_S
+        self._process = os.getpid()
+
+    def note(self) -> None:
+        """Take what follows within a moment for the same request."""
+        self._last_s = time.monotonic()
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a fork, which its pool ends with SIGTERM
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        again = time.monotonic() - self._last_s < _SAME_S
+        self.note()
+        if not again:
+            raise KeyboardInterrupt
+
+
+def raise_on_request() -> None:
+    """From now on SIGTERM and SIGHUP do what Ctrl-C does: whatever is open is closed, unfinished files go.
+
+    Where an :class:`Interrupt` is open it decides instead.
+    """
+    handler = _Raiser()
+    for number in _heard():
+        signal.signal(number, handler)
+
+
+def end_at_once(code: int) -> None:
+    """From now on SIGTERM and SIGHUP end the process with its exit code: the work is done, libraries only tidy up."""
+    for number in _heard():
+        signal.signal(number, lambda *_: os._exit(code))
+
+
+def _heard() -> list[int]:
+    return [number for number in _ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]

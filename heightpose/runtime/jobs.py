@@ -1,7 +1,8 @@
 """Several inputs side by side, each worker a process of its own with its share of the cores.
 
-Workers do not hear Ctrl-C or SIGTERM themselves: a terminal and systemd send them to all at once, others only to the
-first. They ask a shared flag instead, which the first process sets, and each finishes its input with what it saw.
+Workers do not hear Ctrl-C, SIGTERM or SIGHUP themselves: a terminal and systemd send them to all at once, others only
+to the first. They ask a shared flag instead, which the first process sets, and each finishes its input with what it
+saw.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from heightpose.cores import usable_cores
 from heightpose.errors import EXIT_INTERRUPTED, HeightposeError
 from heightpose.runtime.batch import Item, Settings, Worker, given_files, not_begun, unusable
 from heightpose.runtime.earlier import Earlier
-from heightpose.runtime.interrupt import Interrupt
+from heightpose.runtime.interrupt import REQUESTS, Interrupt
 from heightpose.runtime.scale import Scale
 
 #: Seconds between two looks at whether the user pressed Ctrl-C.
@@ -43,10 +44,6 @@ class _Flag:
     @property
     def requested(self) -> bool:
         return bool(self._event.is_set())
-
-
-#: What workers do not hear.
-_REQUESTS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Process(SpawnProcess):
@@ -160,11 +157,11 @@ def _is_broken(future: Future[Item | None]) -> bool:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes started in here do not hear Ctrl-C or SIGTERM, not even before :func:`_start`."""
+    """Processes started in here do not hear Ctrl-C, SIGTERM or SIGHUP, not even before :func:`_start`."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
     try:
         yield
     finally:
@@ -196,7 +193,7 @@ def _start(
 ) -> None:
     """In a worker: set up, once."""
     global _worker, _inputs, _begun
-    for number in _REQUESTS:
+    for number in REQUESTS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.addLevelName(logging.WARNING, "warning: ")

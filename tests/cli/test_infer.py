@@ -351,7 +351,7 @@ def test_a_stream_is_drawn_as_it_is_read(capsys, measured, monkeypatch, models, 
         np.testing.assert_allclose([f.time for f in drawn.decode(video=0)], 0.1 * np.arange(9), atol=1e-3)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_writes_what_was_seen(start, models, tmp_path, how):
     rgb = blobs(1)[0]
     path = makers.write_video(

@@ -58,7 +58,7 @@ class Silent(Clip):
         self._hang.wait(30)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_while_a_camera_is_silent(settings, how):
     hang = threading.Event()
     networks = Detector.load(settings["detector"]), PoseModel.load(settings["model"])

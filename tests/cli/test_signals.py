@@ -1,0 +1,66 @@
+"""What asks the process to end before and after the work, when no frame loop listens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import environment
+
+from heightpose.runtime.interrupt import Interrupt
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+
+#: Takes OpenCV's place: says that it is being imported, and does not come to an end.
+_SLOW = "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
+
+
+def begin(folder, *args, ignored=()):
+    (folder / "slow").mkdir()
+    (folder / "slow" / "cv2.py").write_text(_SLOW)
+    env = environment()
+    env["PYTHONPATH"] = os.pathsep.join([str(folder / "slow"), env["PYTHONPATH"]])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "heightpose.cli.main", *args], cwd=folder, env=env, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored],
+    )  # fmt: skip
+    for line in process.stderr:
+        if line.startswith("importing"):
+            return process
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("times", [1, 2])  # timeout sends it to the process and to its group
+def test_before_the_work_begins(tmp_path, how, times):
+    process = begin(tmp_path, "infer", "clip.mp4", "--json")
+    for _ in range(times if how != signal.SIGINT else 1):
+        process.send_signal(how)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.strip()) == (130, "", "interrupted")
+    assert os.listdir(tmp_path) == ["slow"]
+
+
+def test_under_nohup_a_terminal_may_go(tmp_path):
+    process = begin(tmp_path, "infer", "clip.mp4", ignored=[signal.SIGHUP])
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+
+
+def test_a_frame_loop_leaves_sighup_ignored_where_it_was(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupt.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
