@@ -1,11 +1,17 @@
-"""Files appear under their final name whole or not at all: write beside it, then rename."""
+"""Files appear under their final name whole or not at all: write beside it, then rename.
+
+A process that is killed leaves its unfinished file. While it lives it holds a lock on it, which the system lets go
+whatever ends it: what has the name of an unfinished file and no lock is stale, and goes with the next run.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from heightpose.errors import HeightposeError
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked, and nothing cleared
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("heightpose")
+
+#: Ends the name of an unfinished file, before its suffix.
+_UNFINISHED = ".heightpose"
+#: With the eight characters of mkstemp.
+_STALE = re.compile(rf"\..*\.[a-z0-9_]{{8}}{re.escape(_UNFINISHED)}(\.[^.]+)?")
+#: Each of them fails only where another process clears the folder at that very moment.
+_TRIES = 10
 
 
 def cannot_write(path: Path, error: OSError) -> HeightposeError:
@@ -29,20 +49,21 @@ def cannot_write(path: Path, error: OSError) -> HeightposeError:
 def atomic_path(final: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``final``; on success it replaces ``final``, on failure it goes.
 
-    The temporary name keeps the suffix, starts with a dot and is unique, so two runs never share one.
+    The temporary name keeps the suffix, starts with a dot and is unique, so two runs never share one. Write to the
+    file that is there rather than put another in its place: its lock says that it is not stale.
 
     Raises:
         HeightposeError: the folder or the file cannot be written.
     """
     tmp: Path | None = None
+    handle: int | None = None
     try:
         try:
-            handle, name = tempfile.mkstemp(
-                prefix=f".{final.stem}.", suffix=f".tmp{final.suffix}", dir=final.parent
-            )
-            tmp = Path(name)
-            os.close(handle)
+            handle, tmp = _begin(final.parent, final.stem, final.suffix)
             tmp.chmod(0o666 & ~_umask())  # mkstemp makes files private; results are ordinary files
+            if fcntl is None:
+                os.close(handle)  # Windows renames no open file
+                handle = None
             yield tmp
             _sync(tmp)
             os.replace(tmp, final)
@@ -52,6 +73,55 @@ def atomic_path(final: Path) -> Iterator[Path]:
     finally:
         if tmp is not None:
             tmp.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _begin(folder: Path, stem: str, suffix: str = "") -> tuple[int, Path]:
+    """A new unfinished file, open and locked."""
+    for _ in range(_TRIES):
+        handle, name = tempfile.mkstemp(prefix=f".{stem[:40]}.", suffix=_UNFINISHED + suffix, dir=folder)
+        if _lock(handle) is not False and os.fstat(handle).st_nlink:
+            break
+        os.close(handle)  # taken for stale before it was locked
+        with suppress(OSError):
+            os.unlink(name)
+    return handle, Path(name)
+
+
+def _lock(handle: int) -> bool | None:
+    """Whether the lock of an open file could be had; None where there are none."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without
+        return None
+    return True
+
+
+def clear_stale(folder: Path) -> None:
+    """Remove unfinished files in a folder that were left by processes that are no more.
+
+    Files of other names, and those of a process that lives, in another container too, are not touched; nor is any
+    where the file system knows no locks.
+    """
+    paths: list[Path] = []
+    with suppress(OSError):  # a folder that may be written to but not be looked at
+        paths = list(folder.iterdir())
+    for path in paths:
+        if not _STALE.fullmatch(path.name) or not path.is_file() or path.is_symlink():
+            continue
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDWR)
+            try:
+                if _lock(handle):
+                    os.unlink(path)
+                    log.info("%s: removed, an unfinished file of a run that was killed", path)
+            finally:
+                os.close(handle)
 
 
 def write_text(final: Path, text: str) -> None:
@@ -76,12 +146,13 @@ def write_csv(final: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a result folder and prove it can be written before any long work starts."""
+    """Create a result folder and prove it can be written before any long work starts; stale files in it go."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".probe.", dir=folder)
+        handle, probe = _begin(folder, "probe")
         os.close(handle)
-        os.unlink(name)
+        probe.unlink(missing_ok=True)
+        clear_stale(folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
 
