@@ -24,7 +24,7 @@ from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError, HeightposeError
 from heightpose.models.description import pose_meta
 from heightpose.models.onnx_graph import export_onnx
-from heightpose.models.pose_net import PoseNet, resolve_head
+from heightpose.models.pose_net import PoseNet, require_name, resolve_head
 from heightpose.runtime.backends import load_backend
 from heightpose.skeleton import INFANT
 
@@ -104,6 +104,7 @@ def measure(
         ConfigError: a network that does not exist.
     """
     asked = [(name, *name_and_head(name)) for name in networks]
+    _require_buildable(asked, inputs_wh)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     for name, backbone, head in asked:
@@ -111,11 +112,23 @@ def measure(
             try:
                 net = PoseNet(backbone, len(INFANT), head, input_wh=input_wh).eval()
             except ConfigError as error:
-                if error.where == "pose.backbone":
-                    raise
                 yield Cost(name, backbone, head, input_wh, notes=(str(error),))
                 continue
             yield _row(name, net, batches, runtimes, threads, seconds)
+
+
+def _require_buildable(asked: Sequence[tuple[str, str, str]], inputs_wh: Sequence[tuple[int, int]]) -> None:
+    """Raise for a network that does not exist before any is measured, which takes minutes; names first."""
+    for _, backbone, _ in asked:
+        require_name(backbone)
+    for name, backbone, head in asked:
+        if name in NETWORKS:
+            continue
+        try:  # timm has networks that give no feature maps, which only building them tells
+            PoseNet(backbone, len(INFANT), head, input_wh=inputs_wh[0])
+        except ConfigError as error:
+            if error.where == "pose.backbone":
+                raise
 
 
 def name_and_head(network: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from heightpose.models.expectation import softmax_maps
 from heightpose.models.heads import ConcatHead, DeconvHead, RegressionHead, SingleHead, UpsampleHead
 from heightpose.models.hourglass import HOURGLASSES, HourglassHead, HourglassTrunk
 from heightpose.models.lite_hrnet import LITE_HRNETS, LiteHrnetTrunk
-from heightpose.models.trunks import HRNET, HrnetTrunk, Pretrained, TimmTrunk
+from heightpose.models.trunks import HRNET, HRNETS_DEEPER, HrnetTrunk, Pretrained, TimmTrunk, require_known
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, 0..255
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -61,6 +61,12 @@ def heads_of(backbone: str) -> tuple[str, ...]:
     if backbone in LITE_HRNETS:
         return ("single", "concat")
     return ("stacked",) if backbone in HOURGLASSES else ("deconv", "upsample", "regression")
+
+
+def require_name(backbone: str) -> None:
+    """Raises ConfigError where no network has this name, without building one."""
+    if backbone not in (*LITE_HRNETS, *HOURGLASSES, *HRNETS_DEEPER):
+        require_known(backbone)
 
 
 def resolve_head(backbone: str, head: str) -> str:

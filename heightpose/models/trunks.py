@@ -151,6 +151,16 @@ def known(backbone: str) -> bool:
     return timm.is_model(backbone) and ":" not in backbone and "." not in backbone
 
 
+def require_known(backbone: str) -> None:
+    """Raises ConfigError where timm has no network of this name."""
+    if not known(backbone):
+        raise ConfigError(
+            "unknown backbone", where="pose.backbone", got=repr(backbone),
+            expected="hrnet_*, lite_hrnet_*, hourglass_* or another network of timm, without a tag",
+            hint="Names: docs/networks.md, and timm.list_models()",
+        )  # fmt: skip
+
+
 def create(backbone: str, pretrained: Pretrained, **options: Any) -> Any:
     """A timm network, from random, downloaded or given weights.
 
@@ -158,12 +168,7 @@ def create(backbone: str, pretrained: Pretrained, **options: Any) -> Any:
         ConfigError: the network cannot be built so.
         FileFormatError: the given weights do not fit all of it.
     """
-    if not known(backbone):
-        raise ConfigError(
-            "unknown backbone", where="pose.backbone", got=repr(backbone),
-            expected="hrnet_*, lite_hrnet_*, hourglass_* or another network of timm, without a tag",
-            hint="Names: docs/networks.md, and timm.list_models()",
-        )  # fmt: skip
+    require_known(backbone)
     if not isinstance(pretrained, bool):
         return _from_state(backbone, *pretrained, **options)
     try:

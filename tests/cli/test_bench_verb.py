@@ -11,6 +11,8 @@ pytest.importorskip("torch")
 pytest.importorskip("timm")
 
 from heightpose.cli import main as cli_main
+from heightpose.errors import ConfigError
+from heightpose.models import cost
 
 FAST = ["--input", "64x64", "--seconds", "0", "--threads", "1"]
 
@@ -76,3 +78,22 @@ def test_what_a_network_cannot_do_is_a_note_and_an_unknown_one_an_error(capsys):
     assert "resnet5O" in err.splitlines()[-1]
     assert cli_main._run(["bench", "models", "resnet18:concat", *FAST], False) == 2
     assert "pose.head" in capsys.readouterr().err
+
+
+def test_unknown_networks_are_told_before_any_is_measured(monkeypatch, capsys):
+    def measured(*_):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(cost, "_row", measured)
+    assert cli_main._run(["bench", "models", "resnet18", "resnet5O", *FAST], False) == 2
+    assert "unknown backbone" in capsys.readouterr().err
+    build = cost.PoseNet
+
+    def refusing(backbone, *args, **kwargs):
+        if backbone == "resnet26":
+            raise ConfigError("timm cannot build this network as a trunk", where="pose.backbone")
+        return build(backbone, *args, **kwargs)
+
+    monkeypatch.setattr(cost, "PoseNet", refusing)
+    assert cli_main._run(["bench", "models", "resnet18", "resnet26", *FAST], False) == 2
+    assert "timm cannot build this network as a trunk" in capsys.readouterr().err
