@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -150,10 +151,21 @@ def _describe(size_wh: tuple[int, int], rotation_deg: int) -> str:
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """The visible files of a folder in natural order. InputError when the folder cannot be read."""
+    """The visible files of a folder in natural order, with links that cannot be followed: opening them tells why.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
     try:
-        return sorted((p for p in folder.iterdir() if p.is_file() and p.name[0] != "."), key=natural_key)
+        return sorted((p for p in folder.iterdir() if p.name[0] != "." and _is_file(p)), key=natural_key)
     except OSError as error:
         raise InputError(
             f"the folder cannot be read: {error.strerror}", where=folder, hint="Check its permissions"
         ) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return path.is_symlink()

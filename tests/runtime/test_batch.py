@@ -151,6 +151,26 @@ def test_a_failed_input_is_named_as_a_measured_one(tmp_path, settings):
     ]
 
 
+def test_a_link_in_a_folder_of_videos_that_leads_nowhere_fails_alone(tmp_path, settings):
+    (tmp_path / "v").mkdir()
+    clips(tmp_path / "v", 2)
+    (tmp_path / "v" / "gone.mp4").symlink_to(tmp_path / "unmounted" / "x.mp4")
+    (tmp_path / "v" / "loop.mp4").symlink_to(tmp_path / "v" / "loop.mp4")
+    (tmp_path / "v" / "odd.mp4").symlink_to("n" * 300)  # cannot even be looked at, as where nobody may look
+    (tmp_path / "v" / "odd.txt").symlink_to("n" * 300)
+    pairs, several = expand_inputs([str(tmp_path / "v")])
+    assert several
+    items = list(run_all(pairs, settings))
+    assert [(item.document["input"], item.code) for item in items] == [
+        ("c0.mp4", 3),
+        ("gone.mp4", 2),
+        ("loop.mp4", 2),
+        ("odd.mp4", 2),
+    ]
+    assert "gone.mp4: no such file" in items[1].answer
+    assert "odd.mp4: cannot be read" in items[3].answer
+
+
 def test_an_error_of_a_settings_file_names_the_clip_too(tmp_path, settings):
     camera = Path(__file__).parents[2] / "examples" / "camera.json"
     inputs = clips(tmp_path, 2, 2)
