@@ -108,7 +108,7 @@ def freeze(folder: Path, name: str, version: int | str, *, replace: bool = False
         raise InputError("nothing to freeze", where=folder, expected="annotations.json, clips.json or both")
     annotations, clips = _content(parts)
     used = sorted(_used(folder, parts, annotations, clips))
-    files = {path: _hash(folder / path) for path in used}
+    files = {path: _hash(folder, path) for path in used}
     manifest = folder / MANIFEST
     if manifest.is_file() and not replace:
         before = _manifest(manifest)
@@ -191,12 +191,7 @@ def _verify(folder: Path, files: dict[str, str]) -> None:
     from tqdm import tqdm
 
     for path, expected in tqdm(files.items(), unit="file", desc="checking the test set", disable=None):
-        if not (folder / path).is_file() and (folder / RECIPE).is_file():
-            raise InputError(
-                "a file of the test set is missing", where=folder / path,
-                hint=f"Render it from its recipe: heightpose eval make {folder.name}",
-            )  # fmt: skip
-        got = _hash(folder / path)
+        got = _hash(folder, path)
         if got != expected:
             raise FileFormatError(
                 "a file of the frozen test set has changed", where=folder / path,
@@ -205,12 +200,23 @@ def _verify(folder: Path, files: dict[str, str]) -> None:
             )  # fmt: skip
 
 
-def _hash(path: Path) -> str:
+def _hash(folder: Path, path: str) -> str:
     from heightpose.runtime.output import sha256
 
-    if not path.is_file():
-        raise InputError("a file of the test set is missing", where=path, hint="Copy the whole set again")
-    return sha256([path])
+    return sha256([_there(folder, path)])
+
+
+def _there(folder: Path, path: str) -> Path:
+    """A file of a test set by its path in the folder. Raises InputError, with what to do, where it is missing."""
+    if not (folder / path).is_file():
+        recorded = (folder / RECIPE).is_file()
+        make = f"Render it from its recipe: heightpose eval make {folder.name}"
+        raise InputError(
+            "a file of the test set is missing",
+            where=folder / path,
+            hint=make if recorded else "Copy the whole set again",
+        )
+    return folder / path
 
 
 def _part(folder: Path, document: dict[str, Any], files: dict[str, str], part: str) -> Path | None:
@@ -221,10 +227,7 @@ def _part(folder: Path, document: dict[str, Any], files: dict[str, str], part: s
     name = document[part]
     if name is None or name is False:
         return None
-    path = folder / inside(str(_PARTS[part] if name is True else name), f"{folder / MANIFEST}: {part}")
-    if not path.is_file():
-        raise InputError("a file of the test set is missing", where=path, hint="Copy the whole set again")
-    return path
+    return _there(folder, inside(str(_PARTS[part] if name is True else name), f"{folder / MANIFEST}: {part}"))
 
 
 def _content(parts: dict[str, Path | None]) -> tuple[Dataset | None, tuple[Clip, ...]]:

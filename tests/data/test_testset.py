@@ -86,10 +86,18 @@ def test_a_changed_file_is_refused_by_its_name(folder, name):
         TestSet.load(folder)
 
 
-def test_a_missing_file_is_refused_by_its_name(folder):
-    (folder / "clips/camera.json").unlink()
-    with pytest.raises(InputError, match=r"clips/camera\.json.*missing"):
-        TestSet.load(folder)
+@pytest.mark.parametrize(
+    ("recipe", "hint"), [(False, "Copy the whole set"), (True, "heightpose eval make set")]
+)
+@pytest.mark.parametrize(
+    ("name", "verify"), [("clips/camera.json", True), ("clips.json", True), ("clips.json", False)]
+)
+def test_a_missing_file_is_refused_by_its_name(folder, name, verify, recipe, hint):
+    if recipe:
+        (folder / "recipe.yaml").touch()
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=rf"{name}: a file of the test set is missing\. .*{hint}"):
+        TestSet.load(folder, verify=verify)
 
 
 def test_a_file_that_is_used_but_not_listed_is_refused_by_its_name(folder):
