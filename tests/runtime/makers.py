@@ -125,6 +125,15 @@ def tiny_pose(path: Path, joints: Sequence[str] = INFANT.names) -> Path:
     return _save(path, [node], {"w": scale}, ("heatmaps", ["n", len(joints), 64, 64]), meta)
 
 
+def clips(folder: Path, *counts: int) -> list[tuple[str, str]]:
+    """Videos c0.mp4, c1.mp4, ... of that many frames; (path, result folder's name) of each."""
+    pairs = []
+    for i, count in enumerate(counts):
+        frames = [scene((160, 120), (60 + 2 * (k % 20), 50)) for k in range(count)]
+        pairs.append((str(write_video(folder / f"c{i}.mp4", frames)), f"c{i}"))
+    return pairs
+
+
 def zero_duration(path: Path) -> Path:
     """Make an MP4 say that it and each of its frames last no time at all, as some cameras' broken clocks do."""
     data = bytearray(path.read_bytes())

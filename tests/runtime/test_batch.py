@@ -13,6 +13,7 @@ import cv2
 import makers
 import numpy as np
 import pytest
+from makers import clips
 
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
 from heightpose.geometry import body
@@ -24,15 +25,6 @@ from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.inputs import expand_inputs
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.types import Measurement
-
-
-def clips(folder, *counts):
-    """Videos c0.mp4, c1.mp4, ... with that many frames; returns (path, name) pairs."""
-    pairs = []
-    for i, count in enumerate(counts):
-        frames = [makers.scene((160, 120), (60 + 2 * k, 50)) for k in range(count)]
-        pairs.append((str(makers.write_video(folder / f"c{i}.mp4", frames)), f"c{i}"))
-    return pairs
 
 
 @pytest.fixture
@@ -177,50 +169,6 @@ def test_an_error_of_a_settings_file_names_the_clip_too(tmp_path, settings):
     for (source, _), item in zip(inputs, run_all(inputs, replace(settings, camera=camera)), strict=True):
         assert str(item.error).startswith(f"{source}: {camera}: the camera file is for another picture size")
         assert item.answer == f"error: {item.error}"
-
-
-def test_an_earlier_answer_does_not_pass_for_one_of_an_input_that_fails(tmp_path, settings, caplog):
-    inputs = clips(tmp_path, 2, 2)
-    list(run_all(inputs, settings))
-    folder = settings.out / "c1"
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert "height.json" in before
-    Path(inputs[1][0]).write_bytes(b"")
-    for _ in range(2):  # the second time there is nothing to keep, and what was kept stays
-        assert [item.code for item in run_all(inputs, settings)] == [3, 2]
-        kept = {path.name.replace(".earlier", ""): path.read_bytes() for path in folder.iterdir()}
-        assert kept == before
-        assert all(".earlier." in path.name for path in folder.iterdir())
-    assert caplog.text.count("height.earlier.json") == 1
-    assert "height.json" in os.listdir(settings.out / "c0")
-
-
-@pytest.mark.parametrize("text", ["{}", "[", '{"status": "other"}'])
-def test_what_is_no_answer_of_ours_stays_where_an_input_fails(tmp_path, settings, text):
-    (settings.out / "absent").mkdir(parents=True)
-    (settings.out / "absent" / "height.json").write_text(text)
-    (item,) = run_all([(str(tmp_path / "absent.mp4"), "absent")], settings)
-    assert (item.code, os.listdir(settings.out / "absent")) == (2, ["height.json"])
-
-
-def test_an_earlier_answer_stays_where_it_is_among_the_inputs(tmp_path, settings):
-    (source, _), *_ = clips(tmp_path, 2)
-    list(run_all([(source, "c0")], settings))
-    names = sorted(os.listdir(settings.out / "c0"))
-    Path(source).write_bytes(b"")
-    items = list(run_all([(source, "c0"), (str(settings.out / "c0" / "preview.png"), "p")], settings))
-    assert [item.code for item in items] == [2, 3]
-    assert sorted(os.listdir(settings.out / "c0")) == names
-
-
-def test_an_answer_of_this_run_is_not_set_aside(tmp_path, settings):
-    inputs = clips(tmp_path, 2)
-    list(run_all(inputs, settings))
-    (settings.out / "c0" / "preview.png").unlink()
-    (settings.out / "c0" / "preview.png").mkdir()
-    (item,) = run_all(inputs, settings)
-    assert item.code == 2
-    assert "height.json" in os.listdir(settings.out / "c0")
 
 
 @pytest.mark.parametrize("name", ["overlay.mp4", "preview.png"])

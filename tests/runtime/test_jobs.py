@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import makers
 import pytest
+from makers import clips
 
 from heightpose.cores import usable_cores
 from heightpose.errors import HeightposeError, MissingExtraError
@@ -29,14 +30,6 @@ from heightpose.runtime.batch import Settings, run_all, worst
 def settings(tmp_path):
     pose, detector = makers.tiny_pose(tmp_path / "p.onnx"), makers.tiny_detector(tmp_path / "d.onnx")
     return Settings(out=tmp_path / "res", model=str(pose), detector=str(detector), no_overlay=True)
-
-
-def clips(folder, *counts):
-    pairs = []
-    for i, count in enumerate(counts):
-        frames = [makers.scene((160, 120), (60 + k % 20, 50)) for k in range(count)]
-        pairs.append((str(makers.write_video(folder / f"c{i}.mp4", frames)), f"c{i}"))
-    return pairs
 
 
 def test_two_at_once_give_what_one_after_the_other_gives(tmp_path, settings):
