@@ -15,7 +15,7 @@ from heightpose import __version__
 from heightpose.cli._streams import StdoutError, prepare_streams, silence_stdout, tell
 from heightpose.cli.lazy import LazyGroup
 from heightpose.errors import EXIT_INTERRUPTED, EXIT_NO_READER, EXIT_USAGE, HeightposeError
-from heightpose.runtime.interrupt import end_at_once, raise_on_request
+from heightpose.runtime.interrupt import ignore_requests, raise_on_request
 
 #: One line per verb, kept here so that ``--help`` imports none of them.
 VERBS = {
@@ -89,11 +89,11 @@ def main(argv: list[str] | None = None) -> None:
             sys.stdout.flush()
         except StdoutError as error:
             code = _not_printed(error, debug)
-        if argv is None:
-            end_at_once(code)
     except KeyboardInterrupt:  # came before the verb had begun, or when it had ended
         tell("interrupted")
         code = EXIT_INTERRUPTED
+    if argv is None:
+        ignore_requests()
     sys.exit(code)
 
 

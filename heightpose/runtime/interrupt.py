@@ -87,10 +87,13 @@ def raise_on_request() -> None:
         signal.signal(number, handler)
 
 
-def end_at_once(code: int) -> None:
-    """From now on SIGTERM and SIGHUP end the process with its exit code: the work is done, libraries only tidy up."""
-    for number in _heard():
-        signal.signal(number, lambda *_: os._exit(code))
+def ignore_requests() -> None:
+    """From now on SIGTERM and SIGHUP are ignored: the work is done, and the exit code must come through.
+
+    By the system, not by a handler: the interpreter takes its handlers away while it ends.
+    """
+    for number in _ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _heard() -> list[int]:
