@@ -193,6 +193,10 @@ def openvino_core() -> Any:
 def _only_core() -> Any:
     import openvino as ov
 
+    # The bindings make their table of number types when first asked for one, and let another thread run meanwhile: two
+    # that ask at once, as two networks loaded side by side do, wait for each other for ever. So one asks here.
+    ov.Type.f32.to_dtype()
+    _ = ov.Tensor(np.zeros(1, np.float32)).data
     return ov.Core()
 
 

@@ -93,6 +93,29 @@ def test_threads_that_ask_at_once_each_get_their_own_answer(pose, name):
                 np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+_TWO_AT_ONCE = """
+import sys, threading
+from heightpose.runtime.backends import openvino_core
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(2)
+def ask():
+    together.wait()
+    openvino_core()
+    import openvino
+    openvino.Type.f32.to_dtype()
+threads = [threading.Thread(target=ask) for _ in range(2)]
+for thread in threads:
+    thread.start()
+"""
+
+
+def test_networks_that_load_side_by_side_do_not_wait_for_each_other():
+    """Three runs in four hung where the core did not see to it: an infer in some thousands never ended."""
+    for _ in range(4):
+        done = subprocess.run([sys.executable, "-c", _TWO_AT_ONCE], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+
 def test_ctrl_c_still_works_once_several_models_are_gone(pose):
     """In a process of its own: what this guards against ends the process with a segmentation fault."""
     code = f"""
