@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 from typing import Any
 
 import numpy as np
 
 from heightpose.errors import MissingExtraError
 
+#: Layers that multiply by weights, as ONNX and as OpenVINO call them.
+_WEIGHTED = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData"}
+)
+
 
 def quantise(model: Any, batch: np.ndarray) -> Any:
-    """An INT8 copy of a model; its last convolution, read to a fraction of a pixel, stays in floating point.
+    """An INT8 copy of a model; its last layer, read to a fraction of a pixel, stays in floating point.
 
     Args:
         model: OpenVINO's model or an ONNX ``ModelProto``, in single precision, one input.
@@ -31,20 +38,48 @@ def quantise(model: Any, batch: np.ndarray) -> Any:
     nncf.set_log_level(logging.WARNING)
     is_onnx = hasattr(model, "graph")
     pictures = [{model.graph.input[0].name: one[None]} if is_onnx else one[None] for one in batch]
-    return nncf.quantize(
-        model,
-        nncf.Dataset(pictures),
-        preset=nncf.QuantizationPreset.MIXED,
-        target_device=nncf.TargetDevice.CPU,
-        subset_size=len(pictures),
-        fast_bias_correction=True,
-        ignored_scope=nncf.IgnoredScope(names=[_last_convolution(model)]),
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # its progress bars; standard output is for what was found
+        return nncf.quantize(
+            model,
+            nncf.Dataset(pictures),
+            preset=nncf.QuantizationPreset.MIXED,
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=len(pictures),
+            fast_bias_correction=True,
+            ignored_scope=nncf.IgnoredScope(names=_last_layers(model)),
+        )
 
 
-def _last_convolution(model: Any) -> str:
-    if hasattr(model, "graph"):
-        return [node.name for node in model.graph.node if node.op_type == "Conv"][-1]
-    kinds = ("Convolution", "GroupConvolution")
-    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() in kinds]
-    return nodes[-1].get_friendly_name()
+def _last_layers(model: Any) -> list[str]:
+    """Names of the layers with weights that make the output: one, or of an ensemble one of each net."""
+    onto = _onnx_inputs(model) if hasattr(model, "graph") else _openvino_inputs(model)
+    found, seen, waiting = [], set(), ["output"]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or not name:
+            continue
+        seen.add(name)
+        kind, inputs = onto[name]
+        if kind in _WEIGHTED:
+            found.append(name)
+        else:
+            waiting.extend(inputs)
+    return found
+
+
+def _onnx_inputs(model: Any) -> dict[str, tuple[str, list[str]]]:
+    """(kind, names of the nodes it reads) of every node; the graph's result as "output"."""
+    makers = {output: node.name for node in model.graph.node for output in node.output}
+    onto = {node.name: (node.op_type, [makers.get(i, "") for i in node.input]) for node in model.graph.node}
+    return onto | {"output": ("Result", [makers.get(model.graph.output[0].name, "")])}
+
+
+def _openvino_inputs(model: Any) -> dict[str, tuple[str, list[str]]]:
+    onto = {
+        node.get_friendly_name(): (
+            node.get_type_name(),
+            [i.get_source_output().get_node().get_friendly_name() for i in node.inputs()],
+        )
+        for node in model.get_ordered_ops()
+    }
+    return onto | {"output": ("Result", [model.outputs[0].get_node().get_friendly_name()])}

@@ -32,6 +32,7 @@ from heightpose.export import run  # noqa: E402
 from heightpose.export.check import LIMIT_PX, agreement, decoded  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
+from heightpose.export.quantise import _last_layers  # noqa: E402
 from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
 from heightpose.models.description import detector_meta, pose_meta  # noqa: E402
 from heightpose.models.detector_net import DetectorNet  # noqa: E402
@@ -377,3 +378,22 @@ def test_exports_of_one_stem_share_a_calibration(weights, tmp_path, caplog):
     assert "raw peaks" in run.export(run.Request(source, "onnx", onnx)).scores
     assert "another calibration, of m.xml" in caplog.text
     assert json.loads(calibration_path(onnx).read_text()) == document
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_int8_spares_the_layer_that_answers_whatever_the_head(weights, graph, tmp_path, form):
+    """Of a net that gives coordinates the last convolution is deep inside, and an ensemble has one of each net."""
+    import onnx
+
+    from heightpose.runtime.backends import openvino_core
+
+    ensemble([graph.with_name("half.onnx")] * 2, [0.5, 0.5], tmp_path / "two.onnx")
+    net = PoseNet("resnet10t", head="regression", input_wh=WH).eval()
+    export_onnx(
+        net, tmp_path / "one.onnx", pose_meta(net, INFANT.names, HeatmapCodec(WH, (16, 16))), half=False
+    )
+    for name, wanted in (("one.onnx", ["head/out"]), ("two.onnx", ["net0//head/out", "net1//head/out"])):
+        path = tmp_path / name
+        found = _last_layers(onnx.load(str(path)) if form == "onnx" else openvino_core().read_model(path))
+        assert len(found) == len(wanted)
+        assert all(part in one for part, one in zip(wanted, sorted(found), strict=True))
