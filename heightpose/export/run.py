@@ -114,7 +114,8 @@ def export(request: Request) -> Report:
     parameters = None
     if request.prune:
         source, parameters = whole.pruned(request.prune)
-    calibration = _views(request.calibration, "train", _CALIBRATION, file)
+    is_int8 = request.precision == "int8"
+    calibration = _views(request.calibration if is_int8 else None, "train", _CALIBRATION, file)
     compared = _views(request.calibration, "val", _COMPARED, file)
     batch = drawn_batch(_COMPARED // 2, file.input_wh) if compared is None else compared.batch
     # A detector's codec reads maps up to those of its own input size.

@@ -27,7 +27,7 @@ from heightpose.codec.confidence import (  # noqa: E402
     weights_hash,
 )
 from heightpose.codec.heatmap import HeatmapCodec  # noqa: E402
-from heightpose.errors import ConfigError, FileFormatError  # noqa: E402
+from heightpose.errors import ConfigError, FileFormatError, InputError  # noqa: E402
 from heightpose.export import run  # noqa: E402
 from heightpose.export.check import LIMIT_PX, agreement, decoded  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
@@ -266,6 +266,17 @@ def stills(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stills")
     drawn.nursery(folder / "set", train=4, val=3)
     return folder / "set"
+
+
+def test_what_is_not_quantised_needs_no_pictures_of_the_split_train(weights, tmp_path):
+    import drawn
+
+    drawn.nursery(tmp_path / "set", train=1, val=3)
+    drawn.rewrite(tmp_path / "set", lambda document: [i.update(split="val") for i in document["images"]])
+    request = run.Request(weights, "onnx", tmp_path / "x.onnx", calibration=tmp_path / "set")
+    assert any(what.startswith("Mean@0.1 on") for what in run.export(request).facts)
+    with pytest.raises(InputError, match="'train'"):
+        run.export(replace(request, precision="int8"))
 
 
 @pytest.mark.parametrize(("to", "name"), [("openvino", "q.xml"), ("onnx", "q.onnx")])
