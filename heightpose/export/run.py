@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from heightpose.codec.confidence import calibration_path, load_calibrations, weights_hash
-from heightpose.errors import ConfigError, HeightposeError
+from heightpose.errors import ConfigError
 from heightpose.export.check import MIN_SCORE, Agreement, Run, agreement, decoded
 from heightpose.export.crops import Views, dataset_views, drawn_batch, resized
+from heightpose.export.scores import carry_over
 from heightpose.export.source import open_source
 from heightpose.export.write import SUFFIXES, write
 from heightpose.metrics import pckh
-from heightpose.runtime.atomic import cannot_write, make_folder, write_json
+from heightpose.runtime.atomic import cannot_write, make_folder
 from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import ModelFile, read_model_file
 from heightpose.runtime.output import sha256
 from heightpose.skeleton import Skeleton
-from heightpose.textfile import read_json
 
 log = logging.getLogger("heightpose")
 
@@ -144,61 +143,11 @@ def export(request: Request) -> Report:
         if report.passed or request.force:
             _keep(draft, request.out)
             report.kept = True
-    if report.kept and file.kind == "pose" and request.to != "torchscript":
-        report.scores = _scores(request, file, report.passed)
+    gives_scores = file.kind == "pose" and "output" not in file.meta
+    if report.kept and gives_scores and request.to != "torchscript":
+        alike = report.passed and not request.prune and not is_int8
+        report.scores = carry_over(file, request.out, alike)
     return report
-
-
-def _scores(request: Request, file: ModelFile, agrees: bool) -> str:
-    """What the exported file's joint scores will mean; carries the calibration over to a file that answers alike."""
-    has_one = bool(load_calibrations(file.path, file.joints))
-    if not has_one or not agrees or request.prune or request.precision == "int8":
-        return _uncalibrated(request.out)
-    source, target = calibration_path(file.path), calibration_path(request.out)
-    document = read_json(source, "calibration")
-    there = _calibration_there(target)
-    others = [entry for entry in there.get("weights", []) if entry["name"] != request.out.name]
-    if source.resolve() != target.resolve():
-        others = [entry for entry in others if _is_there(entry, request.out.parent)]
-    if others and _without_weights(there) != _without_weights(document):
-        names = ", ".join(entry["name"] for entry in others)
-        log.warning(
-            "%s stays: it is another calibration, of %s. Choose another name with --out", target, names
-        )
-        return _uncalibrated(request.out)
-    document["weights"] = [*others, {"name": request.out.name, "sha256": weights_hash(request.out)}]
-    write_json(target, document)
-    return f"joint scores are calibrated as those of {file.path.name}: {target}"
-
-
-def _uncalibrated(out: Path) -> str:
-    return (
-        "joint scores of this file are raw peaks, not probabilities, until it is calibrated: "
-        f"heightpose eval confidence --model {out} --data HELD_OUT"
-    )
-
-
-def _calibration_there(target: Path) -> dict[str, Any]:
-    """The calibration under the exported file's name, which all files of one stem share; empty where none is usable."""
-    try:
-        document = read_json(target, "calibration") if target.is_file() else {}
-    except HeightposeError:
-        return {}
-    entries = document.get("weights", []) if isinstance(document, dict) else None
-    usable = isinstance(entries, list) and all(
-        isinstance(entry, dict) and {"name", "sha256"} <= entry.keys() for entry in entries
-    )
-    return document if usable else {}
-
-
-def _is_there(entry: dict[str, Any], folder: Path) -> bool:
-    """Whether the file that a calibration's entry is of still lies in the folder."""
-    path = folder / Path(str(entry["name"])).name
-    return path.is_file() and weights_hash(path) == entry["sha256"]
-
-
-def _without_weights(calibration: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in calibration.items() if key != "weights"}
 
 
 def _require_sane(request: Request) -> None:

@@ -408,3 +408,12 @@ def test_int8_spares_the_layer_that_answers_whatever_the_head(weights, graph, tm
         found = _last_layers(onnx.load(str(path)) if form == "onnx" else openvino_core().read_model(path))
         assert len(found) == len(wanted)
         assert all(part in one for part, one in zip(wanted, sorted(found), strict=True))
+
+
+def test_a_net_that_gives_coordinates_has_no_scores_to_calibrate(tmp_path):
+    net = PoseNet("resnet10t", head="regression", input_wh=WH).eval()
+    meta = pose_meta(net, INFANT.names, HeatmapCodec(WH, (16, 16)))
+    save_weights(tmp_path / "in.safetensors", net.state_dict(), meta)
+    report = run.export(run.Request(tmp_path / "in.safetensors", "onnx", tmp_path / "out.onnx"))
+    assert report.kept
+    assert report.scores is None
