@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from heightpose.export.scores import carry_over
 from heightpose.export.source import open_source
 from heightpose.export.write import SUFFIXES, write
 from heightpose.metrics import pckh
-from heightpose.runtime.atomic import cannot_write, make_folder
+from heightpose.runtime.atomic import cannot_write, make_folder, no_empty_folders
 from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import ModelFile, read_model_file
 from heightpose.runtime.output import sha256
@@ -124,8 +125,10 @@ def export(request: Request) -> Report:
     meta = dict(file.meta) | {
         "export": _provenance(request, 0 if calibration is None else len(calibration.batch))
     }
-    make_folder(request.out.parent)
-    with tempfile.TemporaryDirectory(prefix=".export.", dir=request.out.parent) as name:
+    with ExitStack() as stack:
+        stack.enter_context(no_empty_folders([request.out.parent]))
+        make_folder(request.out.parent)
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix=".export.", dir=request.out.parent))
         draft = Path(name) / request.out.name
         pictures = batch if calibration is None else calibration.batch
         write(source, meta, request.to, request.precision, draft, free, pictures)
@@ -151,7 +154,7 @@ def export(request: Request) -> Report:
 
 
 def _require_sane(request: Request) -> None:
-    if request.out.suffix.lower() != SUFFIXES[request.to]:
+    if request.out.suffix != SUFFIXES[request.to]:  # runtimes and infer know the small letters alone
         raise ConfigError(
             "the file's ending does not fit", where=request.out, expected=SUFFIXES[request.to],
             got=request.out.suffix,

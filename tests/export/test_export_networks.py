@@ -129,7 +129,7 @@ def test_a_file_that_does_not_agree_is_not_kept(weights, tmp_path, monkeypatch):
             source.model.normalise.mean -= 40.0
 
     monkeypatch.setattr(run, "write", careless)
-    request = run.Request(weights, "openvino", tmp_path / "x.xml")
+    request = run.Request(weights, "openvino", tmp_path / "new" / "x.xml")
     report = run.export(request)
     assert not report.passed
     assert not report.kept
@@ -137,7 +137,7 @@ def test_a_file_that_does_not_agree_is_not_kept(weights, tmp_path, monkeypatch):
     assert any("FAILED" in line for line in report.lines())
     assert "does not agree" in report.why_not
     assert run.export(replace(request, force=True)).kept
-    assert (tmp_path / "x.bin").is_file()
+    assert (tmp_path / "new" / "x.bin").is_file()
 
 
 def test_a_source_that_is_sure_of_nothing_cannot_be_compared_with(weights, tmp_path):
@@ -208,6 +208,7 @@ def test_a_pruned_export_agrees_with_what_was_pruned_and_says_what_it_cost(weigh
 def test_options_that_do_not_go_together(weights, tmp_path):
     for request, words in (
         (run.Request(weights, "onnx", tmp_path / "a.xml"), "expected .onnx"),
+        (run.Request(weights, "openvino", tmp_path / "A.XML"), "expected .xml, got .XML"),
         (run.Request(weights, "onnx", tmp_path / "a.onnx", "int8"), "--calibration"),
         (run.Request(weights, "onnx", tmp_path / "a.onnx", prune=float("nan")), "--prune"),
     ):
