@@ -31,10 +31,10 @@ def prune_blocks(model: nn.Module, share: float) -> tuple[int, int]:
         Parameters before and after.
 
     Raises:
-        ConfigError: the network has no block that can be pruned.
+        ConfigError: the network has no block that can be pruned, or the share is too small to cut a channel.
     """
     before = _size(model)
-    cut = 0
+    found = False
     for block in list(model.modules()):
         for names in _INNER:
             first, norm, second = (getattr(block, name, None) for name in names)
@@ -46,10 +46,16 @@ def prune_blocks(model: nn.Module, share: float) -> tuple[int, int]:
                 and first.out_channels == norm.num_features == second.in_channels
             ):
                 _cut(first, norm, second, share)
-                cut += 1
-    if not cut:
+                found = True
+    if not found:
         raise ConfigError("this network has no residual blocks", where="--prune", hint="Leave --prune out")
-    return before, _size(model)
+    after = _size(model)
+    if after == before:
+        raise ConfigError(
+            "no channel would be cut", where="--prune", expected=f"a share that makes {_MULTIPLE} channels of a block",
+            got=share, hint="Give a larger share",
+        )  # fmt: skip
+    return before, after
 
 
 def _cut(first: nn.Conv2d, norm: nn.BatchNorm2d, second: nn.Conv2d, share: float) -> None:
