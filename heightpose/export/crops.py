@@ -45,12 +45,23 @@ def dataset_views(folder: Path, split: str, count: int, file: ModelFile) -> View
     is_pose = file.kind == "pose"
     dataset = Dataset.load(folder, skeleton=Skeleton(file.joints) if is_pose else INFANT)
     items = [item for item in dataset.items if item.split in (split, None)]
+    if not items:
+        there = sorted({str(item.split) for item in dataset.items})
+        raise InputError(
+            f"no picture of the split '{split}' to look at",
+            where=folder,
+            got=", ".join(there) or "no pictures",
+        )
     if is_pose:
-        items = [
+        usable = [
             item for item in items if len(item.people) == 1 and _angle(item, dataset.skeleton) is not None
         ]
-    if not items:
-        raise InputError(f"no picture of the split '{split}' to look at", where=folder)
+        if not usable:
+            raise InputError(
+                f"no picture of the split '{split}' to look at", where=folder,
+                expected="one infant whose labels tell where its head is", got=f"{len(items)} pictures without",
+            )  # fmt: skip
+        items = usable
     items = [items[i] for i in np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))]
     pictures = Pictures(items, memory_mb=0.0)
     views, kpts, visibility = [], [], []

@@ -35,6 +35,8 @@ _COMPARED, _CALIBRATION, _HELD_OUT = 48, 300, 300
 #: Of coordinates and scores, the share that must be within the limits. In floating point all but ties between two equal
 #: peaks; INT8 moves the unsure ones, so its typical joint is judged and its cost is what the held-out pictures say.
 _SHARE = {"f32": 0.99, "fp16": 0.99, "int8": 0.5}
+#: Ranges found on fewer pictures than this are cut off on others.
+_FEW_TO_CALIBRATE = 64
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Report:
     facts: dict[str, tuple[str, str]] = field(default_factory=dict)
     parameters: tuple[int, int] | None = None
     scores: str | None = None
+    calibrated_on: int | None = None
+    measured: bool = False
 
     @property
     def passed(self) -> bool:
@@ -71,7 +75,9 @@ class Report:
     def why_not(self) -> str:
         """Why the exported file is not kept."""
         if not any(check.nothing_compared for check in self.checks.values()):
-            return "the exported file does not agree with its source and was not kept (--force)"
+            text = "the exported file does not agree with its source and was not kept (--force)"
+            more = ". More, and more varied, pictures in the split 'train' of --calibration help"
+            return text if self.calibrated_on is None else text + more
         return (
             "the exported file was not kept (--force): nothing could be compared, as its source is sure of nothing in "
             "these pictures. Give pictures that it knows with --calibration, or train it further"
@@ -88,8 +94,14 @@ class Report:
             for what, distance, score in check.rows():
                 yield f"  {what:16}{distance:>12}{score:>12}"
             yield f"  {'passed' if check.passed else 'FAILED'}"
+            if self.measured and check.left_out > len(check.distance_px):
+                yield "  the source is unsure of most joints in these pictures: this tells little of others"
+        if self.calibrated_on is not None:
+            yield f"calibrated on {self.calibrated_on} pictures"
         if self.parameters is not None:
-            yield f"pruned: {self.parameters[0]} parameters, {self.parameters[1]} stay"
+            yield f"pruned: {self.parameters[0]} parameters, {self.parameters[1]} stay; compared was the pruned network"
+            if not self.measured:
+                yield "  what the pruning costs was not measured: give a data set with --calibration or --heldout"
         if self.facts:
             yield f"{'':40}{'source':>12}{'exported':>12}"
         for what, (before, after) in self.facts.items():
@@ -117,6 +129,12 @@ def export(request: Request) -> Report:
     is_int8 = request.precision == "int8"
     calibration = _views(request.calibration if is_int8 else None, "train", _CALIBRATION, file)
     compared = _views(request.calibration, "val", _COMPARED, file)
+    heldout = _views(request.heldout or request.calibration, "val", _HELD_OUT, file)
+    if calibration is not None and len(calibration.batch) < _FEW_TO_CALIBRATE:
+        log.warning(
+            "only %d pictures to calibrate INT8: layers' ranges come out too narrow for others. Give %d or more in the "
+            "split 'train' of --calibration", len(calibration.batch), _FEW_TO_CALIBRATE,
+        )  # fmt: skip
     batch = drawn_batch(_COMPARED // 2, file.input_wh) if compared is None else compared.batch
     # A detector's codec reads maps up to those of its own input size.
     step = -64 if file.kind == "detector" else 64
@@ -133,7 +151,10 @@ def export(request: Request) -> Report:
         pictures = batch if calibration is None else calibration.batch
         write(source, meta, request.to, request.precision, draft, free, pictures)
         run = _runner(draft, request.to)
-        report = Report(_files(request.out), kept=False, parameters=parameters)
+        report = Report(
+            _files(request.out), kept=False, parameters=parameters, measured=heldout is not None,
+            calibrated_on=None if calibration is None else len(calibration.batch),
+        )  # fmt: skip
         share = _SHARE[request.precision]
         report.checks[f"at {_times(file.input_wh)}"] = agreement(source.run, run, batch, file, share)
         if free:
@@ -141,7 +162,6 @@ def export(request: Request) -> Report:
             report.checks[f"at {_times(other_wh)}"] = agreement(source.run, run, view, file, share)
         else:
             log.info("the input size stays %s", _times(file.input_wh))
-        heldout = _views(request.heldout or request.calibration, "val", _HELD_OUT, file)
         report.facts = _facts(whole.run, run, batch, heldout, file)
         if report.passed or request.force:
             _keep(draft, request.out)
@@ -205,10 +225,11 @@ def _facts(
     return facts
 
 
-def _ms(run: Run, batch: np.ndarray, rounds: int = 7) -> float:
+def _ms(run: Run, batch: np.ndarray, rounds: int = 7, seconds: float = 5.0) -> float:
+    """Median; after ``seconds`` of them no further round begins."""
     run(batch)
-    times = []
-    for _ in range(rounds):
+    times: list[float] = []
+    while len(times) < rounds and sum(times) < seconds:
         start = time.perf_counter()
         run(batch)
         times.append(time.perf_counter() - start)

@@ -192,6 +192,8 @@ def test_pruning_channels_that_do_nothing_changes_nothing(weights):
     widths = [block.conv1.out_channels for block in blocks]
     assert all(width % 8 == 0 for width in widths if width > 8)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ConfigError, match="no channel would be cut"):
+        prune_blocks(model, 0.01)
     with pytest.raises(ConfigError, match="no residual blocks"):
         prune_blocks(torch.nn.Linear(2, 2), 0.5)
 
@@ -201,6 +203,7 @@ def test_a_pruned_export_agrees_with_what_was_pruned_and_says_what_it_cost(weigh
     assert report.kept
     before, after = report.parameters
     assert after < 0.8 * before
+    assert any("what the pruning costs was not measured" in line for line in report.lines())
     assert read_model_file(tmp_path / "p.xml").meta["export"]["pruned"] == 0.5
     assert (tmp_path / "p.bin").stat().st_size < 4.1 * after  # four bytes each, and nothing of what was cut
 
@@ -276,17 +279,23 @@ def test_what_is_not_quantised_needs_no_pictures_of_the_split_train(weights, tmp
     drawn.rewrite(tmp_path / "set", lambda document: [i.update(split="val") for i in document["images"]])
     request = run.Request(weights, "onnx", tmp_path / "x.onnx", calibration=tmp_path / "set")
     assert any(what.startswith("Mean@0.1 on") for what in run.export(request).facts)
-    with pytest.raises(InputError, match="'train'"):
+    with pytest.raises(InputError, match=r"'train' to look at .got val"):
         run.export(replace(request, precision="int8"))
+    drawn.rewrite(tmp_path / "set", lambda document: document.update(annotations=[]))
+    with pytest.raises(InputError, match=r"one infant .*, got 6 pictures without"):
+        run.export(request)
 
 
 @pytest.mark.parametrize(("to", "name"), [("openvino", "q.xml"), ("onnx", "q.onnx")])
-def test_int8_is_calibrated_measured_and_smaller(weights, stills, tmp_path, to, name, monkeypatch):
+def test_int8_is_calibrated_measured_and_smaller(weights, stills, tmp_path, to, name, monkeypatch, caplog):
     pytest.importorskip("nncf")
     monkeypatch.setattr(run, "_CALIBRATION", 4)
     request = run.Request(weights, to, tmp_path / name, "int8", calibration=stills, force=True)
     report = run.export(request)
     assert report.checks["at 64x64"].share == 0.5
+    assert "only 4 pictures to calibrate INT8" in caplog.text
+    assert "calibrated on 4 pictures" in report.lines()
+    assert report.passed or "more varied, pictures" in report.why_not
     assert any(what.startswith("Mean@0.1 on") for what in report.facts)
     backend, file = load_backend(tmp_path / name, {"onnx": "onnxruntime"}.get(to, to), precision="f32")
     assert backend.active.precision == "int8 with f32"
@@ -418,3 +427,9 @@ def test_a_net_that_gives_coordinates_has_no_scores_to_calibrate(tmp_path):
     report = run.export(run.Request(tmp_path / "in.safetensors", "onnx", tmp_path / "out.onnx"))
     assert report.kept
     assert report.scores is None
+
+
+def test_a_slow_file_is_not_timed_for_minutes():
+    calls = []
+    run._ms(lambda batch: calls.append(0), np.zeros((1, 1)), seconds=1e-9)
+    assert len(calls) == 2  # one to begin with, one that is timed
