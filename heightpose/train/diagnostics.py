@@ -35,8 +35,9 @@ _BELIEVED = 0.95
 _OFF_CROP, _OFF_PICTURE = 0.35, 0.2
 #: Channels of a layer that may be dead without a word, and as a share of all channels looked at.
 _DEAD_LAYER, _DEAD_ALL = 0.25, 0.1
-#: A joint is taken for another in this share of the pictures where the two can be told apart.
-_TAKEN_FOR = 0.3
+#: A joint is taken for another in this share of the pictures where the two can be told apart, and in so many. Names
+#: that are mixed up are so both ways; a joint not yet told from its neighbour is on that one's place, one way.
+_TAKEN_FOR, _TAKEN_PICTURES, _ONE_WAY = 0.3, 5, 0.6
 #: ... which says something only once the midline is found to this, crop shares: before, joints lie anywhere.
 _FOUND = 0.04
 
@@ -181,7 +182,15 @@ def taken_for(e: Evidence) -> Finding | None:
     if not looks or _young(e, looks[-1]) or looks[-1].midline_error > _FOUND:
         return None
     last = looks[-1]
-    worst = sorted((s for s in last.swaps if s.share >= _TAKEN_FOR), key=lambda s: -s.share)
+    share = {(s.joint, s.other): s.share for s in last.swaps}
+    taken = [
+        s
+        for s in last.swaps
+        if s.share >= _TAKEN_FOR
+        and s.share * s.seen >= _TAKEN_PICTURES
+        and (s.share >= _ONE_WAY or share.get((s.other, s.joint), 0.0) >= _TAKEN_FOR / 2)
+    ]
+    worst = sorted(taken, key=lambda s: -s.share)
     if not worst:
         return None
     pairs = ", ".join(f"{s.joint} on {s.other} in {100 * s.share:.0f} % of {s.seen}" for s in worst[:4])
@@ -215,7 +224,7 @@ def target_scale(e: Evidence) -> Finding | None:
     if t.off_picture > _OFF_PICTURE:
         seen.append(f"{100 * t.off_picture:.0f} % of the labelled joints lie off their picture")
     looks = [look for look in e.looks if look.fit >= _BELIEVED and not _young(e, look)]
-    if looks and not low <= looks[-1].scale <= high:
+    if looks and (looks[-1].scale > high or _smaller(looks[-1], low)):
         seen.append(f"predictions lie at {looks[-1].scale:.2g} times the truth's places")
     if looks and looks[-1].peak is not None and looks[-1].peak > 1.5:
         seen.append(f"maps peak at {looks[-1].peak:.3g} where 1 is a perfect answer")
@@ -231,6 +240,11 @@ def target_scale(e: Evidence) -> Finding | None:
         ),
         looks[-1].step if looks else 0,
     )
+
+
+def _smaller(look: Look, low: float) -> bool:
+    """Whether predictions are nearer to the crop's corner: what a young net draws to the middle keeps its mean."""
+    return look.scale < low and (look.mean_scale is None or look.mean_scale < low)
 
 
 def overfit(e: Evidence) -> Finding | None:

@@ -95,6 +95,7 @@ class Gaze:
         seen = (visibility > 0) & np.isfinite(truth).all(axis=2) & np.isfinite(pred).all(axis=2)
         names = self.task.skeleton.names
         scale, fit = line_fit(truth[seen], pred[seen])
+        mean = truth[seen].mean() if seen.any() else 0.0
         heights = peak[(visibility == 2) & np.isfinite(peak)]
         unit = self.task.config.loss.kind == "heatmap" and not self.task.coordinates
         middle = seen & np.array([mirror_name(n) == n for n in names])
@@ -102,6 +103,7 @@ class Gaze:
         return replace(
             look,
             pred_spread=_spread(pred, seen), true_spread=_spread(truth, seen), scale=scale, fit=fit,
+            mean_scale=float(pred[seen].mean() / mean) if mean > 0 else None,
             peak=float(np.median(heights)) if unit and heights.size else None,
             midline_error=float(np.median(error[middle])) if middle.any() else 0.0,
             swaps=swaps(pred, truth, seen, names),

@@ -107,6 +107,7 @@ class Look:
         pred_spread, true_spread: root mean square over joints of how far places vary between inputs, crop shares. Of
             a detector how much its maps do, as a share of their contrast, and 0.1.
         scale, fit: factor from truth to prediction, all joints together, and the correlation.
+        mean_scale: from the truth's mean place to the prediction's, from the crop's corner; None where not measured.
         peak: of the predicted maps at seen joints, median; None where 1 is not a perfect one.
         midline_error: median error of joints on the midline, crop shares.
         swaps: for each joint the other one it is most often taken for.
@@ -121,6 +122,7 @@ class Look:
     true_spread: float = 0.0
     scale: float = 1.0
     fit: float = 0.0
+    mean_scale: float | None = None
     peak: float | None = None
     midline_error: float = 0.0
     swaps: tuple[Swap, ...] = ()
