@@ -158,7 +158,7 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     from heightpose.train.activity import Activity
     from heightpose.train.gaze import Gaze
     from heightpose.train.pose_task import PoseTask
-    from heightpose.train.target_tally import TargetTally, share_off_picture
+    from heightpose.train.target_tally import TargetTally, reach, share_off_picture
     from heightpose.train.tasks import make_task
     from heightpose.train.training_data import load_items
 
@@ -204,7 +204,7 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     if isinstance(task, PoseTask):
         tally = TargetTally(task)
         training = few("train")
-        tally.off_picture = share_off_picture(training)
+        tally.off_picture, tally.reach = share_off_picture(training), reach(training)
         # Several rounds, so that every joint is seen mirrored and not.
         for batch in batches(training, config.augment, -(-_TARGETS // max(1, len(training)))):
             tally.add(batch, maps=True)

@@ -33,6 +33,8 @@ _SCALE = (0.85, 1.18)
 _BELIEVED = 0.95
 #: The most labelled joints that may lie off their crop, or off their picture.
 _OFF_CROP, _OFF_PICTURE = 0.35, 0.2
+#: Labels of pictures twice as large as they were labelled at end here; those of infants anywhere go further.
+_REACH = 0.6
 #: Channels of a layer that may be dead without a word, and as a share of all channels looked at.
 _DEAD_LAYER, _DEAD_ALL = 0.25, 0.1
 #: A joint is taken for another in this share of the pictures where the two can be told apart, and in so many. Names
@@ -223,6 +225,8 @@ def target_scale(e: Evidence) -> Finding | None:
             seen.append(f"{100 * t.off_crop:.0f} % of the labelled joints lie off their crop")
     if t.off_picture > _OFF_PICTURE:
         seen.append(f"{100 * t.off_picture:.0f} % of the labelled joints lie off their picture")
+    if t.reach < _REACH:
+        seen.append(f"no label lies further right or down than {100 * t.reach:.0f} % of its picture")
     looks = [look for look in e.looks if look.fit >= _BELIEVED and not _young(e, look)]
     if looks and (looks[-1].scale > high or _smaller(looks[-1], low)):
         seen.append(f"predictions lie at {looks[-1].scale:.2g} times the truth's places")
@@ -271,9 +275,9 @@ def overfit(e: Evidence) -> Finding | None:
     )
 
 
-#: Every detector, by what it looks for.
+#: Every detector; of what is equally bad causes come before what follows from them.
 DETECTORS: tuple[Callable[[Evidence], Finding | None], ...] = (
-    collapse, one_batch, rate_too_high, rate_too_low, dead_channels, flip_map, taken_for, target_scale, overfit,
+    rate_too_high, rate_too_low, flip_map, target_scale, collapse, one_batch, dead_channels, taken_for, overfit,
 )  # fmt: skip
 
 

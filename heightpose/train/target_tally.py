@@ -18,6 +18,8 @@ from heightpose.train.task_parts import Batch
 
 #: Pictures whose labels are compared with the picture's size.
 _PICTURES = 500
+#: Of fewer infants nothing is said of where they lie.
+_FEW = 16
 
 
 class TargetTally:
@@ -25,7 +27,7 @@ class TargetTally:
 
     def __init__(self, task: PoseTask) -> None:
         self.task = task
-        self.off_picture = 0.0
+        self.off_picture, self.reach = 0.0, 1.0
         joints = len(task.skeleton)
         #: plain and mirrored: counts, sums and sums of squares of crop shares.
         self._sums = [np.zeros((joints, 5)) for _ in range(2)]
@@ -86,6 +88,7 @@ class TargetTally:
             peak=float(np.median(peak)) if peak.size else None,
             map_scale=_scale(self._map_points), point_scale=_scale(self._points),
             off_crop=self._off / max(1, self._labelled), off_picture=self.off_picture,
+            reach=self.reach,
             plain_n=tuple(plain_n.tolist()), mirrored_n=tuple(mirrored_n.tolist()),
             plain_mean=_pairs(plain_mean), mirrored_mean=_pairs(mirrored_mean), sd=_pairs(sd),
         )  # fmt: skip
@@ -100,6 +103,18 @@ def share_off_picture(items: Sequence[Item]) -> float:
             total += len(kpts)
             off += int(((kpts < -1) | (kpts > np.array(item.size_wh))).any(axis=1).sum())
     return off / max(1, total)
+
+
+def reach(items: Sequence[Item]) -> float:
+    """How far right or down of their pictures' corner labels go, as a share of the picture; 1 of too few to tell."""
+    shares = [
+        person.kpts_frame[person.usable] / np.array(item.size_wh)
+        for item in items[:: max(1, len(items) // _PICTURES)]
+        for person in item.people
+    ]
+    if len(shares) < _FEW:
+        return 1.0
+    return float(np.quantile(np.concatenate(shares).max(axis=1), 0.99))
 
 
 def _scale(parts: Sequence[np.ndarray]) -> float | None:

@@ -31,7 +31,7 @@ from heightpose.train.gaze import Gaze
 from heightpose.train.learning_rate import rate_too_high, rate_too_low
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Look, Stretch, Swap, read_evidence
 from heightpose.train.pose_task import PoseTask
-from heightpose.train.target_tally import TargetTally, share_off_picture
+from heightpose.train.target_tally import TargetTally, reach, share_off_picture
 from heightpose.train.training_data import load_data
 
 JOINTS = 21
@@ -315,6 +315,28 @@ def test_labels_of_pictures_of_another_size(folder, tmp_path):
         replace(Evidence(), targets=replace(Evidence().targets, off_picture=share))
     )
     assert "off their picture" in found.seen
+
+
+def test_labels_of_pictures_half_as_large_end_in_the_middle(run, folder, tmp_path):
+    drawn.nursery(tmp_path / "half", train=24, val=2)
+
+    def halved(document):
+        for annotation in document["annotations"]:
+            kpts = np.array(annotation["keypoints"], dtype=float).reshape(-1, 3)
+            kpts[:, :2] /= 2
+            annotation["keypoints"] = kpts.ravel().tolist()
+            annotation["bbox"] = [v / 2 for v in annotation["bbox"]]
+
+    drawn.rewrite(tmp_path / "half", halved)
+    assert reach(drawn_items(folder)) > 0.8
+    found, _ = run(config=config_of(tmp_path / "half", epochs=1, val_every_epochs=1))
+    assert "no label lies further right or down than 4" in found["target-scale"]["seen"]
+    assert reach(drawn_items(tmp_path / "half")[:3]) == 1.0  # too few to tell
+
+
+def test_causes_are_told_before_what_follows_from_them(run):
+    found, _ = run(lr=1.0)
+    assert list(found)[:2] == ["rate-too-high", "collapse"]
 
 
 def drawn_items(path):
