@@ -21,6 +21,8 @@ from heightpose.train.observed import Evidence, Finding, Look
 
 #: Share of the run, or steps after the warm-up, before which slowness is no fault.
 _YOUNG, _YOUNG_STEPS = 0.2, 500
+#: ... and from which a run is judged by what it has become, however short it was.
+_END = 0.9
 #: The most that predictions may vary, as a share of what the truth does, to be called one pose.
 _COLLAPSED = 0.3
 #: Below this many samples nothing is said of their spread.
@@ -50,6 +52,8 @@ def collapse(e: Evidence) -> Finding | None:
     if not looks or _young(e, looks[-1]):
         return None
     last = looks[-1]
+    if len(looks) < 2 and last.progress < _END:
+        return None
     if any(look.pred_spread >= _COLLAPSED * look.true_spread for look in looks[-2:]):
         return None
     if e.kind == "pose":
@@ -59,11 +63,13 @@ def collapse(e: Evidence) -> Finding | None:
         )
     else:
         seen = f"the maps of {last.samples} inputs differ by {100 * last.pred_spread:.2g} % of their contrast"
+    few = last.step < e.warmup_steps + _YOUNG_STEPS
     return Finding(
         "collapse",
         3,
         f"predictions hardly vary between inputs: {seen}",
         (
+            *((f"train longer: {last.step} steps are few",) if few else ()),
             "run --overfit-one-batch: a net that fails there ignores its input",
             "check that the pictures reach the net (heightpose data preview) and that optim.freeze leaves it free",
             "lower optim.lr, lengthen optim.warmup_steps, or start from weights (--start-from)",
@@ -75,7 +81,7 @@ def collapse(e: Evidence) -> Finding | None:
 def one_batch(e: Evidence) -> Finding | None:
     """A run that should learn one batch by heart and does not."""
     judged = [look for look in e.looks if look.score is not None]
-    if not e.one_batch or not judged or judged[-1].progress < 0.9:
+    if not e.one_batch or not judged or judged[-1].progress < _END:
         return None
     last = judged[-1]
     assert last.score is not None
@@ -297,7 +303,10 @@ def report(evidence: Evidence) -> dict[str, Any]:
 
 
 def _young(e: Evidence, look: Look) -> bool:
-    return look.progress < _YOUNG and look.step < e.warmup_steps + _YOUNG_STEPS
+    begun = look.step > e.warmup_steps and (
+        look.progress >= _YOUNG or look.step >= e.warmup_steps + _YOUNG_STEPS
+    )
+    return not begun and look.progress < _END
 
 
 def _expected_map(joints: Sequence[str]) -> list[int]:

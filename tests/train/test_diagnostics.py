@@ -154,8 +154,14 @@ def test_one_pose_for_all_is_a_collapse_and_is_told_once(run, tmp_path, caplog):
     assert len(evidence.looks) == 4
     told = [r.getMessage() for r in caplog.records if r.getMessage().startswith("collapse")]
     assert len(told) == 1
-    assert "Try: run --overfit-one-batch" in told[0]
-    assert diagnostics.collapse(replace(evidence, looks=(replace(evidence.looks[0], progress=0.01),))) is None
+    assert "Try: train longer: 24 steps are few; run --overfit-one-batch" in told[0]
+    assert "train longer: 48 steps are few" in found["collapse"]["advice"]
+    early, last = replace(evidence.looks[0], progress=0.5), evidence.looks[-1]
+    for looks in ((replace(early, progress=0.01),) * 2, (early,)):  # one validation may be a bad moment
+        assert diagnostics.collapse(replace(evidence, looks=looks)) is None
+    assert diagnostics.collapse(replace(evidence, looks=(early, early))) is not None
+    assert diagnostics.collapse(replace(evidence, looks=(early, early), warmup_steps=80)) is None
+    assert diagnostics.collapse(replace(evidence, looks=(last,), warmup_steps=80)) is not None
 
 
 def test_one_batch_that_is_not_learned_by_heart(run):
