@@ -23,6 +23,8 @@ _GROWN = 8.0
 _HARDLY_FALLEN = 0.85
 #: It has jumped when its level is so many times the lowest it had.
 _JUMPED = 3.0
+#: ... by at least this share of what it had come down by: near zero, or below, several-fold is nothing.
+_REGAINED = 0.1
 
 
 def rate_too_high(e: Evidence) -> Finding | None:
@@ -42,12 +44,22 @@ def rate_too_high(e: Evidence) -> Finding | None:
     elif grown >= _GROWN:
         seen = f"the weights have grown to {grown:.3g} times their length"
     elif len(losses) >= 2 * _FIRST:
-        levels = [float(np.median(losses[i : i + 6])) for i in range(0, len(losses) - 5, 3)]
-        if levels[-1] > _JUMPED * min(levels):
-            seen = f"the loss had come down to {min(levels):.3g} and is {levels[-1]:.3g}"
+        seen = _thrown(losses)
     if not seen:
         return None
     return Finding("rate-too-high", 3, f"{seen} at a learning rate of up to {_rate(e):.2g}", advice, step)
+
+
+def _thrown(losses: Sequence[float]) -> str:
+    """What the loss says of steps that threw the weights about; nothing where it says nothing."""
+    begun = losses[0]
+    levels = [float(np.median(losses[i : i + 6])) for i in range(0, len(losses) - 5, 3)]
+    lowest, highest, now = min(levels), max(levels), levels[-1]
+    if now > _JUMPED * lowest and now - lowest > _REGAINED * abs(begun - lowest):
+        return f"the loss had come down to {lowest:.3g} and is {now:.3g}"
+    if highest > _JUMPED * begun > 0 and now > _HARDLY_FALLEN * begun:
+        return f"the loss rose from {begun:.3g} to {highest:.3g} and is {now:.3g}"
+    return ""
 
 
 def rate_too_low(e: Evidence) -> Finding | None:

@@ -194,6 +194,24 @@ def test_a_learning_rate_far_off(run, factor, optimizer, name):
     assert rate_too_high(replace(evidence, stretches=fine)) is None
 
 
+def test_a_loss_says_that_steps_throw_the_weights_about():
+    def told(*losses):
+        steps = tuple(Stretch(k, k, float(loss), 0.1, 0.1, 1.0) for k, loss in enumerate(losses, 1))
+        finding = rate_too_high(Evidence(stretches=steps))
+        return "" if finding is None else finding.seen
+
+    fallen = np.geomspace(1.0, 0.01, 30)
+    # HRNet and the like under a rate 100 times too high: up at once, and back when the rate is down again.
+    assert "rose from 0.98 to" in told(0.98, 40, 17, 7, 20, 6, 4, 3, 1.5, *np.full(20, 0.9))
+    assert told(0.98, 40, 17, 7, 20, 6, 4, 3, 1.5, *fallen) == ""
+    assert "had come down to 0.01" in told(*fallen, *np.full(6, 0.5))
+    assert told(*fallen, *np.full(6, 0.04)) == ""  # four-fold, and next to nothing
+    assert (
+        told(*(3.0 * fallen - 1.0), *np.full(6, -0.9)) == ""
+    )  # learned weights of losses: it may be negative
+    assert "had come down to -" in told(*(3.0 * fallen - 1.0), *np.full(6, 0.5))
+
+
 def test_a_loss_that_is_no_number_any_more(run, monkeypatch):
     whole = PoseTask.loss
 
