@@ -119,6 +119,8 @@ def dead_channels(e: Evidence) -> Finding | None:
             ),
             last.step,
         )
+    if _young(e, last):  # statistics of normalisation are not settled: much looks dead that is not
+        return None
     worst = [d for d in last.dead if d.dead >= max(1.0, _DEAD_LAYER * d.channels)]
     total = sum(d.dead for d in last.dead)
     if not worst and total < _DEAD_ALL * last.channels:

@@ -248,6 +248,8 @@ def test_a_loss_that_only_the_validation_sees_break_off(run, monkeypatch, tmp_pa
 def test_dead_channels_are_named(run, net, words):
     found, evidence = run(net, epochs=4, val_every_epochs=4)
     assert words in found["dead-channels"]["seen"]
+    early = replace(evidence, looks=(replace(evidence.looks[0], progress=0.1, silent=()),))
+    assert diagnostics.dead_channels(early) is None
     alive = replace(evidence.looks[-1], dead=(), silent=())
     assert diagnostics.dead_channels(replace(evidence, looks=(alive,))) is None
 
