@@ -77,7 +77,9 @@ class Report:
         if not any(check.nothing_compared for check in self.checks.values()):
             text = "the exported file does not agree with its source and was not kept (--force)"
             more = ". More, and more varied, pictures in the split 'train' of --calibration help"
-            return text if self.calibrated_on is None else text + more
+            return (
+                text + more if self.calibrated_on is not None and self.calibrated_on < _CALIBRATION else text
+            )
         return (
             "the exported file was not kept (--force): nothing could be compared, as its source is sure of nothing in "
             "these pictures. Give pictures that it knows with --calibration, or train it further"
