@@ -16,6 +16,7 @@ import numpy as np
 
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.clip_lift import ClipBones, combine
+from heightpose.geometry.in_view import wholly_in_view
 from heightpose.geometry.legs import EXTENDED_DEG, legs_extended
 from heightpose.geometry.lift import BONES, LiftedFrames, LiftNet, default_lift, lift_frames
 from heightpose.geometry.plane import Plane
@@ -95,12 +96,6 @@ def reason(code: str) -> Reason:
 def half_width_cm(length_cm: float, relative_sd: float) -> float:
     """Half of the interval of :data:`INTERVAL_LEVEL` around a length whose relative standard deviation is known."""
     return _Z * relative_sd * length_cm
-
-
-def _in_view(result: FrameResult, size_wh: tuple[int, int]) -> bool:
-    assert result.pose is not None
-    kpts = result.pose.kpts_frame[INFANT.height_joints]
-    return bool((kpts >= -0.5).all() and (kpts <= np.array(size_wh) - 0.5).all())
 
 
 def _peak(result: FrameResult) -> float:
@@ -219,7 +214,7 @@ def clear_frames(frames: Sequence[FrameResult], camera: Camera) -> list[FrameRes
         return _rejected("no_infant", frames)
     if np.mean([f.infants > 1 for f in seen]) > 0.5:
         return _rejected("several_infants", frames)
-    whole = [f for f in seen if _in_view(f, camera.size_wh)]
+    whole = wholly_in_view(seen, camera.size_wh)
     if len(whole) < max(1, round(_LEAST_WHOLE * len(seen))):
         return _rejected("out_of_view", frames)
     peaks = np.array([_peak(f) for f in whole])

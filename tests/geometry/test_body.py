@@ -107,6 +107,34 @@ def test_refusals_have_codes_and_words() -> None:
         assert len(result.reasons[0].text) > 20
 
 
+@pytest.mark.parametrize("joint", ["crown", "left_heel"])
+@pytest.mark.parametrize(("inside_cm", "code"), [(1.0, "out_of_view"), (3.0, None)])
+def test_a_joint_beside_the_pictures_edge_may_have_been_cut_off(
+    joint: str, inside_cm: float, code: str
+) -> None:
+    plane = above(160.0)
+    k, towards = INFANT.index(joint), 1.0 if joint == "crown" else -1.0
+    points = body()
+    edge_px = np.array([[479.5, -0.5 if joint == "crown" else 539.5]])
+    edge_cm = plane.to_mattress(CAMERA, edge_px, points[k, 2])[0, 1] - towards * inside_cm
+    frames = clip([points + [0, edge_cm - points[k, 1], 0]] * 4, plane)
+    result = measure(frames, CAMERA, plane)
+    assert [reason.code for reason in result.reasons] == ([] if code is None else [code])
+
+
+def test_frames_between_such_as_are_cut_off_are_not_chosen_by_their_error() -> None:
+    """Of a cut-off crown some frames say that it lies well inside; of a child that leaves, the frames before tell."""
+    plane = above(160.0)
+    within, beyond = body(), body() + [0, 60.0, 0]
+    mixed = measure(clip([within, beyond] * 8, plane), CAMERA, plane)
+    assert [reason.code for reason in mixed.reasons] == ["out_of_view"]
+    leaves = measure(clip([within] * 20 + [beyond] * 20, plane), CAMERA, plane)
+    assert leaves.status == "measured"
+    assert leaves.details["frames"]["usable"] < 20
+    kicks = measure(clip(([within] * 5 + [beyond]) * 3, plane), CAMERA, plane)
+    assert kicks.details["frames"]["usable"] == 15
+
+
 def test_an_infant_on_its_side_is_told_to_lie_on_its_back() -> None:
     """Where its length is not known well enough: nothing is known of how well these joints are."""
     lying = body()[:, [2, 1, 0]]  # turned by a right angle about the body's axis

@@ -112,7 +112,9 @@ for thread in threads:
 def test_networks_that_load_side_by_side_do_not_wait_for_each_other():
     """Three runs in four hung where the core did not see to it: an infer in some thousands never ended."""
     for _ in range(4):
-        done = subprocess.run([sys.executable, "-c", _TWO_AT_ONCE], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", _TWO_AT_ONCE], capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0, done.stderr
 
 
