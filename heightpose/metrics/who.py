@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import sys
 from functools import cache
 from importlib import resources
 
@@ -49,11 +48,15 @@ def z_score(sex: str, age_months: float, length_cm: float) -> float:
     return (length_cm / median - 1.0) / spread
 
 
+#: Smaller numbers may be taken for 0: runtimes of networks switch processors to round so.
+_TINIEST = 1e-300
+
+
 def percentile(z: float) -> float:
     """Percentile of a z-score, above 0 and below 100 however far out it is."""
     # The complement keeps its digits where 1 + erf would cancel to 0.
     value = 50.0 * math.erfc(-z / math.sqrt(2.0))
-    return min(max(value, sys.float_info.min), math.nextafter(100.0, 0.0))
+    return min(max(value, _TINIEST), math.nextafter(100.0, 0.0))
 
 
 def rounded_percentile(value: float) -> float:
