@@ -1,6 +1,6 @@
 """Which frames show the whole infant: a joint that the picture's edge cuts off is put beside that edge by the pose net.
 
-The length then comes out short. Of 150 rendered clips that were cut through head or feet, 39 were measured, up to
+The length then comes out short. Of 135 rendered clips that were cut through head or feet, 37 were measured, up to
 2.9 cm short, when joints only had to lie in the picture. They must lie some way inside, and so must those of the frames
 around: with the first alone 7 were still measured, up to 3.4 cm short, from the frames that a misread crown had moved
 inside.
