@@ -14,10 +14,10 @@ mypy
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-python -m pytest tests/train tests/models > "$report" 2>&1 &
+python -m pytest tests/train tests/models tests/ablate > "$report" 2>&1 &
 trainings=$!
 failed=0
-python -m pytest --ignore tests/train --ignore tests/models || failed=1
+python -m pytest --ignore tests/train --ignore tests/models --ignore tests/ablate || failed=1
 wait "$trainings" || failed=1
 cat "$report"
 exit "$failed"
