@@ -18,6 +18,12 @@ from heightpose.metrics.growth import Visit
 from heightpose.report.growth_chart import chart_picture, chart_svg
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """What should be refused and is not writes its chart beside the test's files, not into the source."""
+    monkeypatch.chdir(tmp_path)
+
+
 def measured(folder, name, length, half=0.8, **more):
     path = folder / name / "height.json"
     path.parent.mkdir()
