@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from tqdm import tqdm
 from heightpose.doctor.corpus import Corpus, make_corpus
 from heightpose.doctor.fuzz_worker import LOGGED
 from heightpose.doctor.mutate import damaged_bytes, damaged_text
-from heightpose.runtime.atomic import make_folder, write_text
+from heightpose.errors import EXIT_MEASURED, EXIT_REJECTED, EXIT_USAGE, HeightposeError
+from heightpose.runtime.atomic import make_folder, no_empty_folders, write_text
 
 #: Share of the cases that damage the clip itself; the others damage one of the settings files beside a good clip.
 _CLIP_SHARE = 0.6
-_ALLOWED = (0, 2, 3)
+_ALLOWED = (EXIT_MEASURED, EXIT_USAGE, EXIT_REJECTED)
 #: What a new process may take longer: it loads its packages and networks.
 _START_S = 60.0
 
@@ -89,24 +91,31 @@ class Fuzzer:
 
     Args:
         clip: video whose first frames are damaged; None for a drawn scene.
-        out: folder for what is found; made only then.
-
-    Raises:
-        InputError: the clip cannot be read.
+        out: folder for what is found; it stays only then.
     """
 
     def __init__(self, plan: Plan, clip: Path | None, out: Path) -> None:
         self.plan, self.clip, self.out = plan, clip, out
 
     def run(self) -> Summary:
-        """Run every case. Ctrl-C ends it with what was seen so far."""
+        """Run every case. Ctrl-C ends it with what was seen so far.
+
+        Raises:
+            InputError: the clip cannot be read. HeightposeError: infer refuses the undamaged picture, as with a model
+                that is none: then it would refuse every case, and rightly; or ``out`` cannot be written.
+        """
         summary, start = Summary(), time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="heightpose-fuzz-") as name:
+        with (
+            no_empty_folders([self.out]),
+            tempfile.TemporaryDirectory(prefix="heightpose-fuzz-") as name,
+        ):
+            make_folder(self.out)  # what is found after an hour is not to be lost for want of a place
             seeds = Path(name) / "seeds"
             seeds.mkdir()
             corpus = make_corpus(seeds, self.clip)
             worker = _Worker(Path(name), self.plan.time_limit_s)
             try:
+                self._require_undamaged_taken(corpus, Path(name) / "case", worker)
                 start = time.monotonic()
                 for number in tqdm(self._numbers(start), unit="case", leave=False, disable=None):
                     self._one(make_case(corpus, self.plan.seed, number), Path(name) / "case", worker, summary)
@@ -125,13 +134,32 @@ class Fuzzer:
             yield number
             number += 1
 
-    def _one(self, case: Case, folder: Path, worker: _Worker, summary: Summary) -> None:
+    def _require_undamaged_taken(self, corpus: Corpus, folder: Path, worker: _Worker) -> None:
+        settings = ("camera.json", "plane.json")
+        files = {"picture.png": corpus.inputs["picture.png"]}
+        files |= {name: corpus.settings[name].encode() for name in settings}
+        args = ("picture.png", "--camera", settings[0], "--plane", settings[1])
+        code, _, err = worker.run(self._laid_out(Case(0, "nothing", files, args), folder))
+        if code not in (EXIT_MEASURED, EXIT_REJECTED):
+            raise HeightposeError(
+                "infer does not take the undamaged picture, so nothing could be learned from damaged ones",
+                got=(err.strip().splitlines() or ["no word why"])[-1],
+                hint="Check --model",
+            )
+
+    def _laid_out(self, case: Case, folder: Path) -> list[str]:
+        """The case's files in a folder of its own; the command line that runs it there."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for name, data in case.files.items():
             (folder / name).write_bytes(data)
-        args = ["infer", *case.args, *self.plan.models, "--out", "results"]
-        code, out, err = worker.run([_placed(arg, case, folder) for arg in args])
+        return [_placed(arg, case, folder) for arg in self._args(case)]
+
+    def _args(self, case: Case) -> list[str]:
+        return ["infer", *case.args, *self.plan.models, "--out", "results"]
+
+    def _one(self, case: Case, folder: Path, worker: _Worker, summary: Summary) -> None:
+        code, out, err = worker.run(self._laid_out(case, folder))
         wrong = what_is_wrong(code, out, err, folder / "results")
         summary.counts[case.kind, code if wrong is None and code is not None else "wrong"] += 1
         if wrong is None and not self.plan.keep:
@@ -140,7 +168,7 @@ class Fuzzer:
         make_folder(kept)
         for name, data in case.files.items():
             (kept / name).write_bytes(data)
-        command = "heightpose " + " ".join(args)
+        command = "heightpose " + " ".join(self._args(case))
         verdict = "nothing wrong" if wrong is None else wrong
         write_text(kept / "report.txt", f"{verdict}\n\n{command}\n\nexit code {code}\n\n{out}\n{err}\n")
         if wrong is not None:
@@ -220,8 +248,9 @@ class _Worker:
         process = self._start() if self._process is None else self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(args) + "\n")
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # it ended after its last answer, as is seen below
+            process.stdin.write(json.dumps(args) + "\n")
+            process.stdin.flush()
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             ready = selector.select(self._limit_s + (_START_S if fresh else 0.0))

@@ -63,19 +63,35 @@ def damaged_json(value: Any, rng: Rng) -> Any:
         elif kind == 4:
             other, at = places[int(rng.integers(len(places)))]
             holder[key] = copy.deepcopy(other[at])
-        elif isinstance(holder[key], (int, float)) and not isinstance(holder[key], bool):
+        elif _is_number(holder[key]):
             holder[key] = holder[key] * float(10.0 ** rng.uniform(-6, 6)) * float(rng.choice([-1, 1]))
         else:
             holder[key] = [copy.deepcopy(holder[key])]
     return value
 
 
+def moved_json(value: Any, rng: Rng) -> Any:
+    """A JSON value with one to three of its numbers moved, by a thousandth of themselves to a few times themselves.
+
+    What is damaged otherwise is mostly refused where it is read; such a file is often taken, and worked with.
+    """
+    value = copy.deepcopy(value)
+    numbers = [place for place in _places(value) if _is_number(place[0][place[1]])]
+    for _ in range(int(rng.integers(1, 4)) if numbers else 0):
+        holder, key = numbers[int(rng.integers(len(numbers)))]
+        old = holder[key]
+        moved = old + float(rng.choice([-1, 1])) * max(abs(old), 0.1) * float(10.0 ** rng.uniform(-3, 0.5))
+        holder[key] = round(moved) if isinstance(old, int) else moved
+    return value
+
+
 def damaged_text(text: str, rng: Rng, *, yaml: bool) -> bytes:
-    """A JSON or YAML document damaged in its structure, in its bytes, or in both."""
-    kind = int(rng.integers(4))
+    """A JSON or YAML document damaged in its structure, in its bytes, in both, or in nothing but some numbers."""
+    kind = int(rng.integers(6))
     data = text.encode()
     if kind > 0:
-        data = _written(damaged_json(_parsed(text, yaml), rng), yaml and kind != 3).encode("utf-8", "replace")
+        change = damaged_json if kind < 4 else moved_json
+        data = _written(change(_parsed(text, yaml), rng), yaml and kind != 3).encode("utf-8", "replace")
     return damaged_bytes(data, [data], rng) if kind in (0, 1) else data
 
 
@@ -93,6 +109,10 @@ def _written(value: Any, yaml: bool) -> str:
     import yaml as library
 
     return library.safe_dump(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import makers
 
 from heightpose.doctor import fuzz, mutate
 from heightpose.doctor.corpus import Corpus, make_corpus
+from heightpose.errors import HeightposeError
 from heightpose.runtime.video import open_clip
 
 
@@ -58,6 +60,18 @@ def test_damage_to_values_reaches_every_depth():
     assert value == {"K": [[1.0, 0.0], [0.0, 1.0]], "model": "pinhole"}
     assert len(texts) > 150
     assert any("pinhole" in text and "[[1.0, 0.0]" not in text for text in texts)
+
+
+def test_moved_numbers_leave_a_file_of_the_same_form():
+    value = {"K": [[1.0, 0.0], [0.0, 1.0]], "width": 192, "model": "pinhole"}
+    moved = [mutate.moved_json(value, np.random.default_rng(i)) for i in range(50)]
+    assert sum(one != value for one in moved) > 40
+    for one in moved:
+        assert type(one["width"]) is int
+        assert np.isfinite(one["K"]).all()
+        assert np.shape(one["K"]) == (2, 2)
+        assert one["model"] == "pinhole"
+    assert mutate.moved_json({"model": "x"}, np.random.default_rng(0)) == {"model": "x"}
 
 
 def test_damage_to_bytes_is_of_every_kind():
@@ -154,6 +168,22 @@ def test_the_command(heightpose_process, models, tmp_path):
     assert done.returncode == 0
     assert (tmp_path / "fuzz-results" / "2-4" / "report.txt").read_text().startswith("nothing wrong\n")
     assert heightpose_process(*args, "--case", "4", "--count", "2").returncode == 2
+
+
+def test_a_model_that_infer_refuses_is_told_and_a_path_from_here_is_none(models, tmp_path, monkeypatch):
+    """Every case would end with code 2, as damaged ones may, and the summary said that nothing was wrong."""
+    from heightpose.cli import main as cli_main
+
+    args = ["doctor", "fuzz", "--count", "1", "--detector", models[3], "--model"]
+    shutil.copy(models[1], tmp_path / "here.onnx")
+    (tmp_path / "nonsense.onnx").write_bytes(b"nonsense")
+    monkeypatch.chdir(tmp_path)
+    told = [(cli_main._run([*args, name], False), name) for name in ("here.onnx", "nonsense.onnx", "nosuch")]
+    assert told == [(0, "here.onnx"), (2, "nonsense.onnx"), (2, "nosuch")]
+    plan = fuzz.Plan(seed=5, count=1, models=models)
+    with pytest.raises(HeightposeError, match="cannot be written"):
+        fuzz.Fuzzer(plan, None, tmp_path / "nonsense.onnx" / "out").run()
+    assert {path.name for path in tmp_path.iterdir()} == {"here.onnx", "nonsense.onnx"}
 
 
 @pytest.fixture

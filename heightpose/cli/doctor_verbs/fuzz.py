@@ -25,7 +25,7 @@ Examples:
 \b
 Wrong are: a traceback, an unexpected error, more or less than one line of error, an exit code other than 0, 2 and 3, a
 crash, more than --time-limit seconds, a temporary or broken file among the results.
-Exit codes: 0 nothing found, 2 usage, 3 something found, 130 interrupted (what was found so far is printed).
+Exit codes: 0 nothing found, 2 usage, or a model that infer refuses, 3 something found, 130 interrupted (what was found so far is printed).
 """
 
 
@@ -64,7 +64,7 @@ def fuzz(
         count=1 if case is not None else count,
         seconds=None if case is not None or count is not None else 60.0 * minutes,
         time_limit_s=time_limit,
-        models=("--model", model, "--detector", detector),
+        models=("--model", _anywhere(model), "--detector", _anywhere(detector)),
         keep=case is not None,
     )
     summary = Fuzzer(plan, clip, out).run()
@@ -73,3 +73,11 @@ def fuzz(
     if summary.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_REJECTED if summary.found else 0
+
+
+def _anywhere(model: str) -> str:
+    """A model's name, or its path from the root: infer runs in a folder of its own."""
+    from heightpose.runtime.modelfile import SHIPPED, find_model
+
+    path = find_model(model)
+    return model if model in (*SHIPPED, "detector") else str(path.absolute())
