@@ -47,7 +47,7 @@ def write(
     import onnx
 
     graph = path.with_name("graph.onnx")
-    source.write_graph(graph, meta, half=precision == "fp16" and to == "onnx", free_size=free_size)
+    source.write_graph(graph, meta, half=precision == "fp16", free_size=free_size)
     if to == "onnx" and precision == "int8":
         proto = quantise(onnx.load(str(graph)), calibration)
         onnx.helper.set_model_props(proto, {META_KEY: json.dumps(meta, allow_nan=False)})
@@ -61,7 +61,7 @@ def write(
     if precision == "int8":
         converted = quantise(converted, calibration)
     converted.set_rt_info(json.dumps(meta, allow_nan=False), META_KEY)
-    ov.save_model(converted, path, compress_to_fp16=precision == "fp16")
+    ov.save_model(converted, path, compress_to_fp16=False)
     graph.unlink()
 
 

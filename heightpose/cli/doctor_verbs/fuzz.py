@@ -25,7 +25,8 @@ Examples:
 \b
 Wrong are: a traceback, an unexpected error, more or less than one line of error, an exit code other than 0, 2 and 3, a
 crash, more than --time-limit seconds, a temporary or broken file among the results.
-Exit codes: 0 nothing found, 2 usage, or a model that infer refuses, 3 something found, 130 interrupted (what was found so far is printed).
+Exit codes: 0 nothing found, 2 usage, or a model that infer refuses, 3 something found, 130 interrupted (what was found
+so far is printed).
 """
 
 
