@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from heightpose.errors import ConfigError
+from heightpose.errors import ConfigError, FileFormatError
 from heightpose.export.check import MIN_SCORE, Agreement, Run, agreement, decoded
 from heightpose.export.crops import Views, dataset_views, drawn_batch, resized
 from heightpose.export.scores import carry_over
-from heightpose.export.source import open_source
+from heightpose.export.source import Source, open_source
 from heightpose.export.write import SUFFIXES, write
 from heightpose.metrics import pckh
 from heightpose.runtime.atomic import cannot_write, make_folder, no_empty_folders
@@ -151,8 +151,7 @@ def export(request: Request) -> Report:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix=".export.", dir=request.out.parent))
         draft = Path(name) / request.out.name
         pictures = batch if calibration is None else calibration.batch
-        write(source, meta, request.to, request.precision, draft, free, pictures)
-        run = _runner(draft, request.to)
+        run, free = _draft(source, meta, request, draft, other_wh if free else None, pictures)
         report = Report(
             _files(request.out), kept=False, parameters=parameters, measured=heldout is not None,
             calibrated_on=None if calibration is None else len(calibration.batch),
@@ -198,14 +197,53 @@ def _views(folder: Path | None, split: str, count: int, file: ModelFile) -> View
     return None if folder is None else dataset_views(folder, split, count, file)
 
 
+def _draft(
+    source: Source, meta: dict[str, Any], request: Request, path: Path, other_wh: tuple[int, int] | None,
+    pictures: np.ndarray,
+) -> tuple[Run, bool]:  # fmt: skip
+    """Write the file and load it.
+
+    Args:
+        other_wh: a size that the network takes beside its own; None to fix its own.
+        pictures: INT8's.
+
+    Returns:
+        What runs it, and whether it takes the other size too. Some networks take any, but the graph that tracing makes
+        of them does not: it holds numbers that were worked out from the size.
+    """
+    if other_wh is not None:
+        write(source, meta, request.to, request.precision, path, True, pictures)
+        picture = np.zeros((1, 3, *other_wh[::-1]), np.float32)
+        with suppress(FileFormatError):
+            run = _runner(path, request.to)
+            if run(picture).shape == source.run(picture).shape:
+                return run, True
+    write(source, meta, request.to, request.precision, path, False, pictures)
+    try:
+        run = _runner(path, request.to)
+        run(np.zeros((1, 3, *source.file.input_wh[::-1]), np.float32))
+    except FileFormatError as error:  # it names the draft, which goes
+        others = " or ".join(f"--to {name}" for name in SUFFIXES if name != request.to)
+        raise FileFormatError(
+            f"this network cannot be run as {request.to}", where=request.weights, got=error.got or error.what,
+            hint=f"Try {others}",
+        ) from error  # fmt: skip
+    return run, False
+
+
 def _runner(path: Path, to: str) -> Run:
     if to != "torchscript":
         return load_backend(path, {"onnx": "onnxruntime"}.get(to, to), precision="f32")[0].run
     scripted = torch.jit.load(str(path))  # written a moment ago, by us
 
     def run(batch: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return scripted(torch.from_numpy(np.ascontiguousarray(batch))).float().numpy()
+        try:
+            with torch.inference_mode():
+                return scripted(torch.from_numpy(np.ascontiguousarray(batch))).float().numpy()
+        except RuntimeError as error:
+            raise FileFormatError(
+                "TorchScript cannot run this network", where=path, got=" ".join(str(error).split())[-200:]
+            ) from error
 
     return run
 

@@ -124,6 +124,32 @@ def test_a_fixed_size_stays_fixed(weights, tmp_path):
         backend.run(np.zeros((1, 3, 96, 64), np.float32))
 
 
+@pytest.mark.parametrize(("to", "name", "batch"), [("onnx", "a.onnx", -1), ("torchscript", "b.pt", None)])
+def test_a_size_that_tracing_fixed_stays_fixed(weights, tmp_path, monkeypatch, to, name, batch):
+    """As in MobileViT: the network takes any size, its graph holds numbers that were worked out from one."""
+    forward = PoseNet.forward
+
+    def reshaped(self, image):
+        maps = forward(self, image)
+        if not torch.jit.is_tracing():
+            return maps
+        return maps.reshape(maps.shape[0] if batch is None else batch, 21, 16, 16)
+
+    monkeypatch.setattr(PoseNet, "forward", reshaped)
+    report = run.export(run.Request(weights, to, tmp_path / name))
+    assert report.kept
+    assert list(report.checks) == ["at 64x64"]
+
+
+def test_what_no_runtime_loads_names_the_source(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "write", lambda source, meta, to, precision, path, *_: path.write_bytes(b""))
+    with pytest.raises(
+        FileFormatError, match=r"pose.safetensors: this network cannot be run as onnx .*openvino"
+    ):
+        run.export(run.Request(weights, "onnx", tmp_path / "x.onnx"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_does_not_agree_is_not_kept(weights, tmp_path, monkeypatch):
     honest = run.write
 
