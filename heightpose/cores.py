@@ -1,4 +1,4 @@
-"""How many processor cores this process may really use."""
+"""How many processor cores, and how much memory, this process may really use."""
 
 from __future__ import annotations
 
@@ -20,16 +20,24 @@ def usable_cores() -> int:
     return max(1, min(seen, math.ceil(min(_limits(_CGROUPS, _OWN), default=seen))))
 
 
+def usable_memory() -> int | None:
+    """Bytes of the machine, or of what a container's or service's limit allows; None where the system does not say."""
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+    told = [_text(folder / "memory.max") for folder in _groups(_CGROUPS, _OWN, "")]
+    told += [
+        _text(folder / "memory.limit_in_bytes") for folder in _groups(_CGROUPS / "memory", _OWN, "memory")
+    ]
+    return min([whole, *(int(text) for text in told if text.strip().isdecimal())])  # "max" is no limit
+
+
 def _limits(root: Path, own: Path) -> Iterator[float]:
-    """Cores that the control groups around this process are limited to: Linux's ``cpu.max``, in v1 a container's."""
-    folders = [root]
-    for line in _text(own).splitlines():
-        number, _, path = line.partition("::")
-        if number == "0" and ".." not in path:  # v2's only line
-            inner = root / path.strip("/")
-            folders = [inner, *(folder for folder in inner.parents if folder.is_relative_to(root))]
-    told = [_text(folder / "cpu.max").split() for folder in folders]
-    told.append([_text(root / "cpu" / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")])
+    """Cores that the control groups around this process are limited to: Linux's ``cpu.max``, in v1 quota and period."""
+    told = [_text(folder / "cpu.max").split() for folder in _groups(root, own, "")]
+    for folder in _groups(root / "cpu", own, "cpu"):
+        told.append([_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")])
     for pair in told:
         try:
             quota, period = (float(value) for value in pair)  # "max", or -1, is no limit
@@ -37,6 +45,20 @@ def _limits(root: Path, own: Path) -> Iterator[float]:
             continue
         if quota > 0 and period > 0:
             yield quota / period
+
+
+def _groups(root: Path, own: Path, controller: str) -> list[Path]:
+    """The folders of the control groups around this process, its own first; "" is v2, which has one tree for all.
+
+    In a v1 container its own group is often mounted as the root, though its path says where it lies outside.
+    """
+    for line in _text(own).splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controller in controllers.split(",") and ".." not in path:
+            inner = root / path.strip("/")
+            return [inner, *(folder for folder in inner.parents if folder.is_relative_to(root))]
+    return [root]
 
 
 def _text(path: Path) -> str:

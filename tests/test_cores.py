@@ -52,6 +52,21 @@ def system(tmp_path, monkeypatch):
             {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
             64,
         ),
+        (
+            "4:cpu,cpuacct:/system.slice/a.service\n0::/system.slice/a.service\n",
+            {
+                "cpu/system.slice/a.service/cpu.cfs_quota_us": "300000\n",
+                "cpu/system.slice/a.service/cpu.cfs_period_us": "100000\n",
+                "cpu/cpu.cfs_quota_us": "-1\n",
+                "cpu/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        (
+            "4:cpuset:/a\n",  # another controller's group, with a name that begins alike
+            {"cpu/a/cpu.cfs_quota_us": "300000\n", "cpu/a/cpu.cfs_period_us": "100000\n"},
+            64,
+        ),
         ("nonsense", {"cpu.max": "nonsense"}, 64),
         ("0::/\n", {"cpu.max": "0 0"}, 64),
     ],
@@ -59,6 +74,21 @@ def system(tmp_path, monkeypatch):
 def test_a_limit_counts_and_anything_else_does_not(system, own, files, expected):
     system(own, files)
     assert cores.usable_cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/\n", {}, 64_000),
+        ("0::/a\n", {"memory.max": "max\n", "a/memory.max": "8192\n"}, 8192),
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "4096\n"}, 4096),
+        ("4:memory:/a\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, 64_000),
+    ],
+)
+def test_a_limit_of_memory_counts(system, monkeypatch, own, files, expected):
+    system(own, files)
+    monkeypatch.setattr(os, "sysconf", lambda name: 1000 if name == "SC_PAGE_SIZE" else 64)
+    assert cores.usable_memory() == expected
 
 
 def test_affinity_counts_too(system, monkeypatch):

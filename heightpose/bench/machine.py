@@ -6,7 +6,7 @@ import os
 import platform
 from typing import Any
 
-from heightpose.cores import usable_cores
+from heightpose.cores import usable_cores, usable_memory
 
 #: What the networks' speed depends on, as Linux names it.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
@@ -15,12 +15,12 @@ _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile
 def machine() -> dict[str, Any]:
     """Processor, cores, instruction sets, memory, and how busy it is already."""
     info = _cpuinfo()
-    flags = info.get("flags", "").split()
+    flags, memory = info.get("flags", "").split(), usable_memory()
     return {
         "processor": info.get("model name") or platform.processor() or platform.machine(),
         "cores": usable_cores(),
         "instructions": [flag for flag in _FLAGS if flag in flags],
-        "memory_gb": _memory_gb(),
+        "memory_gb": None if memory is None else round(memory / 1e9),
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
@@ -48,10 +48,3 @@ def _cpuinfo() -> dict[str, str]:
             return info
     except OSError:  # not Linux
         return {}
-
-
-def _memory_gb() -> int | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9)
-    except (AttributeError, OSError, ValueError):
-        return None
