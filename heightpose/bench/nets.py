@@ -11,27 +11,32 @@ from typing import Any
 import numpy as np
 
 from heightpose.cores import usable_cores
-from heightpose.runtime.backends import load_backend
+from heightpose.runtime.backends import Backend
+from heightpose.runtime.modelfile import ModelFile
 
 BATCHES = (1, 8)
 
 
-def bench_net(path: Path, backend: str, seconds: float) -> dict[str, Any]:
+def bench_net(loaded: Backend, file: ModelFile, seconds: float) -> dict[str, Any]:
     """Milliseconds per picture by batch size, of the runtime and of eager PyTorch where it is installed.
 
     Args:
-        path: the .onnx or .xml file; eager PyTorch takes the .safetensors beside it.
+        loaded: the network in its runtime.
+        file: what it was loaded from; eager PyTorch takes the .safetensors of that name.
         seconds: spent on each figure.
 
     Returns:
         ``{"file", "backend", "ms": {batch: ms}, "eager_ms": {batch: ms} or None, "times_eager": ..}``. Both run on
         the same random pictures, alternating, so that other work on the machine weighs on both.
     """
-    loaded, file = load_backend(path, backend)
     rng = np.random.default_rng(0)
     width, height = file.input_wh
-    eager = _eager(path.with_suffix(".safetensors"))
-    result: dict[str, Any] = {"file": path.name, "backend": str(loaded.active), "input_wh": [width, height]}
+    eager = _eager(file.path.with_suffix(".safetensors"))
+    result: dict[str, Any] = {
+        "file": file.path.name,
+        "backend": str(loaded.active),
+        "input_wh": [width, height],
+    }
     ours, theirs = {}, {}
     for batch in BATCHES:
         pictures = rng.uniform(0, 255, (batch, 3, height, width)).astype(np.float32)

@@ -11,8 +11,7 @@ from heightpose import __version__
 from heightpose.bench.machine import described, machine
 from heightpose.bench.nets import BATCHES, bench_net
 from heightpose.bench.whole import first_answers, make_inputs, run_infer, stream_figures
-from heightpose.runtime.modelfile import find_model
-from heightpose.runtime.networks import PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 
 #: What is aimed at on two cores with AMX, by model: frames/s of a 1280x720 clip with flip averaging, no overlay.
 GOAL_FRAMES_PER_S = {"fast": 40.0, "accurate": 15.0}
@@ -46,20 +45,19 @@ def bench(
     Raises:
         HeightposeError: a model or the clip cannot be used; told before anything is measured.
     """
-    for model in models:
-        PoseModel.load(model, backend)
+    detector, nets = Detector.load(backend=backend), [PoseModel.load(model, backend) for model in models]
     about: dict[str, Any] = {"heightpose": __version__, "machine": machine(), "models": {}}
     with tempfile.TemporaryDirectory(prefix="heightpose-bench-") as name:
         folder = Path(name)
         video, still, size_wh = make_inputs(clip, folder, frames)
-        detector = bench_net(find_model("detector"), backend, seconds)
+        detecting = bench_net(detector.backend, detector.file, seconds)
         about["clip"] = {"source": clip.name, "size_wh": list(size_wh), "frames": frames}
-        for model in models:
+        for model, net in zip(models, nets, strict=True):
             chosen = [*options, "--model", model, "--backend", backend]
             plain = run_infer(video, chosen, folder, overlay=False)
             drawn = run_infer(video, chosen, folder, overlay=True)
             about["models"][Path(model).name] = {
-                "nets": [detector, bench_net(find_model(model), backend, seconds)],
+                "nets": [detecting, bench_net(net.backend, net.file, seconds)],
                 "clip": stream_figures(plain),
                 "overlay_frames_per_s": None if not drawn.overlay_ms else round(1000.0 / drawn.overlay_ms, 2),
                 "first_answer": first_answers(still, chosen, folder, rounds),

@@ -13,6 +13,8 @@ import makers
 
 from heightpose.bench import machine, nets, run, whole
 from heightpose.errors import HeightposeError
+from heightpose.runtime import networks
+from heightpose.runtime.backends import load_backend
 from heightpose.runtime.video import open_clip
 
 
@@ -32,7 +34,7 @@ def test_the_machine_is_named():
 
 
 def test_a_net_without_its_weights_has_no_eager_figure(models):
-    result = nets.bench_net(models[0], "openvino", 0.02)
+    result = nets.bench_net(*load_backend(models[0], "openvino"), 0.02)
     assert result["backend"].startswith("openvino")
     assert set(result["ms"]) == {1, 8}
     assert min(result["ms"].values()) > 0
@@ -53,7 +55,7 @@ def test_eager_pytorch_runs_the_same_weights(tmp_path, monkeypatch):
     meta = detector_meta(net)
     save_weights(tmp_path / "d.safetensors", net.state_dict(), meta)
     export_onnx(net, tmp_path / "d.onnx", meta)
-    result = nets.bench_net(tmp_path / "d.onnx", "auto", 0.02)
+    result = nets.bench_net(*load_backend(tmp_path / "d.onnx"), 0.02)
     for batch in (1, 8):
         assert result["times_eager"][batch] == pytest.approx(
             result["eager_ms"][batch] / result["ms"][batch], abs=0.01
@@ -94,7 +96,9 @@ def test_a_whole_run_counts_its_frames_and_its_overlay(models, tmp_path):
 def test_the_table_and_the_json(models, tmp_path, monkeypatch, capsys):
     from heightpose.cli import main as cli_main
 
-    monkeypatch.setattr(run, "find_model", lambda name: models[1] if name == "detector" else models[0])
+    monkeypatch.setattr(networks, "find_model", lambda name: models[1] if name == "detector" else models[0])
+    loads = []
+    monkeypatch.setattr(networks, "load_backend", lambda *args: loads.append(args) or load_backend(*args))
     monkeypatch.setattr(
         run,
         "run_infer",
@@ -107,6 +111,7 @@ def test_the_table_and_the_json(models, tmp_path, monkeypatch, capsys):
     clip = makers.write_video(tmp_path / "c.mp4", [makers.scene((160, 90))] * 2)
     args = ["bench", "run", str(clip), "--model", "fast", "--frames", "4", "--seconds", "0"]
     assert cli_main._run([*args, "--out", str(tmp_path / "b.json")], False) == 0
+    assert len(loads) == 2  # each once: loading tests a shipped network, which takes its time
     text = capsys.readouterr().out
     assert "frames/s, without overlay                20.00  [40]" in text
     assert "frames/s, process start included          5.00" in text
