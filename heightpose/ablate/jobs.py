@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from heightpose import __version__
-from heightpose.ablate.matrix import Budget, Cell, Matrix, Overrides, short_name, stage_of
+from heightpose.ablate.matrix import Budget, Cell, Matrix, Overrides, require_seeds, short_name, stage_of
 from heightpose.config import TrainConfig
 from heightpose.data.iterations import chain
 from heightpose.errors import ConfigError
@@ -90,7 +90,7 @@ def plan(matrix: Matrix, budget: Budget, out: Path, only: Sequence[str] = ()) ->
         cells = [cells[0], *(cell for name, cell in names.items() if any(text in name for text in only))]
     trainings: dict[Path, Training] = {}
     measurements = []
-    for seed in budget.seeds or matrix.seeds:
+    for seed in require_seeds(budget.seeds, "--seeds") or matrix.seeds:
         for cell in cells:
             config = replace(matrix.config(cell.overrides, cell.name, budget), seed=seed)
             if not config.data.dirs and config.data.iteration is None:

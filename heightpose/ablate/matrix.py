@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,22 @@ Overrides = dict[str, Any]
 PRETRAINED = "pretrain:"
 EACH, PRODUCT = "each", "product"
 HIGHER, LOWER = "higher", "lower"
+#: Settings that are sections of settings.
+_SECTIONS = frozenset(f.name for f in fields(TrainConfig) if is_dataclass(f.default))
+#: What cells can be compared by, by task: figures of :mod:`heightpose.ablate.measure` that are one number.
+METRICS = {
+    "pose": (
+        "MeanSmS@0.1", "Mean@0.1", "Edge@0.1", "MeanSmS@0.5", "Mean@0.5", "Edge@0.5", "hidden MeanSmS@0.1",
+        "hidden Mean@0.1", "error px", "median error heads", "people", "minutes", "steps",
+    ),
+    "detector": (
+        "recall@0.5", "recall@0.75", "mean IoU", "false alarms", "head median deg", "head >20 deg", "head >90 deg",
+        "infants", "empties", "minutes", "steps",
+    ),
+}  # fmt: skip
+#: Folders of ``--out`` that are no matrix's.
+_TAKEN = ("runs",)
+_LARGEST_SEED = 2**31 - 1
 
 _KEYS = (
     "name", "question", "base", "set", "factors", "combine", "seeds", "metric", "better", "pretrain",
@@ -110,30 +126,43 @@ class Matrix:
         document = _mapping(document, path, "an ablation")
         _require_known(document, path)
         for key in ("base", "factors"):
-            if key not in document:
+            if document.get(key) is None:
                 raise ConfigError(f"'{key}' is missing", where=path, hint="See configs/ablations/")
         base = TrainConfig.load(path.parent / str(document["base"]))
         changes = _overrides(document.get("set"), f"{path}: set")
-        factors = _factors(document["factors"], path)
+        base, factors = changed(base, changes, f"{path}: set"), _factors(document["factors"], path)
         stages = _mapping(document.get("pretrain"), path, "pretrain")
         matrix = cls(
             path,
-            str(document.get("name", path.stem)),
+            _folder_name(document.get("name", path.stem), path),
             " ".join(str(document.get("question", "")).split()),
-            changed(base, changes, f"{path}: set"),
+            base,
             changes,
             factors,
             _one_of(document.get("combine", EACH), (EACH, PRODUCT), f"{path}: combine"),
             _seeds(document.get("seeds", [1, 2, 3]), path),
-            str(document.get("metric", "MeanSmS@0.1")),
+            _one_of(document.get("metric", METRICS["pose"][0]), METRICS[base.task], f"{path}: metric"),
             _one_of(document.get("better", HIGHER), (HIGHER, LOWER), f"{path}: better"),
             {str(name): _overrides(v, f"{path}: pretrain {name}") for name, v in stages.items()},
         )
         for cell in matrix.cells():
             matrix.config(cell.overrides, cell.name)
-        for name, overrides in matrix.pretrain.items():
-            matrix.config(overrides, f"pretrain {name}")
+        for name in matrix.pretrain:
+            matrix.require_end(name)
         return matrix
+
+    def require_end(self, stage: str) -> None:
+        """Raise ConfigError where a pre-training starts, in the end, from itself, or is not valid."""
+        passed: list[str] = []
+        following: str | None = stage
+        while following is not None:
+            if following in passed:
+                chain = " from ".join([*passed, following])
+                raise ConfigError(
+                    "a pre-training that starts from itself", where=f"{self.path}: pretrain", got=chain
+                )
+            passed.append(following)
+            following = stage_of(self.config(self.pretrain[following], f"pretrain {following}"))
 
     @property
     def base_labels(self) -> dict[str, str]:
@@ -197,10 +226,19 @@ def changed(config: TrainConfig, overrides: Mapping[str, Any], where: str) -> Tr
     """A configuration with dotted settings replaced, checked as a whole.
 
     Raises:
-        ConfigError: an unknown setting (with a suggestion), a wrong type or a value out of range.
+        ConfigError: an unknown setting (with a suggestion), a wrong type, a value out of range, a whole section, or
+            the seed, which cells share.
     """
     values = config.to_dict()
     for dotted, value in overrides.items():
+        if dotted == "seed":
+            raise ConfigError(
+                "cells share their seeds", where=where, hint="seeds: [1, 2, 3] in the matrix, or --seeds"
+            )
+        if dotted in _SECTIONS:  # what it leaves out would go back to its default
+            raise ConfigError(
+                f"'{dotted}' is a section", where=where, expected=f"single settings, {dotted}.NAME"
+            )
         *sections, name = str(dotted).split(".")
         place = values
         for section in sections:
@@ -223,6 +261,8 @@ def _factors(document: Any, path: Path) -> dict[str, dict[str, Overrides]]:
         found = _mapping(levels, where, "levels")
         if len(found) < 2:
             raise ConfigError("a factor has two levels at least", where=where, got=len(found))
+        if len({str(k) for k in found}) < len(found):
+            raise ConfigError("two levels of one name", where=where, got=[str(k) for k in found])
         factors[str(name)] = {str(k): _overrides(v, f"{where}: {k}") for k, v in found.items()}
     if not factors:
         raise ConfigError("no factors", where=path, hint="See configs/ablations/")
@@ -240,7 +280,25 @@ def _seeds(document: Any, path: Path) -> tuple[int, ...]:
         raise ConfigError(
             "not seeds", where=f"{path}: seeds", expected="different whole numbers", got=document
         )
-    return tuple(document)
+    return require_seeds(document, f"{path}: seeds")
+
+
+def require_seeds(seeds: Sequence[int], where: str) -> tuple[int, ...]:
+    """The seeds. Raises ConfigError where a training takes no such number."""
+    if not all(0 <= seed <= _LARGEST_SEED for seed in seeds):
+        raise ConfigError("not seeds", where=where, expected=f"0 to {_LARGEST_SEED}", got=list(seeds))
+    return tuple(seeds)
+
+
+def _folder_name(value: Any, path: Path) -> str:
+    """The matrix's name, which its results' folder has."""
+    name = str(value) if isinstance(value, (str, int, float)) else ""
+    if not name.strip() or name in _TAKEN or name.startswith(".") or set(name) & set("/\\\0\n"):
+        raise ConfigError(
+            "no name of a folder", where=f"{path}: name", expected=f"a word other than {', '.join(_TAKEN)}",
+            got=repr(value),
+        )  # fmt: skip
+    return name
 
 
 def _one_of(value: Any, choices: Sequence[str], where: str) -> str:

@@ -94,6 +94,20 @@ def test_an_unknown_setting_of_a_cell_is_named_with_file_and_cell(write):
         ("optim.lr: 2.0e-3", "start_from: pretrain:none", "no such pre-training"),
         ("base: base.yaml", "base: gone.yaml", "gone.yaml"),
         ("base: base.yaml", "", "'base' is missing"),
+        ("base: base.yaml", "base:", "'base' is missing"),
+        ("base: base.yaml", "name: ../out\nbase: base.yaml", "no name of a folder"),
+        ("base: base.yaml", "name: runs\nbase: base.yaml", "no name of a folder"),
+        ("base: base.yaml", "metric: MeanSmS@0,1\nbase: base.yaml", "metric: unknown value"),
+        ("set: {", "set: {task: detector, ", "metric: unknown value"),
+        ("seeds: [1, 2]", "seeds: [-1, 2]", "0 to 2147483647"),
+        ("optim.lr: 2.0e-3", "seed: 2", "share their seeds"),
+        ("optim.lr: 2.0e-3", "optim: {lr: 2.0e-3}", "'optim' is a section"),
+        ('"1e-3": {}', '2: {}\n    "2": {optim.lr: 4.0e-3}', "two levels of one name"),
+        (
+            "seeds: [1, 2]",
+            "pretrain: {a: {start_from: 'pretrain:b'}, b: {start_from: 'pretrain:a'}}",
+            "a from b from a",
+        ),
     ],
 )
 def test_mistakes_are_named(write, old, new, word):
@@ -172,8 +186,9 @@ def test_only_keeps_the_base_and_the_cells_that_change_what_is_named(write, tmp_
 
 
 def test_overrides_reach_every_section():
-    made = changed(TrainConfig(), {"seed": 4, "pose.input_wh": [96, 64], "augment.mosaic": 0.5}, "here")
-    assert (made.seed, made.pose.input_wh, made.augment.mosaic) == (4, (96, 64), 0.5)
+    overrides = {"start_from": "a.pth", "pose.input_wh": [96, 64], "augment.mosaic": 0.5}
+    made = changed(TrainConfig(), overrides, "here")
+    assert (made.start_from, made.pose.input_wh, made.augment.mosaic) == ("a.pth", (96, 64), 0.5)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)

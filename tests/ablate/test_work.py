@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from heightpose.ablate import figures
 from heightpose.ablate.jobs import plan
-from heightpose.ablate.matrix import Budget, Matrix
+from heightpose.ablate.matrix import METRICS, Budget, Matrix
 from heightpose.ablate.work import work
 from heightpose.cli.ablate import ablate
 from heightpose.models.checkpoint import load_weights
@@ -120,6 +120,7 @@ def test_a_training_that_was_stopped_goes_on_where_it_was(done, tmp_path, monkey
     assert work(todo) == {}
     again = json.loads(todo.measurements[0].file.read_text())
     whole = document["cells"][0]["seeds"][0]["metrics"]
+    assert {name for name, value in whole.items() if not isinstance(value, dict)} == set(METRICS["pose"])
     assert again["error px"] == whole["error px"]  # to the bit
     assert again["steps"] == whole["steps"] == 4
 
