@@ -19,7 +19,8 @@ _WEIGHTED = frozenset(
 
 
 def quantise(model: Any, batch: np.ndarray) -> Any:
-    """An INT8 copy of a model; its last layer, read to a fraction of a pixel, stays in floating point.
+    """An INT8 copy of a model. Its first layer, whose errors all others see, and its last, which is read to a fraction
+    of a pixel, stay in floating point.
 
     Args:
         model: OpenVINO's model or an ONNX ``ModelProto``, in single precision, one input.
@@ -46,13 +47,13 @@ def quantise(model: Any, batch: np.ndarray) -> Any:
             target_device=nncf.TargetDevice.CPU,
             subset_size=len(pictures),
             fast_bias_correction=True,
-            ignored_scope=nncf.IgnoredScope(names=_last_layers(model)),
+            ignored_scope=nncf.IgnoredScope(names=sorted({*_first_layers(model), *_last_layers(model)})),
         )
 
 
 def _last_layers(model: Any) -> list[str]:
     """Names of the layers with weights that make the output: one, or of an ensemble one of each net."""
-    onto = _onnx_inputs(model) if hasattr(model, "graph") else _openvino_inputs(model)
+    onto = _inputs(model)
     found, seen, waiting = [], set(), ["output"]
     while waiting:
         name = waiting.pop()
@@ -67,11 +68,34 @@ def _last_layers(model: Any) -> list[str]:
     return found
 
 
+def _first_layers(model: Any) -> list[str]:
+    """Names of the layers with weights that see the picture before any other has: one, or of an ensemble one of each
+    net."""
+    found: list[str] = []
+    raw: set[str] = set()  # what only layers without weights made of the picture
+    for name, (kind, inputs) in _inputs(model).items():
+        if kind == "Parameter":
+            raw.add(name)
+        elif not raw.isdisjoint(inputs):
+            if kind in _WEIGHTED:
+                found.append(name)
+            else:
+                raw.add(name)
+    return found
+
+
+def _inputs(model: Any) -> dict[str, tuple[str, list[str]]]:
+    """(kind, names of the nodes it reads) of every node, in order."""
+    return _onnx_inputs(model) if hasattr(model, "graph") else _openvino_inputs(model)
+
+
 def _onnx_inputs(model: Any) -> dict[str, tuple[str, list[str]]]:
-    """(kind, names of the nodes it reads) of every node; the graph's result as "output"."""
+    """The picture as "image" of the kind Parameter, the graph's result as "output"."""
     makers = {output: node.name for node in model.graph.node for output in node.output}
+    makers[model.graph.input[0].name] = "image"
     onto = {node.name: (node.op_type, [makers.get(i, "") for i in node.input]) for node in model.graph.node}
-    return onto | {"output": ("Result", [makers.get(model.graph.output[0].name, "")])}
+    result = {"output": ("Result", [makers.get(model.graph.output[0].name, "")])}
+    return {"image": ("Parameter", [])} | onto | result
 
 
 def _openvino_inputs(model: Any) -> dict[str, tuple[str, list[str]]]:

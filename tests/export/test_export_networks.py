@@ -32,7 +32,7 @@ from heightpose.export import run  # noqa: E402
 from heightpose.export.check import LIMIT_PX, agreement, decoded  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
-from heightpose.export.quantise import _last_layers  # noqa: E402
+from heightpose.export.quantise import _first_layers, _last_layers  # noqa: E402
 from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
 from heightpose.models.description import detector_meta, pose_meta  # noqa: E402
 from heightpose.models.detector_net import DetectorNet  # noqa: E402
@@ -436,7 +436,7 @@ def test_exports_of_one_stem_share_a_calibration(weights, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_int8_spares_the_layer_that_answers_whatever_the_head(weights, graph, tmp_path, form):
+def test_int8_spares_the_layers_that_see_and_that_answer_whatever_the_head(weights, graph, tmp_path, form):
     """Of a net that gives coordinates the last convolution is deep inside, and an ensemble has one of each net."""
     import onnx
 
@@ -447,11 +447,13 @@ def test_int8_spares_the_layer_that_answers_whatever_the_head(weights, graph, tm
     export_onnx(
         net, tmp_path / "one.onnx", pose_meta(net, INFANT.names, HeatmapCodec(WH, (16, 16))), half=False
     )
-    for name, wanted in (("one.onnx", ["head/out"]), ("two.onnx", ["net0//head/out", "net1//head/out"])):
+    for name, nets in (("one.onnx", [""]), ("two.onnx", ["net0/", "net1/"])):
         path = tmp_path / name
-        found = _last_layers(onnx.load(str(path)) if form == "onnx" else openvino_core().read_model(path))
-        assert len(found) == len(wanted)
-        assert all(part in one for part, one in zip(wanted, sorted(found), strict=True))
+        model = onnx.load(str(path)) if form == "onnx" else openvino_core().read_model(path)
+        for layers, place in ((_last_layers, "/head/out"), (_first_layers, "/trunk/model/conv1/conv1.0")):
+            found = sorted(layers(model))
+            assert len(found) == len(nets)
+            assert all(net + place in one for net, one in zip(nets, found, strict=True))
 
 
 def test_a_net_that_gives_coordinates_has_no_scores_to_calibrate(tmp_path):
