@@ -1,0 +1,83 @@
+"""Importing LabelMe and CVAT: points, boxes, groups and joint maps."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import foreign
+import pytest
+from imported import assert_joints, imported
+
+from heightpose.errors import FileFormatError
+
+
+@pytest.mark.parametrize("format_", ["labelme", "cvat"])
+def test_annotation_tools_with_a_joint_map(tmp_path, format_):
+    src = tmp_path / "src"
+    truth = getattr(foreign, format_)(src)
+    data = imported(format_, src, tmp_path / "set", joint_map=src / "joints.yaml")
+    assert [i.path.name for i in data.items] == ["a.png", "b.png"]  # c.png has no labels: not an empty cot
+    for item, people in zip(data.items, truth, strict=False):
+        for person, expected in zip(item.people, people, strict=True):
+            assert_joints(person, expected)
+    kept = imported(format_, src, tmp_path / "kept", joint_map=src / "joints.yaml", keep_empty=True)
+    assert [len(i.people) for i in kept.items][2] == 0
+
+
+def test_labelme_and_cvat_boxes_and_attributes(tmp_path):
+    foreign.labelme(tmp_path / "l")
+    data = imported("labelme", tmp_path / "l", tmp_path / "lset", joint_map=tmp_path / "l/joints.yaml")
+    boxes = [p.bbox_xyxy.tolist() for p in data.items[0].people]
+    assert boxes == [[2, 1.5, 90, 60], [2, 1.5, 80, 50]]
+    foreign.cvat(tmp_path / "c")
+    data = imported("cvat", tmp_path / "c", tmp_path / "cset", joint_map=tmp_path / "c/joints.yaml")
+    person = data.items[0].people[0]
+    assert (person.child, person.strata) == ("ada", {"posture": "back"})
+    assert person.bbox_xyxy.tolist() == [2, 3, 90.5, 60]
+    assert person.head_box_xyxy.tolist() == [2, 3, 20.5, 30]
+
+
+def test_copied_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
+    src = tmp_path / "src"
+    for sub in ("one", "two"):
+        foreign.labelme(src / sub)
+        foreign.pictures(src / sub, ["a.png"] if sub == "one" else ["a.png", "b.png"])
+    data = imported("labelme", src, tmp_path / "set", joint_map=src / "one/joints.yaml", copy=True)
+    assert sorted(i.path.relative_to(tmp_path / "set/images").as_posix() for i in data.items) == [
+        "one/a.png", "one/b.png", "two/a.png", "two/b.png",
+    ]  # fmt: skip
+    assert data.items[0].path.read_bytes() == (src / "one/a.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Top: crwn", ["joints.yaml: Top", "'crwn'", "Did you mean 'crown'"]),
+        ("- Top", ["joints.yaml", "their name: our name"]),
+        ("nose: null\nTop: crown\nLHeel: crown", ["a.json", "twice", "crown"]),
+        ("nose: null\nTop: crown", ["a.json", "LHeel", "--map"]),
+    ],
+)
+def test_a_bad_map_is_named(tmp_path, text, words):
+    foreign.labelme(tmp_path)
+    (tmp_path / "joints.yaml").write_text(text)
+    with pytest.raises(FileFormatError) as raised:
+        imported("labelme", tmp_path, tmp_path / "set", joint_map=tmp_path / "joints.yaml")
+    for word in words:
+        assert word in str(raised.value)
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, 0, "x", 96.5])
+def test_a_size_that_is_none_is_named(tmp_path, value):
+    foreign.labelme(tmp_path / "l")
+    document = json.loads((tmp_path / "l/a.json").read_text())
+    (tmp_path / "l/a.json").write_text(json.dumps(document | {"imageWidth": value}))
+    with pytest.raises(FileFormatError, match=r"a\.json, fields imageWidth, imageHeight"):
+        imported("labelme", tmp_path / "l", tmp_path / "set", joint_map=tmp_path / "l/joints.yaml")
+    foreign.cvat(tmp_path / "c")
+    path = tmp_path / "c/annotations.xml"
+    path.write_text(path.read_text().replace('width="96"', f'width="{value}"', 1))
+    with pytest.raises(FileFormatError, match=r"image 0 \(a.png\), width, height"):
+        imported("cvat", tmp_path / "c", tmp_path / "set", joint_map=tmp_path / "c/joints.yaml")
