@@ -87,14 +87,9 @@ class Entries:
                     "an empty box", where=f"{where}, field head_box_xyxy", got=head.tolist()
                 )
         child = entry.get("child")
-        strata = entry.get("strata", {})
-        if not isinstance(strata, dict):
-            raise FileFormatError(
-                "not strata", where=f"{where}, field strata", expected="name: value", got=repr(strata)
-            )
         return Person(
             kpts, seen, outside, np.array([x, y, x + w, y + h]),
-            None if child is None else str(child), dict(strata), number, head,
+            None if child is None else str(child), strata_in(entry, where), number, head,
         )  # fmt: skip
 
     def _joint_name(self, index: int) -> str:
@@ -114,9 +109,7 @@ class Entries:
                 "the picture is missing", where=f"{where}, {picture}", hint="Copy the data set again"
             )
         size_wh = picture_size(entry, where)
-        infants = entry.get("infants_in_view")
-        if infants is not None and not (isinstance(infants, int) and infants >= 0):
-            raise FileFormatError("not a count", where=f"{where}, field infants_in_view", got=repr(infants))
+        infants = infants_in_view(entry, where)
         split = entry.get("split")
         if split is not None and split not in SPLITS:
             raise FileFormatError(
@@ -126,6 +119,31 @@ class Entries:
             entry["id"], picture, None if video is None else frame, size_wh, split,
             tuple(people.get(entry["id"], ())), infants,
         )  # fmt: skip
+
+
+def infants_in_view(image: dict[str, Any], where: str) -> int | None:
+    """How many infants an image entry says there are, None where it does not. FileFormatError for no count."""
+    infants = image.get("infants_in_view")
+    if infants is not None and not (isinstance(infants, int) and infants >= 0):
+        raise FileFormatError("not a count", where=f"{where}, field infants_in_view", got=repr(infants)[:40])
+    return infants
+
+
+def strata_in(entry: dict[str, Any], where: str) -> dict[str, Any]:
+    """The strata of an entry. FileFormatError unless each value is a text or a finite number, true, false or null."""
+    strata = entry.get("strata", {})
+    if not isinstance(strata, dict):
+        raise FileFormatError(
+            "not strata", where=f"{where}, field strata", expected="name: value", got=repr(strata)[:80]
+        )
+    for name, value in strata.items():
+        finite = not isinstance(value, float) or np.isfinite(value)
+        if not (value is None or isinstance(value, (str, int, float))) or not finite:
+            raise FileFormatError(
+                "not a value of a stratum", where=f"{where}, field strata, {name}",
+                expected="a text or a finite number", got=repr(value)[:80],
+            )  # fmt: skip
+    return dict(strata)
 
 
 def joint_table(value: Any, count: int, where: str, name_of: Callable[[int], str]) -> np.ndarray:

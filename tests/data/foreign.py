@@ -255,3 +255,24 @@ def cvat(folder):
         [{"crown": (*first["crown"], 2), "left_heel": (*first["left_heel"], 1)}],
         [{n: (*known[n], 2) for n in THEIRS.values()} for known in (second, third)],
     ]
+
+
+def label_studio(folder):
+    """Label Studio's export: a task with a rectangle and two joints in it, and an empty cot."""
+    pictures(folder / "images", ["a.png", "b.png"])
+
+    def region(kind, name, **value):
+        return {
+            "id": name, "type": kind, "value": value, "original_width": SIZE_WH[0], "original_height": SIZE_WH[1],
+        }  # fmt: skip
+
+    result = [
+        region("rectanglelabels", "r", x=5, y=5, width=60, height=70, rectanglelabels=["infant"]),
+        region("keypointlabels", "p", x=20, y=30, keypointlabels=["crown"]) | {"parentID": "r"},
+        region("keypointlabels", "q", x=40, y=50, keypointlabels=["pelvis"]) | {"parentID": "r"},
+    ]
+    tasks = [
+        {"data": {"image": "/data/local-files/?d=images/a.png"}, "annotations": [{"result": result}]},
+        {"data": {"image": "/data/upload/1/0123abcd-b.png"}, "annotations": [{"result": []}]},
+    ]
+    (folder / "export.json").write_text(json.dumps(tasks))

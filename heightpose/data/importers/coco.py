@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from heightpose.data.coco import require_own_ids, require_schema
-from heightpose.data.entries import SPLITS, Entries, joint_table, picture_size
+from heightpose.data.entries import SPLITS, Entries, infants_in_view, joint_table, picture_size
 from heightpose.data.importers.joints import JointMap
 from heightpose.data.importers.labels import Labelled, Problems, files_in, find_picture, joints_box
 from heightpose.data.items import Person
@@ -131,7 +131,7 @@ class _File:
             raise FileFormatError("unknown split", where=f"{where}, field split", expected=SPLITS, got=split)
         entries = [a for a in labels.get(image["id"], []) if self._has_joints(a)]
         people = tuple(self._person(a, images) for a in entries if not a.get("iscrowd"))
-        in_view = image.get("infants_in_view")
+        in_view = infants_in_view(image, where)
         if in_view is None and len(people) < len(entries):
             in_view = len(people) + 1  # a crowd: at least one more
         return Labelled(picture, folder, where, people, size_wh, split, in_view, frame)

@@ -72,6 +72,12 @@ def _task(task: Any, path: Path, where: str, joints: JointMap) -> Labelled | Non
         raise FileFormatError(
             "not a result", where=f"{where}, field annotations.result", got=repr(regions)[:80]
         )
+    for index, region in enumerate(regions):
+        for key in ("id", "parentID"):
+            if not isinstance(region.get(key), str | int | None):
+                raise FileFormatError(
+                    "not an id", where=f"{where}, result[{index}].{key}", got=repr(region[key])[:40]
+                )
     picture, folder = _picture(task["data"].get("image"), path.parent, where)
     groups = _groups(regions, joints, where)
     child = task["data"].get("child")

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 #: Room around the joints where a source has no box, as a share of their larger extent.
 BOX_MARGIN = 0.1
 
+#: Of a place in px: far beyond any picture, and far enough from what a data set may hold for a box with a margin.
+_LARGEST = 1e6
+
 #: MATLAB's type number of a compressed variable.
 _COMPRESSED = 15
 
@@ -92,7 +95,7 @@ def make_person(
         bbox_xyxy: px; without it the labelled joints' extent and a margin.
 
     Raises:
-        FileFormatError: a number is not finite, a box is empty, or there is neither box nor joint.
+        FileFormatError: a number is not finite or beyond any picture, a box is empty, or box and joints are missing.
     """
     kpts, seen = np.zeros((len(INFANT), 2)), np.zeros(len(INFANT), dtype=np.int8)
     for name, (x, y, visibility) in joints.items():
@@ -100,6 +103,7 @@ def make_person(
             raise FileFormatError(
                 "not a finite number", where=f"{where}, joint {name}", expected="x, y", got=f"{x}, {y}"
             )
+        _require_near([x, y], f"{where}, joint {name}")
         kpts[INFANT.index(name)], seen[INFANT.index(name)] = (x, y), visibility
     box = joints_box(kpts[seen > 0], where) if bbox_xyxy is None else _box(bbox_xyxy, f"{where}, box")
     head = None if head_box_xyxy is None else _box(head_box_xyxy, f"{where}, head box")
@@ -131,7 +135,17 @@ def _box(corners: Iterable[float], where: str) -> np.ndarray:
         raise FileFormatError(
             "not a box", where=where, expected="x0 < x1 and y0 < y1, finite", got=box.tolist()
         )
+    _require_near(box.tolist(), where)
     return box
+
+
+def _require_near(places: list[float], where: str) -> None:
+    """FileFormatError where a coordinate is so large that the data set could not be read again."""
+    far = [v for v in places if abs(v) > _LARGEST]
+    if far:
+        raise FileFormatError(
+            "impossibly large", where=where, expected=f"at most {_LARGEST:.0f} px", got=far[0]
+        )
 
 
 def seeded_split(key: str, seed: int, val_share: float) -> str:

@@ -135,8 +135,8 @@ def _absent(value: Any) -> bool:
 def _number(value: Any, where: str) -> float:
     try:
         return float(np.asarray(value).item())
-    except (TypeError, ValueError) as error:
-        raise FileFormatError("not a number", where=where, got=repr(value)) from error
+    except (OverflowError, TypeError, ValueError) as error:
+        raise FileFormatError("not a number", where=where, got=repr(value)[:40]) from error
 
 
 def _visibility(value: Any, where: str) -> int:
@@ -214,8 +214,8 @@ def _json_person(path: Path, number: int, entry: Any, head: Any, *, names: list[
 def _array(value: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise FileFormatError("not numbers", where=where, got=repr(value)) from error
+    except (OverflowError, TypeError, ValueError) as error:
+        raise FileFormatError("not numbers", where=where, got=repr(value)[:80]) from error
     if array.shape != shape:
         raise FileFormatError("wrong number of values", where=where, expected=shape, got=array.shape)
     return array

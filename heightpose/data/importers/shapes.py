@@ -72,8 +72,8 @@ def number(value: object, where: str) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise TypeError
         return float(value)
-    except (TypeError, ValueError):
-        raise FileFormatError("not a number", where=where, got=repr(value)) from None
+    except (OverflowError, TypeError, ValueError):
+        raise FileFormatError("not a number", where=where, got=repr(value)[:40]) from None
 
 
 def size(width: object, height: object, where: str) -> tuple[int, int]:
