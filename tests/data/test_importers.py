@@ -87,3 +87,20 @@ def test_what_is_not_the_format_is_said_so(tmp_path):
         imported("mpii", tmp_path / "x.mat", tmp_path / "set")
     with pytest.raises(InputError, match="no COCO file"):
         imported("coco", tmp_path / "c/images", tmp_path / "set")
+
+
+def test_a_name_that_no_disk_could_have_is_one_bad_item_of_a_short_line(tmp_path):
+    foreign.coco17(tmp_path / "src", change=lambda d: d["images"][0].update(file_name="a" * 5000))
+    with pytest.raises(FileFormatError, match=r"image 10, .*the picture is missing\. Looked in ") as raised:
+        imported("coco", tmp_path / "src", tmp_path / "set")
+    assert len(str(raised.value)) < 2000
+    data = imported("coco", tmp_path / "src", tmp_path / "set", skip_bad=True)
+    assert [i.path.name for i in data.items] == ["b.jpg", "c.jpg"]
+
+
+def test_a_folder_in_place_of_a_matlab_file_is_no_file(tmp_path):
+    (tmp_path / "joints.mat").mkdir()
+    with pytest.raises(InputError, match=r"joints\.mat: no such file \(got a folder\)"):
+        imported("lsp", tmp_path, tmp_path / "set")
+    with pytest.raises(InputError, match=r"joints\.mat: no such file"):
+        imported("lsp", tmp_path / "joints.mat", tmp_path / "set")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -163,6 +164,8 @@ def read_mat(path: Path, variable: str, *, squeeze: bool = False) -> Any:
     """
     from scipy.io import loadmat
 
+    if not path.is_file():  # of which the reader says only that it wants a file
+        raise InputError("no such file", where=path, got="a folder" if path.is_dir() else None)
     try:
         with _sound(path) as sound:
             found = loadmat(sound, struct_as_record=False, squeeze_me=squeeze)
@@ -241,7 +244,10 @@ def find_picture(folders: Iterable[Path], name: str, where: str) -> tuple[Path, 
     for written in dict.fromkeys((name, name.replace("\\", "/"))):
         for folder in folders:
             path = folder / written
-            tried.append(str(path))
-            if path.is_file():
+            tried.append(folder)
+            if os.path.isfile(path):  # False, unlike Path's, where no disk could have the name
                 return path, folder
-    raise FileFormatError("the picture is missing", where=f"{where}, {tried[0]}", got=f"looked in {tried}")
+    looked = ", ".join(dict.fromkeys(map(str, tried)))
+    raise FileFormatError(
+        "the picture is missing", where=f"{where}, {str(tried[0] / name)[:300]}", hint=f"Looked in {looked}"
+    )

@@ -31,6 +31,7 @@ from heightpose.data.importers.labels import (
     read_mat,
     with_way_up,
 )
+from heightpose.data.items import Person
 from heightpose.errors import FileFormatError, InputError
 from heightpose.textfile import read_json
 
@@ -49,13 +50,15 @@ def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelle
 
 
 def _labels_in(folder: Path) -> list[Path]:
-    for base in (folder / "annot", folder):
+    # The release's two archives, unpacked side by side, are images/ and mpii_human_pose_v1_u12_2/.
+    for base in (folder / "annot", folder, *sorted(folder.glob("mpii_human_pose*/"))):
         found = [p for p in (base / "train.json", base / "valid.json") if p.is_file()]
         if found:
             return found
-        release = [p for p in files_in(base, "*.mat") if p.name != "gt_valid.mat"]
-        if release:
-            return release[:1]
+        files = [p for p in files_in(base, "*.mat") if p.is_file() and p.name != "gt_valid.mat"]
+        release = [p for p in files if p.name.startswith("mpii_human_pose")]
+        if files:
+            return (release if release else files)[:1]
     raise InputError(
         "no labels of MPII here", where=folder, expected="mpii_human_pose_v1_u12_1.mat, or annot/train.json"
     )
@@ -71,18 +74,25 @@ def _picture(labels: Path, name: str, where: str) -> tuple[Path, Path]:
 
 def _read_mat(path: Path, names: list[str | None], problems: Problems) -> Iterator[Labelled]:
     release = read_mat(path, "RELEASE", squeeze=True)
-    entries = _each(getattr(release, "annolist", None))
-    training = np.atleast_1d(np.asarray(getattr(release, "img_train", np.ones(len(entries)))))
-    if not entries or len(training) != len(entries):
+    entries = _structs(getattr(release, "annolist", None), f"{path}: RELEASE.annolist")
+    training = _array(
+        getattr(release, "img_train", np.ones(len(entries))), None, f"{path}: RELEASE.img_train"
+    )
+    if not entries or training.shape != (len(entries),):
         raise FileFormatError(
             "not MPII's RELEASE", where=f"{path}: RELEASE", expected="annolist and img_train of one length",
-            got=f"{len(entries)} and {len(training)}",
+            got=f"{len(entries)} and {'x'.join(map(str, training.shape))}",
         )  # fmt: skip
     for index, entry in enumerate(entries):
         with problems.guard():
-            name = str(getattr(getattr(entry, "image", None), "name", ""))
-            where = f"{path}: annolist({index + 1}) ({name})"
-            rects = _each(getattr(entry, "annorect", None)) if training[index] else []
+            if not _flag(training[index], f"{path}: RELEASE.img_train({index + 1})"):
+                continue
+            name = getattr(getattr(entry, "image", None), "name", None)
+            where = f"{path}: annolist({index + 1})"
+            if not isinstance(name, str) or not name:
+                raise FileFormatError("names no picture", where=f"{where}, image.name", got=_brief(name))
+            where += f" ({name[:80]})"
+            rects = _structs(getattr(entry, "annorect", None), f"{where}, annorect")
             found = [_mat_person(r, names, f"{where}, annorect({j + 1})") for j, r in enumerate(rects)]
             people = tuple(p for p in found if p is not None)
             if people:
@@ -90,15 +100,20 @@ def _read_mat(path: Path, names: list[str | None], problems: Problems) -> Iterat
                 yield Labelled(picture, folder, where, people, infants_in_view=len(rects))
 
 
-def _mat_person(rect: Any, names: list[str | None], where: str) -> Any:
-    joints = {}
-    for point in _each(getattr(getattr(rect, "annopoints", None), "point", None)):
+def _mat_person(rect: Any, names: list[str | None], where: str) -> Person | None:
+    joints: dict[str, tuple[float, float, int]] = {}
+    points = _structs(getattr(rect, "annopoints", None), f"{where}, annopoints")
+    for point in [
+        q for p in points for q in _structs(getattr(p, "point", None), f"{where}, annopoints.point")
+    ]:
         number = _number(getattr(point, "id", None), f"{where}, point id")
         if number not in range(len(names)):
             raise FileFormatError("unknown joint id", where=where, expected="0 to 15", got=number)
         name = names[int(number)]
         if name is None:
             continue
+        if name in joints:
+            raise FileFormatError("a person has a joint twice", where=f"{where}, joint {name}")
         x, y = (_number(getattr(point, axis, None), f"{where}, joint {name}, {axis}") for axis in "xy")
         joints[name] = (x, y, _visibility(getattr(point, "is_visible", None), f"{where}, joint {name}"))
     if not joints:
@@ -117,11 +132,17 @@ def _mat_person(rect: Any, names: list[str | None], where: str) -> Any:
     return with_way_up(make_person(joints, where, bbox_xyxy=box, head_box_xyxy=head, strata=_STRATA))
 
 
-def _each(value: Any) -> list[Any]:
-    """A struct array as a list: MATLAB does not tell one struct from an array of one, nor none from empty."""
+def _structs(value: Any, where: str) -> list[Any]:
+    """A struct array as a list: MATLAB does not tell one struct from an array of one, nor none from empty.
+
+    FileFormatError for anything else: passed over, people in view would not be counted.
+    """
     if _absent(value):
         return []
-    return list(value.ravel()) if isinstance(value, np.ndarray) else [value]
+    entries = list(value.ravel()) if isinstance(value, np.ndarray) else [value]
+    if not all(hasattr(entry, "_fieldnames") for entry in entries):
+        raise FileFormatError("not a struct", where=where, got=_brief(value))
+    return entries
 
 
 def _absent(value: Any) -> bool:
@@ -136,13 +157,22 @@ def _number(value: Any, where: str) -> float:
     try:
         return float(np.asarray(value).item())
     except (OverflowError, TypeError, ValueError) as error:
-        raise FileFormatError("not a number", where=where, got=repr(value)[:40]) from error
+        raise FileFormatError("not a number", where=where, got=_brief(value)) from error
+
+
+def _flag(value: Any, where: str) -> bool:
+    number = _number(value, where)
+    if number not in (0, 1):
+        raise FileFormatError("not a flag", where=where, expected="0 or 1", got=number)
+    return number == 1
+
+
+def _brief(value: Any) -> str:
+    return repr(value)[:40]
 
 
 def _visibility(value: Any, where: str) -> int:
-    if _absent(value):
-        return 2
-    return 2 if _number(value, f"{where}, is_visible") else 1
+    return 2 if _absent(value) or _flag(value, f"{where}, is_visible") else 1
 
 
 def _square(x: float, y: float, scale: float) -> list[float]:
@@ -180,17 +210,17 @@ def _head_boxes(path: Path, count: int) -> list[Any]:
     beside = path.parent / f"gt_{path.stem}.mat"
     if not beside.is_file():
         return [None] * count
-    boxes = np.asarray(read_mat(beside, "headboxes_src"))
+    boxes = _array(read_mat(beside, "headboxes_src"), None, f"{beside}: headboxes_src")
     boxes = boxes[:, :, None] if boxes.ndim == 2 else boxes
     if boxes.shape != (2, 2, count):
         raise FileFormatError(
             "head boxes of other people", where=f"{beside}: headboxes_src", expected=f"2x2x{count}",
-            got=boxes.shape, hint=f"It must belong to {path.name}",
+            got="x".join(map(str, boxes.shape)), hint=f"It must belong to {path.name}",
         )  # fmt: skip
     return boxes.transpose(2, 0, 1).reshape(count, 4).tolist()
 
 
-def _json_person(path: Path, number: int, entry: Any, head: Any, *, names: list[str | None]) -> Any:
+def _json_person(path: Path, number: int, entry: Any, head: Any, *, names: list[str | None]) -> Person:
     where = f"{path}: entry {number}"
     if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
         raise FileFormatError("names no picture", where=f"{where}, field image", expected="a file name")
@@ -200,7 +230,7 @@ def _json_person(path: Path, number: int, entry: Any, head: Any, *, names: list[
     joints = {
         name: (x, y, 2)
         for name, (x, y), flag in zip(names, points.tolist(), seen.tolist(), strict=True)
-        if name is not None and flag
+        if name is not None and _flag(flag, f"{where}, field joints_vis, joint {name}")
     }
     box = None
     if entry.get("center") is not None and entry.get("scale") is not None:
@@ -211,11 +241,12 @@ def _json_person(path: Path, number: int, entry: Any, head: Any, *, names: list[
     return with_way_up(make_person(joints, where, bbox_xyxy=box, head_box_xyxy=head, strata=_STRATA))
 
 
-def _array(value: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
+def _array(value: Any, shape: tuple[int, ...] | None, where: str) -> np.ndarray:
+    """Float numbers, at least one-dimensional; FileFormatError unless of ``shape``, where that is not None."""
     try:
-        array = np.array(value, dtype=np.float64)
+        array = np.atleast_1d(np.array(value, dtype=np.float64))
     except (OverflowError, TypeError, ValueError) as error:
         raise FileFormatError("not numbers", where=where, got=repr(value)[:80]) from error
-    if array.shape != shape:
+    if shape is not None and array.shape != shape:
         raise FileFormatError("wrong number of values", where=where, expected=shape, got=array.shape)
     return array
