@@ -104,3 +104,21 @@ def test_a_folder_in_place_of_a_matlab_file_is_no_file(tmp_path):
         imported("lsp", tmp_path, tmp_path / "set")
     with pytest.raises(InputError, match=r"joints\.mat: no such file"):
         imported("lsp", tmp_path / "joints.mat", tmp_path / "set")
+
+
+@pytest.mark.parametrize("source", ["lspet", "mpii_mat", "mpii_json"])
+def test_a_picture_turned_by_its_exif_note_does_not_fit_labels_of_the_stored_one(tmp_path, source):
+    getattr(foreign, source)(tmp_path / "src")
+    first = sorted((tmp_path / "src/images").iterdir())[0]
+    plain = first.read_bytes()
+    format_ = "lsp" if source == "lspet" else "mpii"
+
+    def note(tag):
+        block = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0" + bytes([tag]) + bytes(6)
+        first.write_bytes(plain[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + plain[2:])
+
+    note(1)
+    assert imported(format_, tmp_path / "src", tmp_path / "set").items[0].path.name == first.name
+    note(3)  # upside down, of which the size tells nothing
+    with pytest.raises(FileFormatError, match=rf"{first.name}: the picture's EXIF note turns it"):
+        imported(format_, tmp_path / "src", tmp_path / "other")

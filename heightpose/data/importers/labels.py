@@ -19,6 +19,7 @@ import numpy as np
 
 from heightpose.data.items import Person, way_up
 from heightpose.errors import FileFormatError, HeightposeError, InputError
+from heightpose.runtime.exif import orientation
 from heightpose.skeleton import INFANT
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ BOX_MARGIN = 0.1
 
 #: Of a place in px: far beyond any picture, and far enough from what a data set may hold for a box with a margin.
 _LARGEST = 1e6
+
+#: Bytes; a JPEG's note takes 64 KB at most and stands before the picture.
+_EXIF_WITHIN = 1 << 18
 
 #: MATLAB's type number of a compressed variable.
 _COMPRESSED = 15
@@ -183,6 +187,23 @@ def read_mat(path: Path, variable: str, *, squeeze: bool = False) -> Any:
         names = [k for k in found if not k.startswith("__")]
         raise FileFormatError("lacks its labels", where=path, expected=f"a variable '{variable}'", got=names)
     return found[variable]
+
+
+def require_unturned(picture: Path, where: str) -> None:
+    """FileFormatError for a picture whose EXIF note turns or mirrors it, for labels made on pictures as stored.
+
+    LSP's and MPII's were: MATLAB and the reference pass over the note that viewers, and we, go by.
+    """
+    try:
+        with picture.open("rb") as file:
+            head = file.read(_EXIF_WITHIN)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=picture) from error
+    if orientation(head) != (0, False):
+        raise FileFormatError(
+            "the picture's EXIF note turns it, its labels are for the picture as it is stored",
+            where=f"{where}, {picture}", hint="Remove the note: exiftool -Orientation= FILE",
+        )  # fmt: skip
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from heightpose.data.importers.labels import (
     find_picture,
     make_person,
     read_mat,
+    require_unturned,
     with_way_up,
 )
 from heightpose.errors import FileFormatError
@@ -44,6 +45,7 @@ def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelle
             name = f"im{number:05d}.jpg" if extended else f"im{number:04d}.jpg"
             where = f"{path}: person {number} ({name})"
             picture, folder = find_picture((path.parent / "images", path.parent), name, where)
+            require_unturned(picture, where)
             labelled = {}
             for ours, (x, y, flag) in zip(names, table[number - 1].tolist(), strict=True):
                 if flag not in (0, 1):

@@ -29,6 +29,7 @@ from heightpose.data.importers.labels import (
     find_picture,
     make_person,
     read_mat,
+    require_unturned,
     with_way_up,
 )
 from heightpose.data.items import Person
@@ -66,7 +67,9 @@ def _labels_in(folder: Path) -> list[Path]:
 
 def _picture(labels: Path, name: str, where: str) -> tuple[Path, Path]:
     parents = (labels.parent / "images", labels.parent.parent / "images", labels.parent)
-    return find_picture(parents, name, where)
+    picture, folder = find_picture(parents, name, where)
+    require_unturned(picture, where)
+    return picture, folder
 
 
 # -- the release's .mat ------------------------------------------------------------------------------------
