@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from heightpose.data.coco import Dataset, require_one_split_per_child, require_one_split_per_picture
 from heightpose.data.importers import coco, cvat, label_studio, labelme, lsp, mpii
 from heightpose.data.importers.archive import unpacked
+from heightpose.data.importers.copying import copied
 from heightpose.data.importers.joints import COCO_17, LSP, JointMap
 from heightpose.data.importers.labels import Labelled, Problems, seeded_split
 from heightpose.data.items import Item, Person
@@ -22,7 +24,7 @@ from heightpose.data.pictures import read_picture
 from heightpose.data.suggest.back import Suggested
 from heightpose.data.verify import broken_pictures
 from heightpose.errors import FileFormatError, HeightposeError, InputError
-from heightpose.runtime.atomic import atomic_path, make_folder
+from heightpose.runtime.atomic import make_folder, no_empty_folders
 
 FORMATS = ("coco", "mpii", "lsp", "labelme", "cvat", "label-studio")
 
@@ -103,6 +105,19 @@ def import_labels(format_: str, source: Path, out: Path, options: Options) -> Re
 def _import(format_: str, source: Path, out: Path, options: Options, problems: Problems) -> Report:
     if (out / "annotations.json").exists() and not options.overwrite:
         raise InputError("there is a data set already", where=out, hint="Choose another --out or --overwrite")
+    with no_empty_folders([out]):
+        make_folder(out)  # reading may take long
+        items, folders, empty = _read(format_, source, options, problems)
+        pictures = copied(items, folders, out, options.overwrite) if options.copy else nullcontext(items)
+        with pictures as items:
+            path = Dataset(out / "annotations.json", tuple(items)).save(out)
+    return Report(path, tuple(items), tuple(problems.lines), empty)
+
+
+def _read(
+    format_: str, source: Path, options: Options, problems: Problems
+) -> tuple[list[Item], dict[int, Path], int]:
+    """The items, the source's folder of pictures of each by id, and how many pictures without labels were left out."""
     found, pixels, empty_means_cot = _reader(format_, source, options, problems)
     offset = OFFSETS[pixels if options.pixels is None else options.pixels]
     keep_empty = empty_means_cot if options.keep_empty is None else options.keep_empty
@@ -129,11 +144,7 @@ def _import(format_: str, source: Path, out: Path, options: Options, problems: P
         )  # fmt: skip
     require_one_split_per_child(source, items)
     require_one_split_per_picture(source, items)
-    make_folder(out)
-    if options.copy:
-        items = _copied(items, folders, out)
-    path = Dataset(out / "annotations.json", tuple(items)).save(out)
-    return Report(path, tuple(items), tuple(problems.lines), empty)
+    return items, folders, empty
 
 
 def _reader(
@@ -203,25 +214,3 @@ def _without_broken_frames(items: list[Item], problems: Problems) -> list[Item]:
         with problems.guard():
             raise FileFormatError(text)
     return [i for i in items if i.id not in broken]
-
-
-def _copied(items: list[Item], folders: dict[int, Path], out: Path) -> list[Item]:
-    """The items with their pictures under ``out/images``, by the name they have below the source's folder."""
-    owner: dict[Path, Path] = {}
-    copied = []
-    for item in tqdm(items, desc="copying", unit="picture", disable=None):
-        relative = Path(os.path.relpath(item.path, folders[item.id]))
-        if relative.parts[0] in ("images", "clips"):
-            relative = Path(*relative.parts[1:])
-        if ".." in relative.parts:
-            relative = Path(item.path.name)
-        final = out / "images" / relative
-        if owner.setdefault(final, item.path) != item.path:
-            final = final.with_name(f"{final.stem}-{item.id}{final.suffix}")
-            owner[final] = item.path
-        final.parent.mkdir(parents=True, exist_ok=True)
-        if not (final.exists() and final.samefile(item.path)):
-            with atomic_path(final) as tmp:
-                tmp.write_bytes(item.path.read_bytes())
-        copied.append(dataclasses.replace(item, path=final))
-    return copied

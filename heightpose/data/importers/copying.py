@@ -1,0 +1,87 @@
+"""An import's pictures copied into the set: all of them or none."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tqdm import tqdm
+
+from heightpose.data.items import Item
+from heightpose.errors import InputError
+from heightpose.runtime.atomic import atomic_path, cannot_write, no_empty_folders
+
+
+@contextmanager
+def copied(
+    items: Sequence[Item], folders: Mapping[int, Path], out: Path, overwrite: bool
+) -> Iterator[list[Item]]:
+    """The items with their pictures under ``out/images``, by the name they have below the source's folder.
+
+    Where a copy, or what the caller does with them, fails or is interrupted, the pictures that are new there go again.
+
+    Args:
+        folders: item id -> that folder.
+        overwrite: replace other pictures that have these names there already.
+
+    Raises:
+        HeightposeError: a picture cannot be read or written.
+        InputError: another picture has its name there, without ``overwrite``.
+    """
+    places = _places(items, folders, out)
+    sources = {
+        place: item.path for item, place in zip(items, places, strict=True)
+    }  # a video of many frames once
+    new: list[Path] = []
+    with no_empty_folders({place.parent for place in places}):
+        try:
+            for place, source in tqdm(sources.items(), desc="copying", unit="picture", disable=None):
+                _copy(source, place, new, overwrite)
+            yield [dataclasses.replace(i, path=place) for i, place in zip(items, places, strict=True)]
+        except BaseException:
+            for place in new:
+                with suppress(OSError):
+                    place.unlink()
+            raise
+
+
+def _places(items: Sequence[Item], folders: Mapping[int, Path], out: Path) -> list[Path]:
+    owner: dict[Path, Path] = {}
+    places = []
+    for item in items:
+        relative = Path(os.path.relpath(item.path, folders[item.id]))
+        if relative.parts[0] in ("images", "clips"):
+            relative = Path(*relative.parts[1:])
+        if ".." in relative.parts:
+            relative = Path(item.path.name)
+        place = out / "images" / relative
+        if owner.setdefault(place, item.path) != item.path:
+            place = place.with_name(f"{place.stem}-{item.id}{place.suffix}")
+            owner[place] = item.path
+        places.append(place)
+    return places
+
+
+def _copy(source: Path, place: Path, new: list[Path], overwrite: bool) -> None:
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=source) from error
+    if place.is_file():
+        if place.samefile(source) or place.read_bytes() == data:
+            return
+        if not overwrite:
+            raise InputError(
+                "another picture is there already", where=place, hint="Choose another --out or --overwrite"
+            )
+    else:
+        new.append(place)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(place.parent, error) from error
+    with atomic_path(place) as tmp:
+        tmp.write_bytes(data)
