@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import subprocess
@@ -151,12 +150,6 @@ def _require_near(places: list[float], where: str) -> None:
         raise FileFormatError(
             "impossibly large", where=where, expected=f"at most {_LARGEST:.0f} px", got=far[0]
         )
-
-
-def seeded_split(key: str, seed: int, val_share: float) -> str:
-    """Train or val for a child or picture, whatever order and company it comes in."""
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    return "val" if int.from_bytes(digest[:8], "big") / 2.0**64 < val_share else "train"
 
 
 def read_mat(path: Path, variable: str, *, squeeze: bool = False) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -18,7 +17,8 @@ from heightpose.data.importers import coco, cvat, label_studio, labelme, lsp, mp
 from heightpose.data.importers.archive import unpacked
 from heightpose.data.importers.copying import copied
 from heightpose.data.importers.joints import COCO_17, LSP, JointMap
-from heightpose.data.importers.labels import Labelled, Problems, seeded_split
+from heightpose.data.importers.labels import Labelled, Problems
+from heightpose.data.importers.splits import with_splits
 from heightpose.data.items import Item, Person
 from heightpose.data.pictures import read_picture
 from heightpose.data.suggest.back import Suggested
@@ -142,6 +142,7 @@ def _read(
             "nothing to import", where=source, expected="pictures with labelled infants",
             got=f"{len(problems.lines)} bad and {empty} without labels",
         )  # fmt: skip
+    items = with_splits(items, folders, options.seed, options.val_share)
     require_one_split_per_child(source, items)
     require_one_split_per_picture(source, items)
     return items, folders, empty
@@ -185,11 +186,7 @@ def _item(labelled: Labelled, number: int, offset: float, options: Options) -> I
     if size_wh is None:
         raise FileFormatError("a video frame without its size", where=labelled.where)
     people = tuple(_moved(person, offset, size_wh) for person in labelled.people)
-    children = [p.child for p in people if p.child is not None]
-    key = children[0] if children else os.path.relpath(labelled.path, labelled.folder)
     split = labelled.split if labelled.split is not None else options.split
-    if split is None:
-        split = seeded_split(key, options.seed, options.val_share)
     return Item(number, labelled.path, labelled.frame, size_wh, split, people, labelled.infants_in_view)
 
 
