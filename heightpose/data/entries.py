@@ -117,7 +117,7 @@ class Entries:
             )
         return Item(
             entry["id"], picture, None if video is None else frame, size_wh, split,
-            tuple(people.get(entry["id"], ())), infants,
+            tuple(people.get(entry["id"], ())), infants, strata=strata_in(entry, where),
         )  # fmt: skip
 
 

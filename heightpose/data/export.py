@@ -130,6 +130,8 @@ def _document(
             image["split"] = item.split
         if item.infants_in_view is not None:
             image["infants_in_view"] = item.infants_in_view
+        if item.strata:
+            image["strata"] = item.strata
         images.append(image)
         for person in item.people:
             entry = _annotation(person, offset) | {"id": len(annotations) + 1, "image_id": number}

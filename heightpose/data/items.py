@@ -49,6 +49,7 @@ class Item:
         name: what the file calls it, for messages.
         infants_in_view: how many infants there are, labelled or not; None where the set does not say.
         repeat: how often training draws it per epoch; 0.25: in every fourth epoch on average.
+        strata: of the picture as a whole, which an empty cot has too; those of an infant are its own.
     """
 
     id: int
@@ -59,6 +60,7 @@ class Item:
     people: tuple[Person, ...]
     infants_in_view: int | None = None
     repeat: float = 1.0
+    strata: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -132,13 +132,22 @@ def test_frames_of_videos_of_one_name_do_not_overwrite_each_other(tmp_path):
         np.testing.assert_array_equal(written, frames.picture(k))
 
 
+def _scenes(doc):
+    """Strata of the pictures themselves, which those of empty cots have too; the last has none."""
+    _hide(doc)
+    for image in doc["images"][:-1]:
+        image["strata"] = {"scene": f"tags, bed {image['id'] % 3}", "sensor": "infrared"}
+
+
 def test_our_own_set_survives_the_round_trip(tmp_path):
-    data = exported(tmp_path, _hide)
+    data = exported(tmp_path, _scenes)
     import_labels("coco", tmp_path / "out", tmp_path / "again", Options())
     again = {i.path.name: i for i in Dataset.load(tmp_path / "again").items}
+    assert len(again) == len(data.items)
+    assert [bool(i.strata) for i in data.items if not i.people] == [True, False]
     for item in data.items:
         other = again[item.path.name]
-        assert other.split == item.split
+        assert (other.split, other.strata) == (item.split, item.strata)
         for p, q in zip(item.people, other.people, strict=True):
             np.testing.assert_allclose(q.kpts_frame, p.kpts_frame, atol=1e-3)
             np.testing.assert_array_equal(q.visibility, p.visibility)

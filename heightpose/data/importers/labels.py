@@ -46,6 +46,7 @@ class Labelled:
         where: file and item, for messages.
         size_wh: what the source says, None where it does not.
         infants_in_view: where the source knows of more people than it labels.
+        strata: of the picture as a whole.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Labelled:
     split: str | None = None
     infants_in_view: int | None = None
     frame: int | None = None
+    strata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -187,7 +187,10 @@ def _item(labelled: Labelled, number: int, offset: float, options: Options) -> I
         raise FileFormatError("a video frame without its size", where=labelled.where)
     people = tuple(_moved(person, offset, size_wh) for person in labelled.people)
     split = labelled.split if labelled.split is not None else options.split
-    return Item(number, labelled.path, labelled.frame, size_wh, split, people, labelled.infants_in_view)
+    return Item(
+        number, labelled.path, labelled.frame, size_wh, split, people, labelled.infants_in_view,
+        strata=labelled.strata,
+    )  # fmt: skip
 
 
 def _moved(person: Person, offset: float, size_wh: tuple[int, int]) -> Person:
