@@ -7,6 +7,7 @@ import platform
 from typing import Any
 
 from heightpose.cores import usable_cores, usable_memory
+from heightpose.words import plural
 
 #: What the networks' speed depends on, as Linux names it.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
@@ -30,7 +31,7 @@ def described(about: dict[str, Any]) -> list[str]:
     """The machine in lines for a person; a warning where other work ran beside."""
     sets = ", ".join(about["instructions"]) or "none of those that matter here"
     lines = [
-        f"{about['processor']}, {about['cores']} cores, {about['memory_gb']} GB, {about['system']}; {sets}"
+        f"{about['processor']}, {plural(about['cores'], 'core')}, {about['memory_gb']} GB, {about['system']}; {sets}"
     ]
     load = about["load_before"]
     if load is not None and load > 0.25 * about["cores"]:

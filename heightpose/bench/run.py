@@ -12,6 +12,7 @@ from heightpose.bench.machine import described, machine
 from heightpose.bench.nets import BATCHES, bench_net
 from heightpose.bench.whole import first_answers, make_inputs, run_infer, stream_figures
 from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.words import plural
 
 #: What is aimed at on two cores with AMX, by model: frames/s of a 1280x720 clip with flip averaging, no overlay.
 GOAL_FRAMES_PER_S = {"fast": 40.0, "accurate": 15.0}
@@ -69,7 +70,7 @@ def lines(about: dict[str, Any]) -> Iterator[str]:
     """The table for a person; a goal stands in brackets beside what was measured."""
     yield from described(about["machine"])
     width, height = about["clip"]["size_wh"]
-    yield f"{about['clip']['frames']} frames at {width}x{height}, from {about['clip']['source']}"
+    yield f"{plural(about['clip']['frames'], 'frame')} at {width}x{height}, from {about['clip']['source']}"
     for name, result in about["models"].items():
         yield ""
         yield f"model {name}"

@@ -16,6 +16,7 @@ import numpy as np
 from heightpose.errors import ConfigError
 from heightpose.geometry.sheet import SheetLayout, detect_tags
 from heightpose.types import require_shape
+from heightpose.words import plural
 
 #: A detector of boards needs no more pixels than this along the longer side; corners are refined in the full picture.
 _SEARCH_PX = 1280
@@ -188,7 +189,7 @@ class Tags:
         return Corners(ids, _flat(xy), seen.corners_frame.reshape(-1, 2))
 
     def describe(self) -> str:
-        return f"{self.layout.name}: {len(self.layout.tags)} tags of {self.layout.family}"
+        return f"{self.layout.name}: {plural(len(self.layout.tags), 'tag')} of {self.layout.family}"
 
 
 def tag_grid(

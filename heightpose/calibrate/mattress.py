@@ -14,6 +14,7 @@ from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
 from heightpose.geometry.plane_track import stretches_of
 from heightpose.geometry.sheet import SheetLayout, detect_tags
 from heightpose.runtime.clip import Clip
+from heightpose.words import plural
 
 #: Frames of a clip in which the tags are looked for: enough for those that a limb hides for a while.
 _FRAMES = 24
@@ -55,7 +56,7 @@ def summary(plane: Plane) -> str:
     if plane.height_sd_cm is not None and plane.source == "tags":
         parts[0] += f" (sure to {plane.height_sd_cm:.2f})"
     parts.append(f"tilted {tilt:.0f} degrees")
-    parts.append(f"from {plane.tags} tags" if plane.source == "tags" else "from four corners")
+    parts.append(f"from {plural(plane.tags, 'tag')}" if plane.source == "tags" else "from four corners")
     if plane.rms_px is not None:
         parts.append(f"error {plane.rms_px:.2f} px")
     if plane.length_sd > _UNSURE:

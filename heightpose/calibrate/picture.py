@@ -7,6 +7,7 @@ import numpy as np
 
 from heightpose.calibrate.run import Calibration
 from heightpose.geometry.camera import Camera
+from heightpose.words import plural
 
 _WIDTH = 640  # of each panel
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -28,7 +29,7 @@ def _title(calibration: Calibration, width: int) -> np.ndarray:
     text = (
         f"{solution.camera.model}  f {solution.camera.K[0, 0]:.1f} px +- {100 * solution.focal_error:.2f} %   "
         f"error {solution.bundle.rms_px:.3f} px   held out {solution.held_out_rms_px:.3f} px   "
-        f"{len(solution.used)} views"
+        f"{plural(len(solution.used), 'view')}"
     )
     cv2.putText(canvas, text, (10, 23), _FONT, 0.55, _INK, 1, cv2.LINE_AA)
     return canvas

@@ -20,6 +20,7 @@ from heightpose.errors import HeightposeError, InputError
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.stills import PICTURE_SUFFIXES, StillsClip
 from heightpose.runtime.video import open_clip
+from heightpose.words import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Calibration:
             np.arctan(np.linalg.norm(camera.undistort(_left_and_right(camera.size_wh)), axis=1))
         )
         lines = [
-            f"{self.board.describe()}; {len(self.fates)} pictures of {self.size_wh[0]}x{self.size_wh[1]}: "
+            f"{self.board.describe()}; {plural(len(self.fates), 'picture')} of {self.size_wh[0]}x{self.size_wh[1]}: "
             f"{states['used']} used" + (f", left out: {left}" if left else ""),
             f"{camera.model}, focal length {camera.K[0, 0]:.1f} px (sure to {100 * solution.focal_error:.2f} %), "
             f"{fov.mean():.0f} degrees across; "
@@ -160,6 +161,6 @@ def _too_few(clip: Clip, board: Board, used: list[View], fates: list[Fate]) -> H
         "too few usable views of the board",
         where=clip.name,
         expected=f"at least {MIN_VIEWS} with a {board.describe()}",
-        got=f"{len(used)} of {len(fates)} pictures ({counted})",
+        got=f"{len(used)} of {plural(len(fates), 'picture')} ({counted})",
         hint=hints[worst],
     )

@@ -19,6 +19,7 @@ from heightpose.calibrate.bundle import NOTHING, Bundle, Freedom, fit, rms
 from heightpose.calibrate.views import Coverage, View, coverage
 from heightpose.errors import HeightposeError
 from heightpose.geometry.camera import Camera
+from heightpose.words import plural
 
 MIN_VIEWS = 5
 _FOLDS = 5
@@ -278,7 +279,7 @@ def _advice(solution: Solution) -> list[str]:
     if cover.tilt_deg < 20:
         advice.append("The boards hardly lean: hold some at 20 to 45 degrees, leaning each way.")
     if len(solution.used) < 10:
-        advice.append(f"Only {len(solution.used)} views: 15 to 25 make the result safer.")
+        advice.append(f"Only {plural(len(solution.used), 'view')}: 15 to 25 make the result safer.")
     if solution.bow.height_mm:
         advice.append(
             f"The board looks bowed by {solution.bow.height_mm:.1f} mm, which makes the focal length unsure by "

@@ -12,6 +12,7 @@ import click
 
 from heightpose.cli._params import FilePath, wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, MissingExtraError
+from heightpose.words import plural
 
 EPILOG = """\b
 Writes:
@@ -179,9 +180,11 @@ def _listed(todo: Any) -> list[str]:
         done = sum(m.file.is_file() for m in own)
         changes = ", ".join(f"{k}: {v}" for k, v in cell.overrides.items())
         name = short_name(cell.labels, base)
-        lines.append(f"{done}/{len(own)} seeds  {name}  ({changes or 'the base configuration'})")
+        lines.append(f"{done}/{plural(len(own), 'seed')}  {name}  ({changes or 'the base configuration'})")
     left = sum(not (t.folder / FINAL).is_file() for t in todo.trainings)
-    lines.append(f"{len(cells)} cells, {len(todo.trainings)} trainings, {left} of them left to do")
+    lines.append(
+        f"{plural(len(cells), 'cell')}, {plural(len(todo.trainings), 'training')}, {left} of them left to do"
+    )
     return lines
 
 

@@ -11,6 +11,7 @@ import click
 
 from heightpose.cli._params import FilePath
 from heightpose.cli.lazy import LazyGroup
+from heightpose.words import plural
 
 #: Listed only where the module is there.
 VERBS = {"wandb": "Build the W&B workspace and report of every data iteration."}
@@ -109,6 +110,7 @@ def dashboard(
         click.echo(f"annotate next: {first}")
     runs = view.runs
     click.echo(
-        f"{len(view.line.steps)} steps from {len(runs.trainings)} trainings, {len(runs.evaluations)} evaluations, "
-        f"{len(runs.ablations)} ablations; {len(runs.skipped)} records skipped. Page in {out}"
+        f"{plural(len(view.line.steps), 'step')} from {plural(len(runs.trainings), 'training')}, "
+        f"{plural(len(runs.evaluations), 'evaluation')}, {plural(len(runs.ablations), 'ablation')}; "
+        f"{plural(len(runs.skipped), 'record')} skipped. Page in {out}"
     )

@@ -12,6 +12,7 @@ from heightpose.cli._eval_intervals import intervals_
 from heightpose.cli._eval_verbs import confidence_, tta_
 from heightpose.cli._params import FilePath, FiniteRange, wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
+from heightpose.words import plural
 
 EPILOG = """\b
 Writes:
@@ -191,7 +192,9 @@ def make_(name: str, jobs: int | None) -> None:
 
     made, new = make(Recipe.load(name), jobs)
     what = "hashes recorded for the first time" if new else "every file is the recorded one"
-    click.echo(f"{made.name} version {made.version} in {made.folder}: {len(made.files)} files, {what}")
+    click.echo(
+        f"{made.name} version {made.version} in {made.folder}: {plural(len(made.files), 'file')}, {what}"
+    )
 
 
 @eval_.command("geometry")

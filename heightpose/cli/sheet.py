@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._params import FilePath, Pair
+from heightpose.words import plural
 
 EPILOG = """\b
 Writes:
@@ -69,7 +70,7 @@ def sheet(
     if not is_itself:  # the layout printed stays as it was written, comments and all
         write_layout(made, beside)
     width, height = tiling.page_mm
-    pages = "1 page" if tiling.pages == 1 else f"{tiling.pages} pages"
-    click.echo(f"{made.name}: {len(made.tags)} tags, {pages} of {width:.0f} x {height:.0f} mm")
+    pages = plural(tiling.pages, "page")
+    click.echo(f"{made.name}: {plural(len(made.tags), 'tag')}, {pages} of {width:.0f} x {height:.0f} mm")
     click.echo(f"saved to {out}, layout in {beside}")
     return 0

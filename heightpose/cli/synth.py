@@ -11,6 +11,7 @@ import click
 from heightpose.cli._params import FilePath, FiniteRange
 from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError, MissingExtraError
+from heightpose.words import plural
 
 EPILOG = """\b
 Writes:
@@ -143,7 +144,7 @@ def synth(
         from heightpose.synth.bodies import simulate
 
         path = simulate(out, seed=seed, children=count, frames=frames, jobs=jobs or usable_cores())
-        click.echo(f"{count} children in {frames} frames each in {path}")
+        click.echo(f"{plural(count, 'child')} in {plural(frames, 'frame')} each in {path}")
         return
     if easy and (posture or legs):
         raise ConfigError(

@@ -14,6 +14,7 @@ import numpy as np
 from heightpose.cores import usable_cores
 from heightpose.data.items import Item
 from heightpose.errors import FileFormatError, HeightposeError, InputError
+from heightpose.words import plural
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def decode(data: bytes, path: Path) -> np.ndarray:
     if bgr is None:
         what = "the picture is truncated" if short or not data else "the picture cannot be decoded"
         raise FileFormatError(
-            what, where=path, got=f"{len(data)} bytes", hint="Copy it again, or train with skip_bad"
+            what, where=path, got=plural(len(data), "byte"), hint="Copy it again, or train with skip_bad"
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 

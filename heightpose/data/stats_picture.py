@@ -12,6 +12,7 @@ from heightpose.data.stats import IMAGENET_MEAN, IMAGENET_STD, VISIBILITY
 from heightpose.data.strata import STRATA, in_order
 from heightpose.errors import MissingExtraError
 from heightpose.runtime.atomic import atomic_path
+from heightpose.words import plural
 
 _COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860", "#da8bc3")
 _KINDS = {"seen": "#55a868", "hidden": "#e3b23c", "out_of_frame": "#c44e52", "unlabelled": "#cccccc"}
@@ -121,7 +122,7 @@ def _strata(axes: Any, columns: dict[str, dict[str, Any]], colours: dict[str, st
         total = max(column["counts"]["labelled"], 1)
         cells = [column["strata"].get(s, {}).get(v, {"children": 0, "items": 0}) for s, v in places]
         at = gaps[: len(places)] + (i - (len(columns) - 1) / 2) * width
-        label = f"{title}: {column['counts']['children']} children, {column['counts']['items']} items"
+        label = f"{title}: {plural(column['counts']['children'], 'child')}, {plural(column['counts']['items'], 'item')}"
         axes.bar(at, [c["items"] / total for c in cells], width, color=colours[title], label=label)
         for x, cell in zip(at, cells, strict=True):
             axes.text(x, cell["items"] / total, str(cell["children"]), ha="center", va="bottom", fontsize=7)

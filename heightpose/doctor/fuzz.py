@@ -24,6 +24,7 @@ from heightpose.doctor.fuzz_worker import LOGGED
 from heightpose.doctor.mutate import damaged_bytes, damaged_text
 from heightpose.errors import EXIT_MEASURED, EXIT_REJECTED, EXIT_USAGE, HeightposeError
 from heightpose.runtime.atomic import make_folder, no_empty_folders, write_text
+from heightpose.words import plural
 
 #: Share of the cases that damage the clip itself; the others damage one of the settings files beside a good clip.
 _CLIP_SHARE = 0.6
@@ -83,7 +84,7 @@ class Summary:
         yield from self.found
         total = sum(self.counts.values())
         verdict = "nothing wrong" if not self.found else f"{len(self.found)} wrong"
-        yield f"{total} cases in {self.seconds:.0f} s: {verdict}"
+        yield f"{plural(total, 'case')} in {self.seconds:.0f} s: {verdict}"
 
 
 class Fuzzer:

@@ -22,6 +22,7 @@ from heightpose.metrics.bootstrap import LEVEL, Draws
 from heightpose.metrics.curve import pckh_curve
 from heightpose.metrics.pckh import pckh
 from heightpose.skeleton import INFANT
+from heightpose.words import plural
 
 #: Which way is better. Bias and limits have no better end; their sizes do.
 HIGHER, LOWER = "higher", "lower"
@@ -104,7 +105,8 @@ def lines(comparison: dict[str, Any]) -> list[str]:
     out = [
         f"A {comparison['a']['folder']}: {comparison['a']['model']}, {comparison['a']['detector']}",
         f"B {comparison['b']['folder']}: {comparison['b']['model']}, {comparison['b']['detector']}",
-        f"{comparison['testset']['name']}: {comparison['people']} people, {comparison['clips']} clips in both; "
+        f"{comparison['testset']['name']}: {plural(comparison['people'], 'person')}, "
+        f"{plural(comparison['clips'], 'clip')} in both; "
         "B - A with 90 % intervals, paired, by child",
         f"{'figure':<44}{'A':>8}{'B':>8}{'B - A':>26}  verdict",
     ]

@@ -26,6 +26,7 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.presence import CANDIDATE, weighed
 from heightpose.runtime.refine import second_look
 from heightpose.types import Detection
+from heightpose.words import plural
 
 #: Scores of the curve; detections below the lowest are not asked for.
 THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
@@ -124,7 +125,8 @@ def lines(summary: dict[str, Any]) -> list[str]:
     """The figures for a terminal."""
     n, empties = summary["infants"], summary["empty"]
     text = [
-        f"{summary['pictures']} pictures, {n} infants, {empties} empty cots; threshold {summary['threshold']:g}"
+        f"{plural(summary['pictures'], 'picture')}, {plural(n, 'infant')}, {plural(empties, 'empty cot')}; "
+        f"threshold {summary['threshold']:g}"
     ]
     if n:
         text += [

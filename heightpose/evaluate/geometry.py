@@ -38,6 +38,7 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.skeleton import INFANT
 from heightpose.textfile import read_json
 from heightpose.types import Detection, FrameResult, Measurement, Pose
+from heightpose.words import plural
 
 log = logging.getLogger("heightpose")
 
@@ -207,7 +208,9 @@ def lines(summary: dict[str, Any]) -> list[str]:
     figures = (_cm(null["mae_cm"]), _cm(null["bias_cm"], sign=True), _cm(null["p95_cm"]))
     out.append(f"{'WHO median (null model)':<42}{figures[0]:>7}{figures[1]:>8}{figures[2]:>7}")
     out.append("trained observers on a length board: TEM 0.3-0.5 cm")
-    out.append(f"'adds' over the {summary['parts_clips']} clips measured along every row; all in cm")
+    out.append(
+        f"'adds' over the {plural(summary['parts_clips'], 'clip')} measured along every row; all in cm"
+    )
     return out
 
 

@@ -33,6 +33,7 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
 from heightpose.textfile import read_json
 from heightpose.types import FrameResult, Measurement
+from heightpose.words import plural
 
 log = logging.getLogger("heightpose")
 
@@ -116,7 +117,7 @@ def known_stills(folder: Path, split: str) -> list[Item]:
     if not known:
         raise ConfigError(
             "no still of known camera, plane and length", where=folder, expected="a folder of heightpose synth",
-            got=f"{len(items)} pictures in split {split}",
+            got=f"{plural(len(items), 'picture')} in split {split}",
         )  # fmt: skip
     return known
 
@@ -225,7 +226,7 @@ def _coverage(lengths: Sequence[Length]) -> dict[str, Any]:
 
 def lines(summary: dict[str, Any]) -> list[str]:
     """The tables for a terminal."""
-    out = [f"{summary['pictures']} stills or clips of {summary['children']} children"]
+    out = [f"{summary['pictures']} stills or clips of {plural(summary['children'], 'child')}"]
     out.append("reported: " + _told(summary["reported"]))
     out.append("refused: " + ", ".join(f"{code} {count}" for code, count in summary["refused"].items()))
     out += ["", f"{'all estimates, given out or not':<34}{'inside 90 %':>16}{'p':>8}   given out"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from heightpose.words import plural
+
 #: PCK for photographs without head sizes, as tables and plots name it.
 TORSO = "PCK@0.2 (torso)"
 
@@ -32,8 +34,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     test, pose, height = result["testset"], result["pose"], result["height"]
     version = "" if test["version"] is None else f" version {test['version']}"
     out = [
-        f"{test['name']}{version}: {test['people']} people in {test['frames']} frames, {test['clips']} clips, "
-        f"{test['children']} children",
+        f"{test['name']}{version}: {plural(test['people'], 'person')} in {plural(test['frames'], 'frame')}, "
+        f"{plural(test['clips'], 'clip')}, {plural(test['children'], 'child')}",
         f"model {result['models']['pose']['name']} {result['models']['pose']['sha256'][:10]}, "
         f"detector {result['models']['detector']['name']} {result['models']['detector']['sha256'][:10]}",
     ]
@@ -52,7 +54,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 def _pose_lines(pose: dict[str, Any], title: str) -> list[str]:
     fine, coarse, curve = pose["pckh"]["0.1"], pose["pckh"]["0.5"], pose["curve"]
     out = [
-        f"joints ({title}; {pose['people']} people, {pose['children']} children)",
+        f"joints ({title}; {plural(pose['people'], 'person')}, {plural(pose['children'], 'child')})",
         f"  MeanSmS@0.1        {of(fine, 'mean_sms')}   hidden {of(fine, 'hidden_mean_sms')}",
         f"  Mean@0.1           {of(fine, 'mean')}   hidden {of(fine, 'hidden_mean')}",
         f"  Mean@0.5           {of(coarse, 'mean')}   MeanSmS@0.5 {of(coarse, 'mean_sms')}",
@@ -67,7 +69,7 @@ def _pose_lines(pose: dict[str, Any], title: str) -> list[str]:
         )
     if fine["without_head_size"]:
         out.append(
-            f"  without head size  {fine['without_head_size']} people, left out of PCKh; "
+            f"  without head size  {plural(fine['without_head_size'], 'person')}, left out of PCKh; "
             f"PCK@0.2 (torso) {figure(pose['pck_torso_0.2']['mean'], pose['pck_torso_0.2']['interval'])} "
             f"of {pose['pck_torso_0.2']['people']}"
         )
@@ -78,10 +80,11 @@ def _height_lines(h: dict[str, Any]) -> list[str]:
     limits = "-" if h["limit_low_cm"] is None else f"{h['limit_low_cm']:+.2f} to {h['limit_high_cm']:+.2f}"
     reasons = ", ".join(f"{code} {n}" for code, n in h["reasons"].items())
     return [
-        f"height ({h['measured']} of {h['clips']} clips measured, {h['children']} children), cm",
+        f"height ({h['measured']} of {plural(h['clips'], 'clip')} measured, {plural(h['children'], 'child')}), cm",
         f"  MAE                {of(h, 'mae_cm', 2)}   null model on the same clips {of(h, 'null_mae_cm', 2)}, "
         f"on all {of(h, 'null_mae_all_cm', 2)}",
-        f"  refused ones too   {of(h, 'estimate_mae_cm', 2)} over {h['estimated']} clips whose length was worked out",
+        f"  refused ones too   {of(h, 'estimate_mae_cm', 2)} over {plural(h['estimated'], 'clip')} "
+        "whose length was worked out",
         f"  gain over null     {of(h, 'gain_over_null_cm', 2)}",
         f"  bias               {of(h, 'bias_cm', 2)}   limits of agreement {limits}   RMSE {of(h, 'rmse_cm', 2)}",
         f"  median, P95        {of(h, 'median_cm', 2)}, {of(h, 'p95_cm', 2)}",

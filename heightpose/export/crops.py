@@ -15,6 +15,7 @@ from heightpose.errors import InputError
 from heightpose.geometry.crop import crop_from_box, letterbox_transform
 from heightpose.runtime.modelfile import ModelFile
 from heightpose.skeleton import INFANT, Skeleton
+from heightpose.words import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,8 @@ def dataset_views(folder: Path, split: str, count: int, file: ModelFile) -> View
         if not usable:
             raise InputError(
                 f"no picture of the split '{split}' to look at", where=folder,
-                expected="one infant whose labels tell where its head is", got=f"{len(items)} pictures without",
+                expected="one infant whose labels tell where its head is",
+                got=f"{plural(len(items), 'picture')} without",
             )  # fmt: skip
         items = usable
     items = [items[i] for i in np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))]

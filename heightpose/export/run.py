@@ -27,6 +27,7 @@ from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import ModelFile, read_model_file
 from heightpose.runtime.output import sha256
 from heightpose.skeleton import Skeleton
+from heightpose.words import plural
 
 log = logging.getLogger("heightpose")
 
@@ -99,7 +100,7 @@ class Report:
             if self.measured and check.left_out > len(check.distance_px):
                 yield "  the source is unsure of most joints in these pictures: this tells little of others"
         if self.calibrated_on is not None:
-            yield f"calibrated on {self.calibrated_on} pictures"
+            yield f"calibrated on {plural(self.calibrated_on, 'picture')}"
         if self.parameters is not None:
             yield f"pruned: {self.parameters[0]} parameters, {self.parameters[1]} stay; compared was the pruned network"
             if not self.measured:

@@ -27,6 +27,7 @@ from heightpose.evaluate.text import figure
 from heightpose.report.advice_measured import measured_rows, train_children
 from heightpose.report.learning_curve import ASSUMED, curve_of, exponents_of, iterations_of
 from heightpose.report.timeline import Step, TestSet, Timeline
+from heightpose.words import plural
 
 SCHEMA = 1
 #: Test children that weigh as much as the whole set's error.
@@ -193,4 +194,4 @@ def _reasons(a: Advice, ranking: Ranking, whole: float) -> tuple[str, ...]:
 
 
 def _children(number: int) -> str:
-    return "1 child" if number == 1 else f"{number} children"
+    return plural(number, "child")

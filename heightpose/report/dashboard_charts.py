@@ -11,6 +11,7 @@ from heightpose.report.page import Html
 from heightpose.report.plots import SERIES, Plot
 from heightpose.report.run_model import TrainRun
 from heightpose.report.timeline import ALGORITHM, BOTH, DATA, Step, TestSet, Timeline
+from heightpose.words import plural
 
 _WIDE = (900, 270)
 #: How far the series of one step stand apart, in steps.
@@ -114,7 +115,7 @@ def scatter(
     for step, record, x, y in points:
         tip = f"{step.label}\nMeanSmS@0.1 {x:.1f}, MAE {y:.2f} cm\n{numbers.of(record).tip}"
         plot.point(x, y, "one", tip, r=5, link=f"#{numbers.of(record).ref}")
-    return plot.svg(f"MeanSmS@0.1 and height error of {found.n} runs")
+    return plot.svg(f"MeanSmS@0.1 and height error of {plural(found.n, 'run')}")
 
 
 def _plot(line: Timeline, y: tuple[float, float], label: str) -> Plot:

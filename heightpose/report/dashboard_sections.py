@@ -23,6 +23,7 @@ from heightpose.report.page import Html, grid, paragraph, table
 from heightpose.report.plots import framed, plots
 from heightpose.report.run_model import EvalRun
 from heightpose.report.timeline import HEIGHT_ERRORS, TestSet
+from heightpose.words import plural
 
 #: How many people and clips are shown as worst cases.
 _PEOPLE, _CLIPS = 8, 4
@@ -36,14 +37,15 @@ def summary(view: View) -> Html:
     runs, line = view.runs, view.line
     made = datetime.now(UTC)
     words = (
-        f"{len(line.steps)} steps from {len(runs.trainings)} trainings and {len(runs.evaluations)} evaluations; "
-        f"{len(runs.ablations)} ablations. heightpose {__version__}, {made:%Y-%m-%d %H:%M} UTC. "
+        f"{plural(len(line.steps), 'step')} from {plural(len(runs.trainings), 'training')} "
+        f"and {plural(len(runs.evaluations), 'evaluation')}; {plural(len(runs.ablations), 'ablation')}. "
+        f"heightpose {__version__}, {made:%Y-%m-%d %H:%M} UTC. "
         "Brackets and whiskers are 90 % intervals, by child."
     )
     parts: list[str] = [paragraph(words, "dim")]
     if runs.skipped:
         parts.append(
-            paragraph(f"{len(runs.skipped)} records were skipped; they are named under Records.", "mark")
+            paragraph(f"skipped: {plural(len(runs.skipped), 'record')}, named under Records.", "mark")
         )
     cards = [
         _card(view, "MeanSmS@0.1", "mean_sms_0.1", view.joints, 1),
@@ -182,11 +184,13 @@ def correlation_words(found: Correlation) -> str:
     if found.r is None:
         return f"too few runs ({found.n}), or nothing varies"
     if found.interval is None:
-        return f"r = {found.r:.2f} over {found.n} runs: too few for an interval, which needs {FEWEST}"
+        return (
+            f"r = {found.r:.2f} over {plural(found.n, 'run')}: too few for an interval, which needs {FEWEST}"
+        )
     low, high = found.interval
     verdict = "; no correlation shown" if low <= 0 <= high else ""
     few = "; few runs, so the interval says most" if found.n < 10 else ""
-    return f"r = {found.r:.2f} ({low:.2f} to {high:.2f}) over {found.n} runs{verdict}{few}"
+    return f"r = {found.r:.2f} ({low:.2f} to {high:.2f}) over {plural(found.n, 'run')}{verdict}{few}"
 
 
 def strata(view: View) -> list[Html]:
@@ -310,5 +314,5 @@ def records(view: View) -> list[Html]:
         rows = [(str(s.path), s.why) for s in view.runs.skipped]
         parts += [paragraph("Skipped:", "mark"), table(["record", "why it is not used"], rows)]
     state = " open" if len(view.numbers) <= _OPEN else ""
-    inside = f"<summary>{len(view.numbers)} records</summary>{view.numbers.table()}"
+    inside = f"<summary>{plural(len(view.numbers), 'record')}</summary>{view.numbers.table()}"
     return [*parts, Html(f"<details{state}>{inside}</details>")]

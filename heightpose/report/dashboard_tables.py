@@ -20,6 +20,7 @@ from heightpose.report.plots import Bar, framed, rows_svg
 from heightpose.report.run_model import Ablation
 from heightpose.report.timeline import Step, TestSet, Timeline
 from heightpose.textfile import read_json
+from heightpose.words import plural
 
 #: Steps side by side in the table of strata over time, advice and findings shown at first.
 _STEPS, _ADVICE, _FINDINGS = 10, 6, 15
@@ -55,7 +56,9 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
     if len(shown) <= _STEPS:
         return made
     earlier = table(columns, shown[:-_STEPS])
-    return Html(f"<details><summary>{len(shown) - _STEPS} earlier steps</summary>{earlier}</details>{made}")
+    return Html(
+        f"<details><summary>{plural(len(shown) - _STEPS, 'earlier step')}</summary>{earlier}</details>{made}"
+    )
 
 
 def strata_table(step: Step, before: Step | None, testset: TestSet, numbers: Sources) -> Html:
@@ -154,7 +157,7 @@ def findings_parts(files: Sequence[Path]) -> list[Html]:
         counts = Counter(str(f["kind"]) for f in found)
         parts += [
             paragraph(
-                f"{len(found)} suspicions about {data}: "
+                f"{plural(len(found), 'suspicion')} about {data}: "
                 + ", ".join(f"{k} {n}" for k, n in counts.most_common())
             ),
             table(

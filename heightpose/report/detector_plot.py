@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from heightpose.runtime.atomic import atomic_path
+from heightpose.words import plural
 
 
 def write_detector_plot(path: Path, summary: dict[str, Any], turns_deg: Sequence[float]) -> None:
@@ -39,6 +40,6 @@ def write_detector_plot(path: Path, summary: dict[str, Any], turns_deg: Sequence
         ordered = np.sort(np.asarray(turns_deg, dtype=float))
         heads.step(ordered, 100 * np.arange(1, len(ordered) + 1) / len(ordered), where="post")
     heads.set(xlabel="error of the head direction, degrees", ylabel="% of the infants found", xlim=(0, 180),
-              ylim=(0, 101), title=f"head directions of {len(turns_deg)} infants")  # fmt: skip
+              ylim=(0, 101), title=f"head directions of {plural(len(turns_deg), 'infant')}")  # fmt: skip
     with atomic_path(path) as tmp:
         figure.savefig(tmp, dpi=110, format="png")

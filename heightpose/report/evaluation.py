@@ -14,6 +14,7 @@ from heightpose.report.evaluation_strata import strata_parts
 from heightpose.report.page import grid, heading, paragraph, write_page
 from heightpose.report.plots import STYLE
 from heightpose.report.worst import clip_figure, person_figure, worst_people
+from heightpose.words import plural
 
 #: How many people and clips are shown as worst cases.
 _PEOPLE, _CLIPS = 12, 8
@@ -32,7 +33,8 @@ def write_report(folder: Path, data_folder: Path, *, blur: bool = True) -> Path:
     version = "" if test["version"] is None else f", version {test['version']}"
     parts: list[str] = [
         STYLE,
-        f"{test['people']} people in {test['frames']} frames, {test['clips']} clips, {test['children']} children. "
+        f"{plural(test['people'], 'person')} in {plural(test['frames'], 'frame')}, "
+        f"{plural(test['clips'], 'clip')}, {plural(test['children'], 'child')}. "
         f"Model {models['pose']['name']} ({models['pose']['sha256'][:10]}), detector {models['detector']['name']} "
         f"({models['detector']['sha256'][:10]}), {result['backend']['pose'].get('name', '')}.",
         paragraph(

@@ -12,6 +12,7 @@ from heightpose.metrics.bootstrap import binomial_interval
 from heightpose.report.page import Html, heading, paragraph, table
 from heightpose.report.plots import Bar, Plot, framed, plots, rows_svg
 from heightpose.skeleton import INFANT
+from heightpose.words import plural
 
 
 def headline(result: dict[str, Any]) -> Html:
@@ -37,7 +38,13 @@ def headline(result: dict[str, Any]) -> Html:
         ]
         if fine["without_head_size"]:
             torso = result["pose"]["pck_torso_0.2"]
-            rows.append((f"{TORSO}, {torso['people']} people", number(torso["mean"], torso["interval"]), ""))
+            rows.append(
+                (
+                    f"{TORSO}, {plural(torso['people'], 'person')}",
+                    number(torso["mean"], torso["interval"]),
+                    "",
+                )
+            )
     found = [table(["joints", "seen", "hidden"], rows)] if rows else []
     if result["truth_crops"] is not None:
         crops = result["truth_crops"]["pckh"]["0.1"]
@@ -53,10 +60,13 @@ def headline(result: dict[str, Any]) -> Html:
 def _height_table(h: dict[str, Any]) -> Html:
     limits = "-" if h["limit_low_cm"] is None else f"{h['limit_low_cm']:+.2f} to {h['limit_high_cm']:+.2f}"
     return table(
-        ["height, cm", f"{h['measured']} of {h['clips']} clips measured, {h['children']} children"],
+        [
+            "height, cm",
+            f"{h['measured']} of {plural(h['clips'], 'clip')} measured, {plural(h['children'], 'child')}",
+        ],
         [
             ("MAE", of(h, "mae_cm", 2)),
-            (f"MAE, refused lengths too ({h['estimated']} clips)", of(h, "estimate_mae_cm", 2)),
+            (f"MAE, refused lengths too ({plural(h['estimated'], 'clip')})", of(h, "estimate_mae_cm", 2)),
             ("null model (WHO median) on the same clips", of(h, "null_mae_cm", 2)),
             ("null model on all clips", of(h, "null_mae_all_cm", 2)),
             ("gain over the null model, paired", of(h, "gain_over_null_cm", 2)),
@@ -146,7 +156,7 @@ def _score_plot(bins: Sequence[dict[str, Any]]) -> Html:
         for b in full:
             around = binomial_interval(round(b[key] * b["joints"]), b["joints"])
             whisker = None if around is None else [100 * v for v in around]
-            tip = f"{100 * b[key]:.0f} % of {b['joints']} joints"
+            tip = f"{100 * b[key]:.0f} % of {plural(b['joints'], 'joint')}"
             drawing.point(b["score"], 100 * b[key], colour, tip, whisker)
     return drawing.svg("Joint scores and hits")
 
@@ -204,6 +214,6 @@ def _coverage_plot(curve: Sequence[dict[str, Any]]) -> Html:
     for one in curve:
         if one["share"] is not None:
             whisker = [100 * v for v in one["share_interval"]]
-            tip = f"{100 * one['share']:.0f} % inside of {100 * one['nominal']:.0f} %, {one['clips']} clips"
+            tip = f"{100 * one['share']:.0f} % inside of {100 * one['nominal']:.0f} %, {plural(one['clips'], 'clip')}"
             drawing.point(100 * one["nominal"], 100 * one["share"], "one", tip, whisker)
     return drawing.svg("Reliability of the intervals")

@@ -20,6 +20,7 @@ from heightpose.report.page import Html, figure, grid, heading, jpeg, paragraph,
 from heightpose.runtime.atomic import write_json, write_text
 from heightpose.skeleton import Skeleton
 from heightpose.types import Detection, FrameResult, Pose
+from heightpose.words import plural
 
 _SIDE_PX = 320
 _RING_RGB = (255, 60, 60)
@@ -54,8 +55,8 @@ def write_findings(
     figures = [_figure(rank, one, dataset.skeleton, blur) for rank, one in enumerate(findings[:rows], 1)]
     write_page(
         out / "findings.html", f"Labels to look at: {dataset.path.parent.name}",
-        f"{len(findings)} suspicions in {len(dataset.items)} pictures, worst first; "
-        f"the first {len(figures)} are shown. A suspicion is a reason to look, not a verdict.",
+        f"{plural(len(findings), 'suspicion')} in {plural(len(dataset.items), 'picture')}, worst first; "
+        f"shown: the first {len(figures)}. A suspicion is a reason to look, not a verdict.",
         paragraph("Orange: the infant's left, blue: its right, white: the midline. "
                   "Ringed in red: the joints in question. Hollow joints are labelled as hidden.", "dim"),
         table(["kind", "findings"], counts.most_common()) if counts else paragraph("Nothing stands out.", "good"),

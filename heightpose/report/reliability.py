@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from heightpose.runtime.atomic import atomic_path
+from heightpose.words import plural
 
 
 def lines(views: dict[str, dict[str, Any]]) -> list[str]:
@@ -16,7 +17,8 @@ def lines(views: dict[str, dict[str, Any]]) -> list[str]:
     for name, figures in views.items():
         error = figures["error"]
         text += [
-            f"views {name}: {figures['people']} people, {figures['children']} children not used for the fit",
+            f"views {name}: {plural(figures['people'], 'person')}, {plural(figures['children'], 'child')} "
+            "not used for the fit",
             f"{'':24}{'joints':>8}{'happens':>9}{'ECE':>8}{'Brier':>8}{'AUC':>7}",
         ]
         for key in ("right", "right, seen joints", "right, hidden joints", "raw peak", "seen"):

@@ -17,6 +17,7 @@ from heightpose.data.suggest.run import Pick
 from heightpose.report.overlay import UNSURE_SCORE, blur_faces_in, draw_joints
 from heightpose.report.page import Html, figure, grid, heading, jpeg, paragraph, span, table, write_page
 from heightpose.skeleton import INFANT
+from heightpose.words import plural
 
 _SIDE_PX = 340
 #: Views that differ by more than this share of the body may have the head in another place.
@@ -38,7 +39,7 @@ def write_sheet(
     strata = Counter(f"{k} {v}" for pick in picks for k, v in pick.strata.items())
     write_page(
         final, "Frames to label next",
-        f"{len(picks)} of {looked} frames, from {clips} clips, in the order they were picked. "
+        f"{len(picks)} of {plural(looked, 'frame')}, from {plural(clips, 'clip')}, in the order they were picked. "
         "Doubt is 0 to 1 within what was looked at.",
         paragraph("Orange: the infant's left, blue: its right, white: the midline; rings: joints it is unsure of. "
                   "They are the pre-annotation: correct them, add what is missing.", "dim"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from heightpose.report.run_model import EvalRun, TrainRun, code_key
 from heightpose.report.runs import Runs
+from heightpose.words import plural
 
 FIRST, DATA, ALGORITHM, BOTH, AGAIN = "first", "data", "algorithm", "data and algorithm", "repetition"
 #: (name, hash, split, limit), see EvalRun.testset.
@@ -191,7 +192,7 @@ def _changes(before: Step | None, step: Step) -> tuple[str, list[str]]:
 def _changed_settings(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Settings that only one of them has came or went with the code, which is named beside."""
     changed = [f"{k} {was[k]} → {now[k]}" for k in now if k in was and now[k] != was[k]]
-    more = [] if len(changed) <= _NAMED else [f"{len(changed) - _NAMED} more settings"]
+    more = [] if len(changed) <= _NAMED else [plural(len(changed) - _NAMED, "more setting")]
     return changed[:_NAMED] + more
 
 

@@ -17,6 +17,7 @@ from heightpose.report.page import Html, figure, jpeg
 from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Pose
+from heightpose.words import plural
 
 TRUTH_RGB = (90, 230, 120)
 ERROR_RGB = (255, 70, 70)
@@ -99,7 +100,7 @@ def clip_figure(clip: ClipRecord, records: Sequence[FrameRecord], folder: Path, 
         low, high = clip.interval_cm
         words = (
             f"{clip.id}: {clip.measured_cm - clip.length_cm:+.2f} cm: {clip.measured_cm:.1f} ({low:.1f}-{high:.1f}), "
-            f"true {clip.length_cm:.1f} cm; {clip.used} of {clip.frames} frames"
+            f"true {clip.length_cm:.1f} cm; {clip.used} of {plural(clip.frames, 'frame')}"
         )
     words += _strata_words(clip.strata)
     rgb = None if clip.best_frame is None else _read(folder / clip.file, clip.best_frame)

@@ -18,6 +18,7 @@ import numpy as np
 from heightpose.skeleton import mirror_name
 from heightpose.train.learning_rate import rate_too_high, rate_too_low
 from heightpose.train.observed import Evidence, Finding, Look
+from heightpose.words import plural
 
 #: Share of the run, or steps after the warm-up, before which slowness is no fault.
 _YOUNG, _YOUNG_STEPS = 0.2, 500
@@ -112,7 +113,7 @@ def dead_channels(e: Evidence) -> Finding | None:
         return Finding(
             "dead-channels",
             3,
-            f"the output of {_count(len(last.silent), 'channel')} never changes: {names}",
+            f"the output of {plural(len(last.silent), 'channel')} never changes: {names}",
             (
                 "check that these joints are labelled in train (heightpose data stats) and weigh in the loss",
                 "start their channels anew: init_new_joints, or other weights to start from",
@@ -150,14 +151,22 @@ def flip_map(e: Evidence) -> Finding | None:
         wrong = [k for k, (a, b) in enumerate(zip(e.flip_map, expected, strict=True)) if a != b]
         pairs = ", ".join(f"{e.joints[k]} with {e.joints[e.flip_map[k]]}" for k in wrong[:4])
         return Finding(
-            "flip-pairs", 3, f"mirrored pictures swap {pairs}: {len(wrong)} joints in all", advice, 0
+            "flip-pairs",
+            3,
+            f"mirrored pictures swap {pairs}: {plural(len(wrong), 'joint')} in all",
+            advice,
+            0,
         )
     wrong_labels = _mirrored_labels(e, expected)
     if not wrong_labels:
         return None
     pairs = ", ".join(f"{e.joints[k]} is the mirror image of {e.joints[j]}" for k, j in wrong_labels[:4])
     return Finding(
-        "flip-pairs", 3, f"in mirrored samples {pairs}: {len(wrong_labels)} joints in all", advice, 0
+        "flip-pairs",
+        3,
+        f"in mirrored samples {pairs}: {plural(len(wrong_labels), 'joint')} in all",
+        advice,
+        0,
     )
 
 
@@ -314,7 +323,3 @@ def _young(e: Evidence, look: Look) -> bool:
 def _expected_map(joints: Sequence[str]) -> list[int]:
     names = list(joints)
     return [names.index(mirror_name(n)) if mirror_name(n) in names else k for k, n in enumerate(names)]
-
-
-def _count(number: int, what: str) -> str:
-    return f"1 {what}" if number == 1 else f"{number} {what}s"

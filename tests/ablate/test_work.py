@@ -130,7 +130,7 @@ def test_the_verb_writes_its_files_and_lists_without_training(done, tmp_path):
     shutil.copytree(root / "out", tmp_path / "out")
     args = [str(root / "tiny.yaml"), "--data", str(root / "set"), "--out", str(tmp_path / "out")]
     listed = CliRunner().invoke(ablate, [*args, "--list"], standalone_mode=False)
-    assert "1/1 seeds  rate fast  (optim.lr: 0.005)" in listed.output
+    assert "1/1 seed  rate fast  (optim.lr: 0.005)" in listed.output
     assert "3 trainings, 1 of them left to do" in listed.output
     ran = CliRunner().invoke(ablate, [*args, "--only", "fast", "--only", "peak"], standalone_mode=False)
     assert ran.return_value == 0, ran.output

@@ -116,7 +116,7 @@ def test_import_export_and_back_with_a_map(tmp_path):
     )
     assert code == 0
     assert "2 pictures with 3 infants" in out
-    assert "1 pictures without labels left out" in out
+    assert "1 picture without labels left out" in out
     code, out, _ = heightpose("export", tmp_path / "set", "--out", tmp_path / "plain", "--for", "cvat")
     assert code == 0
     assert "2 pictures with 3 infants" in out

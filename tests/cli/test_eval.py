@@ -138,7 +138,7 @@ def test_the_detector_alone(heightpose, spots, tmp_path):
     detector = makers.tiny_detector(tmp_path / "detector.onnx", reach=0.95)  # boxes as large as the labels'
     done = heightpose("eval", "detector", "--testset", spots, "--detector", detector, "--out", "d")
     assert done.returncode == 0, done.stderr
-    assert "7 pictures, 6 infants, 1 empty cots" in done.stdout
+    assert "7 pictures, 6 infants, 1 empty cot" in done.stdout
     assert {p.name for p in (tmp_path / "d").iterdir()} == {
         "detector.txt", "detector.json", "detector.png", "detections.csv",
     }  # fmt: skip

@@ -218,7 +218,7 @@ def test_the_verb_from_video_to_folder(tmp_path):
     args += ["--model", pose, "--detector", detector, "--backend", "onnxruntime", "--step", "0.4"]
     done = CliRunner().invoke(cli, [str(a) for a in args])
     assert done.exit_code == 0, done.output
-    assert "3 of 5 frames from 1 of 1 clips" in done.output
+    assert "3 of 5 frames from 1 of 1 clip" in done.output
     out = tmp_path / "next"
     assert {p.name for p in out.iterdir()} == {
         "images", "annotations", "label-studio.json", "label-studio-config.xml", "suggestions.json", "suggestions.csv",

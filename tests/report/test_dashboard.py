@@ -254,7 +254,7 @@ def test_the_command_writes_page_and_advice(folder, tmp_path):
               str(tmp_path / "findings.json")],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "3 steps from 5 trainings, 4 evaluations, 1 ablations; 4 records skipped" in done.output
+    assert "3 steps from 5 trainings, 4 evaluations, 1 ablation; 4 records skipped" in done.output
     text = out.read_text()
     assert "&lt;left&gt; is right" in text
     assert data_of(text)["advice"] == json.loads(advice.read_text())

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._params import FilePath
+from heightpose.words import plural
 
 EPILOG = """\b
 Writes:
@@ -64,7 +65,7 @@ def wandb(roots: tuple[Path, ...], out: Path, entity: str | None, project: str, 
     make_folder(out.parent)
     write_json(out, views.specification(built))
     names = ", ".join(w.name for w in built.workspaces)
-    click.echo(f"{len(built.workspaces)} workspaces ({names}) and a report in {out}")
+    click.echo(f"{plural(len(built.workspaces), 'workspace')} ({names}) and a report in {out}")
     if not publish:
         click.echo(
             "nothing was sent; after 'wandb login' add --entity NAME --publish to save them in W&B", err=True

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._params import FilePath
+from heightpose.words import plural
 
 EPILOG = """\b
 With --out DIR it writes:
@@ -72,7 +73,7 @@ def check(
         where += "" if one.person is None else f", {one.person.id}"
         click.echo(f"{rank:>4}  {one.severity:>6.1f}  {one.kind:<10}  {where}: {one.text}")
     more = f", the first {rows} shown" if len(findings) > rows else ""
-    click.echo(f"{len(findings)} findings in {len(dataset.items)} pictures{more}")
+    click.echo(f"{plural(len(findings), 'finding')} in {plural(len(dataset.items), 'picture')}{more}")
     if out is not None:
         write_findings(out, dataset, findings, rows, blur=not no_blur)
         click.echo(f"report in {out}")

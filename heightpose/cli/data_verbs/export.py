@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from heightpose.cli._params import FilePath
+from heightpose.words import plural
 
 if TYPE_CHECKING:
     from heightpose.data.coco import Dataset
@@ -77,7 +78,7 @@ def export(
         segmentation=tool != "label-studio",
         pixel_offset=OFFSETS[pixels],
     )
-    click.echo(f"{written.pictures} pictures with {written.infants} infants")
+    click.echo(f"{plural(written.pictures, 'picture')} with {plural(written.infants, 'infant')}")
     for path in written.files:
         click.echo(f"  {path}")
 

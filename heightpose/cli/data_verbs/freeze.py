@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._params import FilePath
+from heightpose.words import plural
 
 EPILOG = """\b
 Writes:
@@ -42,7 +43,8 @@ def freeze(folder: Path, name: str | None, version: str, check: bool) -> None:
         testset = freeze_set(folder, name if name is not None else folder.resolve().name, number)
     pictures = 0 if testset.annotations is None else len(testset.annotations.items)
     click.echo(
-        f"{testset.name} version {testset.version}: {len(testset.children())} children, {pictures} labelled "
-        f"pictures, {len(testset.clips)} clips, {len(testset.files)} files "
+        f"{testset.name} version {testset.version}: {plural(len(testset.children()), 'child')}, "
+        f"{plural(pictures, 'labelled picture')}, {plural(len(testset.clips), 'clip')}, "
+        f"{plural(len(testset.files), 'file')} "
         + ("unchanged" if check else f"frozen in {testset.folder / 'testset.yaml'}")
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._params import FilePath, FiniteRange
+from heightpose.words import plural
 
 EPILOG = """\b
 SOURCE is
@@ -98,8 +99,10 @@ def import_(
     report = import_labels(format_, source, out, options)
     infants = sum(len(item.people) for item in report.items)
     splits = ", ".join(f"{name} {count}" for name, count in report.splits.items())
-    click.echo(f"{len(report.items)} pictures with {infants} infants in {report.path} ({splits})")
+    click.echo(
+        f"{plural(len(report.items), 'picture')} with {plural(infants, 'infant')} in {report.path} ({splits})"
+    )
     if report.empty:
-        click.echo(f"{report.empty} pictures without labels left out (--empty keep keeps them)")
+        click.echo(f"{plural(report.empty, 'picture')} without labels left out (kept with --empty keep)")
     if report.bad:
-        click.echo(f"{len(report.bad)} bad items left out, named above")
+        click.echo(f"{plural(len(report.bad), 'bad item')} left out, named above")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._params import FilePath
+from heightpose.words import plural
 
 NEW_EPILOG = """\b
 Writes:
@@ -108,10 +109,12 @@ def new(
     manifest = drawn.manifest
     items = sum(len(entries) for entries in manifest.chunk.values())
     added, pool = drawn.added, drawn.pool
-    unnamed = f", +{added.unnamed} of {pool.unnamed} files of unnamed infants" if pool.unnamed else ""
+    unnamed = (
+        f", +{added.unnamed} of {plural(pool.unnamed, 'file')} of unnamed infants" if pool.unnamed else ""
+    )
     click.echo(
-        f"{name}: +{added.children} of {pool.children} children{unnamed}, +{added.empty} empty cots, "
-        f"+{items} items, hash {manifest.hash[:12]}"
+        f"{name}: +{added.children} of {plural(pool.children, 'child')}{unnamed}, +{plural(added.empty, 'empty cot')}, "
+        f"+{plural(items, 'item')}, hash {manifest.hash[:12]}"
     )
     if added.children + added.unnamed < drawn.wanted:
         hint = "; add --fill to top up with others" if where and not fill else ""
@@ -120,9 +123,9 @@ def new(
         some = ", ".join(drawn.left_out[:5]) + (", ..." if len(drawn.left_out) > 5 else "")
         click.echo(f"left out, held by a frozen test set: {len(drawn.left_out)} ({some})")
     if drawn.unsplit:
-        click.echo(f"left out, not in the splits train or val: {drawn.unsplit} items")
+        click.echo(f"left out, not in the splits train or val: {plural(drawn.unsplit, 'item')}")
     for stratum, count in drawn.unknown.items():
-        click.echo(f"{stratum} is unknown for {count} infants")
+        click.echo(f"{stratum} is unknown for {plural(count, 'infant')}")
     click.echo(f"Saved to {manifest.path}")
 
 
@@ -188,8 +191,8 @@ def show(name: str, root: Path, verify: bool, as_json: bool) -> None:
     click.echo(f"{name}  {loaded.hash}")
     for side, count in counts.items():
         click.echo(
-            f"{side:>6}: {count['children']} children, {count['items']} items ({count['train']} train, "
-            f"{count['val']} val), {count['empty']} empty cots"
+            f"{side:>6}: {plural(count['children'], 'child')}, {plural(count['items'], 'item')} "
+            f"({count['train']} train, {count['val']} val), {plural(count['empty'], 'empty cot')}"
         )
     click.echo("\n".join(table_lines([(s, tables[s], counts[s]["labelled"]) for s in sides])))
     click.echo("labels and pictures are unchanged" if verify else "labels are unchanged")
@@ -221,7 +224,7 @@ def diff(first: str, second: str, root: Path, as_json: bool) -> None:
         return
     for sign, items in (("+", added), ("-", removed)):
         count = counts_of(items)
-        click.echo(f"{sign}{count['items']} items, {sign}{count['children']} children")
+        click.echo(f"{sign}{plural(count['items'], 'item')}, {sign}{plural(count['children'], 'child')}")
         for item in items[:10]:
             click.echo(f"  {sign} {item.id:>6}  {item.name}")
         if len(items) > 10:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._params import FilePath
+from heightpose.words import plural
 
 EPILOG = """\b
 Writes:
@@ -44,4 +45,4 @@ def preview(directory: Path, config: Path, out: Path, count: int, seed: int, det
     settings = TrainConfig.load(config)
     dataset = Dataset.load(directory, settings.data.skip_bad)
     drawn = write_preview(dataset, settings, out, count=count, seed=seed, detector=detector)
-    click.echo(f"{drawn} samples drawn. Picture in {out}")
+    click.echo(f"{plural(drawn, 'sample')} drawn. Picture in {out}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._params import FilePath, FiniteRange
+from heightpose.words import plural
 
 EPILOG = """\b
 Writes:
@@ -104,8 +105,10 @@ def suggest(
     items = write_picks(out, picks, about, jpeg=jpeg)
     write_sheet(out / "contact-sheet.html", picks, items, len(pool.looks), blur=not no_blur)
     if len(picks) < budget:
-        click.echo(f"only {len(picks)} frames were there to pick from", err=True)
+        click.echo(f"no more than {plural(len(picks), 'frame')} to pick from", err=True)
     clips = len({pick.clip for pick in picks})
-    click.echo(f"{len(picks)} of {len(pool.looks)} frames from {clips} of {len(pool.clips)} clips in {out}")
+    click.echo(
+        f"{len(picks)} of {plural(len(pool.looks), 'frame')} from {clips} of {plural(len(pool.clips), 'clip')} in {out}"
+    )
     for reason, count in Counter(reason for pick in picks for reason in pick.why).most_common(4):
         click.echo(f"  {count:4d}  {reason}")

@@ -8,6 +8,7 @@ import click
 
 from heightpose.cli._params import FilePath
 from heightpose.errors import EXIT_USAGE, HeightposeError
+from heightpose.words import plural
 
 EPILOG = """\b
 Prints one line per bad item (file, item, field) and a count per data set. Exit code 2 when anything is bad; with
@@ -40,7 +41,8 @@ def validate(folders: tuple[Path, ...], skip_bad: bool) -> int:
         infants = sum(len(item.people) for item in verdict.good)
         rest = "left out" if skip_bad else "bad"
         click.echo(
-            f"{folder}: {len(verdict.good)} pictures with {infants} infants load, {len(verdict.bad)} {rest}"
+            f"{folder}: {plural(len(verdict.good), 'picture')} with {plural(infants, 'infant')} load, "
+            f"{len(verdict.bad)} {rest}"
         )
         failed |= not verdict.good if skip_bad else bool(verdict.bad)
     return EXIT_USAGE if failed else 0

@@ -9,6 +9,7 @@ from heightpose.data.checks.bodies import Bodies
 from heightpose.data.checks.finding import CONTRADICTION, REPORTED, Finding
 from heightpose.data.checks.prediction import Predictions
 from heightpose.data.checks.shape import Shape
+from heightpose.words import plural
 
 _LEAST = 3
 #: An annotator with up to this many pictures has each of them listed; for more the annotator's own row stands.
@@ -40,7 +41,7 @@ def find_drift(bodies: Bodies, shape: Shape, predictions: Predictions | None = N
         joint, frame = labels[best]
         what = joint or "the joints as a whole"
         off = f"off by {abs(shift[best]):.3f} body units {frame}"
-        text = f"annotator {annotator}: {what} {off} over {own.sum()} infants"
+        text = f"annotator {annotator}: {what} {off} over {plural(int(own.sum()), 'infant')}"
         rows = np.flatnonzero(own)
         files = tuple(bodies.items[n].name for n in rows)
         first = rows[int(np.argmax(np.nan_to_num(residuals[rows, best] * np.sign(shift[best]), nan=-9)))]
