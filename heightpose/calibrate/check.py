@@ -127,7 +127,7 @@ def _judge(under_file: Bundle, refit: Bundle) -> Verdict:
     moved = np.abs(centre) > np.maximum(_MATTERS_CENTRE * np.hypot(*camera.size_wh), 4 * refit.errors[2:4])
     if certain and (gain_px > _MATTERS_PX * scale or focal_off or moved.any()):
         text = (
-            f"the file no longer fits ({shown}; focal length {100 * focal:+.1f} %, sure to {100 * focal_sd:.1f} %, "
+            f"the file no longer fits ({shown}; focal length {100 * focal:+z.1f} %, sure to {100 * focal_sd:.1f} %, "
             f"middle moved by {np.hypot(*centre):.0f} px): was the lens, zoom, focus or video mode changed? "
             "Calibrate again"
         )
@@ -139,5 +139,5 @@ def _judge(under_file: Bundle, refit: Bundle) -> Verdict:
             "tilted would tell"
         )
         return Verdict(True, "fits_focal_unknown", text, numbers)
-    text = f"the file fits ({shown}; focal length {100 * focal:+.1f} %, sure to {100 * focal_sd:.1f} %)"
+    text = f"the file fits ({shown}; focal length {100 * focal:+z.1f} %, sure to {100 * focal_sd:.1f} %)"
     return Verdict(True, "fits", text, numbers)

@@ -112,8 +112,8 @@ def lines(comparison: dict[str, Any]) -> list[str]:
     ]
     for d in comparison["differences"]:
         d = Difference(**{k: v for k, v in d.items() if k != "verdict"})
-        low_high = "" if d.interval is None else f" ({d.interval[0]:+.2f} to {d.interval[1]:+.2f})"
-        change = f"{d.difference:+.2f}{low_high}"
+        low_high = "" if d.interval is None else f" ({d.interval[0]:+z.2f} to {d.interval[1]:+z.2f})"
+        change = f"{d.difference:+z.2f}{low_high}"
         out.append(f"{_title(d):<44.44}{d.a:>8.2f}{d.b:>8.2f}{change:>26}  {d.verdict}")
     for word in ("regressions", "improvements"):
         names = comparison[word]

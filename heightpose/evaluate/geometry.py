@@ -215,4 +215,4 @@ def lines(summary: dict[str, Any]) -> list[str]:
 
 
 def _cm(value: float | None, sign: bool = False) -> str:
-    return "-" if value is None else f"{value:+.2f}" if sign else f"{value:.2f}"
+    return "-" if value is None else f"{value:+z.2f}" if sign else f"{value:.2f}"

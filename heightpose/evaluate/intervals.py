@@ -244,6 +244,6 @@ def _told(row: dict[str, Any], of: int | None = None) -> str:
     if not row["measured"]:
         return count
     return (
-        f"{count}, MAE {row['mae_cm']:.2f}, bias {row['bias_cm']:+.2f}, P95 {row['p95_cm']:.2f}, "
+        f"{count}, MAE {row['mae_cm']:.2f}, bias {row['bias_cm']:+z.2f}, P95 {row['p95_cm']:.2f}, "
         f"largest {row['max_cm']:.1f} cm, {row['gross']} beyond {GROSS_CM:g} cm, {row['held']} inside the interval"
     )

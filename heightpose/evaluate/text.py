@@ -77,7 +77,7 @@ def _pose_lines(pose: dict[str, Any], title: str) -> list[str]:
 
 
 def _height_lines(h: dict[str, Any]) -> list[str]:
-    limits = "-" if h["limit_low_cm"] is None else f"{h['limit_low_cm']:+.2f} to {h['limit_high_cm']:+.2f}"
+    limits = "-" if h["limit_low_cm"] is None else f"{h['limit_low_cm']:+z.2f} to {h['limit_high_cm']:+z.2f}"
     reasons = ", ".join(f"{code} {n}" for code, n in h["reasons"].items())
     return [
         f"height ({h['measured']} of {plural(h['clips'], 'clip')} measured, {plural(h['children'], 'child')}), cm",

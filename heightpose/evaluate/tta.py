@@ -77,4 +77,4 @@ def _number(value: float | None) -> str:
 def _gain(value: float | None, interval: tuple[float, float] | None) -> str:
     if value is None or interval is None:
         return "-"
-    return f"{value:+.1f} ({interval[0]:+.1f} to {interval[1]:+.1f})"
+    return f"{value:+z.1f} ({interval[0]:+z.1f} to {interval[1]:+z.1f})"

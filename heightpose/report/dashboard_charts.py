@@ -85,7 +85,7 @@ def overfit(line: Timeline, numbers: Sources) -> Html:
         _joined(plot, [sum(v for _, v in row) / len(row) if row else None for row in rows], colour)
         for x, (step, row) in enumerate(zip(line.steps, rows, strict=True), 1):
             for run, value in row:
-                tip = f"step {x}, {step.label}\noverfit, {name}: {value:+.1f}\n{numbers.of(run).tip}"
+                tip = f"step {x}, {step.label}\noverfit, {name}: {value:+z.1f}\n{numbers.of(run).tip}"
                 plot.point(x, value, colour, tip, link=f"#{numbers.of(run).ref}")
     keys = [(name, colour) for name, colour, _ in both]
     return Html(_scrolled(plot.svg("Overfit over steps")) + legend(keys + _kinds(line)))

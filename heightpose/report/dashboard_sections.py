@@ -86,7 +86,7 @@ def _overfit_card(view: View) -> str:
         return ""
     value = steps[-1].overfit() or 0.0
     words = f"step {view.line.steps.index(steps[-1]) + 1}: Mean@0.1 on train minus validation"
-    return _box("overfit", f"{value:+.1f}", words, view.numbers.links(list(steps[-1].runs)))
+    return _box("overfit", f"{value:+z.1f}", words, view.numbers.links(list(steps[-1].runs)))
 
 
 def _box(name: str, value: str, words: str, refs: str = "") -> str:

@@ -77,7 +77,7 @@ def strata_table(step: Step, before: Step | None, testset: TestSet, numbers: Sou
                 [
                     _whole(f"{stratum}: {value}"), "?" if train is None else str(train),
                     str(pose["children"] if pose is not None else h["children"]),
-                    _whole(number(now, alone)), "" if now is None or was is None else f"{now - was:+.1f}",
+                    _whole(number(now, alone)), "" if now is None or was is None else f"{now - was:+z.1f}",
                     "" if h is None else str(h["clips"]),
                     *(_height(step, testset, stratum, value, *k) for k in _HEIGHTS), numbers.links(list(results)),
                 ]

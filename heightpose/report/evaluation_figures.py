@@ -58,7 +58,7 @@ def headline(result: dict[str, Any]) -> Html:
 
 
 def _height_table(h: dict[str, Any]) -> Html:
-    limits = "-" if h["limit_low_cm"] is None else f"{h['limit_low_cm']:+.2f} to {h['limit_high_cm']:+.2f}"
+    limits = "-" if h["limit_low_cm"] is None else f"{h['limit_low_cm']:+z.2f} to {h['limit_high_cm']:+z.2f}"
     return table(
         [
             "height, cm",
@@ -199,12 +199,12 @@ def _bland_altman(h: dict[str, Any], clips: Sequence[ClipRecord]) -> Html:
         (min(middle) - 1, max(middle) + 1), (-reach, reach), "mean of true and measured, cm", "error, cm"
     )
     drawing.level(0.0, "line")
-    drawing.level(h["bias_cm"], "two", f"bias {h['bias_cm']:+.2f}")
+    drawing.level(h["bias_cm"], "two", f"bias {h['bias_cm']:+z.2f}")
     for value in limits:
-        drawing.level(value, "two", f"{value:+.2f}", "5 4")
+        drawing.level(value, "two", f"{value:+z.2f}", "5 4")
     for (clip, measured), x in zip(done, middle, strict=True):
         error = measured - clip.length_cm
-        drawing.point(x, error, "one", f"{clip.id}: {error:+.2f} cm, true {clip.length_cm:.1f}")
+        drawing.point(x, error, "one", f"{clip.id}: {error:+z.2f} cm, true {clip.length_cm:.1f}")
     return drawing.svg("Bland-Altman plot")
 
 

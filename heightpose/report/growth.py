@@ -26,7 +26,7 @@ def table_rows(visits: Sequence[Visit]) -> list[tuple[str, ...]]:
             f"{v.age_months:.1f} mo",
             f"{v.length_cm:.1f} cm",
             f"{v.interval_cm[0]:.1f}-{v.interval_cm[1]:.1f}",
-            f"{v.z_score:+.2f}",
+            f"{v.z_score:+z.2f}",
             _percentiles(v),
             change_text(change),
             v.name,
@@ -44,7 +44,7 @@ def change_text(change: Change | None) -> str:
     """``+3.1 cm (+1.9 to +4.3)``, or that none is shown."""
     if change is None:
         return ""
-    numbers = f"{change.length_cm:+.1f} cm ({change.interval_cm[0]:+.1f} to {change.interval_cm[1]:+.1f})"
+    numbers = f"{change.length_cm:+z.1f} cm ({change.interval_cm[0]:+z.1f} to {change.interval_cm[1]:+z.1f})"
     return numbers if change.shown else f"no change shown: {numbers}"
 
 
@@ -136,11 +136,11 @@ def _csv(visits: Sequence[Visit], refused: Sequence[Refused], files: Sequence[Pa
     for visit, file, change in zip(visits, files, changes(visits), strict=True):
         moved: tuple[object, ...] = ("", "", "", "")
         if change is not None:
-            ends = (f"{v:.2f}" for v in (change.length_cm, *change.interval_cm))
+            ends = (f"{v:z.2f}" for v in (change.length_cm, *change.interval_cm))
             moved = (*ends, "yes" if change.shown else "no")
         writer.writerow(
             (file, visit.name, "measured", visit.sex, f"{visit.age_months:g}", f"{visit.length_cm:.2f}",
-             *(f"{end:.2f}" for end in visit.interval_cm), f"{visit.interval_level:g}", f"{visit.z_score:.2f}",
+             *(f"{end:.2f}" for end in visit.interval_cm), f"{visit.interval_level:g}", f"{visit.z_score:z.2f}",
              f"{rounded_percentile(visit.percentile)}", *moved, "")
         )  # fmt: skip
     for item in refused:

@@ -34,7 +34,7 @@ def lines(views: dict[str, dict[str, Any]]) -> list[str]:
             f"{error['within_2_sd']:.3f} ({error['within_2_sd_expected']}); the map's own sd times "
             f"{error['scale_of_moments']:.2f} would be the error's",
             "    quantiles per axis: "
-            + "  ".join(f"{q}: {a:+.2f} {b:+.2f}" for q, (a, b) in error["quantiles_per_axis"].items()),
+            + "  ".join(f"{q}: {a:+z.2f} {b:+z.2f}" for q, (a, b) in error["quantiles_per_axis"].items()),
             "    sd said, found (px of the crop), by fifths: "
             + "  ".join(f"{f['said_sd_px']:.1f} {f['robust_sd_px']:.1f}" for f in error["fifths"]),
         ]

@@ -99,7 +99,7 @@ def clip_figure(clip: ClipRecord, records: Sequence[FrameRecord], folder: Path, 
     else:
         low, high = clip.interval_cm
         words = (
-            f"{clip.id}: {clip.measured_cm - clip.length_cm:+.2f} cm: {clip.measured_cm:.1f} ({low:.1f}-{high:.1f}), "
+            f"{clip.id}: {clip.measured_cm - clip.length_cm:+z.2f} cm: {clip.measured_cm:.1f} ({low:.1f}-{high:.1f}), "
             f"true {clip.length_cm:.1f} cm; {clip.used} of {plural(clip.frames, 'frame')}"
         )
     words += _strata_words(clip.strata)

@@ -246,4 +246,6 @@ def _line(file: IO[str], document: dict[str, Any], *, first: bool) -> None:
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(float(value), digits)
+    return (
+        None if value is None else round(float(value), digits) + 0.0
+    )  # of -0.0, which would be written, 0.0

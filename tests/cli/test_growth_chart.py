@@ -15,6 +15,7 @@ from heightpose.cli.growth import growth
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
 from heightpose.metrics import who
 from heightpose.metrics.growth import Visit
+from heightpose.metrics.height import null_length
 from heightpose.report.growth_chart import chart_picture, chart_svg
 
 
@@ -174,3 +175,16 @@ def test_a_length_far_off_the_curves_has_no_percentile_of_0(tmp_path):
     assert "percentile &lt;0.1 of girls" in (out / "growth.html").read_text()
     (row,) = csv.DictReader((out / "growth.csv").open())
     assert 0 < float(row["percentile"]) < 1e-6
+
+
+def test_a_length_a_hair_below_the_median_is_of_z_0_and_not_of_minus_0(tmp_path):
+    length = null_length("male", 6.0) - 0.003
+    file = measured(tmp_path, "now", length, sex="male", age_months=6.0)
+    again = measured(tmp_path, "again", length - 0.001, sex="male", age_months=6.1)
+    result = run(file, again, "--out", tmp_path / "out")
+    assert result.return_value == 0, result.output
+    assert "+0.00" in result.output
+    text = (tmp_path / "out/growth.csv").read_text()
+    assert "-0.00" not in result.output + text
+    assert "-0.0 cm" not in result.output
+    assert next(csv.DictReader(text.splitlines()))["z_score"] == "0.00"

@@ -84,6 +84,8 @@ def test_measured_document():
     assert document["interval_level"] == 0.9
     assert document["frames"] == {"total": 120, "used": 41, "decoded": 240}
     assert (document["z_score"], document["percentile"]) == (0.12, 54.9)
+    document = output.height_document(m, decoded=240, z_score=-0.001, percentile=50.0)
+    assert str(document["z_score"]) == "0.0"
     assert document["details"] == {"n": 1.5, "bad": None}
     assert "interrupted" not in document
 
