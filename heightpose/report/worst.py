@@ -36,9 +36,12 @@ class Case:
 
 
 def worst_people(people: People, number: int) -> list[Case]:
-    """The people with the largest mean error of seen height joints, one picture per child, missed ones first."""
+    """The people with the largest mean error of seen height joints, one picture per child, missed ones first.
+
+    Of people found without head size, or without a seen height joint, nobody knows how wrong they are: left out.
+    """
     sms = INFANT.height_joints
-    seen = (people.visibility[:, sms] == 2) & np.isfinite(np.nan_to_num(people.error[:, sms], posinf=1.0))
+    seen = (people.visibility[:, sms] == 2) & ~np.isnan(people.error[:, sms])
     error = np.where(seen, np.minimum(np.nan_to_num(people.error[:, sms], posinf=2.0), 2.0), 0.0)
     badness = error.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
     badness = np.where(people.found, badness, 3.0)
@@ -47,6 +50,8 @@ def worst_people(people: People, number: int) -> list[Case]:
     missed = 0
     for row in np.argsort(-badness, kind="stable"):
         i = int(row)
+        if people.found[i] and not seen[i].any():
+            continue
         if people.children[i] in children or (not people.found[i] and missed >= _MISSED):
             continue
         children.add(people.children[i])

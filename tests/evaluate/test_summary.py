@@ -116,6 +116,8 @@ def test_people_without_a_head_size_are_counted_and_left_out():
     assert result["pckh"]["0.1"]["without_head_size"] == 1
     assert result["pckh"]["0.1"]["mean"] == 100.0
     assert result["pck_torso_0.2"]["people"] == 2
+    (scores,) = [b for b in result["score_reliability"] if b["joints"]]
+    assert (scores["joints"], scores["right_0.1"]) == (K, 1.0)
 
 
 def test_scores_are_set_against_hits():

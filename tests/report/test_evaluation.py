@@ -68,6 +68,15 @@ def test_worst_people_are_one_per_child_missed_ones_first_but_not_only():
     assert cases[4].badness >= cases[5].badness
 
 
+def test_people_found_of_whom_no_error_is_known_are_no_worst_cases():
+    known, bare, hidden = (frame(f"{i}.jpg", f"child-{i}", off=0.2) for i in range(3))
+    bare = replace(bare, people=[replace(p, head_size_px=None) for p in bare.people])
+    hidden = replace(hidden, people=[replace(p, visibility=[1] * len(INFANT)) for p in hidden.people])
+    (case,) = worst_people(People.of([bare, known, hidden]), 6)
+    assert (case.record.file, case.badness) == ("0.jpg", pytest.approx(0.2))
+    assert worst_people(People.of([bare]), 6) == []
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [(0, 100, [0, 20, 40, 60, 80, 100]), (-1.2, 1.2, [-1, -0.5, 0, 0.5, 1]), (47.3, 88.1, [50, 60, 70, 80])],
