@@ -24,7 +24,14 @@ from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person
 from heightpose.data.pictures import Pictures
 from heightpose.errors import InputError
-from heightpose.runtime.atomic import atomic_path, cannot_write, make_folder, write_json
+from heightpose.runtime.atomic import (
+    all_or_none,
+    atomic_path,
+    cannot_write,
+    make_folder,
+    no_empty_folders,
+    write_json,
+)
 from heightpose.skeleton import Skeleton
 
 #: Rounding of coordinates, px: far below what anybody can label.
@@ -50,21 +57,28 @@ def export_coco(
         segmentation: write the empty ``segmentation`` that CVAT needs and Label Studio cannot read.
         pixel_offset: added to every coordinate: 0.5 for tools that count from the picture's corner.
 
+    Where it fails or is interrupted, the files that are new go again.
+
     Raises:
-        HeightposeError: a folder that cannot be written, or a picture or video frame that cannot be read.
+        InputError: there is nothing to export, or a picture or video frame cannot be read.
+        HeightposeError: a folder that cannot be written.
     """
-    make_folder(out / "annotations")
+    if not data.items:
+        raise InputError("no pictures to export", where=data.path, hint="Check --split")
     names = _names(data)
-    if pictures:
-        _write_pictures(data.items, names, out / "images")
+    folders = {out / "annotations", *((out / "images" / name).parent for name in names.values())}
     splits: dict[str, list[Item]] = defaultdict(list)
     for item in data.items:
         splits[item.split if item.split is not None else "default"].append(item)
     files = []
-    for split, items in sorted(splits.items()):
-        document = _document(items, names, data.skeleton, segmentation, pixel_offset)
-        files.append(out / "annotations" / f"person_keypoints_{split}.json")
-        write_json(files[-1], document)
+    with no_empty_folders(folders), all_or_none() as new:
+        make_folder(out / "annotations")
+        if pictures:
+            _write_pictures(data.items, names, out / "images", new)
+        for split, items in sorted(splits.items()):
+            document = _document(items, names, data.skeleton, segmentation, pixel_offset)
+            files.append(_made(out / "annotations" / f"person_keypoints_{split}.json", new))
+            write_json(files[-1], document)
     return Exported(tuple(files), len(data.items), sum(len(i.people) for i in data.items))
 
 
@@ -86,7 +100,7 @@ def _names(data: Dataset) -> dict[int, str]:
     return names
 
 
-def _write_pictures(items: tuple[Item, ...], names: dict[int, str], folder: Path) -> None:
+def _write_pictures(items: tuple[Item, ...], names: dict[int, str], folder: Path, new: list[Path]) -> None:
     videos: dict[Path, list[Item]] = defaultdict(list)
     for item in tqdm(items, desc="copying", unit="picture", disable=None):
         if item.frame is not None:
@@ -96,21 +110,24 @@ def _write_pictures(items: tuple[Item, ...], names: dict[int, str], folder: Path
             data = item.path.read_bytes()
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", where=item.path) from error
-        with atomic_path(_made(folder / names[item.id])) as tmp:
+        with atomic_path(_made(folder / names[item.id], new)) as tmp:
             tmp.write_bytes(data)
     for frames in videos.values():
         decoded = Pictures(frames)
         for index, item in enumerate(decoded.items):
             bgr = np.ascontiguousarray(decoded.picture(index)[..., ::-1])
-            with atomic_path(_made(folder / names[item.id])) as tmp:
+            with atomic_path(_made(folder / names[item.id], new)) as tmp:
                 tmp.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
 
 
-def _made(path: Path) -> Path:
+def _made(path: Path, new: list[Path]) -> Path:
+    """The path, its folder made, and listed in ``new`` where nothing is there yet."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path.parent, error) from error
+    if not path.exists():
+        new.append(path)
     return path
 
 

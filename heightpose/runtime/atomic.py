@@ -182,6 +182,19 @@ def no_empty_folders(folders: Iterable[Path]) -> Iterator[None]:
                 path.rmdir()
 
 
+@contextmanager
+def all_or_none() -> Iterator[list[Path]]:
+    """New files, listed by the caller before they are written, go again where what it does fails or is interrupted."""
+    new: list[Path] = []
+    try:
+        yield new
+    except BaseException:
+        for path in new:
+            with suppress(OSError):
+                path.unlink()
+        raise
+
+
 def _sync(path: Path) -> None:
     """Flush to disk, so that a crash after the rename cannot leave an empty file under the final name."""
     handle = os.open(path, os.O_RDWR)

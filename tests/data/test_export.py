@@ -14,7 +14,7 @@ from heightpose.data.coco import Dataset
 from heightpose.data.export import export_coco
 from heightpose.data.importers.run import Options, import_labels
 from heightpose.data.pictures import Pictures
-from heightpose.errors import FileFormatError
+from heightpose.errors import FileFormatError, HeightposeError, InputError
 from heightpose.skeleton import INFANT
 
 
@@ -165,3 +165,19 @@ def test_a_head_box_is_kept_and_an_empty_one_refused(tmp_path):
     drawn.rewrite(tmp_path, lambda d: d["annotations"][0].update(head_box_xyxy=[1, 2, 1, 12.5]))
     with pytest.raises(FileFormatError, match="field head_box_xyxy"):
         Dataset.load(tmp_path)
+
+
+def test_an_export_that_fails_leaves_nothing_new(tmp_path):
+    drawn.nursery(tmp_path / "set")
+    (tmp_path / "out/images/000003.png").mkdir(parents=True)
+    with pytest.raises(HeightposeError, match=r"000003\.png: cannot be written"):
+        export_coco(Dataset.load(tmp_path / "set"), tmp_path / "out")
+    left = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*"))
+    assert left == ["images", "images/000003.png"]
+
+
+def test_an_export_of_no_pictures_is_refused(tmp_path):
+    drawn.nursery(tmp_path / "set")
+    with pytest.raises(InputError, match=r"annotations\.json: no pictures to export"):
+        export_coco(Dataset.load(tmp_path / "set").subset("test"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
 from heightpose.data.items import Item
 from heightpose.errors import InputError
-from heightpose.runtime.atomic import atomic_path, cannot_write, no_empty_folders
+from heightpose.runtime.atomic import all_or_none, atomic_path, cannot_write, no_empty_folders
 
 
 @contextmanager
@@ -35,17 +35,10 @@ def copied(
     sources = {
         place: item.path for item, place in zip(items, places, strict=True)
     }  # a video of many frames once
-    new: list[Path] = []
-    with no_empty_folders({place.parent for place in places}):
-        try:
-            for place, source in tqdm(sources.items(), desc="copying", unit="picture", disable=None):
-                _copy(source, place, new, overwrite)
-            yield [dataclasses.replace(i, path=place) for i, place in zip(items, places, strict=True)]
-        except BaseException:
-            for place in new:
-                with suppress(OSError):
-                    place.unlink()
-            raise
+    with no_empty_folders({place.parent for place in places}), all_or_none() as new:
+        for place, source in tqdm(sources.items(), desc="copying", unit="picture", disable=None):
+            _copy(source, place, new, overwrite)
+        yield [dataclasses.replace(i, path=place) for i, place in zip(items, places, strict=True)]
 
 
 def _places(items: Sequence[Item], folders: Mapping[int, Path], out: Path) -> list[Path]:
