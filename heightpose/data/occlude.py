@@ -75,7 +75,7 @@ def paste_occluder(
         cv2.ellipse(shape, (((w - 1) / 2, (h - 1) / 2), (float(w), float(h)), turned), 1, -1)
     covered[y0 : y0 + h, x0 : x0 + w] = shape > 0
     piece = other[sy : sy + h, sx : sx + w]
-    if _is_grey(crop):
+    if is_grey(crop):
         piece = cv2.cvtColor(cv2.cvtColor(piece, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     out = crop.copy()
     out[y0 : y0 + h, x0 : x0 + w][shape > 0] = piece[shape > 0]
@@ -120,6 +120,11 @@ def lay_blanket(
     shade = 1.0 - 0.35 * cv2.GaussianBlur(mask, (0, 0), max(1.0, 0.012 * width))[..., None]
     out = np.where(covered[..., None], cloth, crop * shade)
     return np.clip(out + 0.5, 0, 255).astype(np.uint8), covered
+
+
+def plain_cloth(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """``(h, w, 3)`` float32: cloth with nothing under it, as bright and as colourful as the crop."""
+    return _lit_cloth(crop, np.zeros(crop.shape[:2], np.float32), rng)
 
 
 def _labelled(kpts: np.ndarray, visibility: np.ndarray, skeleton: Skeleton, *parts: str) -> np.ndarray:
@@ -185,13 +190,13 @@ def _lit_cloth(crop: np.ndarray, relief: np.ndarray, rng: np.random.Generator) -
     slope = np.stack(np.gradient((relief + folds) * 0.12 * max(width, height)))
     lamp = rng.uniform(0, 2 * np.pi)
     shading = 1.0 + 0.32 * np.tanh(slope[0] * np.sin(lamp) + slope[1] * np.cos(lamp))
-    if _is_grey(crop):
+    if is_grey(crop):
         cloth = np.repeat(cloth.mean(axis=2, keepdims=True), 3, axis=2)
     bright = float(np.percentile(crop[::8, ::8], 92))
     return np.clip(cloth * shading[..., None] * bright, 0, 255).astype(np.float32)
 
 
-def _is_grey(crop: np.ndarray) -> bool:
+def is_grey(crop: np.ndarray) -> bool:
     """Whether it is a night camera's picture, in which nothing has a colour."""
     return float(np.ptp(crop.reshape(-1, 3)[::37].astype(int), axis=1).mean()) < GREY_SPREAD
 

@@ -27,6 +27,7 @@ from heightpose.report.run_files import identity_of
 from heightpose.runtime import presence
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.code import code_version
+from heightpose.runtime.cover import Cover
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.output import plain, sha256
 from heightpose.runtime.tta import FLIP
@@ -95,6 +96,8 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
     log.info("%s", pose_model.score_meaning)
     subject = subject.limited(choice.limit).with_files_hashed()
     models = {"pose": identity(pose_model), "detector": identity(detector)}
+    if pose_model.cover is not None:
+        models["cover"] = identity(pose_model.cover)
     about = {
         "testset": subject.as_dict(),
         "models": models,
@@ -169,7 +172,7 @@ def load_result(folder: Path) -> dict[str, Any]:
     return document
 
 
-def identity(part: Detector | PoseModel) -> dict[str, str]:
+def identity(part: Detector | PoseModel | Cover) -> dict[str, str]:
     """Which weights these are: the file's name and hash."""
     return {"name": part.file.path.name, "sha256": sha256([part.file.path])}
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.clip_lift import ClipBones, combine
-from heightpose.geometry.in_view import wholly_in_view
+from heightpose.geometry.in_view import bare_headed, wholly_in_view
 from heightpose.geometry.legs import EXTENDED_DEG, legs_extended
 from heightpose.geometry.lift import BONES, LiftedFrames, LiftNet, default_lift, lift_frames
 from heightpose.geometry.plane import Plane
@@ -46,7 +46,7 @@ _MAX_RELATIVE_SD = 0.03
 _TUCKED_SHARE = 0.2
 #: Flexion read off a picture errs by some 20 degrees (hips above all), so a leg counts as bent only well beyond 30.
 _SURELY_BENT_DEG = 50.0
-#: Least share of frames with an infant, of these wholly in view, of these clear.
+#: Least share of frames with an infant, of these wholly in view (of these bare-headed), of these clear.
 _LEAST_SEEN, _LEAST_WHOLE, _LEAST_CLEAR = 0.1, 0.2, 0.1
 #: Log of thigh and shank over upper body: among 1,225 nursery children -0.76 (sd 0.06) and -0.89 (sd 0.07). Real
 #: children spread alike; five times that is a left leg taken for a right one, or no infant.
@@ -74,6 +74,7 @@ _REASONS = {
     "legs_not_seen": "The legs were never seen straight enough to measure. Please gently extend one leg, or record "
     "a little longer.",
     "legs_covered": "The legs are covered. Please uncover the legs and record again.",
+    "head_covered": "Something covers the top of the head. Please take it away and record again.",
     "too_few_frames": "Only a few pictures of the video show the baby clearly. Please record again with better light "
     "and a steady camera.",
     "implausible_proportions": "The proportions of the body do not look like a baby's. Please record again with the "
@@ -217,11 +218,14 @@ def clear_frames(frames: Sequence[FrameResult], camera: Camera) -> list[FrameRes
     whole = wholly_in_view(seen, camera.size_wh)
     if len(whole) < max(1, round(_LEAST_WHOLE * len(seen))):
         return _rejected("out_of_view", frames)
-    peaks = np.array([_peak(f) for f in whole])
-    clear = [f for f, peak in zip(whole, peaks, strict=True) if peak >= _MIN_PEAK]
+    bare = bare_headed(whole)
+    if len(bare) < max(1, round(_LEAST_WHOLE * len(whole))):
+        return _rejected("head_covered", frames)
+    peaks = np.array([_peak(f) for f in bare])
+    clear = [f for f, peak in zip(bare, peaks, strict=True) if peak >= _MIN_PEAK]
     if not clear:
         return _rejected("uncertain", frames, best_peak=round(float(peaks.max()), 2))
-    if len(clear) < round(_LEAST_CLEAR * len(whole)):
+    if len(clear) < round(_LEAST_CLEAR * len(bare)):
         return _rejected("too_few_frames", frames, len(clear), clear_frames=len(clear))
     return clear
 

@@ -27,9 +27,23 @@ def wholly_in_view(seen: Sequence[FrameResult], size_wh: tuple[int, int]) -> lis
     Args:
         seen: frames with a pose, in order of time; size_wh: of the frames, px.
     """
+    return _among_such(seen, [f.pose is not None and _inside(f.pose, size_wh) for f in seen])
+
+
+def bare_headed(seen: Sequence[FrameResult]) -> list[FrameResult]:
+    """The frames in which nothing lies over the crown, among such; all where the poses do not tell.
+
+    Args:
+        seen: frames with a pose, in order of time.
+    """
+    return _among_such(seen, [f.pose is not None and not _crown_covered(f.pose) for f in seen])
+
+
+def _among_such(seen: Sequence[FrameResult], such: Sequence[bool]) -> list[FrameResult]:
+    """The frames of which something is true, where it is of most frames around (:data:`_LEAST_AROUND`)."""
     if not seen:
         return []
-    whole = np.array([f.pose is not None and _inside(f.pose, size_wh) for f in seen])
+    whole = np.array(such)
     t_s, number = np.array([f.t_s for f in seen]), np.arange(len(seen))
     first = np.minimum(np.searchsorted(t_s, t_s - _AROUND_S), np.maximum(number - _AROUND_FRAMES, 0))
     beyond = np.maximum(np.searchsorted(t_s, t_s + _AROUND_S, "right"), number + _AROUND_FRAMES + 1)
@@ -38,6 +52,10 @@ def wholly_in_view(seen: Sequence[FrameResult], size_wh: tuple[int, int]) -> lis
     around = (before[beyond] - before[first]) / (beyond - first)
     chosen = whole & (around >= _LEAST_AROUND)
     return [frame for frame, keep in zip(seen, chosen, strict=True) if keep]
+
+
+def _crown_covered(pose: Pose) -> bool:
+    return pose.seen is not None and bool(pose.seen[INFANT.index("crown")] < 0.5)
 
 
 def _inside(pose: Pose, size_wh: tuple[int, int]) -> bool:

@@ -5,6 +5,7 @@
     {"schema": 1, "kind": "pose", "arch": {"backbone": .., "joints": 21, "head": ..}, "joints": [names],
      "input_wh": [256, 256], "heatmap_wh": [64, 64], "sigma": 2.0, ["output": "coordinates",] ...}
     {"schema": 1, "kind": "detector", "arch": {"backbone": .., "width": ..}, "input_wh": [256, 256], ...}
+    {"schema": 1, "kind": "cover", "output": "covered", "input_wh": [64, 64], ...}
 
 A network is described here and built again from its description, which may be a stranger's.
 """
@@ -23,6 +24,7 @@ from heightpose.errors import ConfigError, FileFormatError
 from heightpose.models.detector_net import DetectorNet
 from heightpose.models.expectation import softmax_scale
 from heightpose.models.pose_net import PoseNet
+from heightpose.runtime.cover import PATCH
 
 SCHEMA = 1
 META_KEY = "heightpose"
@@ -73,6 +75,11 @@ def detector_meta(model: DetectorNet, **extra: Any) -> dict[str, Any]:
         "arch": dict(model.arch),
         "input_wh": list(INPUT_WH),
     }
+
+
+def cover_meta(**extra: Any) -> dict[str, Any]:
+    """The description of the network of :mod:`heightpose.runtime.cover`; ``extra`` may add plain JSON values."""
+    return {**extra, "schema": SCHEMA, "kind": "cover", "output": "covered", "input_wh": [PATCH, PATCH]}
 
 
 def build(path: Path, meta: dict[str, Any], state: Mapping[str, torch.Tensor]) -> PoseNet | DetectorNet:

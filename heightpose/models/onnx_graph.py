@@ -17,9 +17,7 @@ from torch import nn
 
 from heightpose.models.checkpoint import require_finite
 from heightpose.models.description import META_KEY
-from heightpose.models.detector_net import DetectorNet
 from heightpose.models.onnx_storage import store_half
-from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.atomic import atomic_path
 
 OPSET = 17
@@ -30,7 +28,7 @@ DETECTIONS = "detections"
 
 
 def export_onnx(
-    model: PoseNet | DetectorNet,
+    model: nn.Module,
     path: str | Path,
     meta: dict[str, Any],
     *,
@@ -40,7 +38,8 @@ def export_onnx(
     """Write the network as ONNX, whole or not at all.
 
     One input "image" ``(batch, 3, H, W)`` RGB 0..255 float32 with a free batch size and H, W of
-    ``meta["input_wh"]``; one output "heatmaps" or "detections" as the codecs read them, or "coordinates". The
+    ``meta["input_wh"]``; one output "heatmaps" or "detections" as the codecs read them, "coordinates" or
+    "covered". The
     model is not changed.
 
     Args:

@@ -20,6 +20,8 @@ from heightpose.errors import ConfigError, FileFormatError, HeightposeError
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
 SHIPPED = ("fast", "accurate")
+#: Shipped networks beside the pose nets, each a file of its own name.
+_BESIDE = ("detector", "cover")
 
 #: A header larger than this is not one of ours.
 _MAX_METADATA = 1 << 20
@@ -49,8 +51,8 @@ class ModelFile:
     """A weights file and what it says it holds.
 
     Attributes:
-        kind: "pose" or "detector".
-        joints: names of the joints, in the order of the output's channels; empty for a detector.
+        kind: "pose", "detector" or "cover" (:mod:`heightpose.runtime.cover`).
+        joints: names of the joints, in the order of the output's channels; of a pose file only.
         input_wh: (width, height) of the input in px.
         heatmap_wh, sigma: (width, height) of the heatmaps and their Gaussian in heatmap px; pose files only.
         meta: the whole JSON object.
@@ -66,8 +68,8 @@ class ModelFile:
 
 
 def shipped_path(name: str) -> Path:
-    """Where a shipped model lies. ``name`` is "fast", "accurate" or "detector"."""
-    stem = "detector" if name == "detector" else f"pose-{name}"
+    """Where a shipped model lies. ``name`` is "fast", "accurate", "detector" or "cover"."""
+    stem = name if name in _BESIDE else f"pose-{name}"
     return WEIGHTS_DIR / f"{stem}.onnx"
 
 
@@ -78,12 +80,12 @@ def find_model(name_or_path: str) -> Path:
         ConfigError: a shipped model that this installation lacks, or a path that does not exist.
         FileFormatError: a path that cannot be looked at.
     """
-    if name_or_path in (*SHIPPED, "detector"):
+    if name_or_path in (*SHIPPED, *_BESIDE):
         path = shipped_path(name_or_path)
         if not is_file(path):
             there = [n for n in SHIPPED if is_file(shipped_path(n))]
             use = (
-                f"Use --model {there[0]}" if there and name_or_path != "detector" else "Reinstall heightpose"
+                f"Use --model {there[0]}" if there and name_or_path not in _BESIDE else "Reinstall heightpose"
             )
             raise ConfigError(f"the model '{name_or_path}' is not part of this installation", hint=use)
         return path
@@ -153,10 +155,10 @@ def read_model_file(path: Path) -> ModelFile:
 
 def _checked(path: Path, meta: dict[str, Any]) -> ModelFile:
     kind = meta["kind"]
-    if kind not in ("pose", "detector"):
-        raise ValueError(f"kind is 'pose' or 'detector', got {kind!r}")
+    if kind not in ("pose", *_BESIDE):
+        raise ValueError(f"kind is 'pose', 'detector' or 'cover', got {kind!r}")
     input_wh = _size(meta.get("input_wh", [256, 256]))
-    if kind == "detector":
+    if kind != "pose":
         return ModelFile(path, kind, (), input_wh, input_wh, 0.0, meta)
     joints = tuple(str(name) for name in meta["joints"])
     heatmap_wh = _size(meta.get("heatmap_wh", [input_wh[0] // 4, input_wh[1] // 4]))

@@ -17,10 +17,11 @@ from heightpose.codec.heatmap import DARK, HeatmapCodec, merge_flip
 from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import CropTransform, crop_from_box, letterbox_transform
 from heightpose.runtime.backends import Backend, load_backend
+from heightpose.runtime.cover import Cover
 from heightpose.runtime.modelfile import ModelFile, find_model
 from heightpose.runtime.times import StageTimes
 from heightpose.runtime.tta import FLIP, Tta, merge_views
-from heightpose.skeleton import Skeleton
+from heightpose.skeleton import INFANT, Skeleton
 from heightpose.types import Detection, Pose, wrap_degrees
 
 #: Heatmaps are taught Gaussians of height 1. Beyond this the file or the runtime is broken, as OpenVINO 2026.4 is with
@@ -97,6 +98,7 @@ class PoseModel:
     Attributes:
         tta: the views that every crop is looked at in.
         calibrations: by views (``str(tta)``); without one a pose has no probabilities.
+        cover: tells which crowns and heels are covered, of poses with probabilities; None for another skeleton.
     """
 
     backend: Backend
@@ -105,6 +107,7 @@ class PoseModel:
     skeleton: Skeleton
     tta: Tta = FLIP
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    cover: Cover | None = None
 
     @classmethod
     def load(
@@ -142,7 +145,8 @@ class PoseModel:
         except ValueError as error:
             raise FileFormatError("the model's maps cannot be read", where=file.path, got=error) from error
         found = load_calibrations(file.path, file.joints) if calibrated else {}
-        return cls(loaded, file, codec, skeleton, views, found)
+        cover = Cover.load(backend, **options) if found and skeleton.names == INFANT.names else None
+        return cls(loaded, file, codec, skeleton, views, found, cover)
 
     @property
     def calibration(self) -> Calibration | None:

@@ -64,15 +64,27 @@ def estimate_poses(
         looks = ((group, looker.anew(group, range(len(group)))) for group in groups)
     for group, seen in looks:
         times.frames += len(group)
+        poses = _judged(pose_model, group, seen, times)
         for i, frame in enumerate(group):
-            pose, infants = seen[i]
-            yield FrameResult(frame.index, frame.t_s, pose, infants), frame.rgb
+            yield FrameResult(frame.index, frame.t_s, poses.get(i), seen[i][1]), frame.rgb
 
 
 #: An infant's skeleton, None where none is there, and how many infants the detector saw.
 Seen = tuple[Pose | None, int]
 #: Frames, and what was seen in them by their place among them.
 Looked = tuple[list[Frame], dict[int, Seen]]
+
+
+def _judged(
+    pose_model: PoseModel, group: Sequence[Frame], seen: Mapping[int, Seen], times: StageTimes
+) -> dict[int, Pose]:
+    """The skeletons by place, told where crown or heels are covered."""
+    poses = {i: pose for i, (pose, _) in seen.items() if pose is not None}
+    if pose_model.cover is None or not poses:
+        return poses
+    with times.stage("cover"):
+        judged = pose_model.cover.judged([group[i].rgb for i in poses], list(poses.values()))
+    return dict(zip(poses, judged, strict=True))
 
 
 def _tracked(looker: _Looker, groups: Iterable[list[Frame]]) -> Iterator[Looked]:

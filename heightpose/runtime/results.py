@@ -108,6 +108,8 @@ def provenance_of(
     if changed:
         log.warning("%s: changed while it was read; measured as it was at first", clip.name)
     models = {"pose": (pose_model.backend, pose_model.file), "detector": (detector.backend, detector.file)}
+    if pose_model.cover is not None:
+        models["cover"] = (pose_model.cover.backend, pose_model.cover.file)
     return output.plain(
         {
             "heightpose": __version__,

@@ -122,6 +122,29 @@ def test_a_joint_beside_the_pictures_edge_may_have_been_cut_off(
     assert [reason.code for reason in result.reasons] == ([] if code is None else [code])
 
 
+def crowned(frames: list[FrameResult], crown_seen: list[float]) -> list[FrameResult]:
+    """The same frames, with how likely the crown is seen."""
+    out = []
+    for frame, chance in zip(frames, crown_seen, strict=True):
+        assert frame.pose is not None
+        seen = np.full(21, 0.9)
+        seen[INFANT.index("crown")] = chance
+        out.append(replace(frame, pose=replace(frame.pose, seen=seen, probabilities=np.full(21, 0.9))))
+    return out
+
+
+def test_a_covered_crown_is_not_measured_to() -> None:
+    plane = above(160.0)
+    frames = clip([body()] * 20, plane)
+    covered = measure(crowned(frames, [0.1] * 20), CAMERA, plane)
+    assert [reason.code for reason in covered.reasons] == ["head_covered"]
+    flickering = measure(crowned(frames, [0.1, 0.9] * 10), CAMERA, plane)
+    assert [reason.code for reason in flickering.reasons] == ["head_covered"]
+    once = measure(crowned(frames, [0.1] + [0.9] * 19), CAMERA, plane)
+    assert once.status == "measured"
+    assert once.details["frames"]["usable"] == 19
+
+
 def test_frames_between_such_as_are_cut_off_are_not_chosen_by_their_error() -> None:
     """Of a cut-off crown some frames say that it lies well inside; of a child that leaves, the frames before tell."""
     plane = above(160.0)
