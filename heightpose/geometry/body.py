@@ -40,7 +40,8 @@ _SHORT, _CLEAN_SD = 0.5, 0.011
 _UNSEEN_TIMES, _TUCKED_TIMES, _UNCALIBRATED_TIMES = 1.4, 1.2, 2.3
 #: A clip is refused when its length is known worse than this, relative (1 sd); children of one age and sex spread by
 #: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage: 0.0325, the widest that kept errors beyond
-#: 4 cm under 2 % of a first set, let 4 of 207 of a second one through, this one 1 of 197 (docs/measurement.md).
+#: 4 cm under 2 % of a first set, let 4 of 207 of a second one through, this one 1 of 197
+#: (with the gates of now 2 of 184; docs/measurement.md).
 _MAX_RELATIVE_SD = 0.03
 #: Fewer frames than this share with a leg unbent: the legs count as tucked.
 _TUCKED_SHARE = 0.2
