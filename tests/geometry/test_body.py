@@ -140,6 +140,8 @@ def test_a_covered_crown_is_not_measured_to() -> None:
     assert [reason.code for reason in covered.reasons] == ["head_covered"]
     flickering = measure(crowned(frames, [0.1, 0.9] * 10), CAMERA, plane)
     assert [reason.code for reason in flickering.reasons] == ["head_covered"]
+    doubted = measure(crowned(frames, [0.4] * 20), CAMERA, plane)  # as some heatmaps have it of a bare one
+    assert "head_covered" not in [reason.code for reason in doubted.reasons]
     once = measure(crowned(frames, [0.1] + [0.9] * 19), CAMERA, plane)
     assert once.status == "measured"
     assert once.details["frames"]["usable"] == 19
