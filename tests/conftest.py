@@ -12,5 +12,6 @@ sys.path.append(str(Path(__file__).resolve().parent))  # what several folders' t
 
 
 def pytest_configure() -> None:
-    """Ctrl-C works in tests that send it also where this runs in the background of a script, which ignores it."""
+    """Signals work in tests that send them also in the background of a script or under nohup, which ignore some."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
