@@ -111,11 +111,11 @@ class Calibration:
 
     def probabilities(self, evidence: Evidence) -> np.ndarray:
         """``(N, K)`` that the joint is within 0.1 head sizes."""
-        return _sigmoid(self.right(evidence.features()))
+        return sigmoid(self.right(evidence.features()))
 
     def seen_probabilities(self, evidence: Evidence) -> np.ndarray:
         """``(N, K)`` that the joint is visible."""
-        return _sigmoid(self.seen(evidence.features()))
+        return sigmoid(self.seen(evidence.features()))
 
     def cov_crop(self, evidence: Evidence) -> np.ndarray:
         """``(N, K, 3)`` covariance of the joint's error, crop px^2: the map's shape, the fitted size."""
@@ -207,5 +207,6 @@ def _determinant(cov: np.ndarray) -> np.ndarray:
     return np.maximum(cov[..., 0] * cov[..., 2] - cov[..., 1] ** 2, 1e-12)
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Probabilities of log odds of any shape."""
     return 1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0)))

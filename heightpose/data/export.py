@@ -27,8 +27,8 @@ from heightpose.errors import InputError
 from heightpose.runtime.atomic import (
     all_or_none,
     atomic_path,
-    cannot_write,
     make_folder,
+    new_file,
     no_empty_folders,
     write_json,
 )
@@ -77,7 +77,7 @@ def export_coco(
             _write_pictures(data.items, names, out / "images", new)
         for split, items in sorted(splits.items()):
             document = _document(items, names, data.skeleton, segmentation, pixel_offset)
-            files.append(_made(out / "annotations" / f"person_keypoints_{split}.json", new))
+            files.append(new_file(out / "annotations" / f"person_keypoints_{split}.json", new))
             write_json(files[-1], document)
     return Exported(tuple(files), len(data.items), sum(len(i.people) for i in data.items))
 
@@ -110,25 +110,14 @@ def _write_pictures(items: tuple[Item, ...], names: dict[int, str], folder: Path
             data = item.path.read_bytes()
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", where=item.path) from error
-        with atomic_path(_made(folder / names[item.id], new)) as tmp:
+        with atomic_path(new_file(folder / names[item.id], new)) as tmp:
             tmp.write_bytes(data)
     for frames in videos.values():
         decoded = Pictures(frames)
         for index, item in enumerate(decoded.items):
             bgr = np.ascontiguousarray(decoded.picture(index)[..., ::-1])
-            with atomic_path(_made(folder / names[item.id], new)) as tmp:
+            with atomic_path(new_file(folder / names[item.id], new)) as tmp:
                 tmp.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
-
-
-def _made(path: Path, new: list[Path]) -> Path:
-    """The path, its folder made, and listed in ``new`` where nothing is there yet."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
-    if not path.exists():
-        new.append(path)
-    return path
 
 
 def _document(

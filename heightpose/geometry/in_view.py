@@ -21,7 +21,7 @@ _BORDER = 0.05
 _LEAST_AROUND, _AROUND_S, _AROUND_FRAMES = 0.75, 2.0, 8
 #: A crown that is less likely seen is covered: heatmaps alone have doubts down to a half where nothing lies over it,
 #: less is what :mod:`heightpose.runtime.cover` says.
-_BARE = 0.3
+BARE = 0.3
 
 
 def wholly_in_view(seen: Sequence[FrameResult], size_wh: tuple[int, int]) -> list[FrameResult]:
@@ -58,7 +58,7 @@ def _among_such(seen: Sequence[FrameResult], such: Sequence[bool]) -> list[Frame
 
 
 def _crown_covered(pose: Pose) -> bool:
-    return pose.seen is not None and bool(pose.seen[INFANT.index("crown")] < _BARE)
+    return pose.seen is not None and bool(pose.seen[INFANT.index("crown")] < BARE)
 
 
 def _inside(pose: Pose, size_wh: tuple[int, int]) -> bool:

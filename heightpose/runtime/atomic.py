@@ -195,6 +195,21 @@ def all_or_none() -> Iterator[list[Path]]:
         raise
 
 
+def new_file(path: Path, new: list[Path]) -> Path:
+    """The path, its folder made, and listed in ``new`` (:func:`all_or_none`) where nothing is there yet.
+
+    Raises:
+        HeightposeError: the folder cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    if not path.exists():
+        new.append(path)
+    return path
+
+
 def _sync(path: Path) -> None:
     """Flush to disk, so that a crash after the rename cannot leave an empty file under the final name."""
     handle = os.open(path, os.O_RDWR)

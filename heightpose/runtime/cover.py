@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from heightpose.codec.confidence import sigmoid
 from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import crop_from_box
+from heightpose.geometry.in_view import BARE
 from heightpose.runtime.backends import Backend, load_backend
 from heightpose.runtime.modelfile import ModelFile, find_model
 from heightpose.skeleton import INFANT
@@ -29,7 +31,7 @@ PATCH, _SIDE = 64, 0.75
 #: Shorter from crown to pelvis, px, is no body.
 _LEAST_TRUNK = 4.0
 #: Probability from which a joint counts as covered: learned where one crown in four is, which is rarer in life.
-_COVERED = 0.7
+_COVERED = 1.0 - BARE
 _PELVIS = INFANT.index("pelvis")
 
 
@@ -74,7 +76,7 @@ class Cover:
                 expected=(len(flat), len(ANSWERS)), got=logits.shape,
             )  # fmt: skip
         own = logits.reshape(len(cut), len(JOINTS), len(ANSWERS))[:, np.arange(len(JOINTS)), CHANNELS]
-        return 1.0 / (1.0 + np.exp(-own.clip(-30, 30).astype(np.float64)))
+        return sigmoid(own.astype(np.float64))
 
 
 def _told(pose: Pose, covered: np.ndarray) -> Pose:

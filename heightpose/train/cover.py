@@ -23,7 +23,7 @@ from tqdm import tqdm
 from heightpose.models.cover_net import CoverNet
 from heightpose.models.description import cover_meta
 from heightpose.models.onnx_graph import export_onnx
-from heightpose.runtime.cover import CHANNELS, PATCH
+from heightpose.runtime.cover import ANSWERS, CHANNELS, PATCH
 from heightpose.train.cover_data import COVERED, UNKNOWN, Patches
 
 _BATCH, _LEARNING_RATE, _WEIGHT_DECAY, _AVERAGE = 256, 2e-3, 0.02, 0.98
@@ -126,7 +126,7 @@ def judge(net: torch.nn.Module, held_out: dict[str, Examples]) -> dict[str, floa
     for name, examples in held_out.items():
         answers = torch.cat([net(part.float()) for part in examples.images.split(512)])
         chance = answers.gather(1, examples.channel[:, None])[:, 0].sigmoid().numpy()
-        for kind, channel in (("crown", 0), ("heel", 1)):
+        for channel, kind in enumerate(ANSWERS):
             own = (examples.channel == channel).numpy()
             bare, covered = (chance[own & (examples.covered.numpy() == value)] for value in (0, 1))
             if not len(bare) or not len(covered):

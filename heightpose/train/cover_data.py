@@ -39,7 +39,7 @@ COVERED, FREE, UNKNOWN = 1, 0, -1
 _DOUBT = 0.06
 #: Median peak of the height joints above which a pose net's joints stand for missing labels.
 _SURE = 0.55
-_CROWN, _HEELS = INFANT.index("crown"), list(INFANT.indices("left_heel", "right_heel"))
+_CROWN, *_HEELS = JOINTS
 #: Corners of what counts as round.
 _ROUND = 24
 _NECK, _PELVIS = INFANT.indices("upper_neck", "pelvis")
@@ -116,15 +116,13 @@ def _looks(
         return
     pictures, covered = [], []
     for _ in range(each):
-        laid, mask = (
-            (picture, np.zeros((_CROP, _CROP), bool))
-            if rng.random() < 1 / 3
-            else lay_over(picture, kpts, rng)
-        )
+        laid, mask = picture, np.zeros((_CROP, _CROP), bool)
+        if rng.random() >= 1 / 3:
+            laid, mask = lay_over(picture, kpts, rng)
         pictures.append(laid)
         covered.append(mask)
     seen = model.estimate(pictures, [_detection(rng) for _ in pictures])
-    head = float(np.linalg.norm(kpts[_CROWN] - kpts[_NECK]))
+    head = _head(kpts)
     for laid, mask, pose in zip(pictures, covered, seen, strict=True):
         cut = patches(laid, pose.kpts_frame)
         if cut is None or np.linalg.norm(pose.kpts_frame[_PELVIS] - kpts[_PELVIS]) > head:
@@ -197,7 +195,7 @@ def lay_over(
 
 def _sheet(shape: tuple[int, ...], kpts: np.ndarray, end: str, rng: np.random.Generator) -> np.ndarray:
     """Everything beyond a line across the body near an end, to some width and depth: bedding, a blanket's edge."""
-    head = float(np.linalg.norm(kpts[_CROWN] - kpts[_NECK]))
+    head = _head(kpts)
     axis = (kpts[_CROWN] - kpts[_PELVIS]) / np.linalg.norm(kpts[_CROWN] - kpts[_PELVIS])
     if end == "head":
         away, tip, reach = axis, kpts[_CROWN], rng.uniform(-0.25, 0.9) * head
@@ -216,9 +214,9 @@ def _sheet(shape: tuple[int, ...], kpts: np.ndarray, end: str, rng: np.random.Ge
 
 
 def _thing(shape: tuple[int, ...], kpts: np.ndarray, end: str, rng: np.random.Generator) -> np.ndarray:
-    """An ellipse, a rectangle or a ragged patch about an end: a toy, a hand, a cloth."""
-    head = float(np.linalg.norm(kpts[_CROWN] - kpts[_NECK]))
-    joint = kpts[_CROWN if end == "head" else rng.choice(_HEELS)]
+    """An ellipse, a rectangle or a ragged patch about an end: a toy, a cloth."""
+    head = _head(kpts)
+    joint = _joint(kpts, end, rng)
     corners = int(rng.choice([4, 5, 6, 7, _ROUND]))
     angles = np.arange(corners) * 2 * np.pi / corners
     radii = np.ones(corners)
@@ -233,9 +231,9 @@ def _thing(shape: tuple[int, ...], kpts: np.ndarray, end: str, rng: np.random.Ge
 
 def _hand(shape: tuple[int, ...], kpts: np.ndarray, end: str, rng: np.random.Generator) -> np.ndarray:
     """A palm, a wrist and fingers laid over an end from any side."""
-    head = float(np.linalg.norm(kpts[_CROWN] - kpts[_NECK]))
+    head = _head(kpts)
     size = head * rng.uniform(0.6, 1.1)  # an adult's hand is 18 cm long, a head 11 to 14
-    joint = kpts[_CROWN if end == "head" else rng.choice(_HEELS)] + rng.normal(0, 0.25, 2) * head
+    joint = _joint(kpts, end, rng) + rng.normal(0, 0.25, 2) * head
     turn = rng.uniform(0, 2 * np.pi)
     mask = np.zeros(shape, np.float32)
 
@@ -250,6 +248,16 @@ def _hand(shape: tuple[int, ...], kpts: np.ndarray, end: str, rng: np.random.Gen
     part((0.0, 0.25), (0.38, 0.36))
     part((0.0, 0.9), (0.25, 0.7))
     return mask
+
+
+def _head(kpts: np.ndarray) -> float:
+    """Crown to neck, in the joints' px."""
+    return float(np.linalg.norm(kpts[_CROWN] - kpts[_NECK]))
+
+
+def _joint(kpts: np.ndarray, end: str, rng: np.random.Generator) -> np.ndarray:
+    """``(2,)`` the crown, or one of the heels."""
+    return kpts[_CROWN if end == "head" else rng.choice(_HEELS)]
 
 
 def _turned(points: np.ndarray, angle: float) -> np.ndarray:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from heightpose.data.items import Item
 from heightpose.errors import InputError
-from heightpose.runtime.atomic import all_or_none, atomic_path, cannot_write, no_empty_folders
+from heightpose.runtime.atomic import all_or_none, atomic_path, new_file, no_empty_folders
 
 
 @contextmanager
@@ -70,11 +70,5 @@ def _copy(source: Path, place: Path, new: list[Path], overwrite: bool) -> None:
             raise InputError(
                 "another picture is there already", where=place, hint="Choose another --out or --overwrite"
             )
-    else:
-        new.append(place)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(place.parent, error) from error
-    with atomic_path(place) as tmp:
+    with atomic_path(new_file(place, new)) as tmp:
         tmp.write_bytes(data)
