@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("onnx")
 
-from heightpose.codec.confidence import (  # noqa: E402
-    FEATURES,
-    SCHEMA,
-    Calibration,
-    Linear,
-    calibration_path,
-    load_calibrations,
-    weights_hash,
-)
 from heightpose.codec.heatmap import HeatmapCodec  # noqa: E402
-from heightpose.errors import ConfigError, FileFormatError, InputError  # noqa: E402
+from heightpose.errors import ConfigError, FileFormatError  # noqa: E402
 from heightpose.export import run  # noqa: E402
 from heightpose.export.check import LIMIT_PX, agreement, decoded  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
-from heightpose.export.quantise import _first_layers, _last_layers  # noqa: E402
 from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
-from heightpose.models.description import detector_meta, pose_meta  # noqa: E402
+from heightpose.models.description import detector_meta  # noqa: E402
 from heightpose.models.detector_net import DetectorNet  # noqa: E402
-from heightpose.models.ensemble import ensemble  # noqa: E402
 from heightpose.models.onnx_graph import export_onnx  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
 from heightpose.runtime.backends import load_backend  # noqa: E402
@@ -44,31 +28,6 @@ from heightpose.runtime.modelfile import read_model_file  # noqa: E402
 from heightpose.skeleton import INFANT  # noqa: E402
 
 WH = (64, 64)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A small residual network with random weights, its peaks high enough to be compared."""
-    torch.manual_seed(0)
-    model = PoseNet("resnet10t", input_wh=WH).eval()
-    for layer in model.head.modules():  # its own initialisation is meant for training: next to nothing
-        if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
-            torch.nn.init.kaiming_normal_(layer.weight)
-    with torch.no_grad():
-        peak = model(torch.from_numpy(drawn_batch(4, WH))).amax(dim=(0, 2, 3)).clamp(min=1e-6)
-        model.head.out.weight *= (0.8 / peak)[:, None, None, None]
-    path = tmp_path_factory.mktemp("weights") / "pose.safetensors"
-    meta = pose_meta(model, INFANT.names, HeatmapCodec(WH, (16, 16)))
-    save_weights(path, model.state_dict(), meta)
-    return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_pictures():
-    saved = run._COMPARED
-    run._COMPARED = 12
-    yield
-    run._COMPARED = saved
 
 
 @pytest.mark.parametrize(
@@ -295,62 +254,6 @@ def test_a_detectors_output_that_its_codec_cannot_read(detector):
             decoded(np.zeros(shape, np.float32), (256, 256), file)
 
 
-@pytest.fixture(scope="module")
-def stills(tmp_path_factory):
-    import drawn
-
-    folder = tmp_path_factory.mktemp("stills")
-    drawn.nursery(folder / "set", train=4, val=3)
-    return folder / "set"
-
-
-def test_what_is_not_quantised_needs_no_pictures_of_the_split_train(weights, tmp_path):
-    import drawn
-
-    drawn.nursery(tmp_path / "set", train=1, val=3)
-    drawn.rewrite(tmp_path / "set", lambda document: [i.update(split="val") for i in document["images"]])
-    request = run.Request(weights, "onnx", tmp_path / "x.onnx", calibration=tmp_path / "set")
-    assert any(what.startswith("Mean@0.1 on") for what in run.export(request).facts)
-    with pytest.raises(InputError, match=r"'train' to look at .got val"):
-        run.export(replace(request, precision="int8"))
-    drawn.rewrite(tmp_path / "set", lambda document: document.update(annotations=[]))
-    with pytest.raises(InputError, match=r"one infant .*, got 6 pictures without"):
-        run.export(request)
-
-
-@pytest.mark.parametrize(("to", "name"), [("openvino", "q.xml"), ("onnx", "q.onnx")])
-def test_int8_is_calibrated_measured_and_smaller(weights, stills, tmp_path, to, name, monkeypatch, caplog):
-    pytest.importorskip("nncf")
-    monkeypatch.setattr(run, "_CALIBRATION", 4)
-    request = run.Request(weights, to, tmp_path / name, "int8", calibration=stills, force=True)
-    report = run.export(request)
-    assert report.checks["at 64x64"].share == 0.5
-    assert "only 4 pictures to calibrate INT8" in caplog.text
-    assert "calibrated on 4 pictures" in report.lines()
-    assert "more varied, pictures" not in report.why_not  # as many as are taken
-    monkeypatch.setattr(run, "_CALIBRATION", 5)
-    assert "more varied, pictures" in report.why_not
-    assert any(what.startswith("Mean@0.1 on") for what in report.facts)
-    backend, file = load_backend(tmp_path / name, {"onnx": "onnxruntime"}.get(to, to), precision="f32")
-    assert backend.active.precision == "int8 with f32"
-    about = file.meta["export"]["calibration"]
-    assert about["pictures"] <= 4
-    assert len(about["labels_sha256"]) == 64
-    parameters = sum(v.numel() for v in load_weights(weights)[0].parameters())
-    assert (
-        sum(path.stat().st_size for path in report.files) < 1.3 * parameters
-    )  # single precision takes four bytes
-
-
-@pytest.fixture(scope="module")
-def graph(weights, tmp_path_factory):
-    """The same network as ONNX alone, its weights in bytes, as ``accurate`` is shipped."""
-    folder = tmp_path_factory.mktemp("graph")
-    export_onnx(*load_weights(weights)[:1], folder / "half.onnx", load_weights(weights)[1])
-    ensemble([folder / "half.onnx"], [1.0], folder / "pose.onnx", in_bytes=True)
-    return folder / "pose.onnx"
-
-
 @pytest.mark.parametrize(("to", "name"), [("openvino", "a.xml"), ("onnx", "b.onnx")])
 def test_onnx_alone_is_exported_as_it_answers(graph, tmp_path, to, name):
     report = run.export(run.Request(graph, to, tmp_path / name))
@@ -363,106 +266,6 @@ def test_onnx_alone_is_exported_as_it_answers(graph, tmp_path, to, name):
     batch = drawn_batch(2, WH)
     expected = load_backend(graph, "onnxruntime")[0].run(batch)
     np.testing.assert_allclose(backend.run(batch), expected, atol=1e-4)
-
-
-def test_onnx_alone_becomes_int8_once(graph, stills, tmp_path, monkeypatch):
-    pytest.importorskip("nncf")
-    monkeypatch.setattr(run, "_CALIBRATION", 4)
-    request = run.Request(graph, "onnx", tmp_path / "q.onnx", "int8", calibration=stills, force=True)
-    assert run.export(request).kept
-    assert load_backend(tmp_path / "q.onnx", "onnxruntime")[0].active.precision == "int8 with f32"
-    with pytest.raises(FileFormatError, match="INT8 already"):
-        run.export(replace(request, weights=tmp_path / "q.onnx", out=tmp_path / "r.onnx"))
-
-
-def calibrated(weights, folder):
-    """(a copy of the weights with a calibration beside it, that calibration)."""
-    source = folder / "pose.safetensors"
-    source.parent.mkdir()
-    shutil.copy(weights, source)
-    flat = Linear(np.zeros(len(FEATURES)), np.zeros(len(INFANT)))
-    neutral = Calibration(right=flat, seen=flat, error=flat, shape=0.0, stretch=1.25)
-    entry = {"name": source.name, "sha256": weights_hash(source)}
-    document = {
-        "schema": SCHEMA, "kind": "calibration", "joints": list(INFANT.names), "features": list(FEATURES),
-        "weights": [entry], "views": {"flip": {"parameters": neutral.as_dict()}},
-    }  # fmt: skip
-    calibration_path(source).write_text(json.dumps(document))
-    return source, neutral
-
-
-def test_a_calibration_goes_with_what_answers_alike_only(weights, tmp_path):
-    source, neutral = calibrated(weights, tmp_path / "in")
-    beside = run.export(run.Request(source, "onnx", source.with_suffix(".onnx")))
-    assert "calibrated as those of pose.safetensors" in beside.scores
-    for file in (source, source.with_suffix(".onnx")):  # one calibration, of both forms
-        assert load_calibrations(file, INFANT.names)["flip"].as_dict() == neutral.as_dict()
-    elsewhere = run.export(run.Request(source, "openvino", tmp_path / "other.xml"))
-    assert elsewhere.kept
-    assert list(load_calibrations(tmp_path / "other.xml", INFANT.names)) == ["flip"]
-    (tmp_path / "other.bin").write_bytes(
-        (tmp_path / "other.bin").read_bytes() + b"0"
-    )  # other weights, same graph
-    assert load_calibrations(tmp_path / "other.xml", INFANT.names) == {}
-
-    pruned = run.export(run.Request(source, "openvino", tmp_path / "pruned.xml", prune=0.5))
-    assert pruned.kept
-    assert "heightpose eval confidence" in pruned.scores
-    assert not calibration_path(tmp_path / "pruned.xml").exists()
-
-
-def test_exports_of_one_stem_share_a_calibration(weights, tmp_path, caplog):
-    source, _ = calibrated(weights, tmp_path / "in")
-    onnx, openvino = tmp_path / "m.onnx", tmp_path / "m.xml"
-    run.export(run.Request(source, "onnx", onnx))
-    run.export(run.Request(source, "openvino", openvino))
-    for file in (onnx, openvino):
-        assert list(load_calibrations(file, INFANT.names)) == ["flip"]
-    document = json.loads(calibration_path(onnx).read_text())
-    assert [entry["name"] for entry in document["weights"]] == ["m.onnx", "m.xml"]
-
-    onnx.unlink()  # what is gone is no longer named
-    assert run.export(run.Request(source, "openvino", openvino)).scores.startswith(
-        "joint scores are calibrated"
-    )
-    document = json.loads(calibration_path(onnx).read_text())
-    assert [entry["name"] for entry in document["weights"]] == ["m.xml"]
-
-    document["views"]["flip"]["parameters"]["stretch"] = 2.0  # fitted again, by its owner
-    calibration_path(onnx).write_text(json.dumps(document))
-    assert "raw peaks" in run.export(run.Request(source, "onnx", onnx)).scores
-    assert "another calibration, of m.xml" in caplog.text
-    assert json.loads(calibration_path(onnx).read_text()) == document
-
-
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_int8_spares_the_layers_that_see_and_that_answer_whatever_the_head(weights, graph, tmp_path, form):
-    """Of a net that gives coordinates the last convolution is deep inside, and an ensemble has one of each net."""
-    import onnx
-
-    from heightpose.runtime.backends import openvino_core
-
-    ensemble([graph.with_name("half.onnx")] * 2, [0.5, 0.5], tmp_path / "two.onnx")
-    net = PoseNet("resnet10t", head="regression", input_wh=WH).eval()
-    export_onnx(
-        net, tmp_path / "one.onnx", pose_meta(net, INFANT.names, HeatmapCodec(WH, (16, 16))), half=False
-    )
-    for name, nets in (("one.onnx", [""]), ("two.onnx", ["net0/", "net1/"])):
-        path = tmp_path / name
-        model = onnx.load(str(path)) if form == "onnx" else openvino_core().read_model(path)
-        for layers, place in ((_last_layers, "/head/out"), (_first_layers, "/trunk/model/conv1/conv1.0")):
-            found = sorted(layers(model))
-            assert len(found) == len(nets)
-            assert all(net + place in one for net, one in zip(nets, found, strict=True))
-
-
-def test_a_net_that_gives_coordinates_has_no_scores_to_calibrate(tmp_path):
-    net = PoseNet("resnet10t", head="regression", input_wh=WH).eval()
-    meta = pose_meta(net, INFANT.names, HeatmapCodec(WH, (16, 16)))
-    save_weights(tmp_path / "in.safetensors", net.state_dict(), meta)
-    report = run.export(run.Request(tmp_path / "in.safetensors", "onnx", tmp_path / "out.onnx"))
-    assert report.kept
-    assert report.scores is None
 
 
 def test_a_slow_file_is_not_timed_for_minutes():
