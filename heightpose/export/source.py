@@ -134,8 +134,12 @@ def open_source(file: ModelFile) -> Source:
     """The network of a file.
 
     Raises:
-        FileFormatError: neither ``.safetensors`` nor ``.onnx``, or as loading them raises.
+        FileFormatError: neither ``.safetensors`` nor ``.onnx``, no pose net or detector, or as loading them raises.
     """
+    if file.kind not in ("pose", "detector"):
+        raise FileFormatError(
+            "this is another kind of model", where=file.path, expected="pose or detector", got=file.kind
+        )
     kinds: dict[str, type[NetworkSource | GraphSource]] = {
         ".safetensors": NetworkSource,
         ".onnx": GraphSource,

@@ -24,7 +24,7 @@ from heightpose.models.detector_net import DetectorNet  # noqa: E402
 from heightpose.models.onnx_graph import export_onnx  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
 from heightpose.runtime.backends import load_backend  # noqa: E402
-from heightpose.runtime.modelfile import read_model_file  # noqa: E402
+from heightpose.runtime.modelfile import read_model_file, shipped_path  # noqa: E402
 from heightpose.skeleton import INFANT  # noqa: E402
 
 WH = (64, 64)
@@ -208,6 +208,12 @@ def test_options_that_do_not_go_together(weights, tmp_path):
     ):
         with pytest.raises(ConfigError, match=words):
             run.export(request)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_net_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(FileFormatError, match="expected pose or detector, got cover"):
+        run.export(run.Request(shipped_path("cover"), "onnx", tmp_path / "cover.onnx"))
     assert list(tmp_path.iterdir()) == []
 
 
