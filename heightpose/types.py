@@ -71,6 +71,8 @@ class Pose:
         kpts_frame: ``(K, 2)`` xy, original-frame pixels.
         scores: ``(K,)`` in [0, 1], the heatmap's peak value: a ranking, not a probability. Gates were chosen on it.
         detection: the box and head direction the crop was made from.
+        bbox_xyxy: ``(4,)`` the infant's own box, frame px, where more than the detection tells of it
+            (:func:`heightpose.runtime.refine.boxed`); the detection's where it is not given.
         cov_frame: ``(K, 3)`` covariance of each joint's error as xx, xy, yy in frame px^2, positive definite; scaled
             on held-out data where the weights are calibrated. None where a pose does not come from heatmaps.
         probabilities: ``(K,)`` that the joint is within 0.1 head sizes; None for weights without a calibration.
@@ -83,12 +85,17 @@ class Pose:
     cov_frame: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     seen: np.ndarray | None = None
+    bbox_xyxy: np.ndarray = None  # type: ignore[assignment] # always an array once it is built
 
     def __post_init__(self) -> None:
         kpts = np.asarray(self.kpts_frame, dtype=np.float64)
         require_shape("kpts_frame", kpts, (None, 2))
         require_finite("kpts_frame", kpts)
         object.__setattr__(self, "kpts_frame", kpts)
+        box = self.detection.bbox_xyxy if self.bbox_xyxy is None else np.asarray(self.bbox_xyxy, np.float64)
+        require_shape("bbox_xyxy", box, (4,))
+        require_finite("bbox_xyxy", box)
+        object.__setattr__(self, "bbox_xyxy", box)
         optional = (("cov_frame", (len(kpts), 3)), ("probabilities", (len(kpts),)), ("seen", (len(kpts),)))
         for name, shape in (("scores", (len(kpts),)), *optional):
             value = getattr(self, name)

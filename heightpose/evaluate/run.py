@@ -180,10 +180,10 @@ def match(box: np.ndarray, people: Sequence[Person]) -> tuple[int | None, float]
 def _guess(result: FrameResult, people: Sequence[Person]) -> Guess | None:
     if result.pose is None:
         return None
-    detection = result.pose.detection
-    person, overlap = match(detection.bbox_xyxy, people)
+    detection, box = result.pose.detection, result.pose.bbox_xyxy
+    person, overlap = match(box, people)
     return Guess(
-        _rounded(detection.bbox_xyxy), round(detection.head_angle_deg, 2), round(detection.score, 5),
+        _rounded(box), round(detection.head_angle_deg, 2), round(detection.score, 5),
         _rounded(result.pose.kpts_frame), _rounded(result.pose.reported_scores, 5), person, round(overlap, 4),
     )  # fmt: skip
 

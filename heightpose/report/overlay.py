@@ -168,7 +168,7 @@ def blur_faces_in(
     if pose is None and last_pose is None:
         return _pixelated(rgb, rgb)
     if pose is not None and result.infants > 1:
-        x0, y0, x1, y1 = _clipped(pose.detection.bbox_xyxy, rgb)
+        x0, y0, x1, y1 = _clipped(pose.bbox_xyxy, rgb)
         picture = _pixelated(rgb, rgb)
         picture[y0:y1, x0:x1] = rgb[y0:y1, x0:x1]
     centre, radius = _head(pose if pose is not None else last_pose, skeleton)  # type: ignore[arg-type]
@@ -188,7 +188,7 @@ def _head(pose: Pose, skeleton: Skeleton) -> tuple[np.ndarray, float]:
     crown, neck = (pose.kpts_frame[k] for k in skeleton.indices("crown", "upper_neck"))
     # An eighth of the box is the least a head can be; a collapsed prediction must not shrink the circle to
     # nothing.
-    box = pose.detection.bbox_xyxy
+    box = pose.bbox_xyxy
     least = 0.125 * float(max(box[2] - box[0], box[3] - box[1]))
     return (crown + neck) / 2, max(0.8 * float(np.linalg.norm(crown - neck)), least)
 

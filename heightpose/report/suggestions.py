@@ -72,7 +72,7 @@ def _picture(pick: Pick, item: Item, blur: bool) -> np.ndarray:
     pose = pick.look.pose
     low, high = np.zeros(2), np.array(item.size_wh, dtype=float)
     if pose is not None:
-        span_ = np.concatenate([pose.detection.bbox_xyxy.reshape(2, 2), pose.kpts_frame])
+        span_ = np.concatenate([pose.bbox_xyxy.reshape(2, 2), pose.kpts_frame])
         grow = 0.08 * float(np.ptp(span_, axis=0).max())
         low = np.clip(np.floor(span_.min(axis=0) - grow), 0, high - 2)
         high = np.clip(np.ceil(span_.max(axis=0) + grow), low + 2, high)

@@ -6,7 +6,7 @@ What they are asked, frame by frame, is the business of :mod:`heightpose.runtime
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from heightpose.codec.heatmap import DARK, HeatmapCodec, merge_flip
 from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import CropTransform, crop_from_box, letterbox_transform
 from heightpose.runtime.backends import Backend, load_backend
+from heightpose.runtime.closer import part_around, together
 from heightpose.runtime.cover import Cover
 from heightpose.runtime.modelfile import ModelFile, find_model
 from heightpose.runtime.times import StageTimes
@@ -53,7 +54,20 @@ class Detector:
         return cls(loaded, file)
 
     def detect(self, rgbs: Sequence[np.ndarray]) -> list[list[Detection]]:
-        """The infants in each frame ``(H, W, 3)`` uint8, best first."""
+        """The infants in each frame ``(H, W, 3)`` uint8, best first; small ones are looked at closer."""
+        found = self._looked(rgbs)
+        parts = {i: part_around(rgbs[i], those[0]) for i, those in enumerate(found) if those}
+        near = {i: part for i, part in parts.items() if part is not None}
+        closer = self._looked([picture for picture, _ in near.values()])
+        for (i, (_, corner)), those in zip(near.items(), closer, strict=True):
+            offset = np.array([*corner, *corner], dtype=np.float64)
+            found[i] = together(found[i], [replace(d, bbox_xyxy=d.bbox_xyxy + offset) for d in those])
+        return found
+
+    def _looked(self, rgbs: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """What one look at each whole picture finds, best first."""
+        if not rgbs:
+            return []
         boxes = [letterbox_transform((rgb.shape[1], rgb.shape[0]), self.file.input_wh) for rgb in rgbs]
         pictures = [box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)]
         maps = self._maps(pictures)

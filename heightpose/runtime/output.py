@@ -99,7 +99,7 @@ def frame_document(result: FrameResult, skeleton: Skeleton) -> dict[str, Any]:
     pose = result.pose
     if pose is not None:
         table = np.column_stack([pose.kpts_frame, pose.reported_scores])
-        document["bbox_xyxy"] = [round(float(v), 2) for v in pose.detection.bbox_xyxy]
+        document["bbox_xyxy"] = [round(float(v), 2) for v in pose.bbox_xyxy]
         document["head_angle_deg"] = round(head_angle_deg(result, skeleton), 2)
         document["keypoints"] = [[round(x, 3), round(y, 3), round(s, 4)] for x, y, s in table.tolist()]
         if pose.cov_frame is not None:

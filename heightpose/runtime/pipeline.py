@@ -15,7 +15,7 @@ import numpy as np
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.presence import CANDIDATE, is_there
-from heightpose.runtime.refine import own_look, second_look
+from heightpose.runtime.refine import boxed, own_look, second_look
 from heightpose.runtime.stages import NETWORKS_S, ahead
 from heightpose.runtime.times import StageTimes
 from heightpose.runtime.track import Guide, KeyFrames, guides_of
@@ -155,7 +155,9 @@ class _Looker:
                 self.pose_model, [rgbs[i] for i in moved], [posed[i] for i in moved], times=self.times
             )
             posed.update(zip(moved, again, strict=True))
-        seen: dict[int, Seen] = {i: (posed[i], guide.infants) for i, guide in held.items()}
+        seen: dict[int, Seen] = {
+            i: (boxed(posed[i], rgbs[i], posed[i].detection), guide.infants) for i, guide in held.items()
+        }
         return seen | self.anew(group, lost)
 
 

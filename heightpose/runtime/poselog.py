@@ -103,7 +103,7 @@ class PoseLog:
         record["t_s"], record["infants"], record["found"] = result.t_s, result.infants, pose is not None
         if pose is not None:
             record["score"], record["angle"] = pose.detection.score, pose.detection.head_angle_deg
-            record["bbox"] = pose.detection.bbox_xyxy
+            record["bbox"] = pose.bbox_xyxy
             record["kpts"][:, :2], record["kpts"][:, 2] = pose.kpts_frame, pose.scores
             record["spread"] = _ABSENT if pose.cov_frame is None else _pack(pose.cov_frame)
             for column, chance in enumerate((pose.probabilities, pose.seen)):
@@ -159,8 +159,9 @@ class PoseLog:
         if r["found"]:
             detection = Detection(r["bbox"].astype(float), float(r["angle"]), min(float(r["score"]), 1.0))
             cov = None if r["spread"][0, 0] == _ABSENT else _unpack(r["spread"])
-            chances = (None if c[0] == _ABSENT else c for c in r["chances"].T)
-            pose = Pose(r["kpts"][:, :2], np.clip(r["kpts"][:, 2], 0.0, 1.0), detection, cov, *chances)
+            right, seen = (None if c[0] == _ABSENT else c for c in r["chances"].T)
+            peaks = np.clip(r["kpts"][:, 2], 0.0, 1.0)
+            pose = Pose(r["kpts"][:, :2], peaks, detection, cov, probabilities=right, seen=seen)
         return FrameResult(index, float(r["t_s"]), pose, int(r["infants"]))
 
     def looked_at(self, before: int | None = None) -> np.ndarray:

@@ -66,7 +66,7 @@ class SmoothPoses:
         if result.pose is None:
             self._filter.reset()
             return result
-        box = result.pose.detection.bbox_xyxy
+        box = result.pose.bbox_xyxy
         self._unit = self._unit if self._filter._t_s is not None else float((box[2:] - box[:2]).max())
         kpts = self._filter(result.pose.kpts_frame / self._unit, result.t_s) * self._unit
         return replace(result, pose=replace(result.pose, kpts_frame=kpts))

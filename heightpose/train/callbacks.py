@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import signal
 import threading
@@ -19,7 +20,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from heightpose.models.checkpoint import save_weights
-from heightpose.runtime.atomic import atomic_path
+from heightpose.runtime.atomic import atomic_path, write_text
 from heightpose.train.module import TrainingModule
 
 LAST, BEST = "last.ckpt", "best.safetensors"
@@ -151,6 +152,7 @@ class Journal(Callback):
     def __init__(self, folder: Path, quiet: bool = False) -> None:
         self.folder, self.quiet = folder, quiet
         self._clock = self._trained = self._spent = 0.0
+        self._tables: dict[str, tuple[str, list[str], int]] = {}  # text, columns, last epoch
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         # Of a run that goes on inside an epoch, which then does not start again.
@@ -223,14 +225,23 @@ class Journal(Callback):
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         """Add a row; columns that come later, as validation's do, get their place in the rows before too."""
-        path, rows = self.folder / name, self._rows(name)
-        # A run that was killed is resumed from before its last rows.
-        rows = [r for r in rows if int(r["epoch"]) < row["epoch"]] + [row]
-        columns = list(dict.fromkeys(key for r in rows for key in r))
-        with atomic_path(path) as tmp, tmp.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
+        text, columns, last = self._tables.get(name, ("", [], -1))
+        if last < row["epoch"] and row.keys() <= set(columns):
+            text += _table(columns, [row])
+        else:
+            # A run that was killed is resumed from before its last rows.
+            rows = [r for r in self._rows(name) if int(r["epoch"]) < row["epoch"]] + [row]
+            columns = list(dict.fromkeys(key for r in rows for key in r))
+            text = _table(columns, [dict(zip(columns, columns, strict=True)), *rows])
+        write_text(self.folder / name, text)
+        self._tables[name] = text, columns, row["epoch"]
+
+
+def _table(columns: list[str], rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV, without a line of names."""
+    text = io.StringIO()
+    csv.DictWriter(text, columns, restval="", lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _epoch(trainer: lightning.Trainer) -> int:

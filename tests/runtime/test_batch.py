@@ -439,7 +439,10 @@ def test_the_bars_of_the_letterbox_hold_nobody(tmp_path, monkeypatch):
     answer[:, 1:5], answer[:, 6] = 0.1, 1.0
     answer[:, 0, 4:7, 15:18] = 0.9  # above a frame ten times as wide as high
     answer[:, 0, 15:18, 15:18] = 0.8
-    monkeypatch.setattr(detector.backend, "run", lambda batch: answer)
+    answers = [answer]  # closer, nobody is there
+    monkeypatch.setattr(
+        detector.backend, "run", lambda batch: answers.pop() if answers else np.zeros_like(answer)
+    )
     (found,) = detector.detect([np.zeros((40, 400, 3), np.uint8)])
     (middle,) = (d.bbox_xyxy.reshape(2, 2).mean(axis=0) for d in found)
     assert 0 < middle[1] < 40

@@ -61,7 +61,10 @@ def moving(count, size_wh=(160, 120)):
         ([[0.9], [0.6], [0.9], []], [4, 2]),
     ],
 )
-def test_the_detector_looks_mirrored_only_where_the_first_look_is_not_plain(tmp_path, scores, looks):
+def test_the_detector_looks_mirrored_only_where_the_first_look_is_not_plain(
+    tmp_path, monkeypatch, scores, looks
+):
+    monkeypatch.setattr("heightpose.runtime.networks.part_around", lambda *_: None)  # no closer look
     boxes = np.array([[20.0, 40.0, 100.0, 90.0], [150.0, 120.0, 230.0, 220.0]])
     seen = {i: list(zip(boxes, some, strict=False)) for i, some in enumerate(scores)}
 

@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 from lying_figure import World
 
-from heightpose.runtime.refine import UNSURE, averaged, detection_around, own_look, second_look, surety
+from heightpose.codec.detection import iou
+from heightpose.runtime.refine import (
+    UNSURE,
+    averaged,
+    boxed,
+    detection_around,
+    own_look,
+    second_look,
+    surety,
+)
 from heightpose.skeleton import INFANT
-from heightpose.types import wrap_degrees
+from heightpose.types import Detection, wrap_degrees
 
 LENGTH, ANGLE = 400.0, 30.0
 
@@ -20,7 +29,7 @@ def world(monkeypatch):
     return World([((400.0, 300.0), LENGTH, ANGLE, 0.9)], monkeypatch)
 
 
-def boxed(world, *, size=1.0, towards_feet=0.0, turn=0.0):
+def misplaced(world, *, size=1.0, towards_feet=0.0, turn=0.0):
     """The figure's box, resized, moved along the body by a share of its length, and with a wrong direction."""
     right = world.boxes[0]
     centre = (right.bbox_xyxy[:2] + right.bbox_xyxy[2:]) / 2
@@ -42,7 +51,7 @@ def looks(world, detection):
 
 @pytest.mark.parametrize("size", [0.9, 1.0])
 def test_a_box_that_cuts_the_head_off_is_made_good(size, world):
-    (_, before), (pose, error) = looks(world, boxed(world, towards_feet=0.25, size=size))
+    (_, before), (pose, error) = looks(world, misplaced(world, towards_feet=0.25, size=size))
     assert before > 20
     assert error < 1.0
     assert pose.scores[INFANT.index("crown")] > 0.5
@@ -60,7 +69,7 @@ def sure_when_head_up_and_of_a_usual_size(kpts_crop):
 )
 def test_an_unsure_skeleton_is_looked_for_at_other_turns_and_sizes(wrong, monkeypatch):
     world = World([((400.0, 300.0), LENGTH, ANGLE, sure_when_head_up_and_of_a_usual_size)], monkeypatch)
-    (first, _), (second, error) = looks(world, boxed(world, **wrong))
+    (first, _), (second, error) = looks(world, misplaced(world, **wrong))
     assert surety(first) < UNSURE < surety(second)
     assert abs(wrap_degrees(second.detection.head_angle_deg - ANGLE)) < 10
     assert error < 1.0
@@ -90,7 +99,7 @@ def test_a_cut_off_body_that_looks_better_upside_down_is_still_sought_larger_in_
             )
             return poses
 
-    box = boxed(world, size=0.72)
+    box = misplaced(world, size=0.72)
     rgb = world.frames[0].rgb
     first = estimate([rgb], [box])
     (second,) = second_look(Noting(), [rgb], first)
@@ -101,7 +110,7 @@ def test_a_cut_off_body_that_looks_better_upside_down_is_still_sought_larger_in_
 
 
 def test_a_crown_that_the_crop_cut_off_is_looked_for_beyond_the_neck(world):
-    (pose, _), _ = looks(world, boxed(world, towards_feet=0.25))
+    (pose, _), _ = looks(world, misplaced(world, towards_feet=0.25))
     crown = INFANT.index("crown")
     assert pose.scores[crown] < 0.1
     asked = detection_around(pose)
@@ -114,7 +123,7 @@ def test_a_crown_that_the_crop_cut_off_is_looked_for_beyond_the_neck(world):
 
 
 def test_a_skeleton_that_tells_nothing_keeps_its_box(world):
-    (pose, _), _ = looks(world, boxed(world))
+    (pose, _), _ = looks(world, misplaced(world))
     for names in (("pelvis",), ("crown", "upper_neck", "thorax")):
         scores = pose.scores.copy()
         scores[INFANT.indices(*names)] = 0.0
@@ -139,7 +148,7 @@ def test_a_sure_skeleton_is_looked_at_twice_and_an_unsure_one_six_times_more(wor
 
 def two_looks(world, *, apart_heads=0.0, scores=(0.8, 0.4)):
     """The same skeleton twice, the second moved to the right by a share of its head."""
-    (pose, _), _ = looks(world, boxed(world))
+    (pose, _), _ = looks(world, misplaced(world))
     head = np.linalg.norm(np.subtract(*pose.kpts_frame[INFANT.indices("crown", "upper_neck")]))
     cov = np.tile([4.0, 0.0, 4.0], (len(INFANT), 1))
     one, other = (
@@ -186,3 +195,27 @@ def test_of_two_looks_the_surer_one_stays_unless_both_are_as_sure(world, scores,
         assert before.kpts_frame[0, 0] < pose.kpts_frame[0, 0] < after.kpts_frame[0, 0]
     else:
         assert pose is (before, after)[kept]
+
+
+def test_an_infants_box_is_the_mean_of_all_that_was_looked_at_within_the_frame(world):
+    rgb = np.zeros((480, 500, 3), np.uint8)
+    (pose,) = world.pose_model.estimate([world.frames[0].rgb], [world.boxes[0]])
+    np.testing.assert_array_equal(pose.bbox_xyxy, pose.detection.bbox_xyxy)
+    own = detection_around(pose).bbox_xyxy
+    looked = [Detection(own + shift, 0.0, 0.9) for shift in (6.0, -18.0)]
+    np.testing.assert_allclose(boxed(pose, rgb, *looked).bbox_xyxy, np.minimum(own - 4.0, [500, 480] * 2))
+    assert (own - 4.0)[2] > 500  # the frame cut it off
+
+    outside = replace(pose, kpts_frame=pose.kpts_frame + 1000.0)
+    far = replace(pose.detection, bbox_xyxy=pose.detection.bbox_xyxy + 1000.0)
+    np.testing.assert_array_equal(boxed(outside, rgb, far).bbox_xyxy, pose.bbox_xyxy)  # no box is left of it
+
+
+def test_a_second_look_tells_a_better_box_than_the_detectors(world, monkeypatch):
+    frame = np.zeros((600, 800, 3), np.uint8)  # shows its number
+    wrong = misplaced(world, size=1.2, towards_feet=0.15)
+    (first,) = world.pose_model.estimate([frame], [wrong])
+    (second,) = second_look(world.pose_model, [frame], [first])
+    right = world.boxes[0].bbox_xyxy
+    assert iou(first.bbox_xyxy, right) < 0.65
+    assert iou(second.bbox_xyxy, right) > 0.85
