@@ -36,6 +36,8 @@ _COMPARED, _CALIBRATION, _HELD_OUT = 48, 300, 300
 #: Of coordinates and scores, the share that must be within the limits. In floating point all but ties between two equal
 #: peaks; INT8 moves the unsure ones, so its typical joint is judged and its cost is what the held-out pictures say.
 _SHARE = {"f32": 0.99, "fp16": 0.99, "int8": 0.5}
+#: Rounds of a timing, and seconds from which no further one begins.
+_TIMED_ROUNDS, _TIMED_S = 7, 5.0
 #: Ranges found on fewer pictures than this are cut off on others.
 _FEW_TO_CALIBRATE = 64
 
@@ -266,11 +268,11 @@ def _facts(
     return facts
 
 
-def _ms(run: Run, batch: np.ndarray, rounds: int = 7, seconds: float = 5.0) -> float:
-    """Median; after ``seconds`` of them no further round begins."""
+def _ms(run: Run, batch: np.ndarray) -> float:
+    """Median of some rounds; when they have taken long enough no further one begins."""
     run(batch)
     times: list[float] = []
-    while len(times) < rounds and sum(times) < seconds:
+    while len(times) < _TIMED_ROUNDS and sum(times) < _TIMED_S:
         start = time.perf_counter()
         run(batch)
         times.append(time.perf_counter() - start)

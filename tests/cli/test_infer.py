@@ -351,13 +351,15 @@ def test_a_stream_is_drawn_as_it_is_read(capsys, measured, monkeypatch, models, 
         np.testing.assert_allclose([f.time for f in drawn.decode(video=0)], 0.1 * np.arange(9), atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory):
+    path, rgb = tmp_path_factory.mktemp("long") / "long.mp4", blobs(1)[0]
+    return makers.write_video(path, [rgb] * 9000, options={"preset": "ultrafast"}, pix_fmt="yuv420p")
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupt_writes_what_was_seen(start, models, tmp_path, how):
-    rgb = blobs(1)[0]
-    path = makers.write_video(
-        tmp_path / "long.mp4", [rgb] * 9000, options={"preset": "ultrafast"}, pix_fmt="yuv420p"
-    )
-    process = start("infer", path, *models, "--json")
+def test_interrupt_writes_what_was_seen(start, models, tmp_path, long_video, how):
+    process = start("infer", long_video, *models, "--json")
     for line in process.stderr:
         if line.startswith("pose "):  # both networks are loaded: the frames begin
             break

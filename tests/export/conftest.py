@@ -26,6 +26,12 @@ from heightpose.skeleton import INFANT  # noqa: E402
 WH = (64, 64)
 
 
+@pytest.fixture(autouse=True)
+def one_timed_round(monkeypatch):
+    """How fast a file is is told, and not tested."""
+    monkeypatch.setattr(run, "_TIMED_ROUNDS", 1)
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """A small residual network with random weights, its peaks high enough to be compared."""

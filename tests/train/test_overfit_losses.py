@@ -64,7 +64,7 @@ def test_a_pose_loss_learns_a_batch_by_heart(folder, tmp_path, tiny, loss):
     assert all(float(rows[-1][name]) < 0.5 * float(rows[0][name]) for name in INFANT.names)
 
 
-@pytest.mark.parametrize("balance", ["fixed", "uncertainty", "gradnorm"])
+@pytest.mark.parametrize("balance", ["uncertainty", "gradnorm"])  # fixed weights: test_whole_runs.py
 def test_the_detector_learns_a_batch_by_heart_however_its_losses_are_balanced(
     folder, tmp_path, monkeypatch, balance
 ):
@@ -83,7 +83,7 @@ def test_the_detector_learns_a_batch_by_heart_however_its_losses_are_balanced(
     with (tmp_path / "run" / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
     parts = ["presence", "box", "angle"]
-    weights = [] if balance == "fixed" else [f"{p} weight" for p in parts]
+    weights = [f"{p} weight" for p in parts]
     assert list(rows[0]) == ["epoch", "step", *parts, *weights]
     assert all(float(rows[-1][p]) < 0.5 * float(rows[0][p]) for p in parts)
     assert all(abs(float(rows[-1][w]) - float(rows[0][w])) > 0.01 for w in weights)  # they are learned
