@@ -160,15 +160,17 @@ def blur_faces_in(
     """A copy of the frame in which no infant's face can be recognised.
 
     The posed infant's head is pixelated. Where the infant was lost, the head's last place is, generously;
-    where it was never seen, the whole frame is. With several infants everything outside the posed one's box
-    is too: the others' heads are not known.
+    where it was never seen, the whole frame is. With several infants everything outside the posed one's joints
+    is too: the others' heads are not known, and a box may hold some of theirs.
     """
     picture = rgb.copy()
     pose = result.pose
     if pose is None and last_pose is None:
         return _pixelated(rgb, rgb)
     if pose is not None and result.infants > 1:
-        x0, y0, x1, y1 = _clipped(pose.bbox_xyxy, rgb)
+        low, high = pose.bbox_xyxy.reshape(2, 2)
+        own = np.clip([pose.kpts_frame.min(axis=0), pose.kpts_frame.max(axis=0)], low, high)
+        x0, y0, x1, y1 = _clipped(own.ravel(), rgb)
         picture = _pixelated(rgb, rgb)
         picture[y0:y1, x0:x1] = rgb[y0:y1, x0:x1]
     centre, radius = _head(pose if pose is not None else last_pose, skeleton)  # type: ignore[arg-type]

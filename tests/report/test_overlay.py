@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,9 @@ def test_blur_hides_what_it_cannot_place():
     assert 1.5 * known.sum() < lost.sum() < 0.5 * lost.size
     twins = changed(blur_faces_in(rgb, FrameResult(0, 0.0, pose, 2)), rgb)
     assert twins[:, :200].mean() > 0.97  # the other one may be anywhere
+    wide = replace(pose, bbox_xyxy=np.array([0.0, 0.0, 640.0, 480.0]))
+    wide = changed(blur_faces_in(rgb, FrameResult(0, 0.0, wide, 2)), rgb)
+    assert wide[:, :200].mean() > 0.97  # in the box of the one who is posed, too
 
 
 def test_answer_line():
