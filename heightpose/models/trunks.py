@@ -15,6 +15,8 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg
 from timm.models._features import FeatureGetterNet
+from timm.models.hiera import Hiera
+from timm.models.hieradet_sam2 import HieraDet
 from timm.models.hrnet import HighResolutionModule
 from torch import Tensor, nn
 
@@ -142,8 +144,9 @@ class TimmTrunk(nn.Module):
 
 
 def _normalised(model: nn.Module, out_indices: Any, **_: Any) -> nn.Module:
-    """timm's feature extractor with the network's last normalisation kept; maps are ``(N, C, h, w)``."""
-    return FeatureGetterNet(model, out_indices, norm=True)
+    """timm's feature extractor with the network's last normalisation kept, where it has one of its own to keep; maps
+    are ``(N, C, h, w)``."""
+    return FeatureGetterNet(model, out_indices, norm=not isinstance(model, (Hiera, HieraDet)))
 
 
 def known(backbone: str) -> bool:

@@ -84,6 +84,13 @@ def test_an_hourglass_answers_with_every_stack_in_training_and_every_parameter_l
     assert (model(image) - before).abs().max() > 1e-6
 
 
+@pytest.mark.parametrize("backbone", ["hiera_tiny_224", "sam2_hiera_tiny"])
+def test_networks_without_a_last_normalisation_of_their_own_answer_too(backbone):
+    model = PoseNet(backbone, input_wh=(64, 64)).eval()
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 64, 64) * 255).shape == (1, 21, 16, 16)
+
+
 @pytest.mark.parametrize(
     ("backbone", "joints", "millions"),
     [
