@@ -35,6 +35,12 @@ def wrap_degrees(angle: float) -> float:
     return 180.0 if wrapped == -180.0 else wrapped
 
 
+def direction_deg(dx: float, dy: float) -> float:
+    """The image direction of a vector in px (y points down): 0 up, positive clockwise, in (-180, 180]."""
+    degrees = float(np.rad2deg(np.arctan2(dx, -dy)))
+    return 180.0 if degrees == -180.0 else degrees
+
+
 @dataclass(frozen=True)
 class Detection:
     """One infant in one frame.

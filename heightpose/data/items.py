@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from heightpose.skeleton import INFANT, Skeleton
+from heightpose.types import direction_deg
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +107,7 @@ def head_angle_deg(kpts: np.ndarray, labelled: np.ndarray, skeleton: Skeleton = 
     dx, dy = top[1] - bottom[1]
     if np.hypot(dx, dy) < 1e-6:
         return None
-    angle = float(np.rad2deg(np.arctan2(dx, -dy)))
-    return 180.0 if angle == -180.0 else angle
+    return direction_deg(dx, dy)
 
 
 def way_up(kpts: np.ndarray, labelled: np.ndarray) -> str | None:

@@ -20,7 +20,7 @@ from heightpose.geometry.in_view import BARE
 from heightpose.runtime.backends import Backend, load_backend
 from heightpose.runtime.modelfile import ModelFile, find_model
 from heightpose.skeleton import INFANT
-from heightpose.types import Pose
+from heightpose.types import Pose, direction_deg
 
 #: The joints that are judged, the ends of a crown-heel length, and which of the network's answers is each one's.
 JOINTS = INFANT.indices("crown", "left_heel", "right_heel")
@@ -99,6 +99,6 @@ def patches(rgb: np.ndarray, kpts_frame: np.ndarray) -> np.ndarray | None:
     trunk = float(np.hypot(dx, dy))
     if not trunk >= _LEAST_TRUNK:
         return None
-    head_up, half = float(np.degrees(np.arctan2(dx, -dy))), _SIDE * trunk / 2
+    head_up, half = direction_deg(dx, dy), _SIDE * trunk / 2
     boxes = [np.concatenate([kpts_frame[joint] - half, kpts_frame[joint] + half]) for joint in JOINTS]
     return np.stack([crop_from_box(box, head_up, (PATCH, PATCH), scale=1.0).warp(rgb) for box in boxes])

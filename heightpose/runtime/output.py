@@ -21,7 +21,7 @@ from heightpose.metrics.who import rounded_percentile
 from heightpose.runtime.atomic import atomic_path, cannot_write
 from heightpose.runtime.poselog import PoseLog
 from heightpose.skeleton import Skeleton
-from heightpose.types import FrameResult, Measurement
+from heightpose.types import FrameResult, Measurement, direction_deg
 
 #: Ticks per second of the overlay's clock: every common rate and millisecond times are near-exact in it.
 _TICKS = 90_000
@@ -121,8 +121,7 @@ def head_angle_deg(result: FrameResult, skeleton: Skeleton) -> float:
         pelvis, crown = pose.kpts_frame[skeleton.indices("pelvis", "crown")]
         dx, dy = crown - pelvis
         if math.hypot(dx, dy) > 1e-6:
-            degrees = math.degrees(math.atan2(dx, -dy))
-            return 180.0 if degrees == -180.0 else degrees
+            return direction_deg(dx, dy)
     return pose.detection.head_angle_deg
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from heightpose.runtime.networks import PoseModel
 from heightpose.runtime.times import StageTimes
 from heightpose.skeleton import INFANT
-from heightpose.types import Detection, Pose, wrap_degrees
+from heightpose.types import Detection, Pose, direction_deg
 
 #: Flesh reaches beyond the joints' hull by about this share of its longer side (median on nursery bodies 2.5 %).
 _HULL_GROWTH = 0.03
@@ -62,7 +62,7 @@ def detection_around(pose: Pose) -> Detection:
     dx, dy = head - pose.kpts_frame[pelvis]
     if np.hypot(dx, dy) < 1.0:
         return pose.detection
-    return Detection(box, wrap_degrees(float(np.degrees(np.arctan2(dx, -dy)))), pose.detection.score)
+    return Detection(box, direction_deg(dx, dy), pose.detection.score)
 
 
 def _crown(pose: Pose, trusted: np.ndarray) -> np.ndarray | None:
