@@ -1,10 +1,10 @@
 """A closer look of the detector: what is small in a wide picture is looked at enlarged, around the surest infant.
 
 The detector sees a whole picture in 256x256 px, where twins who lie side by side in a wide view share a few cells of
-its map, and it answers with one box between them. Of 198 held-out nursery twins (seeds 151 to 153, nursery-stills) it
-finds 91 % alone (IoU 0.5) and 96 % with a closer look; of 972 infants alone in their cot 99 % either way, at IoU 0.75
-84 instead of 79 %. As few empty cots hold somebody (3 of 229): nothing
-scores higher for being looked at twice.
+its map, and it answers with one box between them. Of 198 held-out nursery twins (seeds 151 to 153, nursery-stills) one
+look, without the pose net, finds 91 % (IoU 0.5), a closer one beside it 96 %; of 972 infants alone in their cot 99 %
+either way, at IoU 0.75 84 instead of 79 %. As few empty cots hold somebody (3 of 229): nothing scores higher for being
+looked at twice.
 """
 
 from __future__ import annotations
