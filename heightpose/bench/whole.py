@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from heightpose.errors import HeightposeError, InputError
+from heightpose.runtime.memory import peak_mb
 from heightpose.runtime.output import open_video_writer, write_png
 from heightpose.runtime.video import open_clip
 
@@ -24,6 +25,8 @@ from heightpose.runtime.video import open_clip
 CLIP_WH = (1280, 720)
 CLIP_FPS = 25
 _MOST_FRAMES = 64
+#: Seconds between looks at a process's memory, whose peak only grows.
+_WATCH_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,23 @@ def run_infer(path: Path, options: list[str], folder: Path, *, overlay: bool) ->
 
 
 def _finished(process: subprocess.Popen[bytes]) -> tuple[int, float | None]:
-    """Exit code and peak memory in MB; not every system says the latter of one child alone."""
-    if not hasattr(os, "wait4"):
-        return process.wait(), None
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)  # so that nobody waits for it again
-    per_mb = 1e6 if sys.platform == "darwin" else 1e3
-    return process.returncode, usage.ru_maxrss / per_mb
+    """Exit code and peak memory in MB, None on systems that do not tell."""
+    peaks: list[float] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH_S):
+            if (now := peak_mb(process.pid)) is not None:
+                peaks.append(now)
+
+    watching = threading.Thread(target=watch, name="memory")
+    watching.start()
+    try:
+        code = process.wait()
+    finally:
+        ended.set()
+        watching.join()
+    return code, max(peaks, default=None)
 
 
 def stream_figures(process: Process) -> dict[str, Any]:

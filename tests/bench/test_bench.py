@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "runtime"))
@@ -82,12 +83,14 @@ def test_the_clip_is_played_to_and_fro_at_the_size_a_camera_fits(tmp_path):
 def test_a_whole_run_counts_its_frames_and_its_overlay(models, tmp_path):
     clip = makers.write_video(tmp_path / "c.mp4", [makers.scene((160, 120))] * 5)
     options = ["--model", str(models[0]), "--detector", str(models[1])]
+    large = np.ones(600_000_000, np.uint8)  # of this process, not of the one that is measured
     done = whole.run_infer(clip, options, tmp_path, overlay=True)
+    del large
     figures = whole.stream_figures(done)
     assert figures["frames"] == 5
     assert figures["frames_per_s"] >= figures["frames_per_s_with_start"] > 0
     assert {"decode", "detect", "pose"} <= set(figures["stage_ms"])
-    assert 50 < figures["peak_mb"] < 5000
+    assert figures["peak_mb"] is None or 50 < figures["peak_mb"] < 600
     assert done.overlay_ms > 0
     with pytest.raises(HeightposeError, match=r"ended with code 2.*no such model"):
         whole.run_infer(clip, ["--model", "absent.onnx"], tmp_path, overlay=False)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -25,10 +24,9 @@ import numpy as np
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
-from heightpose.runtime import output, results
+from heightpose.runtime import memory, output, results
 from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
-from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.modelfile import ModelFile
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.selection import Selection
@@ -104,12 +102,15 @@ def run(
     assert (len(outcome.log), outcome.times.frames) == (count, -(-count // every))
     output.write_poses(folder / "poses.json", outcome.log, INFANT)
     results.write_preview(folder / "preview.png", outcome, blur_faces=False)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = memory.peak_mb()
+    if peak is None:
+        raise RuntimeError("this system does not tell a process's peak memory")
+    return peak
 
 
 def peak_mb(count: int, every: int, shipped: bool, clip: Path | None) -> float:
     """What a process that measures one stream takes at most, in MB."""
-    return_large_blocks()  # as infer does
+    memory.return_large_blocks()  # as infer does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shown = first_frames(clip) if clip else []
