@@ -63,7 +63,7 @@ def damaged_json(value: Any, rng: Rng) -> Any:
         elif kind == 4:
             other, at = places[int(rng.integers(len(places)))]
             holder[key] = copy.deepcopy(other[at])
-        elif _is_number(holder[key]):
+        elif _is_number(holder[key]) and abs(holder[key]) < 1e300:  # one of four hundred digits fits no float
             holder[key] = holder[key] * float(10.0 ** rng.uniform(-6, 6)) * float(rng.choice([-1, 1]))
         else:
             holder[key] = [copy.deepcopy(holder[key])]

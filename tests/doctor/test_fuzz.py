@@ -62,6 +62,11 @@ def test_damage_to_values_reaches_every_depth():
     assert any("pinhole" in text and "[[1.0, 0.0]" not in text for text in texts)
 
 
+def test_a_number_that_fits_no_float_is_damaged_too():
+    for seed in range(300):
+        mutate.damaged_json({"width": 10**400, "fps": [float("inf"), float("nan")]}, np.random.default_rng(seed))
+
+
 def test_moved_numbers_leave_a_file_of_the_same_form():
     value = {"K": [[1.0, 0.0], [0.0, 1.0]], "width": 192, "model": "pinhole"}
     moved = [mutate.moved_json(value, np.random.default_rng(i)) for i in range(50)]
