@@ -64,7 +64,9 @@ def test_damage_to_values_reaches_every_depth():
 
 def test_a_number_that_fits_no_float_is_damaged_too():
     for seed in range(300):
-        mutate.damaged_json({"width": 10**400, "fps": [float("inf"), float("nan")]}, np.random.default_rng(seed))
+        mutate.damaged_json(
+            {"width": 10**400, "fps": [float("inf"), float("nan")]}, np.random.default_rng(seed)
+        )
 
 
 def test_moved_numbers_leave_a_file_of_the_same_form():
