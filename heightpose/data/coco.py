@@ -2,8 +2,8 @@
 
 A folder holds ``annotations.json`` and the pictures it names. Beyond plain COCO an annotation carries
 ``child``, ``strata``, ``out_of_frame`` and perhaps ``head_box_xyxy``, an image ``split`` ("train", "val" or "test",
-decided by child), perhaps ``strata`` of its own, and either a ``file_name`` or a ``video`` with a ``frame``. An image
-without annotations is an empty cot.
+decided by child), perhaps ``strata`` of its own and the ``recording`` it was taken from, and either a ``file_name`` or
+a ``video`` with a ``frame``. An image without annotations is an empty cot.
 Pixels are 0-based, an integer coordinate is a pixel's centre. Joints are matched by name, so a set that
 labels fewer joints loads too.
 """
@@ -203,7 +203,11 @@ def _document(dataset: Dataset, folder: Path) -> dict[str, Any]:
         image |= {"file_name": relative} if item.frame is None else {"video": relative, "frame": item.frame}
         image |= {
             k: v
-            for k, v in (("split", item.split), ("infants_in_view", item.infants_in_view))
+            for k, v in (
+                ("split", item.split),
+                ("infants_in_view", item.infants_in_view),
+                ("recording", item.recording),
+            )
             if v is not None
         }
         images.append(image | ({"strata": item.strata} if item.strata else {}))

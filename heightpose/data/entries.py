@@ -118,6 +118,7 @@ class Entries:
         return Item(
             entry["id"], picture, None if video is None else frame, size_wh, split,
             tuple(people.get(entry["id"], ())), infants, strata=strata_in(entry, where),
+            recording=recording_in(entry, where),
         )  # fmt: skip
 
 
@@ -127,6 +128,19 @@ def infants_in_view(image: dict[str, Any], where: str) -> int | None:
     if infants is not None and not (isinstance(infants, int) and infants >= 0):
         raise FileFormatError("not a count", where=f"{where}, field infants_in_view", got=repr(infants)[:40])
     return infants
+
+
+def recording_in(image: dict[str, Any], where: str) -> str | None:
+    """The video that an image entry says it was taken from. FileFormatError for no text."""
+    recording = image.get("recording")
+    if recording is not None and not (isinstance(recording, str) and recording):
+        raise FileFormatError(
+            "not a video's name",
+            where=f"{where}, field recording",
+            expected="a text",
+            got=repr(recording)[:40],
+        )
+    return recording
 
 
 def strata_in(entry: dict[str, Any], where: str) -> dict[str, Any]:

@@ -23,16 +23,15 @@ from tqdm import tqdm
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person
 from heightpose.data.pictures import Pictures
+from heightpose.data.placing import place_picture
 from heightpose.errors import InputError
 from heightpose.runtime.atomic import (
     all_or_none,
-    atomic_path,
     make_folder,
     new_file,
     no_empty_folders,
     write_json,
 )
-from heightpose.skeleton import Skeleton
 
 #: Rounding of coordinates, px: far below what anybody can label.
 _DECIMALS = 3
@@ -48,7 +47,13 @@ class Exported:
 
 
 def export_coco(
-    data: Dataset, out: Path, *, pictures: bool = True, segmentation: bool = True, pixel_offset: float = 0.0
+    data: Dataset,
+    out: Path,
+    *,
+    pictures: bool = True,
+    segmentation: bool = True,
+    pixel_offset: float = 0.0,
+    overwrite: bool = False,
 ) -> Exported:
     """Write ``out/annotations/person_keypoints_<split>.json`` and ``out/images``.
 
@@ -56,11 +61,13 @@ def export_coco(
         pictures: copy the pictures; without, only their names below ``images/`` are written.
         segmentation: write the empty ``segmentation`` that CVAT needs and Label Studio cannot read.
         pixel_offset: added to every coordinate: 0.5 for tools that count from the picture's corner.
+        overwrite: replace labels, which somebody may have corrected, and other pictures that have these names there.
 
     Where it fails or is interrupted, the files that are new go again.
 
     Raises:
-        InputError: there is nothing to export, or a picture or video frame cannot be read.
+        InputError: there is nothing to export, a picture or video frame cannot be read, or (without ``overwrite``)
+            other labels or pictures are there.
         HeightposeError: a folder that cannot be written.
     """
     if not data.items:
@@ -70,16 +77,20 @@ def export_coco(
     splits: dict[str, list[Item]] = defaultdict(list)
     for item in data.items:
         splits[item.split if item.split is not None else "default"].append(item)
-    files = []
+    files = {split: out / "annotations" / f"person_keypoints_{split}.json" for split in sorted(splits)}
+    for path in () if overwrite else files.values():
+        if path.exists():
+            raise InputError(
+                "there are labels already", where=path, hint="Choose another --out or --overwrite"
+            )
     with no_empty_folders(folders), all_or_none() as new:
         make_folder(out / "annotations")
         if pictures:
-            _write_pictures(data.items, names, out / "images", new)
-        for split, items in sorted(splits.items()):
-            document = _document(items, names, data.skeleton, segmentation, pixel_offset)
-            files.append(new_file(out / "annotations" / f"person_keypoints_{split}.json", new))
-            write_json(files[-1], document)
-    return Exported(tuple(files), len(data.items), sum(len(i.people) for i in data.items))
+            _write_pictures(data.items, names, out / "images", new, overwrite)
+        for split, path in files.items():
+            document = _document(data, splits[split], names, segmentation, pixel_offset)
+            write_json(new_file(path, new), document)
+    return Exported(tuple(files.values()), len(data.items), sum(len(i.people) for i in data.items))
 
 
 def _names(data: Dataset) -> dict[int, str]:
@@ -87,11 +98,7 @@ def _names(data: Dataset) -> dict[int, str]:
     names: dict[int, str] = {}
     owner: dict[str, tuple[Path, int | None]] = {}
     for item in data.items:
-        relative = Path(os.path.relpath(item.path.resolve(), data.path.parent.resolve()))
-        if relative.parts[0] in ("images", "clips"):
-            relative = Path(*relative.parts[1:])
-        if ".." in relative.parts:
-            relative = Path(item.path.name)
+        relative = _below(data, item.path)
         if item.frame is not None:
             relative = relative.with_name(f"{relative.stem}_{item.frame:06d}.png")
         while owner.setdefault(relative.as_posix(), (item.path, item.frame)) != (item.path, item.frame):
@@ -100,7 +107,17 @@ def _names(data: Dataset) -> dict[int, str]:
     return names
 
 
-def _write_pictures(items: tuple[Item, ...], names: dict[int, str], folder: Path, new: list[Path]) -> None:
+def _below(data: Dataset, path: Path) -> Path:
+    """A picture's or video's name in the set, without the set's own ``images/``; its own name outside of it."""
+    relative = Path(os.path.relpath(path.resolve(), data.path.parent.resolve()))
+    if relative.parts[0] in ("images", "clips"):
+        relative = Path(*relative.parts[1:])
+    return Path(path.name) if ".." in relative.parts else relative
+
+
+def _write_pictures(
+    items: tuple[Item, ...], names: dict[int, str], folder: Path, new: list[Path], overwrite: bool
+) -> None:
     videos: dict[Path, list[Item]] = defaultdict(list)
     for item in tqdm(items, desc="copying", unit="picture", disable=None):
         if item.frame is not None:
@@ -110,18 +127,17 @@ def _write_pictures(items: tuple[Item, ...], names: dict[int, str], folder: Path
             data = item.path.read_bytes()
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", where=item.path) from error
-        with atomic_path(new_file(folder / names[item.id], new)) as tmp:
-            tmp.write_bytes(data)
+        place_picture(data, folder / names[item.id], new, overwrite)
     for frames in videos.values():
         decoded = Pictures(frames)
         for index, item in enumerate(decoded.items):
             bgr = np.ascontiguousarray(decoded.picture(index)[..., ::-1])
-            with atomic_path(new_file(folder / names[item.id], new)) as tmp:
-                tmp.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+            png = cv2.imencode(".png", bgr)[1].tobytes()
+            place_picture(png, folder / names[item.id], new, overwrite)
 
 
 def _document(
-    items: list[Item], names: dict[int, str], skeleton: Skeleton, segmentation: bool, offset: float
+    data: Dataset, items: list[Item], names: dict[int, str], segmentation: bool, offset: float
 ) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -138,6 +154,9 @@ def _document(
             image["infants_in_view"] = item.infants_in_view
         if item.strata:
             image["strata"] = item.strata
+        recording = item.recording if item.frame is None else _below(data, item.path).as_posix()
+        if recording is not None:
+            image["recording"] = recording
         images.append(image)
         for person in item.people:
             entry = _annotation(person, offset) | {"id": len(annotations) + 1, "image_id": number}
@@ -146,8 +165,8 @@ def _document(
         "id": 1,
         "name": "infant",
         "supercategory": "person",
-        "keypoints": list(skeleton.names),
-        "skeleton": [[child + 1, parent + 1] for child, parent in skeleton.edges],
+        "keypoints": list(data.skeleton.names),
+        "skeleton": [[child + 1, parent + 1] for child, parent in data.skeleton.edges],
     }
     about = {"description": "infant keypoints", "version": "1.0", "year": 0, "contributor": "", "url": ""}
     return {

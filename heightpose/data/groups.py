@@ -74,8 +74,9 @@ def groups_of(pool: list[tuple[Path, Item]]) -> list[Group]:
 
     def names(folder: Path, item: Item) -> list[str]:
         children = sorted({f"child {p.child}" for p in item.people if p.child is not None})
-        # Frames of one unnamed infant's video belong together, so the file is the name.
-        return children or [f"picture {folder.name}/{Path(os.path.relpath(item.path, folder)).as_posix()}"]
+        # Frames of one unnamed infant's video belong together, so the video is the name.
+        file = item.recording or Path(os.path.relpath(item.path, folder)).as_posix()
+        return children or [f"picture {folder.name}/{file}"]
 
     for folder, item in pool:
         first, *others = names(folder, item)

@@ -51,6 +51,7 @@ class Item:
         infants_in_view: how many infants there are, labelled or not; None where the set does not say.
         repeat: how often training draws it per epoch; 0.25: in every fourth epoch on average.
         strata: of the picture as a whole, which an empty cot has too; those of an infant are its own.
+        recording: the video that a picture was taken from, by any name; None where the set does not say.
     """
 
     id: int
@@ -62,6 +63,7 @@ class Item:
     infants_in_view: int | None = None
     repeat: float = 1.0
     strata: dict[str, str] = field(default_factory=dict)
+    recording: str | None = None
 
     @property
     def name(self) -> str:

@@ -112,6 +112,35 @@ def test_frames_of_a_video_become_pictures(tmp_path):
         import_labels("coco", folder, tmp_path / "broken", Options())
 
 
+def test_frames_of_a_nameless_infants_video_stay_in_one_split(tmp_path):
+    kpts = drawn.infant_kpts((80, 60), 90, 20)
+    folder = tmp_path / "set"
+    _film(folder / "clips/a.mp4", kpts)
+    images = [{"id": f, "video": "clips/a.mp4", "frame": f, "width": 160, "height": 120} for f in range(4)]
+    annotations = [drawn.annotation(f, f, kpts, None) for f in range(4)]
+    (folder / "annotations.json").write_text(json.dumps(drawn.document(images, annotations)))
+    export_coco(Dataset.load(folder), tmp_path / "out")
+    chosen = set()
+    for seed in range(6):
+        options = Options(seed=seed, val_share=0.5, overwrite=True)
+        import_labels("coco", tmp_path / "out", tmp_path / "again", options)
+        again = Dataset.load(tmp_path / "again")
+        assert {i.recording for i in again.items} == {"a.mp4"}
+        assert len({i.split for i in again.items}) == 1
+        chosen |= {i.split for i in again.items}
+    assert chosen == {"train", "val"}
+    export_coco(again, tmp_path / "once more")  # and of an export's pictures too
+    assert {i["recording"] for i in _images(tmp_path / "once more")} == {"a.mp4"}
+    drawn.rewrite(tmp_path / "again", lambda d: d["images"][0].update(recording=3))
+    with pytest.raises(FileFormatError, match="image 1, field recording"):
+        Dataset.load(tmp_path / "again")
+
+
+def _images(folder):
+    (path,) = (folder / "annotations").iterdir()
+    return json.loads(path.read_text())["images"]
+
+
 def test_frames_of_videos_of_one_name_do_not_overwrite_each_other(tmp_path):
     videos = ["../a/x.mp4", "../b/x.mp4", "../b/x.mov"]
     images, annotations = [], []
@@ -174,6 +203,28 @@ def test_an_export_that_fails_leaves_nothing_new(tmp_path):
         export_coco(Dataset.load(tmp_path / "set"), tmp_path / "out")
     left = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*"))
     assert left == ["images", "images/000003.png"]
+
+
+def test_labels_and_pictures_that_are_there_are_not_replaced_unasked(tmp_path):
+    data = exported(tmp_path)
+    labels = sorted((tmp_path / "out/annotations").iterdir())
+    labels[0].write_text("corrected")
+    with pytest.raises(InputError, match=rf"{labels[0].name}: there are labels already"):
+        export_coco(data, tmp_path / "out")
+    assert labels[0].read_text() == "corrected"
+    for path in labels:
+        path.unlink()
+    export_coco(data, tmp_path / "out")  # the same pictures may stay
+    for path in labels:
+        path.unlink()
+    theirs = tmp_path / "out/images/000003.png"
+    theirs.write_bytes(b"another")
+    with pytest.raises(InputError, match=r"000003\.png: another picture is there already"):
+        export_coco(data, tmp_path / "out")
+    assert theirs.read_bytes() == b"another"
+    assert not any(path.exists() for path in labels)
+    export_coco(data, tmp_path / "out", overwrite=True)
+    assert theirs.read_bytes() == data.items[[i.id for i in data.items].index(3)].path.read_bytes()
 
 
 def test_an_export_of_no_pictures_is_refused(tmp_path):

@@ -56,9 +56,11 @@ Examples:
     "--pixels corner.",
 )
 @click.option("--skip-bad", is_flag=True, help="Name bad items and leave them out instead of stopping.")
+@click.option("--overwrite", is_flag=True, help="Replace labels and pictures that are in OUT already.")
 def export(
-    data: Path, out: Path, tool: str, split: str | None, no_pictures: bool, pixels: str, skip_bad: bool
-) -> None:
+    data: Path, out: Path, tool: str, split: str | None, no_pictures: bool, pixels: str, skip_bad: bool,
+    overwrite: bool,
+) -> None:  # fmt: skip
     """Write a data set as plain COCO for annotation tools.
 
     Pictures of infants leave with it: hand it on only where that is allowed.
@@ -77,6 +79,7 @@ def export(
         pictures=not no_pictures,
         segmentation=tool != "label-studio",
         pixel_offset=OFFSETS[pixels],
+        overwrite=overwrite,
     )
     click.echo(f"{plural(written.pictures, 'picture')} with {plural(written.infants, 'infant')}")
     for path in written.files:

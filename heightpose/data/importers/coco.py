@@ -3,7 +3,8 @@
 Joints go by the names in ``categories``; COCO's 17 are known, others need a map. Annotations of a category without
 joints are passed over. A region of a crowd (``iscrowd`` 1) labels nobody: it only says that more people are in view
 than are labelled. A missing ``bbox`` is the joints' extent. Our own fields (``child``, ``strata``, ``out_of_frame``,
-``head_box_xyxy``, ``split``, ``infants_in_view``, ``video``, an image's ``strata``) come along where they are there.
+``head_box_xyxy``, ``split``, ``infants_in_view``, ``video``, an image's ``strata`` and ``recording``) come along where
+they are there.
 
 Pixels are 0-based and an integer is a pixel's centre, as every trainer on COCO reads them.
 """
@@ -18,7 +19,15 @@ from typing import Any
 import numpy as np
 
 from heightpose.data.coco import require_own_ids, require_schema
-from heightpose.data.entries import SPLITS, Entries, infants_in_view, joint_table, picture_size, strata_in
+from heightpose.data.entries import (
+    SPLITS,
+    Entries,
+    infants_in_view,
+    joint_table,
+    picture_size,
+    recording_in,
+    strata_in,
+)
 from heightpose.data.importers.joints import JointMap
 from heightpose.data.importers.labels import Labelled, Problems, files_in, find_picture, joints_box
 from heightpose.data.items import Person
@@ -134,8 +143,10 @@ class _File:
         in_view = infants_in_view(image, where)
         if in_view is None and len(people) < len(entries):
             in_view = len(people) + 1  # a crowd: at least one more
-        strata = strata_in(image, where)
-        return Labelled(picture, folder, where, people, size_wh, split, in_view, frame, strata)
+        return Labelled(
+            picture, folder, where, people, size_wh, split, in_view, frame, strata_in(image, where),
+            recording_in(image, where),
+        )  # fmt: skip
 
     def _has_joints(self, entry: dict[str, Any]) -> bool:
         """FileFormatError where the file does not say: passed over, an infant would make an empty cot."""

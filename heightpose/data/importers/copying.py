@@ -11,8 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from heightpose.data.items import Item
+from heightpose.data.placing import place_picture
 from heightpose.errors import InputError
-from heightpose.runtime.atomic import all_or_none, atomic_path, new_file, no_empty_folders
+from heightpose.runtime.atomic import all_or_none, no_empty_folders
 
 
 @contextmanager
@@ -63,12 +64,5 @@ def _copy(source: Path, place: Path, new: list[Path], overwrite: bool) -> None:
         data = source.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=source) from error
-    if place.is_file():
-        if place.samefile(source) or place.read_bytes() == data:
-            return
-        if not overwrite:
-            raise InputError(
-                "another picture is there already", where=place, hint="Choose another --out or --overwrite"
-            )
-    with atomic_path(new_file(place, new)) as tmp:
-        tmp.write_bytes(data)
+    if not (place.exists() and place.samefile(source)):
+        place_picture(data, place, new, overwrite)

@@ -47,6 +47,7 @@ class Labelled:
         size_wh: what the source says, None where it does not.
         infants_in_view: where the source knows of more people than it labels.
         strata: of the picture as a whole.
+        recording: the video that the picture was taken from, where the source says so.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Labelled:
     infants_in_view: int | None = None
     frame: int | None = None
     strata: dict[str, str] = field(default_factory=dict)
+    recording: str | None = None
 
 
 @dataclass

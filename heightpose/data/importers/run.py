@@ -189,7 +189,7 @@ def _item(labelled: Labelled, number: int, offset: float, options: Options) -> I
     split = labelled.split if labelled.split is not None else options.split
     return Item(
         number, labelled.path, labelled.frame, size_wh, split, people, labelled.infants_in_view,
-        strata=labelled.strata,
+        strata=labelled.strata, recording=labelled.recording,
     )  # fmt: skip
 
 
