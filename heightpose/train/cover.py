@@ -10,7 +10,8 @@ validation files are printed as it learns.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from heightpose.models.description import cover_meta
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.cover import ANSWERS, CHANNELS, PATCH
 from heightpose.train.cover_data import COVERED, UNKNOWN, Patches
+from heightpose.train.plain_resume import Part, Resume
 
 _BATCH, _LEARNING_RATE, _WEIGHT_DECAY, _AVERAGE = 256, 2e-3, 0.02, 0.98
 #: Share of the negatives that the printed threshold lets through.
@@ -51,11 +53,31 @@ class Examples:
     def __len__(self) -> int:
         return len(self.covered)
 
+    def sha256(self) -> str:
+        """Of all that is learned from."""
+        digest = hashlib.sha256()
+        for part in (self.images, self.covered, self.channel):
+            digest.update(part.numpy().tobytes())
+        return digest.hexdigest()
+
 
 def train(
-    examples: Examples, held_out: dict[str, Examples], *, epochs: int, seed: int = 0
+    examples: Examples,
+    held_out: dict[str, Examples],
+    out: Path,
+    *,
+    epochs: int,
+    seed: int = 0,
+    about: Mapping[str, object] | None = None,
 ) -> tuple[CoverNet, dict[str, float]]:
-    """The trained network, in evaluation mode, and its figures on each held-out set."""
+    """Train and write ``out`` (.onnx); a stopped training goes on.
+
+    Args:
+        about: what the file says of its data beside the figures.
+
+    Returns:
+        The network, in evaluation mode, and its figures on each held-out set.
+    """
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
     net = CoverNet()
@@ -63,8 +85,12 @@ def train(
     optimiser = torch.optim.AdamW(net.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, epochs * steps, pct_start=0.1)
     average = AveragedModel(net, avg_fn=_blend, use_buffers=True)
-    figures: dict[str, float] = {}
-    for epoch in (bar := tqdm(range(epochs), unit="epoch", desc="cover")):
+    settings = {"epochs": epochs, "seed": seed, "data": examples.sha256()}
+    parts: dict[str, Part] = {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
+    resume = Resume(out, settings, parts, rng)
+    begin = resume.begin()
+    bar = tqdm(range(begin, epochs), initial=begin, total=epochs, unit="epoch", desc="cover", disable=None)
+    for epoch in bar:
         net.train()
         for chosen in torch.randperm(len(examples), generator=rng).split(_BATCH)[:steps]:
             answers = net(varied(examples.images[chosen], rng))
@@ -75,11 +101,14 @@ def train(
             optimiser.step()
             schedule.step()
             average.update_parameters(net)
-        if epoch % 4 == 3 or epoch == epochs - 1:
-            figures = judge(average.module, held_out)
-            bar.write(f"epoch {epoch + 1}: loss {loss.item():.3f} {figures}")
+        resume.save(epoch + 1)
+        if epoch % 4 == 3:
+            bar.write(f"epoch {epoch + 1}: loss {loss.item():.3f} {judge(average.module, held_out)}")
+    figures = judge(average.module, held_out)
     trained = average.module.eval()
     assert isinstance(trained, CoverNet)
+    export_onnx(trained, out, cover_meta(**{**(about or {}), "figures": figures}))
+    resume.end()
     return trained, figures
 
 
@@ -151,9 +180,8 @@ def main() -> None:
     args = parser.parse_args()
     learnt = Examples([Patches.load(path) for path in args.patches])
     held_out = {path.stem: Examples([Patches.load(path)]) for path in args.val}
-    net, figures = train(learnt, held_out, epochs=args.epochs, seed=args.seed)
-    about = {"patches": [path.name for path in args.patches], "figures": figures}
-    export_onnx(net, args.out, cover_meta(**about))
+    about = {"patches": [path.name for path in args.patches]}
+    _, figures = train(learnt, held_out, args.out, epochs=args.epochs, seed=args.seed, about=about)
     for name, value in figures.items():
         print(f"{name}: {value}")
 

@@ -37,6 +37,7 @@ from heightpose.geometry.lift import (
     LiftNet,
 )
 from heightpose.runtime.atomic import atomic_path
+from heightpose.runtime.output import sha256
 from heightpose.skeleton import INFANT
 from heightpose.train.lift_data import (
     Clips,
@@ -50,6 +51,7 @@ from heightpose.train.lift_data import (
     to_own_frame,
 )
 from heightpose.train.lift_errors import NetErrors
+from heightpose.train.plain_resume import Resume
 
 _K, _PELVIS = len(INFANT), INFANT.index("pelvis")
 _G = len(BONE_GROUPS)
@@ -188,7 +190,7 @@ def train(
     bodies: list[Path], out: Path, *, steps: int, seed: int, width: int = 256, clip_width: int = 64,
     start_from: Path | None = None, errors: Sequence[Path] = (),
 ) -> dict[str, float]:  # fmt: skip
-    """Train, from the weights in ``start_from`` where given, and write ``out`` (.npz).
+    """Train, from the weights in ``start_from`` where given, and write ``out`` (.npz); a stopped training goes on.
 
     Args:
         bodies: files of ``heightpose synth --bodies``; errors: of :mod:`heightpose.train.lift_errors`.
@@ -206,7 +208,20 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.05)
     pool, total_of = torch.nonzero(~data.val)[:, 0], _total_of(data.weights)
     own_errors = NetErrors(list(errors)) if errors else None
-    for step in tqdm(range(steps), unit="step", desc="elevation model", disable=None):
+    told_by = [*bodies, *errors, *([] if start_from is None else [start_from])]
+    settings = {
+        "steps": steps,
+        "seed": seed,
+        "width": width,
+        "clip_width": clip_width,
+        "data": sha256(told_by),
+    }
+    resume = Resume(out, settings, {"model": model, "optimiser": optimiser, "schedule": schedule})
+    begin = resume.begin()
+    bar = tqdm(
+        range(begin, steps), initial=begin, total=steps, unit="step", desc="elevation model", disable=None
+    )
+    for step in bar:
         frames = int(torch.randint(1, data.joints.shape[1] + 1, ()))
         index = pool[torch.randint(len(pool), (max(32, 384 // frames),))]
         # Every clip from two cameras: the first half of the batch and the second show the same.
@@ -223,12 +238,14 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
+        resume.save(step + 1)
         if step % max(1, steps // 20) == 0:
             print(f"step {step}/{steps} loss {loss.item():.3f}", flush=True)
     figures = _validate(model, data, total_of, own_errors)
     arrays: dict[str, Any] = {**model.arrays(), "length_weights": data.weights}
     with atomic_path(out) as tmp:
         np.savez_compressed(tmp, **arrays)
+    resume.end()
     return figures
 
 

@@ -1,9 +1,11 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tinynet import TinyNet
 
+from heightpose.skeleton import INFANT
 from heightpose.train import loop
 from heightpose.train.pose_task import PoseTask
 
@@ -32,4 +34,22 @@ def three_infants(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("data") / "set"
     drawn.nursery(path, train=3, val=1)
+    return path
+
+
+@pytest.fixture
+def bodies(tmp_path):
+    """48 children of 0.7 to 1.3 times that size in 4 frames each, limbs moving a little."""
+    from straight import body
+
+    rng = np.random.default_rng(0)
+    scale = rng.uniform(0.7, 1.3, 48).astype(np.float32)
+    rest = body().astype(np.float32)[None] * scale[:, None, None]
+    joints = np.repeat(rest[:, None], 4, axis=1) + rng.normal(0, 0.3, (48, 4, len(INFANT), 3)).astype(
+        np.float32
+    )
+    joints[..., 2] = np.maximum(joints[..., 2], 0.5)
+    path = tmp_path / "bodies.npz"
+    np.savez(path, joints_cm=joints, rest_cm=rest, posture=np.zeros(48, np.int8), length_cm=68.3 * scale,
+             child=np.arange(48))  # fmt: skip
     return path

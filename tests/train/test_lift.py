@@ -16,22 +16,6 @@ from heightpose.train import lift
 from heightpose.train.lift_data import draw_errors, lengths, stretch
 
 
-@pytest.fixture
-def bodies(tmp_path):
-    """48 children of 0.7 to 1.3 times that size in 4 frames each, limbs moving a little."""
-    rng = np.random.default_rng(0)
-    scale = rng.uniform(0.7, 1.3, 48).astype(np.float32)
-    rest = body().astype(np.float32)[None] * scale[:, None, None]
-    joints = np.repeat(rest[:, None], 4, axis=1) + rng.normal(0, 0.3, (48, 4, len(INFANT), 3)).astype(
-        np.float32
-    )
-    joints[..., 2] = np.maximum(joints[..., 2], 0.5)
-    path = tmp_path / "bodies.npz"
-    np.savez(path, joints_cm=joints, rest_cm=rest, posture=np.zeros(48, np.int8), length_cm=68.3 * scale,
-             child=np.arange(48))  # fmt: skip
-    return path
-
-
 def test_training_lowers_the_error_and_writes_what_inference_reads(bodies, tmp_path):
     first = lift.train([bodies], tmp_path / "a.npz", steps=2, seed=0, width=48, clip_width=16)
     after = lift.train([bodies], tmp_path / "b.npz", steps=400, seed=0, width=48, clip_width=16)
