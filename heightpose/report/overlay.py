@@ -54,7 +54,6 @@ def draw_overlay(
     caption: Caption,
     *,
     blur_faces: bool = False,
-    last_pose: Pose | None = None,
     skeleton: Skeleton = INFANT,
 ) -> np.ndarray:
     """A copy of the frame with the skeleton, the frame's state and the length.
@@ -64,12 +63,11 @@ def draw_overlay(
         result: what was seen in it.
         caption: texts.
         blur_faces: make faces unrecognisable first, see :func:`blur_faces_in`.
-        last_pose: the latest pose of earlier frames, for blurring where this frame has none.
 
     Returns:
         ``(H, W, 3)`` uint8.
     """
-    picture = blur_faces_in(rgb, result, last_pose, skeleton) if blur_faces else rgb.copy()
+    picture = blur_faces_in(rgb, result, None, skeleton) if blur_faces else rgb.copy()
     scale = max(min(rgb.shape[:2]) / 480.0, 0.5)
     if result.pose is not None:
         _draw_skeleton(picture, result.pose, scale, skeleton)
@@ -162,6 +160,11 @@ def blur_faces_in(
     The posed infant's head is pixelated. Where the infant was lost, the head's last place is, generously;
     where it was never seen, the whole frame is. With several infants everything outside the posed one's joints
     is too: the others' heads are not known, and a box may hold some of theirs.
+
+    Args:
+        rgb: ``(H, W, 3)`` uint8.
+        result: what was found in this very frame; a smoothed skeleton lags behind a head that moves.
+        last_pose: the latest pose of earlier frames, for where this one has none.
     """
     picture = rgb.copy()
     pose = result.pose

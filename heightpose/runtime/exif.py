@@ -19,6 +19,21 @@ _TURN = {
     7: (270, True),
     8: (270, False),
 }
+_TIFF = (b"II*\0", b"MM\0*")
+
+
+def as_stored(data: bytes) -> bytes:
+    """The file without its orientation where the picture library would turn its pixels unasked: a TIFF's.
+
+    OpenCV does so whatever ``IMREAD_IGNORE_ORIENTATION`` says; turned here once more, the picture would lie wrong.
+    """
+    if data[:4] not in _TIFF:
+        return data
+    try:
+        at = _tag_at(data)
+    except (struct.error, IndexError):
+        return data
+    return data if at is None else data[:at] + struct.pack(_order(data) + "H", 1) + data[at + 2 :]
 
 
 def orientation(data: bytes) -> tuple[int, bool]:
@@ -38,7 +53,7 @@ def _tiff_block(data: bytes) -> bytes | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         block = _chunk(data, 12, b"EXIF", "<", length_first=False)
         return block.removeprefix(b"Exif\0\0") if block is not None else None
-    if data[:4] in (b"II*\0", b"MM\0*"):
+    if data[:4] in _TIFF:
         return data
     return None
 
@@ -46,6 +61,9 @@ def _tiff_block(data: bytes) -> bytes | None:
 def _jpeg_exif(data: bytes) -> bytes | None:
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xFF:  # a byte that only fills
+            at += 1
+            continue
         marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
         if marker == 0xDA:  # picture data starts: no header segment follows
             return None
@@ -67,11 +85,22 @@ def _chunk(data: bytes, at: int, name: bytes, order: str, *, length_first: bool)
 
 
 def _tag(tiff: bytes) -> int:
-    order = "<" if tiff[:2] == b"II" else ">"
+    at = _tag_at(tiff)
+    return 1 if at is None else int(struct.unpack_from(_order(tiff) + "H", tiff, at)[0])
+
+
+def _tag_at(tiff: bytes) -> int | None:
+    """Where the orientation's two bytes are; None for none."""
+    order = _order(tiff)
     (first_ifd,) = struct.unpack_from(order + "I", tiff, 4)
     (count,) = struct.unpack_from(order + "H", tiff, first_ifd)
     for i in range(count):
-        tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, first_ifd + 2 + 12 * i)
+        entry = first_ifd + 2 + 12 * i
+        tag, kind, _, _ = struct.unpack_from(order + "HHIH", tiff, entry)
         if tag == 0x0112 and kind == 3:
-            return int(value)
-    return 1
+            return int(entry + 8)
+    return None
+
+
+def _order(tiff: bytes) -> str:
+    return "<" if tiff[:2] == b"II" else ">"

@@ -20,7 +20,7 @@ from heightpose import __version__
 from heightpose.codec.confidence import calibration_path, weights_hash
 from heightpose.errors import ConfigError, HeightposeError, InputError
 from heightpose.metrics import who
-from heightpose.report.overlay import Caption, answer_text, draw_overlay
+from heightpose.report.overlay import Caption, answer_text, blur_faces_in, draw_overlay
 from heightpose.runtime import output, presence
 from heightpose.runtime.atomic import remove, write_json
 from heightpose.runtime.clip import Clip, Frame
@@ -210,10 +210,10 @@ class _Artist:
         self._last_pose: Pose | None = None
 
     def draw(self, rgb: np.ndarray, result: FrameResult, caption: Caption) -> np.ndarray:
-        shown = result if self._smoother is None else self._smoother(result)
-        picture = draw_overlay(rgb, shown, caption, blur_faces=self._blur, last_pose=self._last_pose)
+        # The face is where it was found: the smoothed skeleton lags behind a head that moves.
+        picture = blur_faces_in(rgb, result, self._last_pose) if self._blur else rgb
         self._last_pose = result.pose if result.pose is not None else self._last_pose
-        return picture
+        return draw_overlay(picture, result if self._smoother is None else self._smoother(result), caption)
 
 
 class LiveOverlay:

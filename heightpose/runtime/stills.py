@@ -88,7 +88,7 @@ def _decode(data: bytes) -> tuple[np.ndarray | None, list[str]]:
             if kept is not None:
                 os.dup2(caught.fileno(), 2)
             try:
-                bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+                bgr = cv2.imdecode(np.frombuffer(exif.as_stored(data), np.uint8), flags)
             except cv2.error:  # e.g. larger than the library's limit
                 bgr = None
             finally:

@@ -310,7 +310,11 @@ def _rotation(frame: av.VideoFrame, name: str) -> int:
 
 
 def _is_mirrored(frame: Any) -> bool:
-    for data in frame.side_data:
+    try:
+        side_data = list(frame.side_data)
+    except ValueError:  # of a kind that this PyAV has no name for, as FFmpeg 8 gives for a JPEG's EXIF
+        return False
+    for data in side_data:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = memoryview(bytes(data)[:20]).cast("i")
             return bool(a * d - b * c < 0)

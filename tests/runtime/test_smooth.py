@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from lying_figure import joints
 
+from heightpose.report.overlay import Caption, blur_faces_in
+from heightpose.runtime.results import _Artist
 from heightpose.runtime.smooth import OneEuro, SmoothPoses
 from heightpose.types import Detection, FrameResult, Pose
 
@@ -68,3 +71,16 @@ def test_the_filter_is_that_of_the_paper():
 
     speed = alpha(1.0) * 10.0
     np.testing.assert_allclose(got, [[alpha(1.0 + 0.5 * speed), 0.0]])
+
+
+def test_a_face_is_blurred_where_it_is_and_not_where_the_smoothed_head_lags():
+    rng = np.random.default_rng(0)
+    artist, left = _Artist(True, True), []
+    for i in range(8):
+        pose = Pose(joints((200 + 25 * i, 200), 240, 0), np.full(21, 0.8), BOX)
+        seen = FrameResult(i, i / 60, pose, 1)
+        rgb = rng.integers(0, 255, (400, 600, 3), dtype=np.uint8)
+        face = (blur_faces_in(rgb, seen) != rgb).any(axis=2)
+        shown = (artist.draw(rgb, seen, Caption()) == rgb).all(axis=2)
+        left.append((shown & face).sum() / face.sum())
+    assert max(left) < 0.01

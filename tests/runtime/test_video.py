@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import threading
+import zlib
 from fractions import Fraction
 
 import av
 import cv2
 import makers
 import numpy as np
+import PIL.Image
 import pytest
 from tqdm import tqdm
 
@@ -256,27 +259,59 @@ def exif_block(orientation, order):
     return words
 
 
-@pytest.mark.parametrize(("orientation", "degrees"), [(1, 0), (3, 180), (6, 90), (8, 270)])
-@pytest.mark.parametrize("kind", [".jpg", ".png"])
-def test_exif_orientation_is_applied_and_reported(tmp_path, orientation, degrees, kind):
-    stored = makers.scene((96, 64), (20, 12))
-    data = cv2.imencode(kind, stored)[1].tobytes()
-    if kind == ".jpg":
-        block = b"Exif\0\0" + exif_block(orientation, ">")
-        data = data[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[2:]
-    else:
-        block = exif_block(orientation, "<")
-        chunk = len(block).to_bytes(4, "big") + b"eXIf" + block
-        import zlib
+def jpeg_with_exif(picture, orientation):
+    """With a byte before the segment that only fills, as the format allows."""
+    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    block = b"Exif\0\0" + exif_block(orientation, ">")
+    return data[:2] + b"\xff\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[2:]
 
-        data = data[:33] + chunk + zlib.crc32(chunk[4:]).to_bytes(4, "big") + data[33:]
-    (tmp_path / f"p{kind}").write_bytes(data)
+
+def png_with_exif(picture, orientation):
+    data, block = cv2.imencode(".png", picture)[1].tobytes(), exif_block(orientation, "<")
+    chunk = len(block).to_bytes(4, "big") + b"eXIf" + block
+    return data[:33] + chunk + zlib.crc32(chunk[4:]).to_bytes(4, "big") + data[33:]
+
+
+def tiff_with_exif(picture, orientation):
+    data = io.BytesIO()
+    PIL.Image.fromarray(picture).save(data, "TIFF", tiffinfo={0x0112: orientation})
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "degrees"),
+    [(1, 0), (3, 180), (6, 90), (8, 270), (2, 0), (4, 180), (5, 90), (7, 270)],  # the last four mirrored
+)
+@pytest.mark.parametrize(
+    ("kind", "write"), [(".jpg", jpeg_with_exif), (".png", png_with_exif), (".tif", tiff_with_exif)]
+)
+def test_exif_orientation_is_applied_and_reported(tmp_path, caplog, orientation, degrees, kind, write):
+    stored = makers.scene((96, 64), (20, 12))
+    (tmp_path / f"p{kind}").write_bytes(write(stored, orientation))
     with open_clip(tmp_path / f"p{kind}") as clip:
         frame = next(clip.frames())
     expected = np.rot90(stored, -degrees // 90)
     assert clip.rotation_deg == degrees
     assert frame.rgb.shape == expected.shape
     np.testing.assert_allclose(blob_centre(frame.rgb), blob_centre(expected), atol=0.1)
+    assert ("marked as mirrored" in caplog.text) == (orientation in (2, 4, 5, 7))
+
+
+@pytest.mark.parametrize(("orientation", "degrees"), [(1, 0), (3, 180), (6, 90)])
+def test_a_video_of_jpegs_with_exif_is_read_and_turned(tmp_path, orientation, degrees):
+    stored = makers.scene((96, 64), (20, 12))
+    with av.open(str(tmp_path / "v.avi"), "w") as out:
+        stream = out.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for i in range(3):
+            packet = av.Packet(jpeg_with_exif(stored, orientation))
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, i, i, Fraction(1, 10)
+            out.mux(packet)
+    with open_clip(tmp_path / "v.avi") as clip:
+        frames = list(clip.frames())
+    assert (len(frames), clip.rotation_deg) == (3, degrees)
+    expected = np.rot90(stored, -degrees // 90)
+    np.testing.assert_allclose(blob_centre(frames[0].rgb), blob_centre(expected), atol=0.3)
 
 
 def test_a_cut_off_picture_is_refused_and_libraries_keep_quiet(tmp_path, capfd):
