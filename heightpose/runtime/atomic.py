@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -103,25 +104,69 @@ def _lock(handle: int) -> bool | None:
 
 
 def clear_stale(folder: Path) -> None:
-    """Remove unfinished files in a folder that were left by processes that are no more.
+    """Remove unfinished files and folders in a folder that were left by processes that are no more.
 
-    Files of other names, and those of a process that lives, in another container too, are not touched; nor is any
+    Those of other names, and those of a process that lives, in another container too, are not touched; nor is any
     where the file system knows no locks.
     """
     paths: list[Path] = []
     with suppress(OSError):  # a folder that may be written to but not be looked at
         paths = list(folder.iterdir())
     for path in paths:
-        if not _STALE.fullmatch(path.name) or not path.is_file() or path.is_symlink():
+        folder_too = path.is_dir()
+        if not _STALE.fullmatch(path.name) or path.is_symlink() or not (path.is_file() or folder_too):
             continue
         with suppress(OSError):
-            handle = os.open(path, os.O_RDWR)
+            handle = os.open(path, os.O_RDONLY if folder_too else os.O_RDWR)
             try:
                 if _lock(handle):
-                    os.unlink(path)
+                    shutil.rmtree(path) if folder_too else os.unlink(path)
                     log.info("%s: removed, an unfinished file of a run that was killed", path)
             finally:
                 os.close(handle)
+
+
+@contextmanager
+def all_at_once(folder: Path, *, last: str) -> Iterator[Path]:
+    """Yield a temporary folder for files that belong together: they move to ``folder`` when all are written.
+
+    Args:
+        last: the file that moves after the others: where it is, the others are.
+
+    Raises:
+        HeightposeError: the folder or a file cannot be written.
+    """
+    try:
+        stage = Path(tempfile.mkdtemp(prefix=".together.", suffix=_UNFINISHED, dir=folder))
+        handle = os.open(stage, os.O_RDONLY)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        _lock(handle)
+        yield stage
+        for path in sorted(stage.iterdir(), key=lambda path: (path.name == last, path.name)):
+            try:
+                os.replace(path, folder / path.name)
+            except OSError as error:
+                raise cannot_write(folder / path.name, error) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        os.close(handle)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a hidden file in a folder of results to come, so that no other run takes it for empty and removes it."""
+    try:
+        handle, marker = _begin(folder, "held")
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            marker.unlink()
+        os.close(handle)
 
 
 def write_text(final: Path, text: str) -> None:

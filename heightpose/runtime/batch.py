@@ -29,13 +29,13 @@ from heightpose.errors import (
 from heightpose.report.overlay import answer_text
 from heightpose.runtime import results
 from heightpose.runtime.address import called, is_about, local_path, shown
-from heightpose.runtime.atomic import make_folder, no_empty_folders, remove, write_json
+from heightpose.runtime.atomic import all_at_once, held, make_folder, no_empty_folders, remove, write_json
 from heightpose.runtime.clip import Clip
-from heightpose.runtime.earlier import Earlier, Identity, identity
+from heightpose.runtime.earlier import ANSWER, Earlier, Identity, identity
 from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.networks import Detector, PoseModel
-from heightpose.runtime.session import Outcome, Scale, measure_clip
+from heightpose.runtime.session import Outcome, Scale, StoppedBeforeError, measure_clip
 from heightpose.runtime.settings import Settings
 from heightpose.runtime.stages import Beside, depth_for
 from heightpose.runtime.video import open_clip
@@ -83,6 +83,7 @@ def run_all(inputs: list[tuple[str, str]], settings: Settings) -> Generator[Item
     """
     settings.selection  # noqa: B018 - contradictions are told before anything is read
     scale = settings.load_scale()
+    settings = replace(settings, hashes=settings.hashed())
     jobs = min(settings.jobs, len(inputs))
     with no_empty_folders(settings.out / name for _, name in inputs):
         if jobs > 1:
@@ -141,9 +142,56 @@ class Worker:
             if self._models is None:
                 self._models = _load_models(self._settings)
             try:
-                return _run_one(clip, name, self._scale, self._settings, self._models, self.stop)
+                return self._measured(clip, name, earlier)
+            except StoppedBeforeError:
+                return not_begun(source, name)
             except Exception as error:
                 return self._failed(source, name, error, earlier)
+
+    def _measured(self, clip: Clip, name: str, earlier: Earlier) -> Item:
+        assert self._models is not None
+        settings, folder = self._settings, self._settings.out / name
+        if self._scale.camera is not None:  # one that does not fit leaves no empty folder behind
+            try:
+                self._scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
+            except FileFormatError as error:  # geometry knows no files
+                raise error.at(settings.camera) from error
+        make_folder(folder)
+        with held(folder):
+            outcome, drawn = _looked(clip, folder, self._scale, settings, self._models, self.stop)
+            document = results.height_of(clip, outcome, settings.sex, settings.age_months)
+            provenance = results.provenance_of(
+                clip, outcome, *self._models, settings.hashes, settings.as_recorded()
+            )
+            if not clip.live and (
+                outcome.interrupted or earlier.is_of_another(provenance["input"]["sha256"])
+            ):
+                earlier.set_aside(self._given)
+            with all_at_once(folder, last=ANSWER) as together:
+                results.write_numbers(together, document, outcome.log, provenance)
+                results.write_preview(together / "preview.png", outcome, blur_faces=settings.blur_faces)
+                if not drawn:
+                    remove(folder / "overlay.mp4")  # one of an earlier run would not belong to this answer
+            if not clip.live and not settings.no_overlay and not outcome.interrupted:
+                with outcome.times.stage("overlay"):
+                    results.write_overlay(
+                        folder / "overlay.mp4",
+                        clip,
+                        outcome,
+                        blur_faces=settings.blur_faces,
+                        smooth=settings.smooth,
+                        interrupt=self.stop,
+                    )
+            _summary(name, outcome, folder)
+            code = EXIT_MEASURED if outcome.measurement.status == "measured" else EXIT_REJECTED
+            if self.stop.requested:
+                code = EXIT_INTERRUPTED
+                if (
+                    not outcome.interrupted
+                ):  # it came after the frames: the answer is whole, the overlay may not be
+                    document["interrupted"] = True
+                    write_json(folder / ANSWER, document)
+            return Item(name, code, document, answer_text(outcome.measurement))
 
     def _failed(self, source: str, name: str, error: Exception, earlier: Earlier | None = None) -> Item:
         """The item of an input with an error; an unexpected one of the only input is raised again.
@@ -210,18 +258,10 @@ def _load_models(settings: Settings) -> Models:
     return detector, pose_model
 
 
-def _run_one(
-    clip: Clip, name: str, scale: Scale, settings: Settings, models: Models, interrupt: Stop
-) -> Item:
-    detector, pose_model = models
-    folder = settings.out / name
-    if scale.camera is not None:  # one that does not fit leaves no empty folder behind
-        try:
-            scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
-        except FileFormatError as error:  # geometry knows no files
-            raise error.at(settings.camera) from error
-    make_folder(folder)
-    overlay = folder / "overlay.mp4"
+def _looked(
+    clip: Clip, folder: Path, scale: Scale, settings: Settings, models: Models, stop: Stop
+) -> tuple[Outcome, bool]:
+    """What is known after the clip, and whether its overlay is written already, as a stream's is while it is seen."""
     live: results.LiveOverlay | None = None
     selection = settings.selection
     frames = selection.expected(clip.length_hint, None if clip.fps is None else float(clip.fps))
@@ -233,7 +273,9 @@ def _run_one(
         )
         if clip.live and not settings.no_overlay:
             live = stack.enter_context(
-                results.LiveOverlay(overlay, clip, blur_faces=settings.blur_faces, smooth=settings.smooth)
+                results.LiveOverlay(
+                    folder / "overlay.mp4", clip, blur_faces=settings.blur_faces, smooth=settings.smooth
+                )
             )
         drawing = stack.enter_context(Beside[None](depth_for(clip.size_wh), "draw"))
 
@@ -242,47 +284,8 @@ def _run_one(
             if live is not None:
                 drawing.call(live.show, result, rgb)
 
-        outcome = measure_clip(
-            clip, detector, pose_model, scale, selection=selection, interrupt=interrupt, watch=watch
-        )
-    document = results.height_of(clip, outcome, settings.sex, settings.age_months)
-    files = {"camera": settings.camera, "sheet": settings.sheet, "plane": settings.plane}
-    chosen = {
-        "model": Path(settings.model).name,
-        "every": settings.every,
-        "fps": settings.fps,
-        "start_s": settings.start,
-        "end_s": settings.end,
-        "smooth": settings.smooth,
-        "corners": settings.corners,
-        "size_cm": settings.size,
-        "camera_height_cm": settings.camera_height_cm,
-        "blur_faces": settings.blur_faces,
-    }
-    provenance = results.provenance_of(clip, outcome, detector, pose_model, files, chosen)
-    results.write_numbers(folder, document, outcome.log, provenance)
-    results.write_preview(folder / "preview.png", outcome, blur_faces=settings.blur_faces)
-    drawn = live is not None and live.written
-    if not clip.live and not settings.no_overlay and not outcome.interrupted:
-        with outcome.times.stage("overlay"):
-            drawn = results.write_overlay(
-                overlay,
-                clip,
-                outcome,
-                blur_faces=settings.blur_faces,
-                smooth=settings.smooth,
-                interrupt=interrupt,
-            )
-    if not drawn:
-        remove(overlay)  # one of an earlier run would not belong to this answer
-    _summary(name, outcome, folder)
-    code = EXIT_MEASURED if outcome.measurement.status == "measured" else EXIT_REJECTED
-    if interrupt.requested:
-        code = EXIT_INTERRUPTED
-        if not outcome.interrupted:  # it came after the frames: the answer is whole, the overlay may not be
-            document["interrupted"] = True
-            write_json(folder / "height.json", document)
-    return Item(name, code, document, answer_text(outcome.measurement))
+        outcome = measure_clip(clip, *models, scale, selection=selection, interrupt=stop, watch=watch)
+    return outcome, live is not None and live.written
 
 
 def unusable(source: str, name: str, error: HeightposeError, interrupted: bool = False) -> Item:

@@ -1,7 +1,8 @@
 """The answer that an earlier run left in an input's result folder.
 
 An input that ends in an error writes no answer, and the earlier one of the same name must not pass for its own. It is
-renamed, not removed: the error may be a disk that is not there, and what was measured then may exist nowhere else.
+renamed, not removed: the error may be a disk that is not there, and what was measured then may exist nowhere else. The
+same holds for the answer of another input of that name, and where the user stops before the whole clip is seen again.
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ class Earlier:
     @classmethod
     def of(cls, folder: Path) -> Earlier:
         return cls(folder, identity(folder / ANSWER))
+
+    def is_of_another(self, sha256: str | None) -> bool:
+        """Whether the answer is of an input with another hash; False where that cannot be told, as of streams."""
+        if self.answer is None or sha256 is None:
+            return False
+        try:
+            document = read_json(self.folder / "provenance.json", "provenance")
+            before = document["input"]["sha256"]
+        except (HeightposeError, KeyError, TypeError):
+            return False
+        return isinstance(before, str) and before != sha256
 
     def set_aside(self, given: Collection[Identity]) -> None:
         """Rename height.json to height.earlier.json, and the other results likewise, with a warning.

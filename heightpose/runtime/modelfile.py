@@ -12,10 +12,11 @@ import json
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from heightpose.codec.confidence import weights_hash
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
@@ -56,6 +57,7 @@ class ModelFile:
         input_wh: (width, height) of the input in px.
         heatmap_wh, sigma: (width, height) of the heatmaps and their Gaussian in heatmap px; pose files only.
         meta: the whole JSON object.
+        sha256: of the weights as they were read; empty for a network without a file.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class ModelFile:
     heatmap_wh: tuple[int, int]
     sigma: float
     meta: dict[str, Any]
+    sha256: str = ""
 
 
 def shipped_path(name: str) -> Path:
@@ -143,7 +146,7 @@ def read_model_file(path: Path) -> ModelFile:
         )
     try:
         meta = json.loads(text)
-        return _checked(path, meta)
+        checked = _checked(path, meta)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FileFormatError(
             "the model's metadata is not what it must be",
@@ -151,6 +154,10 @@ def read_model_file(path: Path) -> ModelFile:
             got=f"{type(error).__name__}: {error}",
             hint="Export the model with: heightpose export",
         ) from error
+    try:
+        return replace(checked, sha256=weights_hash(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _checked(path: Path, meta: dict[str, Any]) -> ModelFile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from heightpose import __version__
-from heightpose.codec.confidence import calibration_path, weights_hash
+from heightpose.codec.confidence import calibration_path
 from heightpose.errors import ConfigError, HeightposeError, InputError
 from heightpose.metrics import who
 from heightpose.report.overlay import Caption, answer_text, blur_faces_in, draw_overlay
@@ -95,16 +95,17 @@ def provenance_of(
     outcome: Outcome,
     detector: Detector,
     pose_model: PoseModel,
-    files: dict[str, Path | None],
+    files: Mapping[str, Mapping[str, str]],
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """What made this result: hashes, versions, settings, and what was really running. No pictures."""
+    """What made this result: hashes, versions, settings, and what was really running. No pictures.
 
-    def hashed(path: Path) -> dict[str, str]:
-        return {"name": path.name, "sha256": output.sha256([path])}
-
+    Args:
+        files: name and SHA-256 of the camera, sheet and plane file, as they were read.
+        settings: :meth:`heightpose.runtime.settings.Settings.as_recorded`.
+    """
     calibration = calibration_path(pose_model.file.path)
-    changed = clip.changed
+    changed, input_hash = clip.changed, _hash_or_none(clip.paths)
     if changed:
         log.warning("%s: changed while it was read; measured as it was at first", clip.name)
     models = {"pose": (pose_model.backend, pose_model.file), "detector": (detector.backend, detector.file)}
@@ -117,20 +118,21 @@ def provenance_of(
             "input": {
                 "name": clip.name,
                 "kind": clip.kind,
-                "sha256": output.sha256(clip.paths) if clip.paths else None,
+                "sha256": input_hash,
                 "size_wh": clip.size_wh,
                 "rotation_deg": clip.rotation_deg,
                 "fps": None if clip.fps is None else str(clip.fps),
                 "frames": len(outcome.log),
                 **({"changed_while_read": True} if changed else {}),
             },
-            "files": {name: hashed(path) for name, path in files.items() if path is not None},
+            "files": files,
             "weights": {
-                name: {"name": file.path.name, "sha256": weights_hash(file.path)}
-                for name, (_, file) in models.items()
+                name: {"name": file.path.name, "sha256": file.sha256} for name, (_, file) in models.items()
             },
             # The same weights without it, or with another one, give other probabilities and lengths.
-            "calibration": None if pose_model.calibration is None else hashed(calibration),
+            "calibration": None
+            if pose_model.calibration is None
+            else {"name": calibration.name, "sha256": _hash_or_none([calibration])},
             "backend": {name: vars(backend.active) for name, (backend, _) in models.items()},
             "settings": {"tta": str(pose_model.tta), **presence.settings(detector), **settings},
             "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},
@@ -145,6 +147,14 @@ def provenance_of(
             },
         }
     )
+
+
+def _hash_or_none(paths: Sequence[Path]) -> str | None:
+    """SHA-256 of what was read; None for no files, and where one is gone since: the measurement need not go with it."""
+    try:
+        return output.sha256(paths) if paths else None
+    except InputError:
+        return None
 
 
 def write_overlay(

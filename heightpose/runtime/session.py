@@ -49,12 +49,16 @@ _HEIGHT_ONLY_SD = (0.03, 0.06)
 _CORNERS_SD, _CORNERS_FREEDOM = 0.01, 2.0
 _Z90 = 1.6449
 
-__all__ = ["MattressCorners", "Outcome", "Scale", "measure_clip", "measure_log"]
+__all__ = ["MattressCorners", "Outcome", "Scale", "StoppedBeforeError", "measure_clip", "measure_log"]
 _MIRRORED = Reason(
     "picture_mirrored",
     "The picture is mirrored, as a selfie camera shows it: the printed sheet can only be read in its mirror image, and "
     "no length can be given. Please turn the mirroring off and record again.",
 )
+
+
+class StoppedBeforeError(Exception):
+    """The user stopped before the first frame was looked at: nothing can be said of the clip."""
 
 
 @dataclass
@@ -115,6 +119,7 @@ def measure_clip(
     Raises:
         FileFormatError: the camera file does not fit the clip, or the pose model lacks joints of the infant
         skeleton. InputError: a picture of a folder cannot be used, or the selection holds no frame.
+        StoppedBeforeError: the user stopped before a frame was looked at.
     """
     if pose_model.skeleton.names != INFANT.names:
         raise FileFormatError(
@@ -152,6 +157,8 @@ def measure_clip(
             if asked():
                 break
     interrupted = asked()
+    if interrupted and last < 0:
+        raise StoppedBeforeError
     if interrupted:  # what was decoded ahead was not seen
         log.cut(last + 1)
     elif last < 0:

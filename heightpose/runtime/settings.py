@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from heightpose.errors import ConfigError, FileFormatError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, plane_from_height
 from heightpose.geometry.sheet import SheetLayout
+from heightpose.runtime.output import sha256
 from heightpose.runtime.scale import MattressCorners, Scale
 from heightpose.runtime.selection import Selection
 
@@ -52,6 +53,8 @@ class Settings:
     end: float | None = None
     jobs: int = 1
     threads: int | None = None
+    #: Name and SHA-256 of the camera, sheet and plane file, as they were when they were read.
+    hashes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def selection(self) -> Selection:
@@ -81,6 +84,30 @@ class Settings:
                 log.warning("only the camera's height is known: it is taken to look straight down")
                 plane = plane_from_height(self.camera_height_cm)
         return Scale(camera, sheet, plane, corners, height)
+
+    def hashed(self) -> dict[str, dict[str, str]]:
+        """Name and SHA-256 of each settings file. InputError where one cannot be read."""
+        files = {"camera": self.camera, "sheet": self.sheet, "plane": self.plane}
+        return {
+            what: {"name": path.name, "sha256": sha256([path])}
+            for what, path in files.items()
+            if path is not None
+        }
+
+    def as_recorded(self) -> dict[str, Any]:
+        """What provenance.json says of the settings that the result depends on."""
+        return {
+            "model": Path(self.model).name,
+            "every": self.every,
+            "fps": self.fps,
+            "start_s": self.start,
+            "end_s": self.end,
+            "smooth": self.smooth,
+            "corners": self.corners,
+            "size_cm": self.size,
+            "camera_height_cm": self.camera_height_cm,
+            "blur_faces": self.blur_faces,
+        }
 
     def _corners(self) -> MattressCorners | None:
         if (self.corners is None) != (self.size is None):

@@ -6,10 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
-from heightpose.runtime.atomic import atomic_path, make_folder, write_text
+from heightpose.runtime.atomic import (
+    all_at_once,
+    atomic_path,
+    held,
+    make_folder,
+    no_empty_folders,
+    write_text,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks, nothing is cleared")
 
@@ -65,12 +73,14 @@ def test_only_names_of_ours_are_cleared(tmp_path):
     ]
     for name in names:
         (tmp_path / name).touch()
+    (tmp_path / ".a.abcdefgh.other").mkdir()
     (tmp_path / ".a.abcdefgh.heightpose").mkdir()
+    (tmp_path / ".a.abcdefgh.heightpose" / "unfinished.json").touch()
     (tmp_path / "elsewhere").touch()
     (tmp_path / ".b.abcdefgh.heightpose.mp4").symlink_to(tmp_path / "elsewhere")
     (tmp_path / ".c.abcdefgh.heightpose.mp4").touch()
     make_folder(tmp_path)
-    kept = {*names, "elsewhere", ".a.abcdefgh.heightpose", ".b.abcdefgh.heightpose.mp4"}
+    kept = {*names, "elsewhere", ".a.abcdefgh.other", ".b.abcdefgh.heightpose.mp4"}
     assert set(os.listdir(tmp_path)) == kept
 
 
@@ -94,3 +104,34 @@ def test_a_file_that_was_cleared_before_it_was_locked_is_begun_again(tmp_path, m
 def test_a_long_name_can_be_written(tmp_path):
     write_text(tmp_path / ("é" * 120 + ".json"), "{}")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_files_that_belong_together_come_all_or_none(tmp_path):
+    (tmp_path / "a.json").write_text("old")
+
+    def write_a_half():
+        with all_at_once(tmp_path, last="a.json") as together:
+            (together / "a.json").write_text("new")
+            make_folder(tmp_path)  # another run's, which leaves alone what is in work
+            assert (together / "a.json").read_text() == "new"
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_a_half()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "old"
+    with all_at_once(tmp_path, last="a.json") as together:
+        for name in ("a.json", "b.json"):
+            (together / name).write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "new", "b.json": "new"}
+
+
+def test_a_folder_that_is_held_is_not_taken_for_empty(tmp_path):
+    new = tmp_path / "results"
+    with no_empty_folders([new]):
+        make_folder(new)
+        with held(new):
+            with suppress(OSError):
+                new.rmdir()
+            write_text(new / "a.txt", "whole")
+    assert [path.name for path in new.iterdir()] == ["a.txt"]
