@@ -123,7 +123,7 @@ class Moment(click.ParamType):
     "--fps", type=FiniteRange(min=0, min_open=True, max=1000),
     help="Look at no more than so many frames per second, evenly by their own times; instead of --every.",
 )  # fmt: skip
-@click.option("--start", type=Moment(), help="Look from this time on: seconds, or 1:02:03.5.")
+@click.option("--start", type=Moment(), help="Look from this time of the clip on: seconds, or 1:02:03.5.")
 @click.option("--end", type=Moment(), help="Stop after this time; later frames are not even decoded.")
 @click.option(
     "--jobs", type=click.IntRange(min=1, max=256), default=1, show_default=True,

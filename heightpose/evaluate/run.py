@@ -27,6 +27,7 @@ from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Interrupt
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
+from heightpose.runtime.session import StoppedBeforeError
 from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Measurement, Reason
@@ -107,6 +108,8 @@ class Evaluation:
             if outcome.interrupted:
                 return
             _require_all(clip.video, items, records)
+        except StoppedBeforeError:
+            return
         except (InputError, FileFormatError) as error:
             # What infer answers with an error is not measured; one bad clip must not hide all the others.
             log.warning("clip %s counts as not measured: %s", clip.id, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -10,6 +11,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+log = logging.getLogger("heightpose")
 
 
 class Frame(NamedTuple):
@@ -57,6 +60,7 @@ class Clip(ABC):
     length_hint: int | None = None
     live: bool = False
     paths: tuple[Path, ...] = ()
+    _warned: frozenset[str] = frozenset()
     _stamps: tuple[Stamp | None, ...] = ()
 
     @abstractmethod
@@ -82,6 +86,13 @@ class Clip(ABC):
             if past(frame.t_s):
                 return
             yield frame if wanted(frame.index, frame.t_s) else frame._replace(rgb=NO_PICTURE)
+
+    def warn_once(self, text: str, about: str | None = None) -> None:
+        """A warning that a second pass does not repeat, about the clip where nothing else is named."""
+        line = f"{self.name if about is None else about}: {text}"
+        if line not in self._warned:
+            self._warned |= {line}
+            log.warning("%s", line)
 
     def note_files(self) -> None:
         """Remember what the files are like now, for :attr:`changed`."""

@@ -141,10 +141,16 @@ _SAME_BYTES = {"preset": "veryfast", "qp": "21", "threads": "1", "x264-params": 
 
 
 class VideoWriter:
-    """H.264 in MP4 with each frame's own time. Made by :func:`open_video_writer`."""
+    """H.264 in MP4, its frames as far apart as their own times. Made by :func:`open_video_writer`."""
 
     def __init__(
-        self, path: Path, size_wh: tuple[int, int], fps: Fraction | None, *, reproducible: bool = False
+        self,
+        path: Path,
+        size_wh: tuple[int, int],
+        fps: Fraction | None,
+        *,
+        pixel_aspect: float = 1.0,
+        reproducible: bool = False,
     ) -> None:
         self._container = av.open(str(path), "w", format="mp4")
         self._reproducible = reproducible
@@ -158,11 +164,18 @@ class VideoWriter:
         stream.width, stream.height = self._padded
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, _TICKS)
+        if pixel_aspect != 1.0:
+            stream.codec_context.sample_aspect_ratio = Fraction(pixel_aspect).limit_denominator(1000)
         self._stream = stream
+        self._zero_s: float | None = None
         self._last = -(2**62)
 
     def write(self, rgb: np.ndarray, t_s: float) -> None:
-        """Append a frame ``(H, W, 3)`` uint8 shown from ``t_s`` seconds on."""
+        """Append a frame ``(H, W, 3)`` uint8 of the time ``t_s``; the video begins with the first one's.
+
+        With the time of a clip's part that begins after two hours, players would show nothing for as long.
+        """
+        self._zero_s = t_s if self._zero_s is None else self._zero_s
         pad_x, pad_y = self._padded[0] - rgb.shape[1], self._padded[1] - rgb.shape[0]
         if pad_x or pad_y:
             rgb = cv2.copyMakeBorder(rgb, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)
@@ -172,7 +185,7 @@ class VideoWriter:
             frame = av.VideoFrame.from_ndarray(yuv, format="yuv420p")
         else:
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-        self._last = frame.pts = max(round(t_s * _TICKS), self._last + 1)
+        self._last = frame.pts = max(round((t_s - self._zero_s) * _TICKS), self._last + 1)
         frame.time_base = Fraction(1, _TICKS)
         self._container.mux(self._stream.encode(frame))
 
@@ -185,17 +198,23 @@ class VideoWriter:
 
 @contextmanager
 def open_video_writer(
-    path: Path, size_wh: tuple[int, int], fps: Fraction | None, *, reproducible: bool = False
+    path: Path,
+    size_wh: tuple[int, int],
+    fps: Fraction | None,
+    *,
+    pixel_aspect: float = 1.0,
+    reproducible: bool = False,
 ) -> Iterator[VideoWriter]:
     """Write a video that takes its final name only when the block ends without an exception.
 
     Args:
         size_wh: (width, height) of the frames; odd sizes are padded.
         fps: the source's average rate, for players that ask; times come with each frame.
+        pixel_aspect: width over height of a pixel.
         reproducible: the same frames give the same bytes on every processor, several times slower.
     """
     with atomic_path(path) as tmp:
-        writer = VideoWriter(tmp, size_wh, fps, reproducible=reproducible)
+        writer = VideoWriter(tmp, size_wh, fps, pixel_aspect=pixel_aspect, reproducible=reproducible)
         try:
             yield writer
             writer.finish()

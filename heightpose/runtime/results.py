@@ -186,7 +186,7 @@ def write_overlay(
     frames = clip.chosen(lambda i, t_s: i < len(looks) and looks.looked(i), lambda t_s: t_s > looks.last_t_s)
     drawn = _drawn(ahead(frames, depth, name="decode"), outcome, blur_faces=blur_faces, smooth=smooth)
     try:
-        with output.open_video_writer(path, clip.size_wh, clip.fps) as writer:
+        with output.open_video_writer(path, clip.size_wh, clip.fps, pixel_aspect=clip.pixel_aspect) as writer:
             for picture, t_s in ahead(drawn, depth, stopped=stopped, name="draw"):
                 writer.write(picture, t_s)
             if stopped():
@@ -239,7 +239,9 @@ class LiveOverlay:
     def __init__(self, path: Path, clip: Clip, *, blur_faces: bool, smooth: bool = False) -> None:
         self.failed = False
         self._artist, self._file = _Artist(blur_faces, smooth), ExitStack()
-        self._open = partial(output.open_video_writer, path, clip.size_wh, clip.fps)
+        self._open = partial(
+            output.open_video_writer, path, clip.size_wh, clip.fps, pixel_aspect=clip.pixel_aspect
+        )
         self._writer: output.VideoWriter | None = None
 
     @property
@@ -302,13 +304,13 @@ class _RunningLength:
         self._so_far = ""
         cost = max(outcome.measure_s, 1e-3)
         steps = min(_RUNNING_STEPS, int(_RUNNING_BUDGET_S / cost)) if outcome.measurement.length_cm else 0
-        self._stride = max(1, len(outcome.log) // steps) if steps else 0
-        self._next = self._stride
+        # Among the frames that were looked at: those before --start say nothing.
+        looked_at = outcome.log.looked_at()
+        self._due = set(looked_at[:: max(1, len(looked_at) // steps)][1:].tolist()) if steps else set()
 
     def caption(self, result: FrameResult) -> Caption:
         o = self._outcome
-        if self._stride and result.index + 1 >= self._next:
-            self._next += self._stride
+        if result.index in self._due:
             plane = o.plane if o.track is None else o.track
             measured = measure_log(o.log, o.camera, plane, before=result.index + 1)
             self._so_far = "" if measured.length_cm is None else f"so far {measured.length_cm:.1f} cm   "

@@ -14,7 +14,7 @@ _EARLY_S = 2e-3
 
 @dataclass(frozen=True)
 class Selection:
-    """A choice among frames by their index and time.
+    """A choice among frames by their index and time, which counts from the clip's first frame.
 
     Attributes:
         every: frames 0, every, 2 * every, ... as decoded.
@@ -45,6 +45,21 @@ class Selection:
         """From when to when, for messages."""
         start = 0.0 if self.start_s is None else self.start_s
         return f"from {start:g} s on" if self.end_s is None else f"{start:g} s to {self.end_s:g} s"
+
+    def of_a_pass(self) -> tuple[Callable[[int, float], bool], Callable[[float], bool]]:
+        """(:meth:`chooser`, :meth:`is_past`) for one pass over a clip, taking the frames' own times.
+
+        A recording may begin at any time of its own, as a part cut out of a transport stream does.
+        """
+        zero: float | None = None
+
+        def since_first(t_s: float) -> float:
+            nonlocal zero
+            zero = t_s if zero is None else zero
+            return t_s - zero
+
+        wanted = self.chooser()
+        return lambda index, t_s: wanted(index, since_first(t_s)), lambda t_s: self.is_past(since_first(t_s))
 
     def chooser(self) -> Callable[[int, float], bool]:
         """A function of (index, t_s), to be asked once for every frame in turn, that says whether to look at it."""

@@ -281,7 +281,7 @@ def _uncalibrated(measurement: Measurement) -> Measurement:
 
 def _looked_at(clip: Clip, selection: Selection, log: PoseLog, times: StageTimes) -> Iterator[Frame]:
     """The chosen frames; every decoded one gets its row in the log."""
-    decoded = clip.chosen(selection.chooser(), selection.is_past)
+    decoded = clip.chosen(*selection.of_a_pass())
     return (frame for frame in log.note(times.timed("decode", decoded)) if frame.rgb.size)
 
 
@@ -293,11 +293,10 @@ def _nothing_chosen(clip: Clip, selection: Selection, log: PoseLog) -> InputErro
         lasts_s = clip.length_hint * step_s
     elif selection.end_s is None:  # it was read to its end
         lasts_s = log.last_t_s + step_s - log[0].t_s
-    begins = f" from {log[0].t_s:g} s on" if len(log) and log[0].t_s > 0 else ""
     return InputError(
         "no frame lies between --start and --end, so none was measured",
         where=clip.paths[0] if len(clip.paths) == 1 else clip.name,
-        expected=None if lasts_s is None else f"times within the clip, which lasts {lasts_s:.2f} s{begins}",
+        expected=None if lasts_s is None else f"times within the clip, which lasts {lasts_s:.2f} s",
         got=selection.span,
         hint="Choose other times",
     )

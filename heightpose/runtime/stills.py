@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -19,8 +18,6 @@ from tqdm import tqdm
 from heightpose.errors import InputError
 from heightpose.runtime import exif
 from heightpose.runtime.clip import Clip, Frame, turn
-
-log = logging.getLogger("heightpose")
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 
@@ -34,8 +31,12 @@ def natural_key(path: Path) -> list[tuple[int, int | str]]:
     return [(1, int(p)) if p.isdigit() else (0, p) for p in parts if p]
 
 
-def read_picture(path: Path) -> tuple[np.ndarray, int]:
+def read_picture(path: Path, warn: Callable[..., None]) -> tuple[np.ndarray, int]:
     """Read a picture upright.
+
+    Args:
+        warn: called with what is odd about the picture and its name, or without the name where it is likely to be so of
+            all pictures of a folder (:meth:`heightpose.runtime.clip.Clip.warn_once`).
 
     Returns:
         ``(H, W, 3)`` uint8 RGB, turned as its orientation tag says, and the clockwise degrees it was turned.
@@ -55,10 +56,10 @@ def read_picture(path: Path) -> tuple[np.ndarray, int]:
     if any("premature end" in one or "incomplete" in one for one in complaints):  # the rest would be invented
         raise InputError("the picture is cut off", where=path, hint="Copy it again")
     if complaints:
-        log.warning("%s: the picture may be damaged: %s", path.name, complaints[0])
+        warn(f"the picture may be damaged: {complaints[0]}", path.name)
     rotation_deg, mirrored = exif.orientation(data)
     if mirrored:
-        log.warning("%s: marked as mirrored; the mirroring is left out so that left stays left", path.name)
+        warn("marked as mirrored; the mirroring is left out so that left stays left")
     return turn(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), rotation_deg), rotation_deg
 
 
@@ -127,13 +128,13 @@ class StillsClip(Clip):
     def __init__(self, paths: list[Path], name: str, kind: str) -> None:
         self.name, self.kind, self.paths = name, kind, tuple(paths)
         self.note_files()
-        first, self.rotation_deg = read_picture(paths[0])
+        first, self.rotation_deg = read_picture(paths[0], self.warn_once)
         self.size_wh = (first.shape[1], first.shape[0])
         self.length_hint = len(paths)
 
     def frames(self) -> Iterator[Frame]:
         for index, path in enumerate(self.paths):
-            rgb, rotation_deg = read_picture(path)
+            rgb, rotation_deg = read_picture(path, self.warn_once)
             size_wh = (rgb.shape[1], rgb.shape[0])
             if size_wh != self.size_wh or rotation_deg != self.rotation_deg:
                 raise InputError(

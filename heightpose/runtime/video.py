@@ -9,6 +9,7 @@ same frames every time. Never an integer rate: phones record at a varying one.
 from __future__ import annotations
 
 import logging
+import math
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -126,7 +127,7 @@ class VideoClip(Clip):
             ) from None
         self._first: av.VideoFrame | None = first
         self._stored_wh = (first.width, first.height)
-        self.rotation_deg = _rotation(first, name)
+        self.rotation_deg = self._rotation(first)
         upright = self.rotation_deg % 180 == 0
         self.size_wh = self._stored_wh if upright else (first.height, first.width)
         if 1 / _MOST_STRETCHED <= self._stored_aspect <= _MOST_STRETCHED:
@@ -152,7 +153,7 @@ class VideoClip(Clip):
             yield Frame(index, t_s, rgb)
             index += 1
         if not self.live and index < 0.95 * self._stated_frames - 2:
-            log.warning("%s: cut short, %d of %d frames are there", self.name, index, self._stated_frames)
+            self.warn_once(f"cut short, {index} of {self._stated_frames} frames are there")
 
     def close(self) -> None:
         if self._pass is not None:
@@ -233,6 +234,17 @@ class VideoClip(Clip):
                 given += 1
                 yield frame
 
+    def _rotation(self, frame: av.VideoFrame) -> int:
+        """Clockwise degrees to turn the stored picture, from the display matrix (ISO/IEC 14496-12, 8.3.2)."""
+        # FFmpeg's own number for a matrix of zeros, which turns nothing, is -2^31.
+        counter_clockwise = frame.rotation if abs(frame.rotation) <= 360 else 0
+        if _is_mirrored(frame):
+            self.warn_once("marked as mirrored; the mirroring is left out so that left stays left")
+        degrees = int(-round(counter_clockwise / 90) * 90 % 360)
+        if abs((-counter_clockwise - degrees + 180) % 360 - 180) > 1:
+            self.warn_once(f"says it is turned by {-counter_clockwise} degrees; turned by {degrees}")
+        return degrees
+
     def _options(self) -> dict[str, str]:
         if not self.live:
             return {"protocol_whitelist": "subfile,file"}  # a file may not pull in the network
@@ -250,15 +262,20 @@ class VideoClip(Clip):
             else:
                 what, hint = "no picture", "It may be cut off: copy or record it again"
             raise InputError(f"the file holds {what}", where=self._where, hint=hint)
-        stream = streams[0]
+        best = container.streams.best("video")  # the one that players show: marked as the default, or larger
+        stream = best if best in streams else streams[0]
+        if len(streams) > 1:
+            log.info(
+                "%s: holds %d videos; number %d is read", self.name, len(streams), streams.index(stream) + 1
+            )
         if stream.codec_context is None:
             raise InputError("the video's codec is not known", where=self._where, hint="Save it as H.264")
         if stream.codec_context.name in _TEXT_CODECS:
             raise InputError("this is text, not a video", where=self._where, hint="Give the video itself")
         # Two: decoding runs beside the networks, and more threads than cores only hold more frames.
         stream.thread_type, stream.codec_context.thread_count = "AUTO", 2
-        self._stated_frames = int(stream.frames or 0)
         rate = stream.average_rate or stream.guessed_rate
+        self._stated_frames = _frames_shown(stream)
         self.fps = Fraction(rate) if rate is not None and rate > 0 else None
         self._stored_aspect = float(stream.sample_aspect_ratio or 1)
         if self.live:
@@ -284,7 +301,7 @@ class VideoClip(Clip):
         )
 
     def _warn_damage(self, given: int, why: str) -> None:
-        log.warning("%s: damaged after %d frames: %s. The frames before are used", self.name, given, why)
+        self.warn_once(f"damaged after {given} frames: {why}. The frames before are used")
 
 
 _ATTACHED = av.stream.Disposition.attached_pic
@@ -297,16 +314,12 @@ def _rgb(frame: av.VideoFrame) -> Any:
     return frame.to_ndarray(format="rgb24")
 
 
-def _rotation(frame: av.VideoFrame, name: str) -> int:
-    """Clockwise degrees to turn the stored picture, from the display matrix (ISO/IEC 14496-12, 8.3.2)."""
-    # FFmpeg's own number for a matrix of zeros, which turns nothing, is -2^31.
-    counter_clockwise = frame.rotation if abs(frame.rotation) <= 360 else 0
-    if _is_mirrored(frame):
-        log.warning("%s: marked as mirrored; the mirroring is left out so that left stays left", name)
-    degrees = -round(counter_clockwise / 90) * 90 % 360
-    if abs((-counter_clockwise - degrees + 180) % 360 - 180) > 1:
-        log.warning("%s: says it is turned by %s degrees; turned by %d", name, -counter_clockwise, degrees)
-    return int(degrees)
+def _frames_shown(stream: Any) -> int:
+    """How many frames a stream says it has, 0 where it does not; of a trimmed one (edit list) those that are left."""
+    stated = int(stream.frames or 0)
+    if not stream.duration or not stream.time_base or not stream.average_rate:
+        return stated
+    return min(stated, math.ceil(stream.duration * stream.time_base * stream.average_rate))
 
 
 def _is_mirrored(frame: Any) -> bool:

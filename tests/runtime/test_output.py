@@ -259,7 +259,7 @@ def test_a_reproducible_video_has_the_same_bytes_on_any_number_of_cores(tmp_path
 def test_a_live_overlay_that_cannot_be_written_leaves_the_measuring_alone(tmp_path, caplog):
     rgb = np.zeros((16, 20000, 3), np.uint8)
     for folder, size_wh in ((tmp_path, (20000, 16)), (tmp_path / "gone", (64, 48))):
-        clip = SimpleNamespace(size_wh=size_wh, fps=None)
+        clip = SimpleNamespace(size_wh=size_wh, fps=None, pixel_aspect=1.0)
         with results.LiveOverlay(folder / "overlay.mp4", clip, blur_faces=False) as live:
             live.show(FrameResult(0, 0.0, None), rgb[:, : size_wh[0]])
         assert live.failed

@@ -46,6 +46,13 @@ def test_start_and_end():
     assert not Selection().is_past(1e9)
 
 
+def test_times_count_from_the_first_frame():
+    wanted, past = Selection(start_s=0.5, end_s=0.9).of_a_pass()
+    times = [1000.0 + 0.1 * i for i in range(20)]
+    assert [i for i, t_s in enumerate(times) if not past(t_s) and wanted(i, t_s)] == [5, 6, 7, 8, 9]
+    assert past(times[-1])
+
+
 def test_choices_that_contradict_each_other():
     with pytest.raises(ConfigError, match="--every and --fps"):
         Selection(every=2, fps=5.0)
