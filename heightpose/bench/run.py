@@ -57,7 +57,7 @@ def bench(
             chosen = [*options, "--model", model, "--backend", backend]
             plain = run_infer(video, chosen, folder, overlay=False)
             drawn = run_infer(video, chosen, folder, overlay=True)
-            about["models"][Path(model).name] = {
+            about["models"][model] = {
                 "nets": [detecting, bench_net(net.backend, net.file, seconds)],
                 "clip": stream_figures(plain),
                 "overlay_frames_per_s": None if not drawn.overlay_ms else round(1000.0 / drawn.overlay_ms, 2),

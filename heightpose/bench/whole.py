@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from heightpose.errors import HeightposeError, InputError
+from heightpose.runtime.clip import turn
 from heightpose.runtime.memory import peak_mb
 from heightpose.runtime.output import open_video_writer, write_png
 from heightpose.runtime.video import open_clip
@@ -49,7 +50,8 @@ class Process:
 def make_inputs(source: Path, folder: Path, frames: int) -> tuple[Path, Path, tuple[int, int]]:
     """The bench clip, the source's first frames played to and fro, and a still of it.
 
-    The clip is 1280x720 where the source has that shape, so that a camera file still fits, else of its own size.
+    The clip is 1280x720 where the source has that shape, so that a camera file still fits, else of its own size; and
+    as stored, where the source is marked as turned.
 
     Returns:
         (clip, still, (width, height)).
@@ -58,17 +60,19 @@ def make_inputs(source: Path, folder: Path, frames: int) -> tuple[Path, Path, tu
         InputError: the source holds no picture.
     """
     with open_clip(source) as clip:
-        size_wh = CLIP_WH if clip.size_wh[0] * CLIP_WH[1] == clip.size_wh[1] * CLIP_WH[0] else clip.size_wh
+        back_deg = -clip.rotation_deg % 360
+        width, height = clip.size_wh if back_deg % 180 == 0 else clip.size_wh[::-1]
+        size_wh = CLIP_WH if width * CLIP_WH[1] == height * CLIP_WH[0] else (width, height)
         shown = [
-            cv2.resize(frame.rgb, size_wh, interpolation=cv2.INTER_AREA)
+            cv2.resize(turn(frame.rgb, back_deg), size_wh, interpolation=cv2.INTER_AREA)
             for frame, _ in zip(clip.frames(), range(_MOST_FRAMES), strict=False)
         ]
     if not shown:
         raise InputError("the clip holds no picture", where=source)
-    turn = [*range(len(shown)), *range(len(shown) - 2, 0, -1)]
+    to_and_fro = [*range(len(shown)), *range(len(shown) - 2, 0, -1)]
     with open_video_writer(folder / "clip.mp4", size_wh, Fraction(CLIP_FPS)) as writer:
         for i in range(frames):
-            writer.write(shown[turn[i % len(turn)]], i / CLIP_FPS)
+            writer.write(shown[to_and_fro[i % len(to_and_fro)]], i / CLIP_FPS)
     write_png(folder / "still.png", shown[0])
     return folder / "clip.mp4", folder / "still.png", size_wh
 

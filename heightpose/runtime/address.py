@@ -6,7 +6,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from heightpose.errors import InputError
 
@@ -24,14 +24,28 @@ def local_path(source: str | Path) -> str:
     return str(source) if found is None else unquote(str(source)[found.end() :], errors="surrogateescape")
 
 
+#: Fields of a query that tell a recorder's cameras apart, and are no secrets.
+_TELLING = ("cam", "camera", "channel", "id", "profile", "stream", "subtype", "track")
+#: A login that some cameras take in the path.
+_LOGIN = re.compile(r"((?:user|pass|pwd|token|auth|key)\w*?=)[^_&;/]*", re.IGNORECASE)
+
+
 def without_login(address: str) -> str:
-    """The address without user name, password and query: fit for messages and result files."""
+    """The address without user name and password: fit for messages and result files.
+
+    Of a query only what tells cameras apart is left.
+    """
     try:
         parts = urlsplit(address)
         port = parts.port
     except ValueError:  # a host or port that cannot be: cut out what may be a login, whatever it holds
         return re.sub(r"://.*@", "://", address, flags=re.DOTALL).partition("?")[0]
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{port}' if port is not None else ''}{parts.path}"
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    telling = [pair for pair in parse_qsl(parts.query) if pair[0].lower() in _TELLING]
+    query = f"?{urlencode(telling)}" if telling else ""
+    path = _LOGIN.sub(r"\1", parts.path)
+    return f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{path}{query}"
 
 
 def shown(source: str) -> str:

@@ -112,7 +112,7 @@ def resolve(name: str, path: Path) -> tuple[str, Path]:
         raise MissingExtraError(name, "all", f"--backend {name}")
     for candidate in NAMES if name == "auto" else (name,):
         forms = _READS[candidate]
-        file = path if path.suffix in forms else path.with_suffix(forms[0])
+        file = path if path.suffix.lower() in forms else path.with_suffix(forms[0])
         if importlib.util.find_spec(candidate) is None or not is_file(file):
             continue
         # auto must not leave the file that was named for its neighbour.
@@ -323,6 +323,7 @@ class TorchBackend(Backend):
 
         self._torch, self._path = torch, path
         torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32 = False  # of 24 bits of a weight it would keep 11
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         model: Any = load_weights(path)[0]
         model = model.float().eval().to(self._device, memory_format=torch.channels_last)

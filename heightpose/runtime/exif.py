@@ -1,7 +1,7 @@
-"""The orientation tag of a picture file: which way the camera was held.
+"""What a picture file says beside its picture: which way the camera was held, and whether there are more.
 
-Read here and not left to the image library because the camera model needs to know how far the picture was
-turned, and the library applies the tag without saying so.
+The orientation is read here and not left to the image library because the camera model needs to know how far the
+picture was turned, and the library applies the tag without saying so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TURN = {
     7: (270, True),
     8: (270, False),
 }
-_TIFF = (b"II*\0", b"MM\0*")
+_TIFF, _PNG = (b"II*\0", b"MM\0*"), b"\x89PNG\r\n\x1a\n"
 
 
 def as_stored(data: bytes) -> bytes:
@@ -36,6 +36,23 @@ def as_stored(data: bytes) -> bytes:
     return data if at is None else data[:at] + struct.pack(_order(data) + "H", 1) + data[at + 2 :]
 
 
+def holds_several(data: bytes) -> bool:
+    """Whether a file holds more than one picture: an animated PNG or WebP, a TIFF of several pages."""
+    try:
+        if data[:8] == _PNG:
+            return _chunk(data, 8, b"acTL", ">", length_first=True) is not None
+        if data[:4] == b"RIFF" and data[12:16] == b"VP8X":
+            return bool(data[20] & 2)
+        if data[:4] in _TIFF:
+            order = _order(data)
+            (first_ifd,) = struct.unpack_from(order + "I", data, 4)
+            (count,) = struct.unpack_from(order + "H", data, first_ifd)
+            return bool(struct.unpack_from(order + "I", data, first_ifd + 2 + 12 * count)[0])
+    except (struct.error, IndexError):
+        pass
+    return False
+
+
 def orientation(data: bytes) -> tuple[int, bool]:
     """(clockwise degrees 0, 90, 180 or 270, mirrored) of a JPEG, PNG, WebP or TIFF; (0, False) if absent."""
     try:
@@ -48,7 +65,7 @@ def orientation(data: bytes) -> tuple[int, bool]:
 def _tiff_block(data: bytes) -> bytes | None:
     if data[:2] == b"\xff\xd8":
         return _jpeg_exif(data)
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
+    if data[:8] == _PNG:
         return _chunk(data, 8, b"eXIf", ">", length_first=True)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         block = _chunk(data, 12, b"EXIF", "<", length_first=False)

@@ -14,8 +14,29 @@ from heightpose.errors import InputError
 from heightpose.runtime.address import called, is_address, local_path, shown, without_login
 from heightpose.runtime.stills import PICTURE_SUFFIXES, list_folder
 from heightpose.runtime.video import VIDEO_SUFFIXES
+from heightpose.words import plural
 
 log = logging.getLogger("heightpose")
+
+#: What lies beside recordings and is expected to be passed over without a word.
+_BESIDE_SUFFIXES = frozenset(
+    (
+        "",
+        ".json",
+        ".yaml",
+        ".yml",
+        ".txt",
+        ".csv",
+        ".md",
+        ".html",
+        ".pdf",
+        ".xml",
+        ".log",
+        ".srt",
+        ".ini",
+        ".db",
+    )
+)
 
 #: Bytes of a result folder's name, of the 255 of a file system: an address may be longer, and a number may follow.
 _LONGEST = 200
@@ -56,14 +77,22 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
 
 
 def _videos(folder: Path) -> list[Path]:
-    """The videos in a folder, with a warning where pictures lie beside them. InputError when it cannot be read."""
+    """The videos in a folder, with a warning of what else is passed over. InputError when it cannot be read."""
     files = list_folder(folder)
     videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-    pictures = sum(path.suffix.lower() in PICTURE_SUFFIXES for path in files)
+    pictures = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
+    known = VIDEO_SUFFIXES | PICTURE_SUFFIXES | _BESIDE_SUFFIXES
+    others = [path.suffix.lower() for path in files if path.suffix.lower() not in known]
     if videos and pictures:
         log.warning(
             "%s: holds videos; the pictures beside them are passed over (%d). Give them a folder of their own",
-            *(folder, pictures),
+            *(folder, len(pictures)),
+        )
+    if (videos or pictures) and others:
+        log.warning(
+            "%s: %s passed over, by the name neither a video nor a picture that is read (%s). Save pictures as JPEG or "
+            "PNG; a video that is named itself is tried",
+            *(folder, plural(len(others), "file"), ", ".join(sorted(set(others)))),
         )
     return videos
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from heightpose.codec.confidence import weights_hash
+from heightpose.codec.confidence import calibration_path, weights_hash
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
@@ -97,10 +97,22 @@ def find_model(name_or_path: str) -> Path:
         raise ConfigError(
             "no such model",
             where=name_or_path or "--model",
-            expected=f"{', '.join(SHIPPED)} or a path to an .onnx or .safetensors file",
-            hint="Check the spelling of --model",
+            expected=f"{', '.join((*SHIPPED, 'detector'))} or a path to an .onnx, .safetensors or .xml file",
+            hint="Check the spelling",
         )
-    return path
+    return _with_companions(path)
+
+
+def _with_companions(path: Path) -> Path:
+    """What a link leads to, where its .bin or its calibration lies there and not beside the link."""
+    target = path.resolve()
+    if target.name == path.name and target.parent == path.parent.resolve():
+        return path
+    here, there = (
+        any(is_file(file) for file in (one.with_suffix(".bin"), calibration_path(one)))
+        for one in (path, target)
+    )
+    return target if there and not here else path
 
 
 def is_file(path: Path) -> bool:

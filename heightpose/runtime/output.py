@@ -36,7 +36,7 @@ def height_document(
     interrupted: bool = False,
     extra: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of height.json; see the README for each field.
+    """The content of height.json; see docs/formats.md for each field.
 
     Args:
         decoded: frames decoded; ``measurement.frames_total`` counts those that were looked at.

@@ -63,7 +63,12 @@ class Scale:
             return Reason(
                 "no_camera",
                 "The camera is not known, so pixels cannot be turned into centimetres. "
-                "Give its calibration file with --camera, or lay the printed sheet under the infant and give its "
-                "file with --sheet: seen from a tilted camera it tells the lens too.",
+                "Give its calibration file with --camera, or "
+                + (
+                    "leave --plane and --corners out: seen from a tilted camera the sheet tells the lens too."
+                    if self.sheet is not None
+                    else "lay the printed sheet under the infant and give its file with --sheet: seen from a tilted "
+                    "camera it tells the lens too."
+                ),
             )
         return None

@@ -21,6 +21,9 @@ from heightpose.runtime.clip import Clip, Frame, turn
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 
+#: Pictures that are not read: they decode tile by tile, and a single tile would pass for the picture.
+UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
+
 #: A folder of pictures carries no clock. One picture per second is assumed, which keeps times increasing.
 FOLDER_PERIOD_S = 1.0
 
@@ -52,18 +55,22 @@ def read_picture(path: Path, warn: Callable[..., None]) -> tuple[np.ndarray, int
         raise InputError("the file is empty", where=path, hint="Copy or record it again")
     bgr, complaints = _decode(data)
     if bgr is None:
+        if _TOO_LARGE in complaints:
+            raise InputError(f"the picture is {_TOO_LARGE}", where=path, hint="Make it smaller")
         raise InputError("this is not a picture that can be decoded", where=path, hint=_CONVERT)
     if any("premature end" in one or "incomplete" in one for one in complaints):  # the rest would be invented
         raise InputError("the picture is cut off", where=path, hint="Copy it again")
     if complaints:
         warn(f"the picture may be damaged: {complaints[0]}", path.name)
+    if exif.holds_several(data):
+        warn("holds several pictures, of which the first is read; a GIF or a video is read whole", path.name)
     rotation_deg, mirrored = exif.orientation(data)
     if mirrored:
         warn("marked as mirrored; the mirroring is left out so that left stays left")
     return turn(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), rotation_deg), rotation_deg
 
 
-_CONVERT = "Save it again as JPEG or PNG"
+_CONVERT, _TOO_LARGE = "Save it again as JPEG or PNG", "larger than the 134 megapixels that are read"
 
 
 #: How the lines of libjpeg's warnings, libpng, libtiff and OpenCV's own log begin.
@@ -84,14 +91,15 @@ def _decode(data: bytes) -> tuple[np.ndarray | None, list[str]]:
         kept = os.dup(2)
     except OSError:  # no stderr at all: nothing to catch
         kept = None
+    refused = ""
     with _scratch() as caught:
         with tqdm.get_lock():
             if kept is not None:
                 os.dup2(caught.fileno(), 2)
             try:
                 bgr = cv2.imdecode(np.frombuffer(exif.as_stored(data), np.uint8), flags)
-            except cv2.error:  # e.g. larger than the library's limit
-                bgr = None
+            except cv2.error as error:
+                bgr, refused = None, str(error)
             finally:
                 if kept is not None:
                     os.dup2(kept, 2)
@@ -102,7 +110,8 @@ def _decode(data: bytes) -> tuple[np.ndarray | None, list[str]]:
     if others:
         with suppress(OSError):  # standard errors may be closed
             os.write(2, others.encode("utf-8", "surrogateescape"))
-    return bgr, [" ".join(found[0].split()) for found in _OF_A_LIBRARY.finditer(text)]
+    complaints = [" ".join(found[0].split()) for found in _OF_A_LIBRARY.finditer(text)]
+    return bgr, [_TOO_LARGE] if "MAX_IMAGE_PIXELS" in refused else complaints
 
 
 def _scratch() -> IO[bytes]:

@@ -24,7 +24,7 @@ from heightpose.errors import InputError
 from heightpose.runtime import arrival
 from heightpose.runtime.address import called, is_address, local_path, require_possible
 from heightpose.runtime.clip import NO_PICTURE, Clip, Clock, Frame, turn
-from heightpose.runtime.stills import PICTURE_SUFFIXES, StillsClip, list_folder
+from heightpose.runtime.stills import PICTURE_SUFFIXES, UNREAD_SUFFIXES, StillsClip, list_folder
 
 __all__ = ["VIDEO_SUFFIXES", "Clip", "Frame", "VideoClip", "open_clip"]
 
@@ -34,8 +34,41 @@ log = logging.getLogger("heightpose")
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts", "m2ts"),
-        *("3gp", "wmv", "flv", "ogv", "h264", "h265", "hevc", "mjpeg"),
+        *(
+            "mp4",
+            "m4v",
+            "mov",
+            "qt",
+            "mkv",
+            "webm",
+            "avi",
+            "divx",
+            "mpg",
+            "mpeg",
+            "m2v",
+            "vob",
+            "ts",
+            "m2t",
+            "mts",
+        ),
+        *(
+            "m2ts",
+            "mxf",
+            "3gp",
+            "3g2",
+            "wmv",
+            "asf",
+            "flv",
+            "f4v",
+            "ogv",
+            "ogg",
+            "gif",
+            "h264",
+            "264",
+            "h265",
+            "265",
+        ),
+        *("hevc", "mjpeg", "mjpg", "dav"),
     )
 )
 
@@ -74,15 +107,19 @@ def open_clip(source: str | Path) -> Clip:
     if stat.S_ISDIR(mode):
         pictures = [p for p in list_folder(path) if p.suffix.lower() in PICTURE_SUFFIXES]
         if not pictures:
+            unread = sorted({p.suffix.lower() for p in list_folder(path)} & UNREAD_SUFFIXES)
             raise InputError(
-                "the folder holds no pictures", where=path, hint="Give a video or a folder of pictures"
+                "the folder holds no pictures"
+                + (f" that can be read, {', '.join(unread)} alone" if unread else ""),
+                where=path,
+                hint="Save them as JPEG or PNG" if unread else "Give a video or a folder of pictures",
             )
         return StillsClip(pictures, called(path), "folder")
     if not stat.S_ISREG(mode):  # a device or a pipe would be read for ever
         raise InputError("not an ordinary file", where=path, hint="Give a video file or a stream address")
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return StillsClip([path], called(path), "image")
-    if path.suffix.lower() in (".heic", ".heif", ".avif"):
+    if path.suffix.lower() in UNREAD_SUFFIXES:
         # These decode tile by tile; a single tile would pass for the picture.
         raise InputError("this picture format is not read", where=path, hint="Save it as JPEG or PNG")
     try:
@@ -336,5 +373,7 @@ def _is_mirrored(frame: Any) -> bool:
 
 def _why(error: Exception) -> str:
     """One short clause from an FFmpeg or Python error."""
+    if isinstance(error, av.ExitError):  # how PyAV ends a call that took too long
+        return f"nothing came for {_TIMEOUT_S:g} s"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split()).rstrip(".")

@@ -424,3 +424,15 @@ def test_weights_that_are_not_numbers(tmp_path):
     backend, _ = load_backend(path, "openvino")
     with pytest.raises(FileFormatError, match="not numbers"):
         backend.run(crops(1))
+
+
+def test_a_link_to_weights_leads_to_where_their_companions_lie(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "links").mkdir()
+    weights, link = makers.tiny_pose(tmp_path / "store/a.onnx"), tmp_path / "links/b.onnx"
+    link.symlink_to(weights)
+    assert modelfile.find_model(str(link)) == link
+    (tmp_path / "store/a.calibration.json").write_text("{}")
+    assert modelfile.find_model(str(link)) == weights
+    (tmp_path / "links/b.calibration.json").write_text("{}")
+    assert modelfile.find_model(str(link)) == link

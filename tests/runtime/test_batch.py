@@ -60,6 +60,12 @@ def test_pictures_beside_videos_are_told(tmp_path, caplog):
     assert len(expand_inputs([str(tmp_path)])[0]) == 2
     (record,) = caplog.records
     assert "passed over (2)" in record.getMessage()
+    caplog.clear()
+    for name in ("b.GIF", "c.xyz", "d.heic", "camera.json"):
+        (tmp_path / name).touch()
+    assert len(expand_inputs([str(tmp_path)])[0]) == 3
+    assert "2 files passed over" in caplog.text
+    assert "(.heic, .xyz)" in caplog.text
 
 
 def test_a_long_name_gives_a_shorter_result_folder(tmp_path, settings):

@@ -386,6 +386,11 @@ def test_addresses():
     assert not is_address("C:/clip.mp4")
     assert not is_address("file:///clip.mp4")
     assert without_login("rtsp://me:secret@camera:554/live?token=1") == "rtsp://camera:554/live"
+    assert without_login("rtsp://[::1]:8554/x") == "rtsp://[::1]:8554/x"
+    hidden = without_login(
+        "rtsp://h/user=admin_password=tlJwpbo6_channel=1_stream=0.sdp?authkey=x&channel=2&subtype=0"
+    )
+    assert hidden == "rtsp://h/user=_password=_channel=1_stream=0.sdp?channel=2&subtype=0"
 
 
 def test_a_stream_that_does_not_answer(tmp_path):
@@ -416,3 +421,80 @@ def test_a_title_in_another_encoding(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"QQQQ", b"\xf6\xe4QQ"))
     with open_clip(path) as clip:
         assert len(list(clip.frames())) == 1
+
+
+def test_a_clip_that_was_trimmed_without_encoding_is_whole(tmp_path, caplog):
+    """Frames before the cut are stored, for decoding, and an edit list leaves them out."""
+    whole = makers.write_video(tmp_path / "w.mp4", moving(40), options={"g": "40", "bf": "0"})
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "t.mp4"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is None:
+                continue
+            packet.pts -= round(2.0 / packet.time_base)
+            packet.dts -= round(2.0 / packet.time_base)
+            packet.stream = stream
+            out.mux(packet)
+    with open_clip(tmp_path / "t.mp4") as clip:
+        assert clip.length_hint == pytest.approx(20, abs=1)
+        assert len(list(clip.frames())) == pytest.approx(20, abs=1)
+    assert caplog.text == ""
+
+
+def test_of_several_videos_the_one_that_players_show_is_read(tmp_path):
+    with av.open(str(tmp_path / "two.mkv"), "w") as out:
+        streams = []
+        for size_wh in ((32, 16), (96, 64)):
+            stream = out.add_stream("libx264", rate=10)
+            stream.width, stream.height = size_wh
+            stream.pix_fmt = "yuv420p"
+            streams.append(stream)
+        streams[0].disposition, streams[1].disposition = 0, av.stream.Disposition.default
+        for stream in streams:
+            for i in range(3):
+                picture = makers.scene((stream.width, stream.height))
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = i, Fraction(1, 10)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    with open_clip(tmp_path / "two.mkv") as clip:
+        assert clip.size_wh == (96, 64)
+
+
+def test_a_warning_is_not_repeated_by_the_second_pass(tmp_path, caplog):
+    for i in range(3):
+        (tmp_path / f"{i}.jpg").write_bytes(jpeg_with_exif(makers.scene(), 2))
+    with open_clip(tmp_path) as clip:
+        assert len(list(clip.frames())) == len(list(clip.frames())) == 3
+    assert caplog.text.count("marked as mirrored") == 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_of_several_pictures_in_a_file_the_first_is_read_and_that_is_told(tmp_path, caplog, kind):
+    first, *more = (PIL.Image.fromarray(picture) for picture in moving(3))
+    first.save(tmp_path / f"one.{kind}", kind)
+    with open_clip(tmp_path / f"one.{kind}"):
+        assert caplog.text == ""
+    first.save(tmp_path / f"many.{kind}", kind, save_all=True, append_images=more)
+    with open_clip(tmp_path / f"many.{kind}") as clip:
+        assert len(list(clip.frames())) == 1
+    assert f"many.{kind}: holds several pictures" in caplog.text
+
+
+def test_a_picture_beyond_the_limit_is_called_too_large(tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "p.png"), makers.scene())
+
+    def refuse(*_):
+        raise cv2.error(
+            "(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS in function 'validateInputImageSize'"
+        )
+
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with pytest.raises(InputError, match=r"the picture is larger than .* Make it smaller"):
+        open_clip(tmp_path / "p.png")
+
+
+def test_a_folder_of_pictures_that_are_not_read_says_which(tmp_path):
+    (tmp_path / "IMG_1.HEIC").touch()
+    with pytest.raises(InputError, match=r"no pictures that can be read, \.heic alone\. Save them as JPEG"):
+        open_clip(tmp_path)

@@ -67,6 +67,11 @@ def run(
     # Before torch loads: threads that spin while they wait would slow down what they are compared with.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if clip is None:
+        if camera is not None or sheet is not None or plane is not None:
+            raise ConfigError(
+                "--camera, --sheet and --plane are of a clip, and none is named",
+                hint="heightpose bench run CLIP ...",
+            )
         clip, camera, sheet = (_EXAMPLES / name for name in ("clip.mp4", "camera.json", "sheet.yaml"))
         if not clip.is_file():
             raise ConfigError(
