@@ -49,6 +49,15 @@ class Earlier:
     def of(cls, folder: Path) -> Earlier:
         return cls(folder, identity(folder / ANSWER))
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether the answer is one that the user stopped on the way."""
+        try:
+            document = read_json(self.folder / ANSWER, "answer")
+        except HeightposeError:
+            return False
+        return isinstance(document, dict) and document.get("interrupted") is True
+
     def is_of_another(self, sha256: str | None) -> bool:
         """Whether the answer is of an input with another hash; False where that cannot be told, as of streams."""
         if self.answer is None or sha256 is None:
