@@ -163,9 +163,9 @@ class Worker:
             provenance = results.provenance_of(
                 clip, outcome, *self._models, settings.hashes, settings.as_recorded()
             )
-            if not clip.live and (
-                outcome.interrupted or earlier.is_of_another(provenance["input"]["sha256"])
-            ):
+            other = earlier.is_of_another(provenance["input"]["sha256"])
+            # A part gives way to a part, and does not take the place of the whole that was kept before it.
+            if not clip.live and (other or (outcome.interrupted and not earlier.is_partial)):
                 earlier.set_aside(self._given)
             with all_at_once(folder, last=ANSWER) as together:
                 results.write_numbers(together, document, outcome.log, provenance)

@@ -45,6 +45,7 @@ def test_the_table_as_json_and_csv(tmp_path, capsys):
 
 
 def test_settings_of_no_clip_are_refused(tmp_path, capsys):
+    (tmp_path / "camera.json").write_text("{}")
     assert cli_main._run(["bench", "run", "--camera", str(tmp_path / "camera.json")], False) == 2
     assert "are of a clip, and none is named" in capsys.readouterr().err
 

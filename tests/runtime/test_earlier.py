@@ -149,6 +149,7 @@ def test_stopped_on_the_way_the_whole_answer_of_before_is_kept(tmp_path, setting
     stopping_at(monkeypatch, 5)
     (item,) = run_all(inputs, settings)
     assert (item.code, item.document["frames"]["total"]) == (130, 5)
+    list(run_all(inputs, settings))  # once more: the whole is still there
     after = contents(settings.out / "c0")
     for name, data in before.items():
         assert after[f"{Path(name).stem}.earlier{Path(name).suffix}"] == data
