@@ -149,6 +149,7 @@ class Worker:
                 return self._failed(source, name, error, earlier)
 
     def _measured(self, clip: Clip, name: str, earlier: Earlier) -> Item:
+        """Look at the clip, write its results, draw its overlay."""
         assert self._models is not None
         settings, folder = self._settings, self._settings.out / name
         if self._scale.camera is not None:  # one that does not fit leaves no empty folder behind
@@ -186,9 +187,7 @@ class Worker:
             code = EXIT_MEASURED if outcome.measurement.status == "measured" else EXIT_REJECTED
             if self.stop.requested:
                 code = EXIT_INTERRUPTED
-                if (
-                    not outcome.interrupted
-                ):  # it came after the frames: the answer is whole, the overlay may not be
+                if not outcome.interrupted:  # after the frames: the answer is whole, the overlay may not be
                     document["interrupted"] = True
                     write_json(folder / ANSWER, document)
             return Item(name, code, document, answer_text(outcome.measurement))
