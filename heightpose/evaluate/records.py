@@ -64,7 +64,7 @@ class FrameRecord:
     """A labelled picture or video frame.
 
     Attributes:
-        file: path relative to the data set's folder.
+        file: path relative to the data set's folder, with ``..`` where the picture lies outside of it.
         unlabelled: whether infants are in view that nobody labelled.
         detected: how many infants the detector reports.
     """
@@ -79,7 +79,12 @@ class FrameRecord:
 
     @property
     def key(self) -> str:
-        return self.file if self.frame is None else f"{self.file}#{self.frame}"
+        return frame_key(self.file, self.frame)
+
+
+def frame_key(file: str, frame: int | None) -> str:
+    """What a picture (``frame`` None) or a video's frame is known by."""
+    return file if frame is None else f"{file}#{frame}"
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Evaluation:
                 self._clip(clip, labelled[clip.video], interrupt)
                 if interrupt.requested:
                     return False
-            stills = [i for i in self.subject.stills if self._key(i) not in frames]
+            stills = [i for i in self.subject.stills if self.subject.key(i) not in frames]
             with _counter(len(self.subject.stills), len(self.subject.stills) - len(stills)) as bar:
                 for record in self._posed(_pictures(stills), stills):
                     self.log.add([record])
@@ -83,16 +83,12 @@ class Evaluation:
                     if interrupt.requested:
                         return False
             for path, items in self.subject.videos.items():
-                missing = [i for i in items if self._key(i) not in frames]
+                missing = [i for i in items if self.subject.key(i) not in frames]
                 if missing:
                     self.log.add(self._video(path, missing))
                 if interrupt.requested:
                     return False
         return True
-
-    def _key(self, item: Item) -> str:
-        file = self.subject.relative(item.path)
-        return file if item.frame is None else f"{file}#{item.frame}"
 
     def _clip(self, clip: LengthClip, items: Sequence[Item], interrupt: Interrupt) -> None:
         by_frame = {item.frame: item for item in items}
