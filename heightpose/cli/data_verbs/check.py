@@ -38,8 +38,8 @@ Examples:
 @click.option("--skip-bad", is_flag=True, help="Leave broken entries out instead of stopping at the first.")
 @click.option(
     "--fix", is_flag=True,
-    help="Repair what is beyond doubt (swaps that model and shapes agree on, byte-identical copies): into --out, or in "
-    "place with annotations.json.bak kept.",
+    help="Repair what is beyond doubt (swaps that model and shapes agree on, byte-identical copies with the same "
+    "labels): into --out, or in place with annotations.json.bak kept.",
 )  # fmt: skip
 def check(
     data: Path,

@@ -10,13 +10,15 @@ import numpy as np
 
 from heightpose.data.checks.finding import CONTRADICTION, Finding, Fix
 from heightpose.data.coco import Dataset
-from heightpose.data.items import Item
+from heightpose.data.items import Item, Person
 from heightpose.data.pictures import decode
 
 _SIDE = 24
 #: Compression changes a thumbnail by a grey level or two; another frame of the same cot by more.
 _SAME_LEVELS = 2.5
 _SAME_LABELS = 0.01
+#: Labels of one picture that lie no farther apart than this (px) say the same: rounding, another idea of pixels.
+_SAME_PX = 1.0
 
 
 def find_duplicates(dataset: Dataset) -> list[Finding]:
@@ -80,9 +82,27 @@ def _alike(one: Item, two: Item, mirror: bool = False) -> bool:
     return True
 
 
+def _identical(one: Item, two: Item) -> bool:
+    """Whether the labels of one picture's two items say the same throughout, so that either may go."""
+    said = [(i.infants_in_view, i.strata, i.recording, len(i.people)) for i in (one, two)]
+    people = zip(one.people, two.people, strict=False)
+    return said[0] == said[1] and all(_identical_people(p, q) for p, q in people)
+
+
+def _identical_people(p: Person, q: Person) -> bool:
+    if (p.child, p.strata) != (q.child, q.strata) or (p.head_box_xyxy is None) != (q.head_box_xyxy is None):
+        return False
+    if (p.visibility != q.visibility).any() or (p.out_of_frame != q.out_of_frame).any():
+        return False
+    places = [(p.kpts_frame, q.kpts_frame), (p.bbox_xyxy, q.bbox_xyxy)]
+    if p.head_box_xyxy is not None and q.head_box_xyxy is not None:
+        places.append((p.head_box_xyxy, q.head_box_xyxy))
+    return all(float(np.abs(a - b).max()) <= _SAME_PX for a, b in places)
+
+
 def _exact(one: Item, two: Item) -> Finding:
     # Which copy to keep is only clear where both sit in the same split and say the same.
-    clear = one.split == two.split and _alike(one, two)
+    clear = one.split == two.split and _identical(one, two)
     fix = Fix(two.id, None) if clear else None
     return _pair(one, two, "the same file", CONTRADICTION + 2, fix)
 
