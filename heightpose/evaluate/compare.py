@@ -35,9 +35,9 @@ class Difference:
     Attributes:
         name: the figure; ``group`` is "all", "joint" or "stratum", ``of`` the joint or stratum and value.
         a, b: its value in both, over what both have.
-        difference, interval: b - a; the interval is None where fewer than two children are there.
+        difference, interval: b - a; the interval is None where fewer than two children have a value.
         better: "higher" or "lower".
-        children, rows: what it rests on.
+        children, rows: those with a value, what it rests on.
     """
 
     name: str
@@ -148,28 +148,31 @@ def _people_differences(
     draws, sms = a.draws, INFANT.height_joints
     seen = (a.visibility == 2) & (a.head_size > 0)[:, None]
 
-    def difference(name: str, values: Sequence[float | None], drawn: Sequence[np.ndarray], rows: int) -> None:
-        made = _difference(name, group, of, values, drawn, HIGHER, draws, rows)
+    def difference(
+        name: str, values: Sequence[float | None], drawn: Sequence[np.ndarray], counted: np.ndarray
+    ) -> None:
+        made = _difference(name, group, of, values, drawn, HIGHER, draws, counted)
         if made is not None:
             found.append(made)
 
     found: list[Difference] = []
     hits = {at: [pckh(p.pred, p.truth, seen, p.head_size, at) for p in (a, b)] for at in (0.1, 0.5)}
-    rows = int(seen.any(axis=1).sum())
     for at, both in hits.items():
         for name, joints in ((f"MeanSmS@{at:g}", sms), (f"Mean@{at:g}", None)):
             drawn = [h.drawn_means(draws, joints) for h in both]
-            difference(name, [h.mean(joints) for h in both], drawn, rows)
+            difference(name, [h.mean(joints) for h in both], drawn, both[0].people(joints))
     curves = [pckh_curve(p.pred, p.truth, seen, p.head_size) for p in (a, b)]
-    difference("AUC", [c.auc() for c in curves], [c.drawn_aucs(draws) for c in curves], rows)
+    drawn = [c.drawn_aucs(draws) for c in curves]
+    difference("AUC", [c.auc() for c in curves], drawn, curves[0].people())
     shares = [100.0 * p.found for p in (a, b)]
-    difference("found, %", [float(s.mean()) for s in shares], [draws.means(s) for s in shares], len(a))
+    drawn = [draws.means(s) for s in shares]
+    difference("found, %", [float(s.mean()) for s in shares], drawn, np.ones(len(a), dtype=bool))
     if per_joint:
         drawn_shares = [h.drawn_shares(draws) for h in hits[0.1]]
         for k, joint in enumerate(INFANT.names):
             made = _difference(
                 "PCKh@0.1", "joint", joint, [h.per_joint[k] for h in hits[0.1]],
-                [d[:, k] for d in drawn_shares], HIGHER, draws, int(seen[:, k].sum()),
+                [d[:, k] for d in drawn_shares], HIGHER, draws, seen[:, k],
             )  # fmt: skip
             found += [] if made is None else [made]
     return found
@@ -222,20 +225,21 @@ def _clip_differences(
             continue
         now = [float(last(np.mean(v[counted], keepdims=True))[0]) for v in values]
         drawn = [last(draws.means(v, counted)) for v in values]
-        made = _difference(name, group, of, now, drawn, better, draws, int(counted.sum()))
+        made = _difference(name, group, of, now, drawn, better, draws, counted)
         found += [] if made is None else [made]
     return found
 
 
 def _difference(
     name: str, group: str, of: str, values: Sequence[float | None], drawn: Sequence[np.ndarray], better: str,
-    draws: Draws, rows: int,
+    draws: Draws, counted: np.ndarray,
 ) -> Difference | None:  # fmt: skip
     a, b = values
     if a is None or b is None:
         return None
-    interval = draws.interval(drawn[1] - drawn[0])
-    return Difference(name, group, of, a, b, b - a, interval, better, draws.children, rows)
+    interval = draws.interval(drawn[1] - drawn[0], counted=counted)
+    children, rows = draws.contributing(counted), int(counted.sum())
+    return Difference(name, group, of, a, b, b - a, interval, better, children, rows)
 
 
 def _common(a: Sequence[Any], b: Sequence[Any]) -> tuple[list[Any], list[Any]]:

@@ -11,6 +11,7 @@ from heightpose.evaluate.records import Log
 from heightpose.evaluate.summary import SCHEMA, summarise
 from heightpose.runtime.atomic import write_json
 from heightpose.runtime.output import plain
+from heightpose.skeleton import INFANT
 
 
 def stored(folder, frames, clips, sha="s"):
@@ -101,3 +102,26 @@ def test_results_of_different_sets_are_not_paired(tmp_path):
     b = stored(tmp_path / "b", people(lambda i: 0.0), [], sha="other")
     with pytest.raises(ConfigError, match="different test sets"):
         compare(a, b)
+
+
+def test_one_child_is_no_verdict_however_many_lie_beside_it(tmp_path):
+    """Eight children, of whom one has a measured length and one a seen crown."""
+
+    def stands(off):
+        frames = people(lambda i: off)
+        for f in frames[1:]:
+            f.people[0].visibility[INFANT.index("crown")] = 1
+        return frames
+
+    lengths = {"a": [2.0] + [None] * 7, "b": [0.1] + [None] * 7}
+    a, b = (
+        stored(tmp_path / n, stands(off), [clip(f"c{i}", f"k{i}", e) for i, e in enumerate(lengths[n])])
+        for n, off in (("a", 0.3), ("b", 0.0))
+    )
+    comparison = compare(a, b)
+    for name, of in (("height MAE, cm", ""), ("PCKh@0.1", "crown")):
+        one = found(comparison, name, of)
+        assert (one["interval"], one["children"], one["rows"]) == (None, 1, 1)
+        assert one["verdict"] == "no difference shown"
+    assert found(comparison, "MeanSmS@0.1")["verdict"] == "better"
+    assert found(comparison, "PCKh@0.1", "pelvis")["children"] == 12
