@@ -26,6 +26,8 @@ from heightpose.words import plural
 
 #: Which way is better. Bias and limits have no better end; their sizes do.
 HIGHER, LOWER = "higher", "lower"
+#: Width of the column of differences, and the most digits after a point in it.
+_CHANGE, _MOST_DIGITS = 28, 5
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
         many of each such intervals would show were nothing different), "a", "b", "people", "clips".
 
     Raises:
-        ConfigError: the results are of different test sets.
+        ConfigError: the results are of different test sets, or of other pictures under the same labels.
     """
     results = load_result(a), load_result(b)
     first, second = (r["testset"] for r in results)
@@ -79,6 +81,14 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
         raise ConfigError(
             "these results are of different test sets, so there is nothing to pair",
             where=b, expected=_named(first), got=_named(second), hint="Evaluate both on one test set",
+        )  # fmt: skip
+    files = {r["testset"].get("files_sha256") for r in results} - {
+        None
+    }  # none of frozen sets, checked already
+    if len(files) > 1:
+        raise ConfigError(
+            "these results are of different pictures, though their labels are the same", where=b,
+            hint="Evaluate both on the same pictures, all or as many of them",
         )  # fmt: skip
     (frames_a, clips_a), (frames_b, clips_b) = require_records(a), require_records(b)
     frames_a, frames_b = _common(frames_a, frames_b)
@@ -108,13 +118,11 @@ def lines(comparison: dict[str, Any]) -> list[str]:
         f"{comparison['testset']['name']}: {plural(comparison['people'], 'person')}, "
         f"{plural(comparison['clips'], 'clip')} in both; "
         "B - A with 90 % intervals, paired, by child",
-        f"{'figure':<44}{'A':>8}{'B':>8}{'B - A':>26}  verdict",
+        f"{'figure':<44}{'A':>8}{'B':>8} {'B - A':>{_CHANGE}}  verdict",
     ]
     for d in comparison["differences"]:
         d = Difference(**{k: v for k, v in d.items() if k != "verdict"})
-        low_high = "" if d.interval is None else f" ({d.interval[0]:+z.2f} to {d.interval[1]:+z.2f})"
-        change = f"{d.difference:+z.2f}{low_high}"
-        out.append(f"{_title(d):<44.44}{d.a:>8.2f}{d.b:>8.2f}{change:>26}  {d.verdict}")
+        out.append(f"{_title(d):<44.44}{d.a:>8.2f}{d.b:>8.2f} {_change(d):>{_CHANGE}}  {d.verdict}")
     for word in ("regressions", "improvements"):
         names = comparison[word]
         out.append(f"{word}: {', '.join(names) if names else 'none shown'}")
@@ -124,6 +132,16 @@ def lines(comparison: dict[str, Any]) -> list[str]:
         "improvement, were nothing different.)"
     )
     return out
+
+
+def _change(d: Difference) -> str:
+    """The difference with its interval, with as many digits as it takes to show on which side of 0 a bound lies."""
+    if d.interval is None:
+        return f"{d.difference:+z.2f}"
+    nearest = 0.0 if d.interval[0] <= 0 <= d.interval[1] else min(abs(bound) for bound in d.interval)
+    digits = next((n for n in range(2, _MOST_DIGITS) if nearest == 0 or round(nearest, n) > 0), _MOST_DIGITS)
+    low, high = (f"{bound:+z.{digits}f}" for bound in d.interval)
+    return f"{d.difference:+z.{digits}f} ({low} to {high})"
 
 
 def _of_joints(a: Sequence[FrameRecord], b: Sequence[FrameRecord]) -> list[Difference]:
