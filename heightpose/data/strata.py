@@ -22,6 +22,11 @@ def value_in(strata: Mapping[str, str], stratum: str) -> str:
     return UNKNOWN if value is None or value == "" else str(value)
 
 
+def known_values(strata: Mapping[str, object]) -> dict[str, str]:
+    """The strata of a file as texts, without those whose value is null: nobody knows it."""
+    return {str(name): str(value) for name, value in strata.items() if value is not None}
+
+
 def value_of(person: Person, stratum: str) -> str:
     """The person's value of a stratum, UNKNOWN where the label has none."""
     return value_in(person.strata, stratum)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from heightpose.codec.detection import iou
 from heightpose.data.clips import Clip as LengthClip
 from heightpose.data.items import Item, Person, head_angle_deg
+from heightpose.data.strata import known_values
 from heightpose.errors import FileFormatError, InputError
 from heightpose.evaluate.known import measure_known
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Guess, Log, Truth
@@ -194,7 +195,7 @@ def truth_of(person: Person, place: str, crop_kpts: np.ndarray | None = None) ->
     return Truth(
         person.child if person.child is not None else place, _rounded(person.bbox_xyxy),
         _rounded(person.kpts_frame, 4), [int(v) for v in visibility], pixels if pixels else None,
-        {str(k): str(v) for k, v in person.strata.items()}, None if crop_kpts is None else _rounded(crop_kpts),
+        known_values(person.strata), None if crop_kpts is None else _rounded(crop_kpts),
     )  # fmt: skip
 
 

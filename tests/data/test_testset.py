@@ -25,7 +25,8 @@ def write_set(folder, clips=True, annotations=True):
         (folder / "clips").mkdir()
         for name in ("a.mp4", "b.mp4", "camera.json", "sheet.yaml", "plane.json"):
             (folder / "clips" / name).write_bytes(name.encode() * 9)
-        base = {"camera": "clips/camera.json", "sex": "female", "strata": {"legs": "mixed"}, "remark": "-"}
+        strata = {"legs": "mixed", "scene": None}
+        base = {"camera": "clips/camera.json", "sex": "female", "strata": strata, "remark": "-"}
         first = {"id": "a", "child": "ann", "video": "clips/a.mp4", "sheet": "clips/sheet.yaml"}
         second = {"id": "b", "child": "ben", "video": "clips/b.mp4", "plane": "./clips/plane.json"}
         (folder / "clips.json").write_text(

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import makers
 import numpy as np
@@ -16,7 +17,7 @@ from heightpose.data.testset import freeze
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.evaluate.records import Log, read_records
 from heightpose.evaluate.result import Choice, evaluate
-from heightpose.evaluate.run import match
+from heightpose.evaluate.run import match, truth_of
 from heightpose.evaluate.subject import Subject
 from heightpose.report.evaluation import write_report
 
@@ -239,3 +240,9 @@ def test_two_pictures_that_the_records_could_not_tell_apart_are_refused(scene, t
     assert not os.path.samefile(folder / "0.png", folder / "sub/../0.png")
     with pytest.raises(FileFormatError, match="two pictures have one path"):
         Subject.of_data(folder, "test")
+
+
+def test_a_stratum_without_a_value_is_left_out(scene):
+    (person,) = Subject.of_testset(str(scene[0])).items[0].people
+    truth = truth_of(replace(person, strata={"legs": None, "posture": "back", "count": 2}), "0.png")
+    assert truth.strata == {"posture": "back", "count": "2"}
