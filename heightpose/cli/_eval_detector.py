@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -84,6 +85,8 @@ def detector_(
     write_json(folder / "detector.json", about | summary)
     turns = [a.turn_deg for one in looked for a in one.answers(at) if a.turn_deg is not None]
     write_detector_plot(folder / "detector.png", summary, turns)
-    write_csv(folder / "detections.csv", table(looked, at))
+    rest = iter(looked)
+    rows = [row for s in subjects for row in table(s, list(islice(rest, len(s.items))), at)]
+    write_csv(folder / "detections.csv", rows)
     click.echo("\n".join(text))
     click.echo(f"results saved to {folder}", err=True)

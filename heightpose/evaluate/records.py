@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from heightpose.data.items import frame_key
 from heightpose.errors import FileFormatError, HeightposeError
 from heightpose.runtime.atomic import cannot_write
 
@@ -80,11 +81,6 @@ class FrameRecord:
     @property
     def key(self) -> str:
         return frame_key(self.file, self.frame)
-
-
-def frame_key(file: str, frame: int | None) -> str:
-    """What a picture (``frame`` None) or a video's frame is known by."""
-    return file if frame is None else f"{file}#{frame}"
 
 
 @dataclass(frozen=True)

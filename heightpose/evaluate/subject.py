@@ -13,11 +13,10 @@ from typing import Any
 
 from heightpose.data.clips import Clip
 from heightpose.data.coco import Dataset
-from heightpose.data.items import Item
+from heightpose.data.items import Item, relative_path
 from heightpose.data.iterations import picture_hashes
 from heightpose.data.testset import MANIFEST, TestSet
 from heightpose.errors import ConfigError, FileFormatError
-from heightpose.evaluate.records import frame_key
 from heightpose.words import plural
 
 log = logging.getLogger("heightpose")
@@ -118,12 +117,12 @@ class Subject:
         return dict(found)
 
     def relative(self, path: Path) -> str:
-        """A path as the records name it (:func:`relative_path`)."""
+        """A path as the records name it (:func:`heightpose.data.items.relative_path`)."""
         return relative_path(path, self.folder)
 
     def key(self, item: Item) -> str:
         """What a picture's or frame's record is known by."""
-        return frame_key(self.relative(item.path), item.frame)
+        return item.place_in(self.folder)
 
     def as_dict(self) -> dict[str, Any]:
         """What a result says about it."""
@@ -135,13 +134,6 @@ class Subject:
         }  # fmt: skip
 
 
-def relative_path(path: Path, folder: Path) -> str:
-    """The way from a set's folder to a file of it or outside of it, links as they are named, with forward slashes."""
-    if path.is_relative_to(folder):
-        return Path(os.path.normpath(path.relative_to(folder))).as_posix()
-    return Path(os.path.relpath(os.path.abspath(path), os.path.realpath(folder))).as_posix()
-
-
 def _once_each(items: Sequence[Item], folder: Path) -> tuple[Item, ...]:
     """The items, those of one picture or frame merged into one; an infant labelled in several of them counts once.
 
@@ -150,7 +142,7 @@ def _once_each(items: Sequence[Item], folder: Path) -> tuple[Item, ...]:
     """
     entries: dict[str, list[Item]] = defaultdict(list)
     for item in items:
-        entries[frame_key(relative_path(item.path, folder), item.frame)].append(item)
+        entries[item.place_in(folder)].append(item)
     found = tuple(_merged(key, *those) for key, those in entries.items())
     again = sum(len(i.people) for i in items) - sum(len(i.people) for i in found)
     if again:

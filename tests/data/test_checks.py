@@ -211,3 +211,18 @@ def test_a_copy_goes_only_where_its_labels_say_the_same(clean, tmp_path, change,
     (tmp_path / "annotations.json").write_text(json.dumps(document))
     (found,) = [f for f in check(Dataset.load(tmp_path), model=None) if f.kind == "duplicate"]
     assert (found.fix is not None) == fixable
+
+
+def test_findings_name_pictures_of_one_name_by_their_folders(clean, tmp_path):
+    document = json.loads((clean / "annotations.json").read_text())
+    images = [{**document["images"][0], "id": k, "file_name": f"{name}/0.jpg"} for k, name in enumerate("ab")]
+    labels = [{**document["annotations"][0], "id": k, "image_id": k} for k in range(2)]
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.jpg").write_bytes((clean / "0.jpg").read_bytes())
+    (tmp_path / "annotations.json").write_text(json.dumps(drawn.document(images, labels)))
+    done = CliRunner().invoke(verb, [str(tmp_path), "--no-model", "--out", str(tmp_path / "report")])
+    assert "b/0.jpg, annotation 1: the same file as a/0.jpg" in done.output
+    (found,) = json.loads((tmp_path / "report/findings.json").read_text())["findings"]
+    assert (found["file"], found["other_files"]) == ("b/0.jpg", ["a/0.jpg"])
+    assert "b/0.jpg, annotation 1" in (tmp_path / "report/findings.html").read_text()

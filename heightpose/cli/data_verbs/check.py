@@ -67,10 +67,9 @@ def check(
             )
         make_folder(out)
     findings = find(dataset, None if no_model else model)
-    click.echo(f"{'rank':>4}  {'sigma':>6}  {'kind':<10}  picture, annotation: why")
+    click.echo(f"{'rank':>4}  {'sigma':>6}  {'kind':<10}  picture: why")
     for rank, one in enumerate(findings[:rows], 1):
-        where = "" if one.item is None else one.item.name
-        where += "" if one.person is None else f", {one.person.id}"
+        where = one.place(dataset.path.parent)
         click.echo(f"{rank:>4}  {one.severity:>6.1f}  {one.kind:<10}  {where}: {one.text}")
     more = f", the first {rows} shown" if len(findings) > rows else ""
     click.echo(f"{plural(len(findings), 'finding')} in {plural(len(dataset.items), 'picture')}{more}")

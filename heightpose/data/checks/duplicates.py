@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,11 +29,12 @@ def find_duplicates(dataset: Dataset) -> list[Finding]:
     same: dict[str, list[Item]] = defaultdict(list)
     for item in stills:
         same[hashlib.sha256(data[item.id]).hexdigest()].append(item)
-    found = [_exact(first, other) for first, *others in same.values() for other in others]
+    folder = dataset.path.parent
+    found = [_exact(first, other, folder) for first, *others in same.values() for other in others]
     single = [group[0] for group in same.values()]
     if len(single) > 1:
         thumbs = np.stack([_thumbnail(decode(data[i.id], i.path)) for i in single])
-        found += _near(single, thumbs)
+        found += _near(single, thumbs, folder)
     return found
 
 
@@ -41,7 +43,7 @@ def _thumbnail(rgb: np.ndarray) -> np.ndarray:
     return cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
 
 
-def _near(items: list[Item], thumbs: np.ndarray) -> list[Finding]:
+def _near(items: list[Item], thumbs: np.ndarray, folder: Path) -> list[Finding]:
     found = []
     rng = np.random.default_rng(0)
     one, two = rng.integers(0, len(items), (2, 2000))
@@ -59,7 +61,7 @@ def _near(items: list[Item], thumbs: np.ndarray) -> list[Finding]:
                 if not first.people or not other.people:
                     continue  # empty cots under a fixed camera all look alike
                 how = "mirrored" if mirror else "compressed again"
-                found.append(_pair(first, other, f"the same picture {how}", CONTRADICTION, None))
+                found.append(_pair(first, other, f"the same picture {how}", CONTRADICTION, None, folder))
     return found
 
 
@@ -100,15 +102,16 @@ def _identical_people(p: Person, q: Person) -> bool:
     return all(float(np.abs(a - b).max()) <= _SAME_PX for a, b in places)
 
 
-def _exact(one: Item, two: Item) -> Finding:
+def _exact(one: Item, two: Item, folder: Path) -> Finding:
     # Which copy to keep is only clear where both sit in the same split and say the same.
     clear = one.split == two.split and _identical(one, two)
     fix = Fix(two.id, None) if clear else None
-    return _pair(one, two, "the same file", CONTRADICTION + 2, fix)
+    return _pair(one, two, "the same file", CONTRADICTION + 2, fix, folder)
 
 
-def _pair(one: Item, two: Item, what: str, severity: float, fix: Fix | None) -> Finding:
+def _pair(one: Item, two: Item, what: str, severity: float, fix: Fix | None, folder: Path) -> Finding:
     across = one.split != two.split
-    text = f"{what} as {one.name}" + (f", across splits ({one.split} and {two.split})" if across else "")
+    text = f"{what} as {one.place_in(folder)}"
+    text += f", across splits ({one.split} and {two.split})" if across else ""
     person = two.people[0] if two.people else None
-    return Finding("duplicate", severity + 3 * across, text, two, person, others=(one.name,), fix=fix)
+    return Finding("duplicate", severity + 3 * across, text, two, person, others=(one,), fix=fix)
