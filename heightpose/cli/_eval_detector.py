@@ -58,7 +58,7 @@ def detector_(
     from heightpose.evaluate.result import identity
     from heightpose.evaluate.subject import Subject
     from heightpose.report.detector_plot import write_detector_plot
-    from heightpose.runtime.atomic import make_folder, write_csv, write_json, write_text
+    from heightpose.runtime.atomic import folder_name, make_folder, write_csv, write_json, write_text
     from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import plain
     from heightpose.runtime.presence import PRESENT
@@ -73,7 +73,7 @@ def detector_(
     looked = look([item for subject in subjects for item in subject.items], finder, pose_model)
     summary = plain(judge(looked, at))
     text = lines(summary)
-    name = "+".join(subject.name for subject in subjects)
+    name = "+".join(folder_name(subject.name) for subject in subjects)
     folder = Path("eval-results") / "detector" / name if out is None else out
     make_folder(folder)
     about = {

@@ -206,3 +206,14 @@ def test_a_set_that_is_only_a_recipe_says_how_it_is_made(folder):
     (folder / "clips" / "a.mp4").unlink()
     with pytest.raises(InputError, match="heightpose eval make set"):
         TestSet.load(folder)
+
+
+@pytest.mark.parametrize("name", ["../../../evil", "..", ".", "", " ", "a/b", "a\\b", "a\nb"])
+def test_a_path_is_no_name_of_a_set(folder, name):
+    before = (folder / "testset.yaml").read_bytes()
+    with pytest.raises(FileFormatError, match=r"testset\.yaml: name: not a name"):
+        freeze(folder, name, 2)
+    assert (folder / "testset.yaml").read_bytes() == before
+    manifest(folder, lambda d: d.update(name=name))
+    with pytest.raises(FileFormatError, match=r"testset\.yaml: name: not a name"):
+        TestSet.load(folder)

@@ -16,7 +16,7 @@ from evaluated import spot_set
 from heightpose.data.testset import freeze
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.evaluate.records import Log, read_records
-from heightpose.evaluate.result import Choice, evaluate
+from heightpose.evaluate.result import Choice, evaluate, write_baseline
 from heightpose.evaluate.run import match, truth_of
 from heightpose.evaluate.subject import Subject
 from heightpose.report.evaluation import write_report
@@ -102,6 +102,22 @@ def test_a_folder_of_another_setting_is_refused(scene, tmp_path):
     evaluate(subject, Choice(**nets, limit=1), tmp_path / "a")
     with pytest.raises(ConfigError, match="another model"):
         evaluate(subject, Choice(**nets, limit=2), tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["../../evil", "..", "spots 2"])
+def test_baselines_and_results_stay_in_their_folders(scene, tmp_path, monkeypatch, name):
+    folder, nets = scene
+    subject = replace(Subject.of_testset(str(folder)), name=name)
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a/b/c")
+    result, out, _ = evaluate(subject, Choice(**nets), None)
+    assert len(out.parts) == 3
+    assert ".." not in out.parts
+    write_baseline(result, "tiny")
+    (written,) = tmp_path.rglob("tiny.json")
+    assert written.parent.parent == tmp_path / "a/b/c/eval/baselines"
+    with pytest.raises(ConfigError, match="a word, not a path"):
+        write_baseline(result, "..")
 
 
 def test_a_limit_keeps_the_clips_own_frames(scene):

@@ -270,7 +270,10 @@ def result_of(folder, frames, clips):
 def test_an_evaluation_is_drawn_over_its_data_iteration(tmp_path):
     (tmp_path / "records").mkdir()
     frames = [
-        evaluated.frame(f"{i}.png", f"child-{i}", off=0.05 * i, strata={"posture": "side"}) for i in range(4)
+        evaluated.frame(
+            f"{i}.png", f"child-{i}", off=0.05 * i, strata={"posture": "side", "annotator": "Zoë Q"}
+        )
+        for i in range(4)
     ]
     for one in frames:
         (tmp_path / one.file).write_bytes(_png())
@@ -287,6 +290,10 @@ def test_an_evaluation_is_drawn_over_its_data_iteration(tmp_path):
     assert {"test joints._type", "test strata._type", "worst cases/test._type"} <= tables
     captions = next(r["worst cases/test.captions"] for r in logged.rows if "worst cases/test.captions" in r)
     assert all("child" not in text and "posture side" in text for text in captions)
+    kept = b"".join(p.read_bytes() for p in (tmp_path / "wandb").rglob("*") if p.is_file())
+    assert b"posture" in kept
+    assert b"Zo\\u00eb" not in kept
+    assert "Zoë".encode() not in kept
 
 
 def _png():
