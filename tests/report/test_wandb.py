@@ -81,6 +81,7 @@ def small(patch):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "set"
     drawn.nursery(folder, train=22, val=2)
+    drawn.rewrite(folder, lambda d: [a["strata"].update(annotator="Zoe Q") for a in d["annotations"]])
     return folder
 
 
@@ -166,7 +167,10 @@ def test_a_run_says_what_it_is_and_names_no_machine_child_or_picture(trained, da
     assert kinds["model"][1]["run"] == record["id"]
     everything = json.dumps([logged.config, logged.rows, logged.summary, logged.artifacts])
     everything += (trained / "wandb" / "data-manifest.json").read_text()
-    for private in (str(data), str(Path.home()) + "/", "child-", socket.gethostname() + '"'):
+    tables = [p.read_text() for p in trained.glob("wandb/offline-run-*/files/media/table/*.json")]
+    assert any("extended" in text for text in tables)
+    everything += "".join(tables)
+    for private in (str(data), str(Path.home()) + "/", "child-", "Zoe", socket.gethostname() + '"'):
         assert private not in everything
     assert logged.summary["best/val/MeanSmS@0.1"] == logged.summary["best/train/MeanSmS@0.1"]
 
