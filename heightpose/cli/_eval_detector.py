@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -57,7 +58,7 @@ def detector_(
     from heightpose.evaluate.result import identity
     from heightpose.evaluate.subject import Subject
     from heightpose.report.detector_plot import write_detector_plot
-    from heightpose.runtime.atomic import make_folder, write_csv, write_json, write_text
+    from heightpose.runtime.atomic import folder_name, make_folder, write_csv, write_json, write_text
     from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import plain
     from heightpose.runtime.presence import PRESENT
@@ -72,7 +73,7 @@ def detector_(
     looked = look([item for subject in subjects for item in subject.items], finder, pose_model)
     summary = plain(judge(looked, at))
     text = lines(summary)
-    name = "+".join(subject.name for subject in subjects)
+    name = "+".join(folder_name(subject.name) for subject in subjects)
     folder = Path("eval-results") / "detector" / name if out is None else out
     make_folder(folder)
     about = {
@@ -84,6 +85,8 @@ def detector_(
     write_json(folder / "detector.json", about | summary)
     turns = [a.turn_deg for one in looked for a in one.answers(at) if a.turn_deg is not None]
     write_detector_plot(folder / "detector.png", summary, turns)
-    write_csv(folder / "detections.csv", table(looked, at))
+    rest = iter(looked)
+    rows = [row for s in subjects for row in table(s, list(islice(rest, len(s.items))), at)]
+    write_csv(folder / "detections.csv", rows)
     click.echo("\n".join(text))
     click.echo(f"results saved to {folder}", err=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from heightpose.data.strata import known_values
 from heightpose.errors import FileFormatError, InputError
 from heightpose.metrics.who import SEXES
 from heightpose.textfile import read_json
@@ -101,7 +102,7 @@ def _clip(path: Path, number: int, entry: Any) -> Clip:
         )
     return Clip(
         text("id"), text("child"), video, camera, sheet, plane, number_of("length_cm", 20, 150), sex,
-        number_of("age_months", 0, 60), {str(k): str(v) for k, v in strata.items()}, truth,
+        number_of("age_months", 0, 60), known_values(strata), truth,
     )  # fmt: skip
 
 

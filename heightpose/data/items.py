@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Item:
 
     Attributes:
         path: the picture, or the video when ``frame`` is not None.
-        name: what the file calls it, for messages.
+        name: the file's name and the frame, for messages; :meth:`place_in` tells those of one name apart.
         infants_in_view: how many infants there are, labelled or not; None where the set does not say.
         repeat: how often training draws it per epoch; 0.25: in every fourth epoch on average.
         strata: of the picture as a whole, which an empty cot has too; those of an infant are its own.
@@ -69,6 +70,10 @@ class Item:
     def name(self) -> str:
         return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame}"
 
+    def place_in(self, folder: Path) -> str:
+        """What it is known by in its set: the way to it from the set's folder, and the frame."""
+        return frame_key(relative_path(self.path, folder), self.frame)
+
     def with_joints(self, indices: np.ndarray) -> Item:
         """The same picture with only those joints of its people, in that order."""
         people = tuple(
@@ -81,6 +86,18 @@ class Item:
             for p in self.people
         )
         return replace(self, people=people)
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """The way from a set's folder to a file in it or outside of it, links as they are named, with forward slashes."""
+    if path.is_relative_to(folder):
+        return Path(os.path.normpath(path.relative_to(folder))).as_posix()
+    return Path(os.path.relpath(os.path.abspath(path), os.path.realpath(folder))).as_posix()
+
+
+def frame_key(file: str, frame: int | None) -> str:
+    """What a picture (``frame`` None) or a video's frame is known by: ``images/7.png``, ``clips/one.mp4#7``."""
+    return file if frame is None else f"{file}#{frame}"
 
 
 def head_angle_deg(kpts: np.ndarray, labelled: np.ndarray, skeleton: Skeleton = INFANT) -> float | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from heightpose.data.items import Item, Person
 
 #: Every item of ours carries these; an outside set may lack some, which counts as UNKNOWN.
 STRATA = ("posture", "legs", "occlusion", "sensor", "age_band", "scene", "annotator")
 UNKNOWN = "unknown"
+
+T = TypeVar("T")
 
 #: stratum -> value -> (children, items)
 Table = dict[str, dict[str, tuple[int, int]]]
@@ -20,6 +23,16 @@ def value_in(strata: Mapping[str, str], stratum: str) -> str:
     """A person's or clip's value of a stratum, UNKNOWN where the label has none."""
     value = strata.get(stratum)
     return UNKNOWN if value is None or value == "" else str(value)
+
+
+def known_values(strata: Mapping[str, object]) -> dict[str, str]:
+    """The strata of a file as texts, without those whose value is null: nobody knows it."""
+    return {str(name): str(value) for name, value in strata.items() if value is not None}
+
+
+def without_annotator(strata: Mapping[str, T]) -> dict[str, T]:
+    """What may be shown to others: no list of who did what."""
+    return {name: value for name, value in strata.items() if name != "annotator"}
 
 
 def value_of(person: Person, stratum: str) -> str:

@@ -98,11 +98,13 @@ def freeze(folder: Path, name: str, version: int | str, *, replace: bool = False
 
     Raises:
         InputError: neither part is there, or a file they name is missing.
-        FileFormatError: a part breaks the contract, or this version is already frozen with other content.
+        FileFormatError: ``name`` is a path, a part breaks the contract, or this version is already frozen with other
+            content.
     """
     import yaml
 
     folder = Path(folder)
+    _require_name(name, folder / MANIFEST)
     parts = {part: folder / file if (folder / file).is_file() else None for part, file in _PARTS.items()}
     if not any(parts.values()):
         raise InputError("nothing to freeze", where=folder, expected="annotations.json, clips.json or both")
@@ -163,11 +165,20 @@ def _manifest(path: Path) -> dict[str, Any]:
     for key in ("name", "version"):
         if not isinstance(document.get(key), (str, int, float)) or isinstance(document[key], bool):
             raise FileFormatError("a field is missing", where=f"{path}: {key}", got=repr(document.get(key)))
+    _require_name(str(document["name"]), path)
     if not isinstance(document["version"], int):
         document["version"] = str(document["version"])
     # The contract says "file hashes" without naming the key; ours is files, outside sets may take the words.
     document["files"] = next((document[key] for key in _HASHES if document.get(key)), None)
     return document
+
+
+def _require_name(name: str, manifest: Path) -> None:
+    """FileFormatError for a path: results and baselines lie in folders of the set's name."""
+    if not name.strip(" .") or not name.isprintable() or set(name) & set("/\\"):
+        raise FileFormatError(
+            "not a name", where=f"{manifest}: name", expected="words, no path", got=repr(name)
+        )
 
 
 def _listed(value: Any, where: str) -> dict[str, str]:

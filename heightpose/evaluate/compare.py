@@ -26,6 +26,8 @@ from heightpose.words import plural
 
 #: Which way is better. Bias and limits have no better end; their sizes do.
 HIGHER, LOWER = "higher", "lower"
+#: Width of the column of differences, and the most digits after a point in it.
+_CHANGE, _MOST_DIGITS = 28, 5
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Difference:
     Attributes:
         name: the figure; ``group`` is "all", "joint" or "stratum", ``of`` the joint or stratum and value.
         a, b: its value in both, over what both have.
-        difference, interval: b - a; the interval is None where fewer than two children are there.
+        difference, interval: b - a; the interval is None where fewer than two children have a value.
         better: "higher" or "lower".
-        children, rows: what it rests on.
+        children, rows: those with a value, what it rests on.
     """
 
     name: str
@@ -71,7 +73,7 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
         many of each such intervals would show were nothing different), "a", "b", "people", "clips".
 
     Raises:
-        ConfigError: the results are of different test sets.
+        ConfigError: the results are of different test sets, or of other pictures under the same labels.
     """
     results = load_result(a), load_result(b)
     first, second = (r["testset"] for r in results)
@@ -79,6 +81,14 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
         raise ConfigError(
             "these results are of different test sets, so there is nothing to pair",
             where=b, expected=_named(first), got=_named(second), hint="Evaluate both on one test set",
+        )  # fmt: skip
+    files = {r["testset"].get("files_sha256") for r in results} - {
+        None
+    }  # none of frozen sets, checked already
+    if len(files) > 1:
+        raise ConfigError(
+            "these results are of different pictures, though their labels are the same", where=b,
+            hint="Evaluate both on the same pictures, all or as many of them",
         )  # fmt: skip
     (frames_a, clips_a), (frames_b, clips_b) = require_records(a), require_records(b)
     frames_a, frames_b = _common(frames_a, frames_b)
@@ -108,13 +118,11 @@ def lines(comparison: dict[str, Any]) -> list[str]:
         f"{comparison['testset']['name']}: {plural(comparison['people'], 'person')}, "
         f"{plural(comparison['clips'], 'clip')} in both; "
         "B - A with 90 % intervals, paired, by child",
-        f"{'figure':<44}{'A':>8}{'B':>8}{'B - A':>26}  verdict",
+        f"{'figure':<44}{'A':>8}{'B':>8} {'B - A':>{_CHANGE}}  verdict",
     ]
     for d in comparison["differences"]:
         d = Difference(**{k: v for k, v in d.items() if k != "verdict"})
-        low_high = "" if d.interval is None else f" ({d.interval[0]:+z.2f} to {d.interval[1]:+z.2f})"
-        change = f"{d.difference:+z.2f}{low_high}"
-        out.append(f"{_title(d):<44.44}{d.a:>8.2f}{d.b:>8.2f}{change:>26}  {d.verdict}")
+        out.append(f"{_title(d):<44.44}{d.a:>8.2f}{d.b:>8.2f} {_change(d):>{_CHANGE}}  {d.verdict}")
     for word in ("regressions", "improvements"):
         names = comparison[word]
         out.append(f"{word}: {', '.join(names) if names else 'none shown'}")
@@ -124,6 +132,16 @@ def lines(comparison: dict[str, Any]) -> list[str]:
         "improvement, were nothing different.)"
     )
     return out
+
+
+def _change(d: Difference) -> str:
+    """The difference with its interval, with as many digits as it takes to show on which side of 0 a bound lies."""
+    if d.interval is None:
+        return f"{d.difference:+z.2f}"
+    nearest = 0.0 if d.interval[0] <= 0 <= d.interval[1] else min(abs(bound) for bound in d.interval)
+    digits = next((n for n in range(2, _MOST_DIGITS) if nearest == 0 or round(nearest, n) > 0), _MOST_DIGITS)
+    low, high = (f"{bound:+z.{digits}f}" for bound in d.interval)
+    return f"{d.difference:+z.{digits}f} ({low} to {high})"
 
 
 def _of_joints(a: Sequence[FrameRecord], b: Sequence[FrameRecord]) -> list[Difference]:
@@ -148,28 +166,31 @@ def _people_differences(
     draws, sms = a.draws, INFANT.height_joints
     seen = (a.visibility == 2) & (a.head_size > 0)[:, None]
 
-    def difference(name: str, values: Sequence[float | None], drawn: Sequence[np.ndarray], rows: int) -> None:
-        made = _difference(name, group, of, values, drawn, HIGHER, draws, rows)
+    def difference(
+        name: str, values: Sequence[float | None], drawn: Sequence[np.ndarray], counted: np.ndarray
+    ) -> None:
+        made = _difference(name, group, of, values, drawn, HIGHER, draws, counted)
         if made is not None:
             found.append(made)
 
     found: list[Difference] = []
     hits = {at: [pckh(p.pred, p.truth, seen, p.head_size, at) for p in (a, b)] for at in (0.1, 0.5)}
-    rows = int(seen.any(axis=1).sum())
     for at, both in hits.items():
         for name, joints in ((f"MeanSmS@{at:g}", sms), (f"Mean@{at:g}", None)):
             drawn = [h.drawn_means(draws, joints) for h in both]
-            difference(name, [h.mean(joints) for h in both], drawn, rows)
+            difference(name, [h.mean(joints) for h in both], drawn, both[0].people(joints))
     curves = [pckh_curve(p.pred, p.truth, seen, p.head_size) for p in (a, b)]
-    difference("AUC", [c.auc() for c in curves], [c.drawn_aucs(draws) for c in curves], rows)
+    drawn = [c.drawn_aucs(draws) for c in curves]
+    difference("AUC", [c.auc() for c in curves], drawn, curves[0].people())
     shares = [100.0 * p.found for p in (a, b)]
-    difference("found, %", [float(s.mean()) for s in shares], [draws.means(s) for s in shares], len(a))
+    drawn = [draws.means(s) for s in shares]
+    difference("found, %", [float(s.mean()) for s in shares], drawn, np.ones(len(a), dtype=bool))
     if per_joint:
         drawn_shares = [h.drawn_shares(draws) for h in hits[0.1]]
         for k, joint in enumerate(INFANT.names):
             made = _difference(
                 "PCKh@0.1", "joint", joint, [h.per_joint[k] for h in hits[0.1]],
-                [d[:, k] for d in drawn_shares], HIGHER, draws, int(seen[:, k].sum()),
+                [d[:, k] for d in drawn_shares], HIGHER, draws, seen[:, k],
             )  # fmt: skip
             found += [] if made is None else [made]
     return found
@@ -222,20 +243,21 @@ def _clip_differences(
             continue
         now = [float(last(np.mean(v[counted], keepdims=True))[0]) for v in values]
         drawn = [last(draws.means(v, counted)) for v in values]
-        made = _difference(name, group, of, now, drawn, better, draws, int(counted.sum()))
+        made = _difference(name, group, of, now, drawn, better, draws, counted)
         found += [] if made is None else [made]
     return found
 
 
 def _difference(
     name: str, group: str, of: str, values: Sequence[float | None], drawn: Sequence[np.ndarray], better: str,
-    draws: Draws, rows: int,
+    draws: Draws, counted: np.ndarray,
 ) -> Difference | None:  # fmt: skip
     a, b = values
     if a is None or b is None:
         return None
-    interval = draws.interval(drawn[1] - drawn[0])
-    return Difference(name, group, of, a, b, b - a, interval, better, draws.children, rows)
+    interval = draws.interval(drawn[1] - drawn[0], counted=counted)
+    children, rows = draws.contributing(counted), int(counted.sum())
+    return Difference(name, group, of, a, b, b - a, interval, better, children, rows)
 
 
 def _common(a: Sequence[Any], b: Sequence[Any]) -> tuple[list[Any], list[Any]]:

@@ -19,6 +19,7 @@ from heightpose.codec.detection import iou
 from heightpose.data.items import Item, head_angle_deg
 from heightpose.data.pictures import Pictures
 from heightpose.data.strata import in_order, value_of
+from heightpose.evaluate.subject import Subject
 from heightpose.evaluate.text import figure
 from heightpose.metrics.bootstrap import Draws, Interval, binomial_interval
 from heightpose.metrics.detection import Answer, answers
@@ -151,22 +152,23 @@ def lines(summary: dict[str, Any]) -> list[str]:
     return text
 
 
-def table(looked: Sequence[Looked], threshold: float) -> list[dict[str, Any]]:
-    """A row per labelled infant and per empty cot, for a CSV file."""
+def table(subject: Subject, looked: Sequence[Looked], threshold: float) -> list[dict[str, Any]]:
+    """A row per labelled infant and per empty cot of a set, for a CSV file; ``person`` is the infant's number in the
+    picture."""
     rows: list[dict[str, Any]] = []
     for one in looked:
         found = len(one.at(threshold))
         best = max((d.score for d in one.detections), default=0.0)
         picture = {
-            "picture": one.item.name, "best_score": round(best, 4), "detections": found,
-            "child": "", "iou": "", "head_error_deg": "", "false_alarm": "",
+            "set": subject.name, "picture": subject.key(one.item), "person": "", "best_score": round(best, 4),
+            "detections": found, "child": "", "iou": "", "head_error_deg": "", "false_alarm": "",
         }  # fmt: skip
         if one.empty:
             rows.append(picture | {"false_alarm": int(found > 0)})
-        for person, answer in zip(one.item.people, one.answers(threshold), strict=True):
+        for number, (person, answer) in enumerate(zip(one.item.people, one.answers(threshold), strict=True)):
             turn = "" if answer.turn_deg is None else round(answer.turn_deg, 2)
-            told = {"child": person.child or "", "iou": round(answer.overlap, 4), "head_error_deg": turn}
-            rows.append(picture | told)
+            told = {"person": number, "child": person.child or "", "iou": round(answer.overlap, 4)}
+            rows.append(picture | told | {"head_error_deg": turn})
     return rows
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from heightpose.data.items import frame_key
 from heightpose.errors import FileFormatError, HeightposeError
 from heightpose.runtime.atomic import cannot_write
 
@@ -64,7 +65,7 @@ class FrameRecord:
     """A labelled picture or video frame.
 
     Attributes:
-        file: path relative to the data set's folder.
+        file: path relative to the data set's folder, with ``..`` where the picture lies outside of it.
         unlabelled: whether infants are in view that nobody labelled.
         detected: how many infants the detector reports.
     """
@@ -79,7 +80,7 @@ class FrameRecord:
 
     @property
     def key(self) -> str:
-        return self.file if self.frame is None else f"{self.file}#{self.frame}"
+        return frame_key(self.file, self.frame)
 
 
 @dataclass(frozen=True)

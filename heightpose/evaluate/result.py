@@ -25,7 +25,7 @@ from heightpose.geometry.lift import LIFT_FILE
 from heightpose.metrics.height import null_length
 from heightpose.report.run_files import identity_of
 from heightpose.runtime import presence
-from heightpose.runtime.atomic import make_folder, write_json, write_text
+from heightpose.runtime.atomic import folder_name, make_folder, write_json, write_text
 from heightpose.runtime.code import code_version
 from heightpose.runtime.cover import Cover
 from heightpose.runtime.networks import Detector, PoseModel
@@ -136,7 +136,7 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
 
 def write_baseline(result: dict[str, Any], name: str) -> Path:
     """Keep a result's main figures under ``eval/baselines/SET/NAME.json``: no curves, strata by headline only."""
-    if not name or Path(name).name != name:
+    if not name.strip(".") or Path(name).name != name:
         raise ConfigError("a baseline's name is a word, not a path", got=name)
     if result["settings"]["limit"] is not None:
         raise ConfigError("a baseline is about the whole set", hint="Leave out --limit, or --record")
@@ -153,7 +153,7 @@ def write_baseline(result: dict[str, Any], name: str) -> Path:
         stratum: {value: headline(both["pose"], both["height"]) for value, both in values.items()}
         for stratum, values in result["strata"].items()
     }
-    folder = BASELINES / str(result["testset"]["name"])
+    folder = BASELINES / folder_name(str(result["testset"]["name"]))
     make_folder(folder)
     write_json(folder / f"{name}.json", document)
     return folder / f"{name}.json"
@@ -178,10 +178,9 @@ def identity(part: Detector | PoseModel | Cover) -> dict[str, str]:
 
 
 def _default_folder(subject: Subject, pose_model: PoseModel, models: dict[str, dict[str, str]]) -> Path:
-    name = "".join(c if c.isalnum() or c in "-._" else "-" for c in subject.name)
     hashes = f"{models['pose']['sha256'][:6]}-{models['detector']['sha256'][:6]}"
     views = "" if pose_model.tta == FLIP else f"-{pose_model.tta}".replace(",", "-")
-    return Path("eval-results") / name / f"{pose_model.file.path.stem}-{hashes}{views}"
+    return Path("eval-results") / folder_name(subject.name) / f"{pose_model.file.path.stem}-{hashes}{views}"
 
 
 def _require_same(path: Path, about: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from heightpose.codec.detection import iou
 from heightpose.data.clips import Clip as LengthClip
 from heightpose.data.items import Item, Person, head_angle_deg
+from heightpose.data.strata import known_values
 from heightpose.errors import FileFormatError, InputError
 from heightpose.evaluate.known import measure_known
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Guess, Log, Truth
@@ -76,7 +77,7 @@ class Evaluation:
                 self._clip(clip, labelled[clip.video], interrupt)
                 if interrupt.requested:
                     return False
-            stills = [i for i in self.subject.stills if self._key(i) not in frames]
+            stills = [i for i in self.subject.stills if self.subject.key(i) not in frames]
             with _counter(len(self.subject.stills), len(self.subject.stills) - len(stills)) as bar:
                 for record in self._posed(_pictures(stills), stills):
                     self.log.add([record])
@@ -84,16 +85,12 @@ class Evaluation:
                     if interrupt.requested:
                         return False
             for path, items in self.subject.videos.items():
-                missing = [i for i in items if self._key(i) not in frames]
+                missing = [i for i in items if self.subject.key(i) not in frames]
                 if missing:
                     self.log.add(self._video(path, missing))
                 if interrupt.requested:
                     return False
         return True
-
-    def _key(self, item: Item) -> str:
-        file = self.subject.relative(item.path)
-        return file if item.frame is None else f"{file}#{item.frame}"
 
     def _clip(self, clip: LengthClip, items: Sequence[Item], interrupt: Interrupt) -> None:
         by_frame = {item.frame: item for item in items}
@@ -201,7 +198,7 @@ def truth_of(person: Person, place: str, crop_kpts: np.ndarray | None = None) ->
     return Truth(
         person.child if person.child is not None else place, _rounded(person.bbox_xyxy),
         _rounded(person.kpts_frame, 4), [int(v) for v in visibility], pixels if pixels else None,
-        {str(k): str(v) for k, v in person.strata.items()}, None if crop_kpts is None else _rounded(crop_kpts),
+        known_values(person.strata), None if crop_kpts is None else _rounded(crop_kpts),
     )  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +13,13 @@ from typing import Any
 
 from heightpose.data.clips import Clip
 from heightpose.data.coco import Dataset
-from heightpose.data.items import Item
+from heightpose.data.items import Item, relative_path
 from heightpose.data.iterations import picture_hashes
 from heightpose.data.testset import MANIFEST, TestSet
-from heightpose.errors import ConfigError
+from heightpose.errors import ConfigError, FileFormatError
+from heightpose.words import plural
+
+log = logging.getLogger("heightpose")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +28,7 @@ class Subject:
 
     Attributes:
         folder: what the records' paths are relative to.
+        items: each picture or video frame once, with the people of all image entries that name it.
         sha256: of the manifest (which holds every file's hash) or of a plain data set's annotations.
         frozen: whether every file's hash was checked.
         files_sha256: of a plain data set, over the content of every picture and video that is judged; None of a frozen
@@ -43,7 +49,7 @@ class Subject:
     def of_testset(cls, name_or_dir: str) -> Subject:
         """A test set, its files' hashes checked. Errors of :meth:`TestSet.load`."""
         found = TestSet.load(name_or_dir)
-        items = () if found.annotations is None else found.annotations.items
+        items = () if found.annotations is None else _once_each(found.annotations.items, found.folder)
         digest = _sha256(found.folder / MANIFEST)
         return cls(found.name, found.version, found.folder, digest, True, items, found.clips)
 
@@ -63,7 +69,8 @@ class Subject:
             )
         folder = dataset.path.parent
         name = folder.resolve().name + ("" if split is None else f"-{split}")
-        return cls(name, None, folder, _sha256(dataset.path), False, chosen.items, (), split)
+        items = _once_each(chosen.items, folder)
+        return cls(name, None, folder, _sha256(dataset.path), False, items, (), split)
 
     def with_files_hashed(self) -> Subject:
         """Itself where it is frozen; else with ``files_sha256``. InputError when a picture is gone."""
@@ -110,11 +117,12 @@ class Subject:
         return dict(found)
 
     def relative(self, path: Path) -> str:
-        """A path as the records name it."""
-        try:
-            return path.resolve().relative_to(self.folder.resolve()).as_posix()
-        except ValueError:
-            return path.name
+        """A path as the records name it (:func:`heightpose.data.items.relative_path`)."""
+        return relative_path(path, self.folder)
+
+    def key(self, item: Item) -> str:
+        """What a picture's or frame's record is known by."""
+        return item.place_in(self.folder)
 
     def as_dict(self) -> dict[str, Any]:
         """What a result says about it."""
@@ -124,6 +132,39 @@ class Subject:
             "frozen": self.frozen, "split": self.split, "frames": len(self.items), "clips": len(self.clips),
             "people": sum(len(i.people) for i in self.items), "children": len(children_of(self.items, self.clips)),
         }  # fmt: skip
+
+
+def _once_each(items: Sequence[Item], folder: Path) -> tuple[Item, ...]:
+    """The items, those of one picture or frame merged into one; an infant labelled in several of them counts once.
+
+    Raises:
+        FileFormatError: two files that the records could not tell apart.
+    """
+    entries: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        entries[item.place_in(folder)].append(item)
+    found = tuple(_merged(key, *those) for key, those in entries.items())
+    again = sum(len(i.people) for i in items) - sum(len(i.people) for i in found)
+    if again:
+        log.warning(
+            "%s left out: of infants labelled in another entry of the same picture", plural(again, "label")
+        )
+    return found
+
+
+def _merged(key: str, first: Item, *others: Item) -> Item:
+    """One item with everybody in the entries of a picture; a child that an earlier entry has is the same infant."""
+    people = list(first.people)
+    for other in others:
+        if other.frame != first.frame or not os.path.samefile(other.path, first.path):
+            raise FileFormatError(
+                "two pictures have one path, and their records would be one", where=key,
+                expected="a path of its own for each", got=f"{first.path} and {other.path}",
+            )  # fmt: skip
+        known = {p.child for p in people if p.child is not None}
+        people += [p for p in other.people if p.child not in known]
+    in_view = [i.infants_in_view for i in (first, *others) if i.infants_in_view is not None]
+    return replace(first, people=tuple(people), infants_in_view=max(in_view, default=None))
 
 
 def children_of(items: Sequence[Item], clips: Sequence[Clip]) -> set[str]:

@@ -12,8 +12,8 @@ from heightpose.data.strata import value_in
 from heightpose.evaluate.people import People, lengths_of, ranked, strata_of
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Truth
 from heightpose.metrics import height, oks
-from heightpose.metrics.bootstrap import LEVEL
-from heightpose.metrics.curve import THRESHOLDS, pckh_curve
+from heightpose.metrics.bootstrap import LEVEL, Interval
+from heightpose.metrics.curve import THRESHOLDS, Curve, pckh_curve
 from heightpose.metrics.pckh import REFERENCE_01, JointHits, pck_torso, pckh, summary
 from heightpose.skeleton import INFANT
 
@@ -128,10 +128,16 @@ def _means(hits: JointHits, people: People) -> dict[str, Any]:
     sms = INFANT.height_joints
     return {
         "mean": hits.mean(),
-        "mean_interval": people.draws.interval(hits.drawn_means(people.draws)),
+        "mean_interval": _interval(hits.drawn_means(people.draws), people, hits),
         "mean_sms": hits.mean(sms),
-        "mean_sms_interval": people.draws.interval(hits.drawn_means(people.draws, sms)),
+        "mean_sms_interval": _interval(hits.drawn_means(people.draws, sms), people, hits, sms),
     }
+
+
+def _interval(
+    drawn: np.ndarray, people: People, hits: JointHits | Curve, joints: np.ndarray | None = None
+) -> Interval | None:
+    return people.draws.interval(drawn, counted=hits.people(joints))
 
 
 def _curve(people: People, seen: np.ndarray, hidden: np.ndarray) -> dict[str, Any]:
@@ -141,8 +147,9 @@ def _curve(people: People, seen: np.ndarray, hidden: np.ndarray) -> dict[str, An
         curve = pckh_curve(people.pred, people.truth, counted, people.head_size)
         found[f"{prefix}mean"], found[f"{prefix}mean_sms"] = curve.means(), curve.means(sms)
         found[f"{prefix}auc"], found[f"{prefix}auc_sms"] = curve.auc(), curve.auc(sms)
-        found[f"{prefix}auc_interval"] = people.draws.interval(curve.drawn_aucs(people.draws))
-        found[f"{prefix}auc_sms_interval"] = people.draws.interval(curve.drawn_aucs(people.draws, sms))
+        found[f"{prefix}auc_interval"] = _interval(curve.drawn_aucs(people.draws), people, curve)
+        drawn = curve.drawn_aucs(people.draws, sms)
+        found[f"{prefix}auc_sms_interval"] = _interval(drawn, people, curve, sms)
         if not prefix:
             found["auc_per_joint"] = dict(zip(INFANT.names, curve.auc_per_joint(), strict=True))
     return found
@@ -152,7 +159,7 @@ def _torso(people: People) -> dict[str, Any]:
     hits = pck_torso(people.pred, people.truth, people.visibility > 0)
     return {
         "mean": hits.mean(),
-        "interval": people.draws.interval(hits.drawn_means(people.draws)),
+        "interval": _interval(hits.drawn_means(people.draws), people, hits),
         "people": int(hits.counted.any(axis=1).sum()),
         "per_joint": dict(zip(INFANT.names, hits.per_joint, strict=True)),
     }

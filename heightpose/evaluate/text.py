@@ -41,8 +41,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     ]
     if pose is not None:
         out += _pose_lines(pose, "as infer sees it, missed people wrong throughout")
-        empty = result["empty_frames"]
-        out.append(f"  empty cots         {empty['false_alarms']} false alarms in {empty['frames']}")
+    if result["empty_frames"]["frames"]:
+        out.append(f"  empty cots         {false_alarms(result['empty_frames'])}")
     if result["truth_crops"] is not None:
         out += _pose_lines(result["truth_crops"], "truth crops: the true box is given")
     if height is not None:
@@ -96,6 +96,11 @@ def _height_lines(h: dict[str, Any]) -> list[str]:
         f"  coverage           {figure(h['coverage'], h['coverage_binomial'], 0, 100)} % "
         f"of {100 * h['nominal_coverage']:.0f} %",
     ]
+
+
+def false_alarms(empty: dict[str, Any]) -> str:
+    """``1 false alarm in 40 frames``, of a result's "empty_frames"."""
+    return f"{plural(empty['false_alarms'], 'false alarm')} in {plural(empty['frames'], 'frame')}"
 
 
 def joints_right(pose: dict[str, Any] | None) -> str:

@@ -38,7 +38,7 @@ def table(samples: dict[str, Samples], costs: dict[str, Cost]) -> list[dict[str,
             drawn = hits.drawn_means(draws, joints) - base.drawn_means(draws, joints)
             row[key] = value
             row[f"{key}_gain"] = None if value is None or zero is None else value - zero
-            row[f"{key}_gain_interval"] = draws.interval(drawn)
+            row[f"{key}_gain_interval"] = draws.interval(drawn, counted=hits.people(joints))
         row["runs"] = len(tta.views((2, 2))) * (1 + tta.flip)
         row["ms"], row["cpu_ms"] = (float(np.median(v)) for v in (costs[name].wall_ms, costs[name].cpu_ms))
         rows.append(row)

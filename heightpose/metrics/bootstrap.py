@@ -83,13 +83,23 @@ class Draws:
         found = low + (high - low) * (place - np.floor(place))
         return np.where(filled[:, -1] > 0, found, np.nan)
 
-    def interval(self, drawn: np.ndarray, level: float = LEVEL) -> Interval | None:
+    def contributing(self, counted: np.ndarray | None = None) -> int:
+        """How many different children are in the rows of an ``(N,)`` mask (all rows by default)."""
+        return len(np.unique(self.child if counted is None else self.child[np.asarray(counted, dtype=bool)]))
+
+    def interval(
+        self, drawn: np.ndarray, level: float = LEVEL, *, counted: np.ndarray | None = None
+    ) -> Interval | None:
         """The middle ``level`` of a statistic over the rounds ``(R,)``, leaving out those where it is NaN.
 
         None of fewer than two children: drawing one child again and again says nothing about others.
+
+        Args:
+            counted: ``(N,)`` bool, the rows that the statistic has a value of; all by default. Children without one
+                do not make an interval.
         """
         finite = drawn[np.isfinite(drawn)]
-        if self.children < 2 or not len(finite):
+        if self.contributing(counted) < 2 or not len(finite):
             return None
         low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)

@@ -54,6 +54,10 @@ class Curve:
         shares = np.divide(areas, counts, out=np.zeros_like(areas), where=counts > 0).sum(axis=1)
         return np.divide(shares, present, out=np.full(len(shares), np.nan), where=present > 0)
 
+    def people(self, joints: np.ndarray | None = None) -> np.ndarray:
+        """``(N,)`` bool: who has a counted joint among these (among all by default)."""
+        return self.hits[0].people(joints)
+
     @property
     def _counted(self) -> np.ndarray:
         return self.hits[0].counted

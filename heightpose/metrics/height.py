@@ -205,10 +205,36 @@ def drawn_statistics(lengths: Lengths, draws: Draws) -> dict[str, np.ndarray]:
     return drawn
 
 
+def counted_clips(lengths: Lengths) -> dict[str, np.ndarray]:
+    """The clips that each scalar of :func:`summary` has a value of: name -> ``(N,)`` bool."""
+    done, known = lengths.is_measured, np.isfinite(lengths.null)
+    names = (
+        "mae_cm",
+        "bias_cm",
+        "sd_cm",
+        "median_cm",
+        "p95_cm",
+        "rmse_cm",
+        "limit_low_cm",
+        "limit_high_cm",
+        "coverage",
+    )
+    counted = dict.fromkeys((*names, *(f"within_{limit:g}_cm" for limit in WITHIN_CM)), done)
+    counted |= dict.fromkeys(("null_mae_cm", "gain_over_null_cm"), known & done)
+    counted |= {"null_mae_all_cm": known, "estimate_mae_cm": np.isfinite(np.asarray(lengths.estimate))}
+    paired = np.isin(np.arange(len(done)), _measured_pairs(lengths))
+    return counted | {"yield": np.ones(len(done), dtype=bool), "tem_cm": paired}
+
+
+def _measured_pairs(lengths: Lengths) -> np.ndarray:
+    """``(P, 2)`` int: every pair of measured clips that show the same child."""
+    done = np.flatnonzero(lengths.is_measured)
+    return done[pairs_of_one_child([lengths.children[int(i)] for i in done])]
+
+
 def _drawn_tem(lengths: Lengths, draws: Draws) -> np.ndarray:
     """A child drawn twice gives its pairs twice, not pairs with itself: those would have no difference."""
-    done = np.flatnonzero(lengths.is_measured)
-    pairs = done[pairs_of_one_child([lengths.children[int(i)] for i in done])]
+    pairs = _measured_pairs(lengths)
     d = lengths.error[pairs[:, 0]] - lengths.error[pairs[:, 1]] if len(pairs) else np.zeros(0)
     of_child = Draws(draws.child[pairs[:, 0]] if len(pairs) else np.zeros(0, dtype=np.intp), draws.times)
     return np.sqrt(of_child.means(d**2) / 2)
@@ -230,6 +256,7 @@ def summary(lengths: Lengths, *, level: float = LEVEL, rounds: int = ROUNDS, see
     """
     draws = Draws.by_child(lengths.children, rounds, seed)
     drawn = drawn_statistics(lengths, draws)
+    counted = counted_clips(lengths)
     once = Draws(draws.child, np.ones((1, draws.children), dtype=np.int64))
     done = lengths.is_measured
     result: dict[str, Any] = {
@@ -237,14 +264,15 @@ def summary(lengths: Lengths, *, level: float = LEVEL, rounds: int = ROUNDS, see
         "measured": int(done.sum()),
         "estimated": int(np.isfinite(np.asarray(lengths.estimate)).sum()),
         "children": draws.children,
-        "pairs": len(pairs_of_one_child([c for c, d in zip(lengths.children, done, strict=True) if d])),
+        "pairs": len(_measured_pairs(lengths)),
         "null_clips": int(np.isfinite(lengths.null).sum()),
         "interval_level": level,
         "nominal_coverage": lengths.level,
     }
     for name, values in drawn_statistics(lengths, once).items():
         result[name] = float(values[0]) if np.isfinite(values[0]) else None
-        result[f"{name}_interval"] = None if result[name] is None else draws.interval(drawn[name], level)
+        interval = draws.interval(drawn[name], level, counted=counted[name])
+        result[f"{name}_interval"] = None if result[name] is None else interval
     result["yield_binomial"] = binomial_interval(int(done.sum()), len(done), level)
     result["coverage_binomial"] = binomial_interval(int(covers(lengths)[done].sum()), int(done.sum()), level)
     result["reliability"] = reliability(lengths)

@@ -94,8 +94,10 @@ def summary(ranked: Ranked, *, level: float = LEVEL, rounds: int = ROUNDS, seed:
     result: dict[str, Any] = {k: 100.0 * float(v) if np.isfinite(v) else None for k, v in names.items()}
     draws = Draws.by_child([*ranked.prediction_child, *ranked.person_child], rounds, seed)
     drawn = 100.0 * np.array([_drawn_ap(ranked, draws, r) for r in range(rounds)]).reshape(rounds, 3)
+    # A false alarm in an empty cot is no second child.
+    shown = np.arange(len(draws.child)) >= len(ranked.score)
     for i, name in enumerate(("ap", "ap50", "ar")):
-        result[f"{name}_interval"] = draws.interval(drawn[:, i], level)
+        result[f"{name}_interval"] = draws.interval(drawn[:, i], level, counted=shown)
     return result | {"people": len(ranked.person_child), "predictions": len(ranked.score)}
 
 

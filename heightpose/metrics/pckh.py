@@ -55,6 +55,11 @@ class JointHits:
         present = [s for s in chosen if s is not None]
         return float(np.mean(present)) if present else None
 
+    def people(self, joints: np.ndarray | None = None) -> np.ndarray:
+        """``(N,)`` bool: who has a counted joint among these (among all by default)."""
+        chosen = self.counted if joints is None else self.counted[:, np.asarray(joints)]
+        return np.asarray(chosen.any(axis=1))
+
     def interval(
         self,
         children: Sequence[object],
@@ -74,7 +79,7 @@ class JointHits:
         if self.mean(joints) is None:
             return None
         draws = Draws.by_child(children, rounds, seed)
-        return draws.interval(self.drawn_means(draws, joints), level)
+        return draws.interval(self.drawn_means(draws, joints), level, counted=self.people(joints))
 
     def drawn_means(self, draws: Draws, joints: np.ndarray | None = None) -> np.ndarray:
         """``(R,)``: :meth:`mean` of each draw of children; NaN where a draw holds no counted joint."""
@@ -206,10 +211,11 @@ def summary(
         if draws is None:
             continue
         shares = hits.drawn_shares(draws)
-        result[f"{prefix}mean_interval"] = draws.interval(hits.drawn_means(draws))
-        sms = hits.drawn_means(draws, skeleton.height_joints)
-        result[f"{prefix}mean_sms_interval"] = draws.interval(sms)
+        for name, joints in (("mean", None), ("mean_sms", skeleton.height_joints)):
+            drawn = hits.drawn_means(draws, joints)
+            result[f"{prefix}{name}_interval"] = draws.interval(drawn, counted=hits.people(joints))
         result[f"{prefix}per_joint_interval"] = {
-            name: draws.interval(shares[:, k]) for k, name in enumerate(skeleton.names)
+            name: draws.interval(shares[:, k], counted=hits.counted[:, k])
+            for k, name in enumerate(skeleton.names)
         }
     return result

@@ -188,7 +188,7 @@ def _range(values: Sequence[float], zero: bool = False) -> tuple[float, float]:
 
 
 def _name(testset: TestSet) -> str:
-    name, _, split, limit = testset
+    name, _, split, limit, _ = testset
     return name + (f" {split}" if split else "") + ("" if limit is None else f", first {limit}")
 
 

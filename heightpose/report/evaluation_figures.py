@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from heightpose.evaluate.records import ClipRecord
-from heightpose.evaluate.text import TORSO, joints_right, of
+from heightpose.evaluate.text import TORSO, false_alarms, joints_right, of
 from heightpose.evaluate.text import figure as number
 from heightpose.metrics.bootstrap import binomial_interval
 from heightpose.report.page import Html, heading, paragraph, table
@@ -52,6 +52,8 @@ def headline(result: dict[str, Any]) -> Html:
         if crops["mean_sms"] is None:
             figures = joints_right(result["truth_crops"])
         found.append(paragraph(f"Truth crops (the true box and head direction given, one look): {figures}."))
+    if result["empty_frames"]["frames"]:
+        found.append(paragraph(f"Empty cots: {false_alarms(result['empty_frames'])}."))
     if result["height"] is not None:
         found.append(_height_table(result["height"]))
     return Html("\n".join(found))

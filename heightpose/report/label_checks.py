@@ -30,7 +30,8 @@ def write_findings(
     out: Path, dataset: Dataset, findings: Sequence[Finding], rows: int, *, blur: bool = True
 ) -> None:
     """Write ``findings.json``, ``findings.csv`` (all of them) and ``findings.html`` (the first ``rows``)."""
-    documents = [finding.as_dict(rank) for rank, finding in enumerate(findings, 1)]
+    folder = dataset.path.parent
+    documents = [finding.as_dict(rank, folder) for rank, finding in enumerate(findings, 1)]
     write_json(out / "findings.json", {"data": str(dataset.path), "findings": documents})
     text = io.StringIO()
     fields = [
@@ -52,7 +53,7 @@ def write_findings(
         writer.writerow({k: " ".join(v) if isinstance(v, list) else v for k, v in document.items()})
     write_text(out / "findings.csv", text.getvalue())
     counts = Counter(finding.kind for finding in findings)
-    figures = [_figure(rank, one, dataset.skeleton, blur) for rank, one in enumerate(findings[:rows], 1)]
+    figures = [_figure(rank, one, dataset, blur) for rank, one in enumerate(findings[:rows], 1)]
     write_page(
         out / "findings.html", f"Labels to look at: {dataset.path.parent.name}",
         f"{plural(len(findings), 'suspicion')} in {plural(len(dataset.items), 'picture')}, worst first; "
@@ -64,16 +65,15 @@ def write_findings(
     )  # fmt: skip
 
 
-def _figure(rank: int, finding: Finding, skeleton: Skeleton, blur: bool) -> Html:
+def _figure(rank: int, finding: Finding, dataset: Dataset, blur: bool) -> Html:
     lines = [
         Html(f"<b>{rank}. {finding.kind}</b> "),
         span(f"{finding.severity:.1f} sigma", "mark"),
         Html("<br>"),
     ]
-    where = "" if finding.item is None else finding.item.name
-    where += "" if finding.person is None else f", annotation {finding.person.id}"
+    where = finding.place(dataset.path.parent)
     lines += [span(where, "dim"), Html("<br>"), span(finding.text, "")]
-    source = jpeg(_picture(finding.item, finding, skeleton, blur)) if finding.item is not None else ""
+    source = jpeg(_picture(finding.item, finding, dataset.skeleton, blur)) if finding.item is not None else ""
     return figure(source, Html("".join(lines)), where)
 
 

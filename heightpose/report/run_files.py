@@ -125,6 +125,7 @@ def read_evaluation(path: Path) -> EvalRun:
             is_a(document[key], dict, key)
         for key in ("name", "sha256", "folder"):
             is_a(document["testset"][key], str, f"testset.{key}")
+        is_a(document["testset"].get("files_sha256"), str | None, "testset.files_sha256")
         for key in ("name", "sha256"):
             is_a(document["models"]["pose"][key], str, f"models.pose.{key}")
         require_headline(document)

@@ -120,11 +120,13 @@ class EvalRun:
     document: Json
 
     @property
-    def testset(self) -> tuple[str, str, str, int | None]:
-        """(name with version, hash, split, limit): equal only of results on the same pictures."""
+    def testset(self) -> tuple[str, str, str, int | None, str]:
+        """(name with version, hash, split, limit, hash of a plain set's pictures): equal only of results on the same
+        pictures."""
         test, limit = self.document["testset"], self.document["settings"].get("limit")
         version = "" if test["version"] is None else f" v{test['version']}"
-        return f"{test['name']}{version}", test["sha256"], test.get("split") or "", limit
+        files = test.get("files_sha256") or ""
+        return f"{test['name']}{version}", test["sha256"], test.get("split") or "", limit, files
 
     @property
     def trained(self) -> Json | None:

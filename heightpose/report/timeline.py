@@ -17,8 +17,8 @@ from heightpose.report.runs import Runs
 from heightpose.words import plural
 
 FIRST, DATA, ALGORITHM, BOTH, AGAIN = "first", "data", "algorithm", "data and algorithm", "repetition"
-#: (name, hash, split, limit), see EvalRun.testset.
-TestSet = tuple[str, str, str, int | None]
+#: (name, hash, split, limit, hash of the pictures), see EvalRun.testset.
+TestSet = tuple[str, str, str, int | None, str]
 #: Headline figures of height error: of the clips measured, and of every length worked out, refused ones too.
 HEIGHT_ERRORS = ("height_mae_cm", "height_estimate_mae_cm")
 #: A longer name (a note may be a page) is cut where it stands among figures.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from heightpose.data.strata import without_annotator
 from heightpose.evaluate.people import People
 from heightpose.evaluate.records import require_records
 from heightpose.report.wandb_log import Tracker, group_of, order_of, worst_pictures
@@ -98,7 +99,7 @@ def _tables(tracker: Tracker, result: Mapping[str, Any]) -> None:
         ]
         tracker.table("test joints", ["joint", "PCKh@0.1", "PCKh@0.5", "joints"], rows)
     rows = []
-    for stratum, values in (result.get("strata") or {}).items():
+    for stratum, values in without_annotator(result.get("strata") or {}).items():
         for value, both in values.items():
             pose, height = both["pose"], both["height"]
             at = None if pose is None else pose["pckh"]["0.1"]

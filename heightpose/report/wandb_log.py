@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from heightpose.data.strata import without_annotator
 from heightpose.report.worst import Case, person_picture
 
 log = logging.getLogger("heightpose")
@@ -218,7 +219,7 @@ def worst_pictures(cases: Iterable[Case], folder: Path, *, blur: bool = True) ->
         made = person_picture(case, folder, blur=blur)
         if made is not None:
             strata = case.record.people[case.person].strata
-            shown = "; ".join(f"{k} {v}" for k, v in strata.items() if k != "annotator")
+            shown = "; ".join(f"{k} {v}" for k, v in without_annotator(strata).items())
             found.append((_square(made[0]), f"{made[1]}. {shown}"))
     return found
 

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from heightpose.data.items import Item, Person
 from heightpose.data.iterations import chain
 from heightpose.data.samples import PoseSamples
+from heightpose.data.strata import without_annotator
 from heightpose.evaluate.records import FrameRecord, Guess, Truth
 from heightpose.evaluate.run import truth_of
 from heightpose.report.run_model import RUN
@@ -294,7 +295,7 @@ def _strata(data: Mapping[str, Any]) -> list[list[Any]]:
     return [
         [split, stratum, value, counts["children"], counts["items"]]
         for split, table in (data.get("strata") or {}).items()
-        for stratum, row in table.items()
+        for stratum, row in without_annotator(table).items()
         for value, counts in row.items()
     ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from heightpose.data.strata import without_annotator
 from heightpose.errors import HeightposeError
 from heightpose.evaluate.people import People
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Guess, Truth
@@ -181,5 +182,4 @@ def _read(path: Path, frame: int | None) -> np.ndarray | None:
 
 
 def _strata_words(strata: dict[str, str]) -> str:
-    """Without the annotator: a report is no list of who did what."""
-    return "".join(f"; {name} {value}" for name, value in strata.items() if name != "annotator")
+    return "".join(f"; {name} {value}" for name, value in without_annotator(strata).items())

@@ -202,6 +202,12 @@ def make_folder(folder: Path) -> None:
         raise cannot_write(folder, error) from error
 
 
+def folder_name(text: str) -> str:
+    """A name as that of one folder, which leads to no other: all but letters, digits and ``-._`` become ``-``."""
+    name = "".join(c if c.isalnum() or c in "-._" else "-" for c in text)
+    return name if name.strip(".") else "-" * max(len(name), 1)
+
+
 def remove(path: Path) -> None:
     """Remove a file, where there is one. Raises HeightposeError where it cannot be removed."""
     try:

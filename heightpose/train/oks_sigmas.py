@@ -7,12 +7,15 @@ it on any two data sets of the same pictures.
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from heightpose.config import LossConfig
+from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person
 from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.metrics import oks
@@ -68,19 +71,21 @@ def read_sigmas(path: Path) -> dict[str, float]:
     return {str(name): float(value) for name, value in sigmas.items()}  # type: ignore[union-attr]
 
 
-def measure(first: list[Item], second: list[Item], skeleton: Skeleton = INFANT) -> dict[str, Any]:
+def measure(first: Dataset, second: Dataset, skeleton: Skeleton = INFANT) -> dict[str, Any]:
     """Sigmas by joint from two labellings of the same pictures; left and right sides are one.
 
-    Pictures are matched by file name and frame, people within one by their order after sorting by box; a picture
-    with another number of people in the other labelling is left out.
+    Pictures are matched by frame and the end of their path, as far as it is the same and nobody else's: the file name
+    alone where only one picture of either set has it. People within one are matched by their order after sorting by
+    box; a picture with another number of people in the other labelling is left out.
 
     Returns:
         "sigmas" and "pairs" by joint, and "people" compared.
 
     Raises:
-        InputError: fewer than :data:`LEAST_PAIRS` pairs of some joint, or two labellings that are one.
+        InputError: fewer than :data:`LEAST_PAIRS` pairs of some joint, two labellings that are one, or pictures of one
+            name that no folder tells apart.
     """
-    pairs = _people(first, second)
+    pairs = [both for pictures in _pictures(first, second) for both in _people(*pictures)]
     apart: dict[str, list[float]] = {_part(name): [] for name in skeleton.names}
     for a, b in pairs:
         area = (_area(a) + _area(b)) / 2
@@ -106,15 +111,51 @@ def measure(first: list[Item], second: list[Item], skeleton: Skeleton = INFANT) 
     }
 
 
-def _people(first: list[Item], second: list[Item]) -> list[tuple[Person, Person]]:
-    other = {(item.path.name, item.frame): item.people for item in second}
-    pairs: list[tuple[Person, Person]] = []
-    for item in first:
-        theirs = other.get((item.path.name, item.frame), ())
-        if len(theirs) == len(item.people):
-            by_box = [sorted(people, key=lambda p: tuple(p.bbox_xyxy)) for people in (item.people, theirs)]
-            pairs += zip(*by_box, strict=True)
+def _pictures(first: Dataset, second: Dataset) -> list[tuple[Item, Item]]:
+    """Both sets' items of the pictures that are in both."""
+    ours, theirs = _by_ending(first), _by_ending(second)
+    pairs: list[tuple[Item, Item]] = []
+    unclear: dict[tuple[str, ...], str] = {}
+    for item in first.items:
+        shared = next((end for end in _endings(item) if end in theirs), None)
+        if shared is None:
+            continue
+        if len(ours[shared]) == len(theirs[shared]) == 1:
+            pairs.append((item, theirs[shared][0]))
+        else:
+            unclear[_endings(item)[-1]] = (
+                f"{len(ours[shared])} '{item.name}' here and {len(theirs[shared])} in {second.path}"
+            )
+    # Of a name that was matched elsewhere the rest is in one of the sets only.
+    left = unclear.keys() - {_endings(item)[-1] for item, _ in pairs}
+    if left:
+        raise InputError(
+            "which pictures are the same is not clear", where=first.path,
+            expected="names, or folders with names, that are the same in both sets and there once",
+            got=unclear[min(left)], hint="Keep the pictures' folders in both sets",
+        )  # fmt: skip
     return pairs
+
+
+def _by_ending(dataset: Dataset) -> dict[tuple[str, ...], list[Item]]:
+    found: dict[tuple[str, ...], list[Item]] = defaultdict(list)
+    for item in dataset.items:
+        for end in _endings(item):
+            found[end].append(item)
+    return found
+
+
+def _endings(item: Item) -> list[tuple[str, ...]]:
+    """The picture's path, then less and less of it, down to its name; each with the frame."""
+    parts = Path(os.path.abspath(item.path)).parts
+    return [(str(item.frame), *parts[k:]) for k in range(len(parts))]
+
+
+def _people(one: Item, two: Item) -> list[tuple[Person, Person]]:
+    if len(one.people) != len(two.people):
+        return []
+    by_box = [sorted(item.people, key=lambda p: tuple(p.bbox_xyxy)) for item in (one, two)]
+    return list(zip(*by_box, strict=True))
 
 
 def _area(person: Person) -> float:

@@ -170,3 +170,59 @@ def test_a_swap_that_only_one_witness_sees_is_reported_and_left_alone(clean):
     seen[5] = seen[5][INFANT.flip_map]  # the model alone sees this infant the other way round
     model = Predictions(bodies, seen, np.ones(seen.shape[:2]))
     assert all(f.fix is None for f in find_swaps(bodies, Shape.learn(bodies), model))
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_repaired_too(planted):
+    folder, _ = planted
+    path = folder / "annotations.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    done = CliRunner().invoke(verb, [str(folder), "--no-model", "--fix"])
+    assert done.exit_code == 0, done.output
+    assert "0 repaired" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("change", "fixable"),
+    [
+        (None, True),
+        (lambda a: a["keypoints"].__setitem__(0, a["keypoints"][0] + 0.4), True),
+        (lambda a: a["keypoints"].__setitem__(0, a["keypoints"][0] + 5), False),
+        (lambda a: a["keypoints"].__setitem__(2, 1), False),
+        (lambda a: a.update(child="another"), False),
+        (lambda a: a["bbox"].__setitem__(2, a["bbox"][2] + 9), False),
+        (lambda a: a.update(strata={"posture": "side"}), False),
+        ("gone", False),
+        ("gone from the first", False),
+    ],
+)
+def test_a_copy_goes_only_where_its_labels_say_the_same(clean, tmp_path, change, fixable):
+    """Labels that exist nowhere else stay, whichever copy has more of them."""
+    document = json.loads((clean / "annotations.json").read_text())
+    image, label = document["images"][0], document["annotations"][0]
+    (tmp_path / "0.jpg").write_bytes((clean / "0.jpg").read_bytes())
+    (tmp_path / "copy.jpg").write_bytes((clean / "0.jpg").read_bytes())
+    document["images"] = [image, {**image, "id": 500, "file_name": "copy.jpg"}]
+    again = json.loads(json.dumps({**label, "id": 900, "image_id": 500}))
+    document["annotations"] = [label, again]
+    if callable(change):
+        change(again)
+    elif change is not None:
+        document["annotations"] = [label] if change == "gone" else [again]
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    (found,) = [f for f in check(Dataset.load(tmp_path), model=None) if f.kind == "duplicate"]
+    assert (found.fix is not None) == fixable
+
+
+def test_findings_name_pictures_of_one_name_by_their_folders(clean, tmp_path):
+    document = json.loads((clean / "annotations.json").read_text())
+    images = [{**document["images"][0], "id": k, "file_name": f"{name}/0.jpg"} for k, name in enumerate("ab")]
+    labels = [{**document["annotations"][0], "id": k, "image_id": k} for k in range(2)]
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.jpg").write_bytes((clean / "0.jpg").read_bytes())
+    (tmp_path / "annotations.json").write_text(json.dumps(drawn.document(images, labels)))
+    done = CliRunner().invoke(verb, [str(tmp_path), "--no-model", "--out", str(tmp_path / "report")])
+    assert "b/0.jpg, annotation 1: the same file as a/0.jpg" in done.output
+    (found,) = json.loads((tmp_path / "report/findings.json").read_text())["findings"]
+    assert (found["file"], found["other_files"]) == ("b/0.jpg", ["a/0.jpg"])
+    assert "b/0.jpg, annotation 1" in (tmp_path / "report/findings.html").read_text()

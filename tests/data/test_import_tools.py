@@ -81,3 +81,28 @@ def test_a_size_that_is_none_is_named(tmp_path, value):
     path.write_text(path.read_text().replace('width="96"', f'width="{value}"', 1))
     with pytest.raises(FileFormatError, match=r"image 0 \(a.png\), width, height"):
         imported("cvat", tmp_path / "c", tmp_path / "set", joint_map=tmp_path / "c/joints.yaml")
+
+
+@pytest.mark.parametrize(
+    ("subset", "split"),
+    [("Train", "train"), ("Validation", "val"), ("Test", "test"), ("test", "test"), ("default", None)],
+)
+def test_a_subset_of_cvat_that_is_called_after_a_split_is_that_split(tmp_path, subset, split):
+    foreign.cvat(tmp_path)
+    path = tmp_path / "annotations.xml"
+    path.write_text(path.read_text().replace('name="b.png"', f'name="b.png" subset="{subset}"'))
+    data = imported(
+        "cvat", tmp_path, tmp_path / "set", joint_map=tmp_path / "joints.yaml", split="val", keep_empty=True
+    )
+    assert [i.split for i in data.items] == ["val", "val" if split is None else split, "val"]
+
+
+def test_a_turned_box_of_cvat_is_named(tmp_path):
+    foreign.cvat(tmp_path)
+    path = tmp_path / "annotations.xml"
+    upright = path.read_text().replace('<box label="infant"', '<box label="infant" rotation="0.00"')
+    path.write_text(upright)
+    imported("cvat", tmp_path, tmp_path / "set", joint_map=tmp_path / "joints.yaml")
+    path.write_text(upright.replace('rotation="0.00"', 'rotation="45.00"'))
+    with pytest.raises(FileFormatError, match=r"image 0 \(a.png\), box, rotation: a turned box"):
+        imported("cvat", tmp_path, tmp_path / "other", joint_map=tmp_path / "joints.yaml")

@@ -25,7 +25,8 @@ def write_set(folder, clips=True, annotations=True):
         (folder / "clips").mkdir()
         for name in ("a.mp4", "b.mp4", "camera.json", "sheet.yaml", "plane.json"):
             (folder / "clips" / name).write_bytes(name.encode() * 9)
-        base = {"camera": "clips/camera.json", "sex": "female", "strata": {"legs": "mixed"}, "remark": "-"}
+        strata = {"legs": "mixed", "scene": None}
+        base = {"camera": "clips/camera.json", "sex": "female", "strata": strata, "remark": "-"}
         first = {"id": "a", "child": "ann", "video": "clips/a.mp4", "sheet": "clips/sheet.yaml"}
         second = {"id": "b", "child": "ben", "video": "clips/b.mp4", "plane": "./clips/plane.json"}
         (folder / "clips.json").write_text(
@@ -204,4 +205,15 @@ def test_a_set_that_is_only_a_recipe_says_how_it_is_made(folder):
     (folder / "recipe.yaml").write_text("seed: 1\n")
     (folder / "clips" / "a.mp4").unlink()
     with pytest.raises(InputError, match="heightpose eval make set"):
+        TestSet.load(folder)
+
+
+@pytest.mark.parametrize("name", ["../../../evil", "..", ".", "", " ", "a/b", "a\\b", "a\nb"])
+def test_a_path_is_no_name_of_a_set(folder, name):
+    before = (folder / "testset.yaml").read_bytes()
+    with pytest.raises(FileFormatError, match=r"testset\.yaml: name: not a name"):
+        freeze(folder, name, 2)
+    assert (folder / "testset.yaml").read_bytes() == before
+    manifest(folder, lambda d: d.update(name=name))
+    with pytest.raises(FileFormatError, match=r"testset\.yaml: name: not a name"):
         TestSet.load(folder)

@@ -6,21 +6,22 @@ import pytest
 from evaluated import clip, frame
 
 from heightpose.errors import ConfigError
-from heightpose.evaluate.compare import compare, lines
+from heightpose.evaluate.compare import Difference, compare, lines
 from heightpose.evaluate.records import Log
 from heightpose.evaluate.summary import SCHEMA, summarise
 from heightpose.runtime.atomic import write_json
 from heightpose.runtime.output import plain
+from heightpose.skeleton import INFANT
 
 
-def stored(folder, frames, clips, sha="s"):
+def stored(folder, frames, clips, sha="s", **more):
     (folder / "records").mkdir(parents=True)
     Log(folder / "records").add(frames)
     for one in clips:
         Log(folder / "records").add(clip=one)
     model = {"name": "net.onnx", "sha256": folder.name * 10}
     about = {
-        "testset": {"name": "set", "split": None, "sha256": sha},
+        "testset": {"name": "set", "split": None, "sha256": sha, **more},
         "models": {"pose": model, "detector": model},
     }
     head = {"kind": "evaluation", "schema": SCHEMA, "run": None, "created": "today"}
@@ -101,3 +102,58 @@ def test_results_of_different_sets_are_not_paired(tmp_path):
     b = stored(tmp_path / "b", people(lambda i: 0.0), [], sha="other")
     with pytest.raises(ConfigError, match="different test sets"):
         compare(a, b)
+
+
+def test_one_child_is_no_verdict_however_many_lie_beside_it(tmp_path):
+    """Eight children, of whom one has a measured length and one a seen crown."""
+
+    def stands(off):
+        frames = people(lambda i: off)
+        for f in frames[1:]:
+            f.people[0].visibility[INFANT.index("crown")] = 1
+        return frames
+
+    lengths = {"a": [2.0] + [None] * 7, "b": [0.1] + [None] * 7}
+    a, b = (
+        stored(tmp_path / n, stands(off), [clip(f"c{i}", f"k{i}", e) for i, e in enumerate(lengths[n])])
+        for n, off in (("a", 0.3), ("b", 0.0))
+    )
+    comparison = compare(a, b)
+    for name, of in (("height MAE, cm", ""), ("PCKh@0.1", "crown")):
+        one = found(comparison, name, of)
+        assert (one["interval"], one["children"], one["rows"]) == (None, 1, 1)
+        assert one["verdict"] == "no difference shown"
+    assert found(comparison, "MeanSmS@0.1")["verdict"] == "better"
+    assert found(comparison, "PCKh@0.1", "pelvis")["children"] == 12
+
+
+def test_results_on_other_pictures_under_the_same_labels_are_not_paired(tmp_path):
+    a, b, old = (
+        stored(tmp_path / name, people(lambda i: 0.0), [], **files)
+        for name, files in (("a", {"files_sha256": "1"}), ("b", {"files_sha256": "2"}), ("old", {}))
+    )
+    with pytest.raises(ConfigError, match="different pictures"):
+        compare(a, b)
+    assert compare(a, old)["people"] == compare(a, a)["people"] == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "interval", "shown"),
+    [
+        (-100.0, (-100.0, -100.0), "-100.00 (-100.00 to -100.00)"),
+        (0.4, (0.0012, 0.81), "+0.400 (+0.001 to +0.810)"),
+        (0.4, (-0.0012, 0.81), "+0.40 (+0.00 to +0.81)"),
+        (-0.4, (-0.81, -0.0003), "-0.4000 (-0.8100 to -0.0003)"),
+        (0.4, None, "+0.40"),
+    ],
+)
+def test_the_table_keeps_columns_apart_and_tells_bounds_from_0(change, interval, shown):
+    one = Difference("found, %", "all", "", 100.0, 100.0 + change, change, interval, "higher", 9, 9)
+    about = {"folder": "x", "model": "m", "detector": "d"}
+    table = lines(
+        {"a": about, "b": about, "testset": {"name": "t"}, "people": 9, "clips": 0, "by_chance": 0,
+         "differences": [one.as_dict()], "regressions": [], "improvements": []}
+    )  # fmt: skip
+    (row,) = [line for line in table if line.startswith("found")]
+    assert f"{100.0 + change:.2f} " in row
+    assert f" {shown}  {one.verdict}" in row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from heightpose.data.items import Item, Person
 from heightpose.evaluate.detector import THRESHOLDS, Looked, judge, lines, table
+from heightpose.evaluate.subject import Subject
 from heightpose.metrics.bootstrap import binomial_interval
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection
@@ -84,8 +86,21 @@ def test_sets_without_infants_or_without_empty_cots_say_what_they_can():
 
 
 def test_the_table_has_a_row_for_every_infant_and_every_empty_cot():
-    rows = table(PICTURES, 0.3)
+    subject = Subject("set-val", None, Path("set"), "", False, tuple(p.item for p in PICTURES), (), "val")
+    rows = table(subject, PICTURES, 0.3)
     assert [row["child"] for row in rows] == ["a", "b", "c", "d", "", "", ""]
     assert [row["false_alarm"] for row in rows] == ["", "", "", "", 1, 0, 0]
     assert rows[1]["head_error_deg"] == 150.0
     assert rows[3]["iou"] == 0.0
+
+
+def test_the_table_tells_sets_pictures_of_one_name_and_twins_apart():
+    twins = looked([infant(), infant(BOX + 250.0, child="b")], (BOX, 0.0, 0.9))
+    places = [("set/a/x.png", None), ("pictures/x.png", None), ("set/x.mp4", 4)]
+    twins = [Looked(replace(twins.item, path=Path(p), frame=f), twins.detections) for p, f in places]
+    subject = Subject("set-val", None, Path("set"), "", False, tuple(t.item for t in twins), (), "val")
+    rows = table(subject, twins, 0.3)
+    names = ["a/x.png", "../pictures/x.png", "x.mp4#4"]
+    assert [(r["set"], r["picture"], r["person"]) for r in rows] == [
+        ("set-val", name, person) for name in names for person in (0, 1)
+    ]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import shutil
+from dataclasses import replace
 
 import makers
 import numpy as np
 import pytest
 from evaluated import spot_set
 
-from heightpose.errors import ConfigError
+from heightpose.data.testset import freeze
+from heightpose.errors import ConfigError, FileFormatError
 from heightpose.evaluate.records import Log, read_records
-from heightpose.evaluate.result import Choice, evaluate
-from heightpose.evaluate.run import match
+from heightpose.evaluate.result import Choice, evaluate, write_baseline
+from heightpose.evaluate.run import match, truth_of
 from heightpose.evaluate.subject import Subject
+from heightpose.report.evaluation import write_report
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +104,22 @@ def test_a_folder_of_another_setting_is_refused(scene, tmp_path):
         evaluate(subject, Choice(**nets, limit=2), tmp_path / "a")
 
 
+@pytest.mark.parametrize("name", ["../../evil", "..", "spots 2"])
+def test_baselines_and_results_stay_in_their_folders(scene, tmp_path, monkeypatch, name):
+    folder, nets = scene
+    subject = replace(Subject.of_testset(str(folder)), name=name)
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a/b/c")
+    result, out, _ = evaluate(subject, Choice(**nets), None)
+    assert len(out.parts) == 3
+    assert ".." not in out.parts
+    write_baseline(result, "tiny")
+    (written,) = tmp_path.rglob("tiny.json")
+    assert written.parent.parent == tmp_path / "a/b/c/eval/baselines"
+    with pytest.raises(ConfigError, match="a word, not a path"):
+        write_baseline(result, "..")
+
+
 def test_a_limit_keeps_the_clips_own_frames(scene):
     limited = Subject.of_testset(str(scene[0])).limited(1)
     assert [i.name for i in limited.items] == ["clip.mp4 frame 1", "clip.mp4 frame 4", "0.png"]
@@ -154,3 +175,90 @@ def test_the_log_keeps_one_record_per_frame(scene, tmp_path):
     log = Log(out / "records")
     log.add(log.frames[:1])
     assert len(read_records(out / "records")[0]) == 3
+
+
+def relabelled(source, folder, names, *, people=None):
+    """The labels of a spot set's pictures 0, 1, ... in a set of their own, the pictures under other names.
+
+    Args:
+        people: image number -> numbers of the infants in it, where not its own.
+    """
+    document = json.loads((source / "annotations.json").read_text())
+    people = {n: [n] for n in range(len(names))} if people is None else people
+    of = {a["image_id"]: a for a in document["annotations"]}
+    document["images"] = [
+        document["images"][n] | {"id": n, "file_name": name} for n, name in enumerate(names)
+    ]
+    document["annotations"] = [
+        of[k] | {"id": 10 * n + k, "image_id": n} for n, those in people.items() for k in those
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder
+
+
+def shown(folder, subject):
+    """How many pictures the report of a result holds."""
+    return write_report(folder, subject.folder).read_text().count("data:image/jpeg")
+
+
+def test_pictures_outside_of_the_sets_folder_keep_records_of_their_own(scene, tmp_path):
+    source, nets = scene
+    names = [f"../store/child-{n}/0.png" for n in range(3)]
+    for n, name in enumerate(names):
+        (tmp_path / "set" / name).parent.mkdir(parents=True)
+        shutil.copy(source / f"images/{n}.png", tmp_path / "store" / f"child-{n}" / "0.png")
+    folder = relabelled(source, tmp_path / "set", names)
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "deep/er/link").symlink_to(folder)
+    for given in (folder, tmp_path / "deep/er/link"):
+        subject = Subject.of_data(given, "test")
+        result, out, _ = evaluate(subject, Choice(**nets), tmp_path / f"out-{given.name}")
+        assert [f.key for f in read_records(out / "records")[0]] == names
+        assert result["pose"]["people"] == 3
+        with (out / "people.csv").open() as file:
+            assert [row["file"] for row in csv.DictReader(file)] == names
+        assert shown(out, subject) == 3
+
+
+def test_pictures_that_are_links_keep_the_names_that_the_set_has(scene, tmp_path):
+    source, nets = scene
+    folder = relabelled(source, tmp_path / "set", ["0.png", "1.png"])
+    for n in range(2):
+        (tmp_path / f"store-{n}").mkdir()
+        shutil.copy(source / f"images/{n}.png", tmp_path / f"store-{n}" / "picture.png")
+        (folder / f"{n}.png").symlink_to(tmp_path / f"store-{n}" / "picture.png")
+    freeze(folder, "links", 1)
+    subject = Subject.of_testset(str(folder))
+    _, out, _ = evaluate(subject, Choice(**nets), tmp_path / "out")
+    assert [f.key for f in read_records(out / "records")[0]] == ["0.png", "1.png"]
+    assert shown(out, subject) == 2
+
+
+def test_two_entries_of_one_picture_are_judged_and_blurred_as_one(scene, tmp_path, caplog):
+    source, nets = scene
+    folder = relabelled(source, tmp_path / "set", ["0.png", "./0.png"], people={0: [0], 1: [0, 3]})
+    shutil.copy(source / "images/0.png", folder)
+    result, out, _ = evaluate(Subject.of_data(folder, "test"), Choice(**nets), tmp_path / "out")
+    (record,) = read_records(out / "records")[0]
+    assert [p.child for p in record.people] == ["child-0", "child-3"]  # child-0, labelled twice, counts once
+    assert result["pose"]["found"]["missed"] == 1
+    assert "1 label left out" in caplog.text
+
+
+def test_two_pictures_that_the_records_could_not_tell_apart_are_refused(scene, tmp_path):
+    source, _ = scene
+    folder = relabelled(source, tmp_path / "set", ["0.png", "sub/../0.png"])
+    (tmp_path / "elsewhere/deeper").mkdir(parents=True)
+    (folder / "sub").symlink_to(tmp_path / "elsewhere/deeper")
+    shutil.copy(source / "images/0.png", folder / "0.png")
+    shutil.copy(source / "images/1.png", tmp_path / "elsewhere/0.png")
+    assert not os.path.samefile(folder / "0.png", folder / "sub/../0.png")
+    with pytest.raises(FileFormatError, match="two pictures have one path"):
+        Subject.of_data(folder, "test")
+
+
+def test_a_stratum_without_a_value_is_left_out(scene):
+    (person,) = Subject.of_testset(str(scene[0])).items[0].people
+    truth = truth_of(replace(person, strata={"legs": None, "posture": "back", "count": 2}), "0.png")
+    assert truth.strata == {"posture": "back", "count": "2"}

@@ -11,7 +11,7 @@ from evaluated import BOX, HEAD, K, clip, frame
 from heightpose.evaluate.people import People, ranked
 from heightpose.evaluate.records import FrameRecord, Guess
 from heightpose.evaluate.summary import summarise
-from heightpose.evaluate.text import strata_lines
+from heightpose.evaluate.text import lines, strata_lines
 from heightpose.report.evaluation_figures import headline, pose_parts
 from heightpose.report.evaluation_strata import strata_parts
 from heightpose.skeleton import INFANT
@@ -98,6 +98,22 @@ def test_empty_cots_count_false_alarms_and_cost_precision():
     assert result["empty_frames"] == {"frames": 2, "false_alarms": 1}
     assert result["pose"]["oks"]["ap"] == pytest.approx(100 * 2 / 3)
     assert result["pose"]["pckh"]["0.1"]["mean"] == 100.0
+
+
+@pytest.mark.parametrize("labelled", [0, 2])
+def test_false_alarms_are_told_wherever_there_are_empty_cots(labelled):
+    guess = Guess(BOX, 0.0, 0.99, [[0.0, 0.0]] * K, [0.9] * K, None, 0.0)
+    empty = [FrameRecord(f"e{i}.jpg", None, "test", [], guess if i else None, i) for i in range(3)]
+    frames = [frame(f"{i}.jpg", f"child-{i}") for i in range(labelled)]
+    test = {"name": "t", "version": None, "people": labelled, "frames": 3, "clips": 0, "children": labelled}
+    model = {"name": "m", "sha256": "0"}
+    about = {"testset": test, "models": {"pose": model, "detector": model}}
+    result = about | summarise([*empty, *frames], ())
+    assert "  empty cots         2 false alarms in 3 frames" in lines(result)
+    assert "Empty cots: 2 false alarms in 3 frames." in headline(result)
+    if labelled:
+        none = about | summarise(frames, ())
+        assert not any("empty cots" in line.lower() for line in (*lines(none), headline(none)))
 
 
 def test_a_prediction_on_an_infant_that_nobody_labelled_is_no_false_alarm():

@@ -60,3 +60,13 @@ def test_the_binomial_interval_is_clopper_pearson(hits, number):
 
 def test_nothing_has_no_share():
     assert binomial_interval(0, 0) is None
+
+
+def test_children_without_a_value_make_no_interval():
+    draws, values = Draws.by_child(["a", "a", "b", "c"]), np.array([1.0, 3.0, 5.0, 7.0])
+    for counted, children in (([1, 1, 0, 0], 1), ([1, 0, 1, 0], 2), ([0, 0, 0, 0], 0)):
+        mask = np.array(counted, dtype=bool)
+        interval = draws.interval(draws.means(values, mask), counted=mask)
+        assert draws.contributing(mask) == children
+        assert (interval is None) == (children < 2)
+    assert draws.contributing() == draws.children == 3

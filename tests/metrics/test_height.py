@@ -157,3 +157,15 @@ def test_worst_first_and_impossible_truths_are_refused():
     assert worst(table, 5).tolist() == [2, 0]
     with pytest.raises(ValueError, match="truth"):
         lengths([0.0], [1.0], ["a"])
+
+
+def test_figures_that_rest_on_one_child_have_no_interval():
+    # of a two clips are measured, of b and c none; the null model is known of a and b
+    given = lengths([60, 60, 65, 70], [61, 62, NAN, NAN], ["a", "a", "b", "c"], null=[61, 61, 64, NAN])
+    found = summary(given)
+    alone = [name for name in found if name.endswith("_interval") and found[name] is not None]
+    assert alone == ["yield_interval", "null_mae_all_cm_interval"]
+    assert found["tem_cm"] == pytest.approx(np.sqrt(1 / 2))
+    two = summary(lengths([60, 60, 65, 65], [61, 62, 66, 65], ["a", "a", "b", "c"]))
+    assert two["mae_cm_interval"] is not None
+    assert two["tem_cm_interval"] is None  # only a has a pair

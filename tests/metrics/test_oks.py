@@ -124,3 +124,10 @@ def test_the_threshold_is_inclusive():
         ap, _ = average_precision(Ranked(np.ones(1), np.array([value]), one, one))
         assert (ap == 1.0).sum() == right
     assert OKS_THRESHOLDS[5] == 0.75
+
+
+def test_a_false_alarm_in_an_empty_cot_is_no_second_child():
+    one = Ranked(np.array([0.9, 0.5]), np.array([1.0, 0.0]), ["a", "empty.png"], ["a"])
+    assert summary(one)["ap_interval"] is None
+    two = Ranked(np.array([0.9, 0.5]), np.array([1.0, 0.0]), ["a", "empty.png"], ["a", "b"])
+    assert summary(two)["ap_interval"] is not None

@@ -114,3 +114,17 @@ def test_shapes_and_sizes_are_checked():
         pckh(truth, truth, np.ones((1, K), dtype=bool), np.array([0.0]), 0.1)
     with pytest.raises(ValueError, match="a:"):
         pckh(truth, truth, np.ones((1, K), dtype=bool), np.array([HEAD]), 0.0)
+
+
+def test_a_joint_that_one_child_has_makes_no_interval():
+    truth = people(3)
+    visibility = np.full((3, len(INFANT)), 2)
+    visibility[1:, 0] = 1  # hidden but in the first
+    found = summary(truth, truth, visibility, 0.1, children=["a", "b", "b"])
+    assert found["per_joint_interval"][INFANT.names[0]] is None
+    assert found["per_joint_interval"][INFANT.names[1]] is not None
+    assert found["mean_interval"] is not None
+    assert found["hidden_mean_interval"] is None  # only b has a hidden joint
+    visibility[1:] = 0
+    alone = summary(truth, truth, visibility, 0.1, children=["a", "b", "b"])
+    assert alone["mean_interval"] is alone["mean_sms_interval"] is None

@@ -226,6 +226,13 @@ def test_ablation_cells_are_no_steps_and_copies_count_once(folder, tmp_path):
     assert len({r.id for r in view.runs.trainings}) == len(view.runs.trainings) == 5
 
 
+def test_results_on_other_pictures_under_the_same_labels_share_no_line(tmp_path):
+    for hour, files in enumerate(("1", "1", "2")):
+        test = make.SET | {"files_sha256": files}
+        make.evaluation(tmp_path, f"r{hour}", hour, frames=make.infants(POSTURES), test=test)
+    assert len({e.testset for e in read_runs([tmp_path]).evaluations}) == 2
+
+
 def test_fifty_runs(tmp_path):
     figures = summarise(make.infants(POSTURES[:2], each=2), make.measured([1.0]))
     for i in range(50):

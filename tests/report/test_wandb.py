@@ -81,6 +81,7 @@ def small(patch):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "set"
     drawn.nursery(folder, train=22, val=2)
+    drawn.rewrite(folder, lambda d: [a["strata"].update(annotator="Zoe Q") for a in d["annotations"]])
     return folder
 
 
@@ -166,7 +167,10 @@ def test_a_run_says_what_it_is_and_names_no_machine_child_or_picture(trained, da
     assert kinds["model"][1]["run"] == record["id"]
     everything = json.dumps([logged.config, logged.rows, logged.summary, logged.artifacts])
     everything += (trained / "wandb" / "data-manifest.json").read_text()
-    for private in (str(data), str(Path.home()) + "/", "child-", socket.gethostname() + '"'):
+    tables = [p.read_text() for p in trained.glob("wandb/offline-run-*/files/media/table/*.json")]
+    assert any("extended" in text for text in tables)
+    everything += "".join(tables)
+    for private in (str(data), str(Path.home()) + "/", "child-", "Zoe", socket.gethostname() + '"'):
         assert private not in everything
     assert logged.summary["best/val/MeanSmS@0.1"] == logged.summary["best/train/MeanSmS@0.1"]
 
@@ -270,7 +274,10 @@ def result_of(folder, frames, clips):
 def test_an_evaluation_is_drawn_over_its_data_iteration(tmp_path):
     (tmp_path / "records").mkdir()
     frames = [
-        evaluated.frame(f"{i}.png", f"child-{i}", off=0.05 * i, strata={"posture": "side"}) for i in range(4)
+        evaluated.frame(
+            f"{i}.png", f"child-{i}", off=0.05 * i, strata={"posture": "side", "annotator": "Zoë Q"}
+        )
+        for i in range(4)
     ]
     for one in frames:
         (tmp_path / one.file).write_bytes(_png())
@@ -287,6 +294,10 @@ def test_an_evaluation_is_drawn_over_its_data_iteration(tmp_path):
     assert {"test joints._type", "test strata._type", "worst cases/test._type"} <= tables
     captions = next(r["worst cases/test.captions"] for r in logged.rows if "worst cases/test.captions" in r)
     assert all("child" not in text and "posture side" in text for text in captions)
+    kept = b"".join(p.read_bytes() for p in (tmp_path / "wandb").rglob("*") if p.is_file())
+    assert b"posture" in kept
+    assert b"Zo\\u00eb" not in kept
+    assert "Zoë".encode() not in kept
 
 
 def _png():

@@ -44,7 +44,7 @@ def labellings(tmp_path_factory):
 
 
 def test_the_scatter_of_two_labellers_is_found_again(labellings):
-    found = measure(*(list(Dataset.load(f).items) for f in labellings))
+    found = measure(*(Dataset.load(f) for f in labellings))
     assert found["people"] == 61
     for name, sigma in found["sigmas"].items():
         # of 61 or 122 pairs with two axes each, the standard error is at most a fifteenth
@@ -65,11 +65,37 @@ def test_the_verb_writes_what_the_loss_reads(labellings, tmp_path):
 
 
 def test_copied_labels_measure_nothing(labellings):
-    items = list(Dataset.load(labellings[0]).items)
+    whole = Dataset.load(labellings[0])
+    few = Dataset(whole.path, whole.items[:5])
     with pytest.raises(HeightposeError, match="agree to the pixel"):
-        measure(items, items)
+        measure(whole, whole)
     with pytest.raises(HeightposeError, match="too few labels"):
-        measure(items[:5], items[:5])
+        measure(few, few)
+
+
+def moved(source, place, name_of):
+    """A labelling whose pictures have other names (by number)."""
+    place.mkdir()
+    written = json.loads((source / "annotations.json").read_text())
+    for i, image in enumerate(written["images"]):
+        picture = source / image["file_name"]
+        image["file_name"] = name_of(i)
+        (place / image["file_name"]).parent.mkdir(parents=True, exist_ok=True)
+        (place / image["file_name"]).symlink_to(picture)
+    (place / "annotations.json").write_text(json.dumps(written))
+    return Dataset.load(place)
+
+
+def test_pictures_that_share_a_file_name_are_told_apart_by_their_folders(labellings, tmp_path):
+    straight = measure(*(Dataset.load(f) for f in labellings))
+    first = moved(labellings[0], tmp_path / "a", lambda i: f"clip-{i // 5}/{i % 5}.png")
+    second = moved(labellings[1], tmp_path / "b", lambda i: f"images/clip-{i // 5}/{i % 5}.png")
+    assert measure(first, second) == straight
+    part = Dataset(second.path, second.items[12:58])
+    assert measure(first, part)["people"] == sum(bool(i.people) for i in part.items)
+    flat = moved(labellings[1], tmp_path / "c", lambda i: f"{i}.png")
+    with pytest.raises(HeightposeError, match=r"not clear.*'0\.png'"):
+        measure(first, flat)
 
 
 def test_sigmas_by_name(tmp_path):

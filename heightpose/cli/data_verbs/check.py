@@ -38,8 +38,8 @@ Examples:
 @click.option("--skip-bad", is_flag=True, help="Leave broken entries out instead of stopping at the first.")
 @click.option(
     "--fix", is_flag=True,
-    help="Repair what is beyond doubt (swaps that model and shapes agree on, byte-identical copies): into --out, or in "
-    "place with annotations.json.bak kept.",
+    help="Repair what is beyond doubt (swaps that model and shapes agree on, byte-identical copies with the same "
+    "labels): into --out, or in place with annotations.json.bak kept.",
 )  # fmt: skip
 def check(
     data: Path,
@@ -67,10 +67,9 @@ def check(
             )
         make_folder(out)
     findings = find(dataset, None if no_model else model)
-    click.echo(f"{'rank':>4}  {'sigma':>6}  {'kind':<10}  picture, annotation: why")
+    click.echo(f"{'rank':>4}  {'sigma':>6}  {'kind':<10}  picture: why")
     for rank, one in enumerate(findings[:rows], 1):
-        where = "" if one.item is None else one.item.name
-        where += "" if one.person is None else f", {one.person.id}"
+        where = one.place(dataset.path.parent)
         click.echo(f"{rank:>4}  {one.severity:>6.1f}  {one.kind:<10}  {where}: {one.text}")
     more = f", the first {rows} shown" if len(findings) > rows else ""
     click.echo(f"{plural(len(findings), 'finding')} in {plural(len(dataset.items), 'picture')}{more}")

@@ -20,6 +20,7 @@ Examples:
 \b
 COCO's definition: the root mean square distance of two labels of one joint, per axis and labeller, in units of the root
 of the box's area. The same pictures must have been labelled twice, each time afresh; left and right count together.
+Pictures are the same where their names are, or where several have one name, their folders' names too.
 """
 
 
@@ -36,7 +37,7 @@ def sigmas(first: Path, second: Path, out: Path) -> None:
     from heightpose.runtime.atomic import write_json
     from heightpose.train.oks_sigmas import measure
 
-    found = measure(list(Dataset.load(first).items), list(Dataset.load(second).items))
+    found = measure(Dataset.load(first), Dataset.load(second))
     write_json(out, found)
     for name, sigma in found["sigmas"].items():
         click.echo(f"{name:<15} {sigma:.4f}  of {found['pairs'][name]} pairs")

@@ -43,10 +43,10 @@ def find_drift(bodies: Bodies, shape: Shape, predictions: Predictions | None = N
         off = f"off by {abs(shift[best]):.3f} body units {frame}"
         text = f"annotator {annotator}: {what} {off} over {plural(int(own.sum()), 'infant')}"
         rows = np.flatnonzero(own)
-        files = tuple(bodies.items[n].name for n in rows)
+        pictures = tuple(bodies.items[n] for n in rows)
         first = rows[int(np.argmax(np.nan_to_num(residuals[rows, best] * np.sign(shift[best]), nan=-9)))]
         found.append(
-            Finding("drift", severity, text, bodies.items[first], bodies.people[first], joints, files)
+            Finding("drift", severity, text, bodies.items[first], bodies.people[first], joints, pictures)
         )
         if len(rows) <= _LISTED:
             found += [

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from heightpose.data.checks.finding import CONTRADICTION, Finding, Fix
 from heightpose.data.coco import Dataset
-from heightpose.data.items import Item
+from heightpose.data.items import Item, Person
 from heightpose.data.pictures import decode
 
 _SIDE = 24
 #: Compression changes a thumbnail by a grey level or two; another frame of the same cot by more.
 _SAME_LEVELS = 2.5
 _SAME_LABELS = 0.01
+#: Labels of one picture that lie no farther apart than this (px) say the same: rounding, another idea of pixels.
+_SAME_PX = 1.0
 
 
 def find_duplicates(dataset: Dataset) -> list[Finding]:
@@ -26,11 +29,12 @@ def find_duplicates(dataset: Dataset) -> list[Finding]:
     same: dict[str, list[Item]] = defaultdict(list)
     for item in stills:
         same[hashlib.sha256(data[item.id]).hexdigest()].append(item)
-    found = [_exact(first, other) for first, *others in same.values() for other in others]
+    folder = dataset.path.parent
+    found = [_exact(first, other, folder) for first, *others in same.values() for other in others]
     single = [group[0] for group in same.values()]
     if len(single) > 1:
         thumbs = np.stack([_thumbnail(decode(data[i.id], i.path)) for i in single])
-        found += _near(single, thumbs)
+        found += _near(single, thumbs, folder)
     return found
 
 
@@ -39,7 +43,7 @@ def _thumbnail(rgb: np.ndarray) -> np.ndarray:
     return cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
 
 
-def _near(items: list[Item], thumbs: np.ndarray) -> list[Finding]:
+def _near(items: list[Item], thumbs: np.ndarray, folder: Path) -> list[Finding]:
     found = []
     rng = np.random.default_rng(0)
     one, two = rng.integers(0, len(items), (2, 2000))
@@ -57,7 +61,7 @@ def _near(items: list[Item], thumbs: np.ndarray) -> list[Finding]:
                 if not first.people or not other.people:
                     continue  # empty cots under a fixed camera all look alike
                 how = "mirrored" if mirror else "compressed again"
-                found.append(_pair(first, other, f"the same picture {how}", CONTRADICTION, None))
+                found.append(_pair(first, other, f"the same picture {how}", CONTRADICTION, None, folder))
     return found
 
 
@@ -80,15 +84,34 @@ def _alike(one: Item, two: Item, mirror: bool = False) -> bool:
     return True
 
 
-def _exact(one: Item, two: Item) -> Finding:
+def _identical(one: Item, two: Item) -> bool:
+    """Whether the labels of one picture's two items say the same throughout, so that either may go."""
+    said = [(i.infants_in_view, i.strata, i.recording, len(i.people)) for i in (one, two)]
+    people = zip(one.people, two.people, strict=False)
+    return said[0] == said[1] and all(_identical_people(p, q) for p, q in people)
+
+
+def _identical_people(p: Person, q: Person) -> bool:
+    if (p.child, p.strata) != (q.child, q.strata) or (p.head_box_xyxy is None) != (q.head_box_xyxy is None):
+        return False
+    if (p.visibility != q.visibility).any() or (p.out_of_frame != q.out_of_frame).any():
+        return False
+    places = [(p.kpts_frame, q.kpts_frame), (p.bbox_xyxy, q.bbox_xyxy)]
+    if p.head_box_xyxy is not None and q.head_box_xyxy is not None:
+        places.append((p.head_box_xyxy, q.head_box_xyxy))
+    return all(float(np.abs(a - b).max()) <= _SAME_PX for a, b in places)
+
+
+def _exact(one: Item, two: Item, folder: Path) -> Finding:
     # Which copy to keep is only clear where both sit in the same split and say the same.
-    clear = one.split == two.split and _alike(one, two)
+    clear = one.split == two.split and _identical(one, two)
     fix = Fix(two.id, None) if clear else None
-    return _pair(one, two, "the same file", CONTRADICTION + 2, fix)
+    return _pair(one, two, "the same file", CONTRADICTION + 2, fix, folder)
 
 
-def _pair(one: Item, two: Item, what: str, severity: float, fix: Fix | None) -> Finding:
+def _pair(one: Item, two: Item, what: str, severity: float, fix: Fix | None, folder: Path) -> Finding:
     across = one.split != two.split
-    text = f"{what} as {one.name}" + (f", across splits ({one.split} and {two.split})" if across else "")
+    text = f"{what} as {one.place_in(folder)}"
+    text += f", across splits ({one.split} and {two.split})" if across else ""
     person = two.people[0] if two.people else None
-    return Finding("duplicate", severity + 3 * across, text, two, person, others=(one.name,), fix=fix)
+    return Finding("duplicate", severity + 3 * across, text, two, person, others=(one,), fix=fix)

@@ -7,6 +7,7 @@ the data set's own distribution. Contradictions that no distribution can excuse 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from heightpose.data.items import Item, Person
@@ -33,7 +34,7 @@ class Finding:
     Attributes:
         kind: which check speaks, e.g. "swap"; ``also`` are others that agree with it.
         severity: sigmas on the common scale.
-        others: names of further pictures concerned.
+        others: further pictures concerned.
     """
 
     kind: str
@@ -42,23 +43,28 @@ class Finding:
     item: Item | None = None
     person: Person | None = None
     joints: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    others: tuple[Item, ...] = ()
     also: tuple[str, ...] = ()
     fix: Fix | None = None
 
-    def as_dict(self, rank: int) -> dict[str, Any]:
-        """Plain JSON values."""
+    def place(self, folder: Path) -> str:
+        """The picture, from the data set's folder, and the annotation; empty where it is about neither."""
+        picture = "" if self.item is None else self.item.place_in(folder)
+        return picture if self.person is None else f"{picture}, annotation {self.person.id}"
+
+    def as_dict(self, rank: int, folder: Path) -> dict[str, Any]:
+        """Plain JSON values; files are named from the data set's ``folder``."""
         return {
             "rank": rank,
             "kind": self.kind,
             "also": list(self.also),
             "severity": round(self.severity, 2),
-            "file": None if self.item is None else self.item.name,
+            "file": None if self.item is None else self.item.place_in(folder),
             "image_id": None if self.item is None else self.item.id,
             "annotation_id": None if self.person is None else self.person.id,
             "joints": list(self.joints),
             "text": self.text,
-            "other_files": list(self.others),
+            "other_files": [item.place_in(folder) for item in self.others],
             "fixable": self.fix is not None,
         }
 

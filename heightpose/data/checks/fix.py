@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from heightpose.data.checks.finding import Finding, Fix
 from heightpose.errors import HeightposeError
 from heightpose.runtime.atomic import cannot_write, write_json
 from heightpose.skeleton import mirror_name
+from heightpose.textfile import read_json
 
 
 def apply_fixes(annotations: Path, findings: Iterable[Finding], out: Path | None) -> list[Finding]:
@@ -29,7 +29,7 @@ def apply_fixes(annotations: Path, findings: Iterable[Finding], out: Path | None
     Raises:
         HeightposeError: a backup exists already, or the file cannot be written.
     """
-    document = json.loads(annotations.read_text(encoding="utf-8"))
+    document = read_json(annotations, "data set")
     repaired = []
     for finding in findings:
         if finding.fix is not None and _apply(document, finding.fix):

@@ -30,6 +30,7 @@ from heightpose.data.entries import (
 )
 from heightpose.data.importers.joints import JointMap
 from heightpose.data.importers.labels import Labelled, Problems, files_in, find_picture, joints_box
+from heightpose.data.importers.splits import split_named
 from heightpose.data.items import Person
 from heightpose.errors import FileFormatError, InputError
 from heightpose.skeleton import INFANT
@@ -135,7 +136,7 @@ class _File:
             raise FileFormatError("names no picture", where=f"{where}, field file_name", got=repr(name))
         picture, folder = find_picture(self._folders(), name, where)
         size_wh = picture_size(image, where)
-        split = image.get("split", _split_of(self.path.stem))
+        split = image.get("split", split_named(self._subset))
         if split is not None and split not in SPLITS:
             raise FileFormatError("unknown split", where=f"{where}, field split", expected=SPLITS, got=split)
         entries = [a for a in labels.get(image["id"], []) if self._has_joints(a)]
@@ -164,9 +165,19 @@ class _File:
     def _folders(self) -> list[Path]:
         """Where a ``file_name`` may start: COCO's own archives, CVAT's, and beside the file."""
         root = self.path.parent.parent if self.path.parent.name == "annotations" else self.path.parent
-        subset = self.path.stem.removeprefix("person_keypoints_")
-        places = [self.path.parent, root, root / "images", root / "images" / subset, root / subset]
+        places = [
+            self.path.parent,
+            root,
+            root / "images",
+            root / "images" / self._subset,
+            root / self._subset,
+        ]
         return list(dict.fromkeys(places))
+
+    @property
+    def _subset(self) -> str:
+        """``person_keypoints_val2017`` -> val2017."""
+        return self.path.stem.removeprefix("person_keypoints_")
 
     def _person(self, entry: dict[str, Any], images: set[int]) -> Person:
         category = self.categories[entry["category_id"]]
@@ -193,9 +204,3 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if _is_id(value) else None
-
-
-def _split_of(stem: str) -> str | None:
-    """``person_keypoints_val2017`` -> val."""
-    subset = stem.removeprefix("person_keypoints_").lower()
-    return next((s for s in SPLITS if subset.startswith(s)), None)

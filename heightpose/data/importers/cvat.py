@@ -3,7 +3,8 @@
 Each ``skeleton`` is an infant and its points are joints by their label; single ``points`` are joints of one infant,
 or of one per ``group_id``. ``outside`` is not labelled, ``occluded`` is labelled but hidden. A ``box`` belongs
 to the infant of its group, without a group to the picture's only infant; labelled ``head_box`` it is the head box.
-The attribute ``child`` names the child, other attributes become strata.
+The attribute ``child`` names the child, other attributes become strata. An image's ``subset`` is its split where it is
+called after one (Train, Validation, Test).
 
 CVAT's canvas counts from the picture's corner (a pixel's centre is at .5), most converters do not: see ``--pixels``.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from heightpose.data.importers.joints import JointMap
 from heightpose.data.importers.labels import Labelled, Problems, find_picture
 from heightpose.data.importers.shapes import Group, joint, number, size
+from heightpose.data.importers.splits import split_named
 from heightpose.errors import FileFormatError, InputError
 
 
@@ -81,7 +83,7 @@ def _picture(entry: ET.Element, path: Path, joints: JointMap) -> Labelled:
         _add_box(box, number_, skeletons, loose, f"{where}, box")
     groups = [g for _, g in skeletons] + list(loose.values())
     people = tuple(g.person(f"{where}, infant {k}") for k, g in enumerate(groups) if g.joints or g.boxes)
-    return Labelled(picture, folder, where, people, size_wh)
+    return Labelled(picture, folder, where, people, size_wh, split_named(subset))
 
 
 def _attributes(shape: ET.Element) -> dict[str, str]:
@@ -107,6 +109,10 @@ def _add_point(group: Group, point: ET.Element, joints: JointMap, where: str) ->
 def _add_box(
     box: ET.Element, number_: str, skeletons: list[tuple[str, Group]], loose: dict[str, Group], where: str
 ) -> None:
+    if number(box.get("rotation", "0"), f"{where}, rotation"):
+        raise FileFormatError(
+            "a turned box", where=f"{where}, rotation", expected="0", got=box.get("rotation")
+        )
     corners = [number(box.get(key), f"{where}, {key}") for key in ("xtl", "ytl", "xbr", "ybr")]
     owners = [g for n, g in skeletons if n == number_] + ([loose[number_]] if number_ in loose else [])
     if number_ == "0" and not owners:

@@ -1,4 +1,5 @@
-"""Splits of an import for what its source gives none: by a seeded hash, whole children and whoever lies beside them."""
+"""Splits of an import: those that its source names, and for the rest a seeded hash, whole children and whoever lies
+beside them."""
 
 from __future__ import annotations
 
@@ -8,8 +9,14 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from heightpose.data.entries import SPLITS
 from heightpose.data.groups import Group, groups_of
 from heightpose.data.items import Item
+
+
+def split_named(subset: str) -> str | None:
+    """The split that the name of a part of a set begins with (``val2017`` and ``Validation``: val), else None."""
+    return next((split for split in SPLITS if subset.lower().startswith(split)), None)
 
 
 def seeded_split(key: str, seed: int, val_share: float) -> str:
