@@ -8,6 +8,7 @@ to be clearly better. A plane that cannot be trusted is a :class:`PlaneError`, n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from heightpose.textfile import read_json
 from heightpose.types import Reason, require_finite, require_shape
 
 _MIN_TAGS = 3
+_SECOND_SHEET = 2  # so many tags there twice: one may be a mistake
 _MAX_TILT_DEG = 65.0  # from straight down, seen from the middle of the points; flatter than this is edge-on
 _HEIGHT_RANGE_CM = (15.0, 1000.0)
 _MAX_HEIGHT_SD = 0.03  # of the height: what corner noise alone may do to it
@@ -37,7 +39,8 @@ class PlaneError(HeightposeError):
     Attributes:
         code: stable, for programs: sheet_not_found, too_few_tags, sheet_inconsistent, camera_moved,
             plane_imprecise, plane_ambiguous, plane_outdated, camera_contradicted, camera_below_mattress,
-            camera_too_flat, camera_height_implausible, height_contradicted, picture_mirrored or corners_inconsistent.
+            camera_too_flat, camera_height_implausible, height_contradicted, picture_mirrored, several_sheets or
+            corners_inconsistent.
         text: what a parent can do about it.
     """
 
@@ -241,6 +244,7 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     Raises:
         PlaneError: no sheet, too few tags that agree, or a pose that cannot be trusted.
     """
+    require_one_sheet(views)
     ids, corners, jitter_px = tag_medians(views, layout)
     need = min(_MIN_TAGS, len(layout.tags))
     if not len(ids):
@@ -266,12 +270,26 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     assert plane.rms_px is not None
     if plane.rms_px > max(1.0, 0.3 * px_per_cm):
         raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
-    bent = bend_sd(plane, camera, corners[keep], model[keep], layout.size_cm)
+    bent = bend_sd(plane, camera, corners, model, layout.size_cm, keep)
     focal_off, lens = lens_doubt(plane, camera, corners, model, keep)
     _require_sure(plane.length_sd, bent, lens)
     # A wrong lens looks bent, and a bent sheet as seen through another lens: of the two the larger counts.
     length_sd = float(np.hypot(plane.length_sd, max(bent, lens)))
     return replace(plane, length_sd=length_sd, focal_off=focal_off)
+
+
+def require_one_sheet(views: Sequence[TagView]) -> None:
+    """Refuse views that show a second sheet of the kind: the tags that one of them hides would be taken from the other.
+
+    Raises:
+        PlaneError: ``several_sheets``.
+    """
+    if any(len(view.repeated) >= _SECOND_SHEET for view in views):
+        raise PlaneError(
+            "several_sheets",
+            "More than one printed sheet of this kind is in view. Please cover the other one, or move the camera so "
+            "that it sees this cot alone, and record again.",
+        )
 
 
 def _require_sure(noise: float, bent: float, lens: float) -> None:

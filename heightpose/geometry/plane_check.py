@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags, tag_medians
 from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.plane_track import IndexedView
-from heightpose.geometry.sheet import SheetLayout
+from heightpose.geometry.sheet import SheetLayout, TagView
 
 #: Fewer tags give a plane that may be 2 % off by itself. Planes from 5 tags and more of one fixed camera (408 of them,
 #: 60 rendered clips of 960x540 and 480x360): lengths within 0.67 % of those over the true plane, 0.03 to 0.13 % (rms).
@@ -69,9 +69,13 @@ def check_plane(
     """
     worst = PlaneCheck()
     for run in runs:
+        views = [view for _, view in run]
         try:
-            seen = plane_from_tags([view for _, view in run], camera, layout)
-        except PlaneError:
+            seen = plane_from_tags(views, camera, layout)
+        except PlaneError as error:
+            if error.code == "several_sheets":  # whose is not known
+                continue
+            worst = max(worst, _by_size(stored, stored_sd, views, camera, layout), key=_severity)
             continue
         if seen.tags < min(_LEAST_TAGS, len(layout.tags)):
             continue
@@ -86,6 +90,37 @@ def check_plane(
     return worst
 
 
+def _severity(check: PlaneCheck) -> float:
+    return -1.0 if check.length_change is None else abs(check.length_change)
+
+
+def _by_size(
+    stored: Plane, stored_sd: float, views: list[TagView], camera: Camera, layout: SheetLayout
+) -> PlaneCheck:
+    """The check where the tags give no plane of their own, as through another camera's file: the distances of tags on
+    the stored plane over those of the sheet are what it does to lengths.
+
+    Raises:
+        PlaneError: ``plane_outdated``.
+    """
+    ids, corners, _ = tag_medians(views, layout)
+    if len(ids) < min(_LEAST_TAGS, len(layout.tags)):
+        return PlaneCheck()
+    model = np.stack([layout.tags[tag].mean(axis=0) for tag in ids.tolist()])
+    there = stored.to_mattress(camera, corners.reshape(-1, 2))[:, :2].reshape(-1, 4, 2).mean(axis=1)
+    one, other = np.triu_indices(len(ids), 1)
+    ratio = np.linalg.norm(there[one] - there[other], axis=1) / np.linalg.norm(
+        model[one] - model[other], axis=1
+    )
+    change = float(np.median(ratio)) - 1.0
+    # Of a crumpled sheet, or of another one, the ratios scatter; as many of them are independent as there are tags.
+    sd = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio)))) / float(np.sqrt(len(ids)))
+    if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, sd))):
+        raise PlaneError("plane_outdated", _outdated(stored, change))
+    doubt = float(np.sqrt(max(change**2 - sd**2, 0.0)))
+    return PlaneCheck(len(ids), change, doubt if doubt > _AGREE else 0.0)
+
+
 def _outdated(stored: Plane, change: float) -> str:
     what = "marked corners do" if stored.source == "corners" else "stored mattress plane does"
     again = (
@@ -95,6 +130,6 @@ def _outdated(stored: Plane, change: float) -> str:
     )
     return (
         f"The {what} not fit this clip: by the sheet's tags lengths would come out {abs(100 * change):.1f} % too "
-        f"{'long' if change > 0 else 'short'}. The camera or the mattress has moved since, or the sheet does not lie "
-        f"on the mattress. Please {again}, or measure with the sheet alone."
+        f"{'long' if change > 0 else 'short'}. The camera or the mattress has moved since, the camera file is another "
+        f"camera's, or the sheet does not lie on the mattress. Please {again}, or measure with the sheet alone."
     )

@@ -7,7 +7,7 @@ are small is searched enlarged too, but only where the tags found first say that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -117,10 +117,12 @@ class TagView:
     Attributes:
         ids: ``(M,)`` int, each at most once.
         corners_frame: ``(M, 4, 2)`` frame pixels, in the order of :attr:`SheetLayout.tags`.
+        repeated: ids that are there twice, apart from each other: another sheet of the kind is in view.
     """
 
     ids: np.ndarray
     corners_frame: np.ndarray
+    repeated: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         ids = np.asarray(self.ids, dtype=np.intp).reshape(-1)
@@ -145,11 +147,11 @@ def detect_tags(gray: np.ndarray, layout: SheetLayout, *, bent: bool = False) ->
     """
     if gray.ndim != 2 or gray.dtype != np.uint8:
         raise ValueError(f"gray: expected (H, W) uint8, got {gray.shape} {gray.dtype}")
-    found = _find(gray, layout)
+    found, repeated = _find(gray, layout)
     if max(gray.shape) < _ENLARGE_BELOW_PX and len(found) < len(layout.tags):
         for tag, quad in _find_enlarged(gray, layout, found).items():
             found.setdefault(tag, quad)
-    return refined_view(gray, layout, found, bent=bent)
+    return replace(refined_view(gray, layout, found, bent=bent), repeated=repeated)
 
 
 def looks_mirrored(gray: np.ndarray, layout: SheetLayout) -> bool:
@@ -238,11 +240,12 @@ def _find_at_double(
     size, big_size = (x1 - x0, y1 - y0), (2 * (x1 - x0), 2 * (y1 - y0))
     big = cv2.resize(gray[y0:y1, x0:x1], big_size, interpolation=cv2.INTER_CUBIC)
     back = resize_matrix(big_size, size)
-    return {tag: quad @ back[:2, :2].T + back[:2, 2] + (x0, y0) for tag, quad in _find(big, layout).items()}
+    found, _ = _find(big, layout)
+    return {tag: quad @ back[:2, :2].T + back[:2, 2] + (x0, y0) for tag, quad in found.items()}
 
 
-def _find(gray: np.ndarray, layout: SheetLayout) -> dict[int, np.ndarray]:
-    """Tag id -> ``(4, 2)`` corners to about a pixel. An id seen twice is dropped."""
+def _find(gray: np.ndarray, layout: SheetLayout) -> tuple[dict[int, np.ndarray], tuple[int, ...]]:
+    """Tag id -> ``(4, 2)`` corners to about a pixel, and the ids of the layout that are there twice and dropped."""
     settings = cv2.aruco.DetectorParameters()
     settings.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_CONTOUR
     settings.adaptiveThreshWinSizeStep = 5
@@ -253,13 +256,14 @@ def _find(gray: np.ndarray, layout: SheetLayout) -> dict[int, np.ndarray]:
     settings.minMarkerPerimeterRate = 40.0 / longest if longest < _PART_PX else min(0.03, 40.0 / longest)
     corners, ids, _ = cv2.aruco.ArucoDetector(_dictionary(layout.family), settings).detectMarkers(gray)
     found: dict[int, np.ndarray] = {}
-    twice = set()
+    twice: set[int] = set()
     for quad, tag in zip(corners, [] if ids is None else [int(i) for i in np.ravel(ids)], strict=True):
         if tag in found:
             twice.add(tag)
         if tag in layout.tags:
             found[tag] = np.asarray(quad, dtype=np.float64).reshape(4, 2)
-    return {tag: quad for tag, quad in found.items() if tag not in twice}
+    kept = {tag: quad for tag, quad in found.items() if tag not in twice}
+    return kept, tuple(sorted(twice & layout.tags.keys()))
 
 
 def _is_clockwise_quad(corners: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ from heightpose.errors import FileFormatError, InputError
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.corners import plane_from_corners
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags, require_one_sheet
 from heightpose.geometry.plane_check import PlaneCheck, check_plane
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
 from heightpose.geometry.selfcal import MOST_HEIGHT_OFF_CM, SelfCalibration, self_calibrate
@@ -59,6 +59,19 @@ _MIRRORED = Reason(
 
 class StoppedBeforeError(Exception):
     """The user stopped before the first frame was looked at: nothing can be said of the clip."""
+
+
+_MOVED_WITH_INFANT = Reason(
+    "camera_moved",
+    "The camera moved, and where it stood still the infant was not seen. Please fix it in place above the cot and "
+    "record again.",
+)
+_NO_LENS = Reason(
+    "no_camera",
+    "The camera is not known: no calibration file was given, and the lens that the sheet's tags were found to speak "
+    "for does not put all of them in their places. Is the picture stretched or cut? Please give the camera's file with "
+    "--camera.",
+)
 
 
 @dataclass
@@ -228,6 +241,8 @@ def measure_log(
     if isinstance(plane, PlaneTrack):
         placed = [frame for frame in frames if plane.at(frame.index) is not None]
         moving, frames = len(frames) - len(placed), placed
+        if not any(frame.pose is not None for frame in frames):
+            return Measurement.rejected([_MOVED_WITH_INFANT], frames_total=total)
     measurement = body.measure(frames, camera, plane)
     details = dict(measurement.details)
     if isinstance(plane, PlaneTrack):
@@ -235,7 +250,13 @@ def measure_log(
     if len(frames) + moving < total:
         details["frames_sampled"] = len(frames) + moving
     measurement = replace(measurement, frames_total=total, details=details)
-    return _widened(measurement, _plane_sd(_main(plane)))
+    planes = (
+        [plane] if isinstance(plane, Plane) else [plane.at(frame.index) for frame in frames if frame.pose]
+    )
+    sds = [
+        _plane_sd(one) for one in planes if one is not None
+    ]  # of a track those that the infant was seen over
+    return _widened(measurement, (max(low for low, _ in sds), max(high for _, high in sds)))
 
 
 def _spread(log: PoseLog, before: int | None = None) -> list[FrameResult]:
@@ -332,7 +353,10 @@ def _solve(
     if missing is not None:
         return _Solved(camera, trouble=missing)
     runs = stretches_of(views, clip.size_wh)
+    calibration = None
     try:
+        if scale.uses_tags:
+            require_one_sheet([view for _, view in views])
         if camera is not None and not scale.uses_tags:
             plane = scale.plane
             if plane is None:
@@ -343,7 +367,6 @@ def _solve(
             found = check_plane(plane, max(_plane_sd(plane)), runs, camera, scale.sheet, _place(log))
             return _Solved(camera, plane, check=found)
         assert scale.sheet is not None
-        calibration = None
         if camera is None:  # from the longest stretch: the lens stays the same
             longest = [view for _, view in max(runs, key=len)] if runs else []
             calibration = self_calibrate(
@@ -355,7 +378,8 @@ def _solve(
         plane = plane_from_tags([view for _, view in views], camera, scale.sheet)
         return _Solved(camera, plane, None, calibration)
     except PlaneError as error:
-        return _Solved(camera, trouble=error.reason)
+        own = calibration is not None and error.code == "camera_contradicted"
+        return _Solved(camera, trouble=_NO_LENS if own else error.reason)
 
 
 def _checked(solved: _Solved, height_cm: float | None) -> _Solved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -138,3 +139,22 @@ def test_a_plane_file_keeps_its_sheet_and_that_it_was_marked_by_hand(tmp_path: P
     path.write_text(json.dumps({**with_sheet.to_dict(), "sheet": {"tags": 3}}))
     with pytest.raises(FileFormatError, match="sheet field"):
         Plane.load(path)
+
+
+@pytest.mark.parametrize("zoom", [0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5])
+def test_a_stored_plane_through_another_cameras_file_is_refused(zoom):
+    """The worse the file, the less the tags agree on a plane through it: that is no reason to believe it."""
+    K = CAMERA.K.copy()
+    K[[0, 1], [0, 1]] *= zoom
+    with pytest.raises(PlaneError) as error:
+        check_plane(STORED, STORED.length_sd, [look(*STORED_POSE)], replace(CAMERA, K=K), LAYOUT)
+    assert error.value.code == "plane_outdated"
+    assert "another camera's" in error.value.text
+
+
+def test_a_second_sheet_in_view_is_no_check():
+    views = [(i, replace(view, repeated=(3, 4))) for i, view in look(*STORED_POSE)]
+    assert check_plane(STORED, STORED.length_sd, [views], CAMERA, LAYOUT).tags == 0
+    with pytest.raises(PlaneError) as error:
+        plane_from_tags([view for _, view in views], CAMERA, LAYOUT)
+    assert error.value.code == "several_sheets"

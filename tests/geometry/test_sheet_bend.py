@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,54 @@ def test_a_bowed_sheet_says_how_far_lengths_are_off(shape, sagitta_cm):
 def test_wrinkles_count_where_they_show():
     said = [seen(lambda u, v: 0.6 * np.sin(8 * v + 5 * u), seed)[0].length_sd for seed in (0, 3, 6)]
     assert max(said) > 0.005
+
+
+def as_bent(shape, tilt_deg, spin_deg, height_cm, seed):
+    """:func:`seen` of all tags of a 1280x720 camera; None where the plane is refused."""
+    rng = np.random.default_rng(seed)
+    camera = Camera(
+        "pinhole", (1280, 720), np.array([[620.0, 0, 640], [0, 620.0, 360], [0, 0, 1]]), np.zeros(5)
+    )
+    R, t = sheet_picture.pose(height_cm, spin_deg=spin_deg, tilt_deg=tilt_deg)
+    ids = np.array(sorted(LAYOUT.tags))
+    model = np.stack([LAYOUT.tags[tag] for tag in ids.tolist()])
+    pts = np.concatenate([shape(quad) for quad in model])
+    corners = sheet_picture.project(camera, R, t, pts).reshape(-1, 4, 2) + rng.normal(0, 0.12, model.shape)
+    try:
+        return plane_from_tags([TagView(ids, corners)], camera, LAYOUT), Plane(R, t), camera
+    except PlaneError:
+        return None
+
+
+def trough(quad):
+    """The sides 3 cm up, as on a mattress that sags along its middle."""
+    return np.pad(quad, ((0, 0), (0, 1)), constant_values=4 * min(1.0, abs(quad[:, 0].mean()) / 35))
+
+
+def one_side_up(quad):
+    return np.pad(quad, ((0, 0), (0, 1)), constant_values=4.0 * (quad[:, 0].mean() > 0))
+
+
+def folded(quad):
+    """Half of the sheet pushed by 5 cm under the other."""
+    return np.pad(quad - (0.0, 5.0 * (quad[:, 1].mean() > 0)), ((0, 0), (0, 1)))
+
+
+@pytest.mark.parametrize("shape", [trough, one_side_up])
+def test_tags_that_are_left_out_because_they_lie_lower_widen_the_interval(shape):
+    off, said = [], []
+    for seed, (tilt, spin, height) in enumerate(itertools.product((0, 10, 20), (70, 90), (130, 170))):
+        found = as_bent(shape, tilt, spin, height, seed)
+        if found is not None:
+            plane, truth, camera = found
+            off.append(abs(length_change(truth, plane, camera)))
+            said.append(plane.length_sd)
+    assert len(off) >= 6
+    assert max(off) > 0.015
+    assert np.mean(np.array(off) <= 1.6449 * np.array(said) + 0.005) >= 0.75
+
+
+def test_a_fold_does_not_widen_it():
+    for seed, tilt in enumerate((0, 10, 20)):
+        found = as_bent(folded, tilt, 90, 150, seed)
+        assert found is None or found[0].length_sd < 0.004
