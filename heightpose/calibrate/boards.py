@@ -68,8 +68,8 @@ class Chessboard:
     square_cm: float = 2.5
 
     def __post_init__(self) -> None:
-        if min(self.inner_wh) < 2 or max(self.inner_wh) < 3:
-            raise ConfigError("the board is too small", expected="at least 4x3 squares", got=self.describe())
+        if min(self.inner_wh) < 3:  # OpenCV finds no smaller ones
+            raise ConfigError("the board is too small", expected="at least 4x4 squares", got=self.describe())
         _require_length("square", self.square_cm)
 
     @property

@@ -284,7 +284,7 @@ class _Problem:
         A, a, B, b, C = blocks
         A = A + damping * np.diag(np.diag(A))
         B = B + damping * np.einsum("vii,ij->vij", B, np.eye(6)) + 1e-9 * np.eye(6)
-        inverse = np.linalg.inv(B)
+        inverse = _inverse(B)
         CB = C @ inverse
         return A - np.einsum("vij,vkj->ik", CB, C), a - np.einsum("vij,vj->i", CB, b), inverse, b, C
 
@@ -297,6 +297,19 @@ class _Problem:
         reach = np.linalg.norm(self.t, axis=1, keepdims=True)
         R, t = moved(self.R, self.t, pose, reach)
         return self.values + (self.basis * self.scale[:, None]) @ lens, R, t
+
+
+def _inverse(blocks: np.ndarray) -> np.ndarray:
+    """``(V, 6, 6)`` inverses; where a view tells nothing of some motion of its board, there is none along that.
+
+    So it is where a wild lens has thrown all of a board's corners to one place: such a view is an outlier, or no lens
+    fits, but not for this to decide.
+    """
+    try:
+        return np.linalg.inv(blocks)
+    except np.linalg.LinAlgError:
+        finite = np.clip(np.nan_to_num(blocks), -1e100, 1e100)
+        return np.linalg.pinv(finite, hermitian=True)
 
 
 def moved(R: np.ndarray, t: np.ndarray, step: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

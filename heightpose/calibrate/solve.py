@@ -114,6 +114,7 @@ def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]
         outliers += [view for view, is_bad in zip(used, bad, strict=True) if is_bad]
         used = [view for view, is_bad in zip(used, bad, strict=True) if not is_bad]
     bundle, freedom = _final(used, starts[chosen.model], chosen.dist)
+    _require_fit(bundle)
     cover = coverage(used, size_wh, bundle.tilts_deg)
     bow = find_bow([view.corners for view in used], bundle, freedom)
     solution = Solution(bundle, used, outliers, strays, trials, chosen.held_out_rms_px, cover, [], bow)
@@ -241,16 +242,19 @@ def _reaches_corners(camera: Camera) -> bool:
     return camera.is_one_to_one(np.array(corners, dtype=float))
 
 
-def _require_determined(solution: Solution) -> None:
-    limit = 1.5 * max(1.0, max(solution.camera.size_wh) / 1280)
-    if solution.bundle.rms_px > limit:
+def _require_fit(bundle: Bundle) -> None:
+    limit = 1.5 * max(1.0, max(bundle.camera.size_wh) / 1280)
+    if bundle.rms_px > limit:
         raise HeightposeError(
             "no lens fits these views",
             expected=f"an error below {limit:.1f} px",
-            got=f"{solution.bundle.rms_px:.1f} px",
+            got=f"{bundle.rms_px:.1f} px",
             hint="Check the board's description (squares, sizes), that it is flat, and that all pictures are from "
             "one camera at one zoom; for a very wide lens try --model fisheye",
         )
+
+
+def _require_determined(solution: Solution) -> None:
     sure, bow = solution.focal_error, solution.bow
     if bow.focal_change > _MAX_FOCAL_ERROR:
         raise HeightposeError(

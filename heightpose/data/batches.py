@@ -60,7 +60,9 @@ class Batches:
         samples: what to draw from.
         collate: list of samples -> batch.
         batch_size: samples per batch and device.
-        shuffle: a new order every epoch, the last incomplete batch left out; else in order and complete.
+        shuffle: a new order every epoch, the last incomplete batch left out; else in order and complete: among all
+            processes every sample once. Of these each process has equally many batches, and one that has no sample
+            left for the last gets None.
         seed: of the order and of every sample's variation.
         workers: background threads.
         repeats: ``(len(samples),)`` how often an epoch draws each sample (see :func:`draw`); all once by default.
@@ -115,7 +117,13 @@ class Batches:
         first = self.done_of()
 
         def make(number: int) -> Any:
-            return self._make(chunks[number], np.random.default_rng([self.seed, epoch, rank, number]))
+            chosen = chunks[number]
+            if not len(chosen):
+                return None
+            return self._make(chosen, np.random.default_rng([self.seed, epoch, rank, number]))
+
+        def finished(made: Any) -> Any:
+            return None if made is None else self._finish(made)
 
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
         waiting: deque[Future] = deque()
@@ -123,9 +131,9 @@ class Batches:
             for number in range(first, len(chunks)):
                 waiting.append(pool.submit(make, number))
                 if len(waiting) > _AHEAD * self.workers:
-                    yield self._finish(waiting.popleft().result())
+                    yield finished(waiting.popleft().result())
             while waiting:
-                yield self._finish(waiting.popleft().result())
+                yield finished(waiting.popleft().result())
         finally:  # also when the run stops in the middle of an epoch
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -185,7 +185,9 @@ class TrainingModule(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._results, self._val_losses = [], []
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch | None, batch_idx: int) -> None:
+        if batch is None:  # the other processes still have samples, and every step is taken by all
+            return
         raw = self.ema(batch["image"].float())
         loss = float(self.task.loss(raw, batch))
         if not math.isfinite(loss):  # the average took in a step that the training's own check has yet to see

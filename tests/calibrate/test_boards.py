@@ -95,7 +95,8 @@ def test_large_pictures_keep_their_precision():
         (lambda: Charuco((8, 11), 2.0, 2.5), "does not fit its square"),
         (lambda: Charuco((20, 20), 2.0, 1.4), "too few markers"),
         (lambda: Charuco(dictionary="DICT_NONE"), "no such marker dictionary"),
-        (lambda: Chessboard((1, 5)), "at least 4x3"),
+        (lambda: Chessboard((1, 5)), "at least 4x4"),
+        (lambda: Chessboard((2, 3)), "at least 4x4"),
         (lambda: Chessboard((8, 5), float("nan")), "out of range"),
         (lambda: tag_grid((40, 40), 4.0, 1.0, "DICT_APRILTAG_36h11"), "too few tags"),
     ],
@@ -147,4 +148,12 @@ def test_a_grid_numbered_from_the_bottom_is_hinted_and_can_be_said():
     with pytest.raises(HeightposeError, match="--bottom-up"):
         calibrate(clip, asked, ["pinhole"], 40)
     assert other_convention(clip, Tags(kalibr)) is None
-    assert other_convention(clip, Chessboard((5, 4))) is None
+
+
+def test_a_charuco_board_called_a_chessboard_is_hinted():
+    placed = shots.poses(shots.PINHOLE, 3, seed=3, reach=0.3)
+    clip = Pictures(shots.photographs(charuco_drawing(CHARUCO), shots.PINHOLE, placed))
+    with pytest.raises(HeightposeError, match="--board charuco"):
+        calibrate(clip, Chessboard((7, 5)), ["pinhole"], 40)
+    plain = Pictures(shots.photographs(chessboard_drawing((9, 6), 2.5), shots.PINHOLE, placed))
+    assert other_convention(plain, CHESS) is None

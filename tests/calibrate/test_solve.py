@@ -100,6 +100,17 @@ def test_a_board_that_is_not_as_described_is_refused():
         solve(shots.views(wrong), shots.SIZE, ["pinhole"])
 
 
+@pytest.mark.parametrize("seed", [1, 36, 45, 53])
+def test_corners_that_are_no_board_at_all_are_refused(seed):
+    """Markers' insides taken for a small chessboard: the fit throws whole boards to one point on its way."""
+    rng = np.random.default_rng(seed)
+    pts = np.array([[2.5 * column, -2.5 * row, 0.0] for row in range(3) for column in range(3)])
+    places = [rng.uniform(60, 300, 2) + rng.uniform(-60, 60, (9, 2)) for _ in range(6)]
+    boards = [Corners(np.arange(9), pts, kpts) for kpts in places]
+    with pytest.raises(HeightposeError, match="no lens fits these views"):
+        solve(shots.views(boards), shots.SIZE, ["pinhole"])
+
+
 def test_boards_in_the_middle_get_advice():
     boards = shots.corners(shots.PINHOLE, shots.poses(shots.PINHOLE, 8, reach=0.2))
     advice = " ".join(solve(shots.views(boards), shots.SIZE, ["pinhole"]).advice)

@@ -62,6 +62,20 @@ def test_processes_share_an_epoch_and_take_equally_many_steps():
     assert sorted(i for part in whole for i in indices(part)) == list(range(11))
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "world"), [(33, 16, 2), (2, 1, 3), (3, 1, 2), (2, 16, 4), (34, 16, 2)]
+)
+def test_processes_validate_every_sample_once_in_equally_many_batches(count, size, world):
+    parts = [
+        list(batches(count=count, size=size, shuffle=False, shard=lambda r=r: (r, world)))
+        for r in range(world)
+    ]
+    assert len({len(part) for part in parts}) == 1
+    seen = [batch for part in parts for batch in part if batch is not None]
+    assert all(seen)  # None, never an empty batch that cannot be collated
+    assert sorted(indices(seen)) == list(range(count))
+
+
 def test_an_error_in_a_sample_reaches_the_caller_and_the_threads_end():
     class Bad(Numbers):
         def sample(self, index, rng):
