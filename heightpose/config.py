@@ -71,7 +71,8 @@ class PoseConfig:
     """The pose net and its codec; :mod:`heightpose.models.pose_net` lists backbones and heads.
 
     ``joints``: all 21, or MPII's first 16 for pre-training. ``pretrained``: true downloads ImageNet weights, a
-    path reads them from a file. ``heatmap_wh``: None for a quarter of the input.
+    path reads them from a file. ``heatmap_wh``: None for a quarter of the input. ``sigma``: heatmap px; of a narrower
+    Gaussian than 1 px too few pixels are left to find its middle by (up to 8 px of the crop off at the border).
     """
 
     joints: str = _choice("infant", "infant", "mpii")
@@ -80,7 +81,7 @@ class PoseConfig:
     pretrained: bool | str = False
     input_wh: tuple[int, int] = _numbers((256, 256), 8, 4096)
     heatmap_wh: tuple[int, int] | None = _numbers(None, 2, 4096)
-    sigma: float = _number(2.0, 0.5, 10)
+    sigma: float = _number(2.0, 1.0, 10)
 
 
 @dataclass(frozen=True)

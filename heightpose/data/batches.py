@@ -13,8 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from heightpose.errors import ConfigError
+
 #: Batches made ahead per worker.
 _AHEAD = 2
+#: Keeps a batch's random numbers apart from those of the order: numpy takes [s, e] and [s, e, 0, 0] for one seed.
+_VARIATION = 1
 
 
 class Samples(Protocol):
@@ -98,6 +102,15 @@ class Batches:
         count = self._share()
         return max(1, count // self.batch_size) if self.shuffle else -(-count // self.batch_size)
 
+    def require_enough(self) -> None:
+        """Raises ConfigError where an epoch has no sample for each of the processes that share it."""
+        _, world = self.shard()
+        if self._total < world:
+            raise ConfigError(
+                "an epoch has fewer samples than there are devices to train on", where="hardware.devices",
+                got=f"{self._total} for {world}", hint="Use fewer devices or more data",
+            )  # fmt: skip
+
     def _share(self) -> int:
         # Every process gets equally many, so that none waits for the others' gradients at the end.
         total, (_, world) = self._total, self.shard()
@@ -118,9 +131,9 @@ class Batches:
 
         def make(number: int) -> Any:
             chosen = chunks[number]
-            if not len(chosen):
+            if not len(chosen) and not self.shuffle:
                 return None
-            return self._make(chosen, np.random.default_rng([self.seed, epoch, rank, number]))
+            return self._make(chosen, np.random.default_rng([self.seed, epoch, rank, number, _VARIATION]))
 
         def finished(made: Any) -> Any:
             return None if made is None else self._finish(made)

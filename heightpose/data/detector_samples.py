@@ -83,7 +83,8 @@ class DetectorSamples:
         index = self.entries[index]
         item = self.pictures.items[index]
         transform, operations = self._transform(item, rng)
-        border = 0 if how is None or rng.random() < 0.5 else int(rng.integers(0, 256))
+        black = how is None or not how.enabled or rng.random() < 0.5
+        border = 0 if black else int(rng.integers(0, 256))
         image = transform.warp(self.pictures.picture(index), border)
         boxes, angles, infant = self.labels(item, transform)
         if how is not None and how.enabled:

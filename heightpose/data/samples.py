@@ -111,7 +111,8 @@ class PoseSamples:
         placed = self.place(index, rng)
         seen, operations = placed.visibility, placed.operations
         # The colour outside the frame tells nothing; inference fills it with black.
-        border = 0 if how is None or rng.random() < BLACK_BORDER else int(rng.integers(0, 256))
+        black = how is None or not how.enabled or rng.random() < BLACK_BORDER
+        border = 0 if black else int(rng.integers(0, 256))
         image = placed.transform.warp(self.pictures.picture(i), border)
         if how is not None and how.enabled:
             # Laid over the lower half alone, a blanket would leave nothing to see.

@@ -30,7 +30,6 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.session import StoppedBeforeError
 from heightpose.runtime.video import open_clip
-from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Measurement, Reason
 
 log = logging.getLogger("heightpose")
@@ -57,12 +56,7 @@ class Evaluation:
         *,
         truth_crops: bool = False,
     ) -> None:
-        if pose_model.skeleton.names != INFANT.names:
-            raise FileFormatError(
-                "this model does not give the joints that are judged",
-                where=pose_model.file.path, expected=f"the {len(INFANT)} joints of the infant skeleton",
-                got=f"{len(pose_model.skeleton)} joints",
-            )  # fmt: skip
+        pose_model.require_infant_joints("are judged")
         self.subject, self.log = subject, log_
         self._detector, self._pose, self._crops = detector, pose_model, truth_crops
 

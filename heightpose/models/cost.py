@@ -145,6 +145,11 @@ def _row(
     name: str, net: PoseNet, batches: Sequence[int], runtimes: Sequence[str], threads: int, seconds: float
 ) -> Cost:
     latency, notes = {}, []
+    try:
+        gflops = flops(net) / 1e9
+    except (RuntimeError, ValueError, AssertionError) as error:  # a layer that the counter does not know
+        gflops = None
+        notes.append(f"operations: {' '.join(str(error).split())[:200]}")
     with tempfile.TemporaryDirectory() as folder:
         for runtime in runtimes:
             try:
@@ -152,12 +157,16 @@ def _row(
                 latency[runtime] = {n: median_ms(call, _pictures(net, n), seconds) for n in batches}
             except HeightposeError as error:
                 notes.append(f"{runtime}: {error}")
-            except (RuntimeError, ValueError) as error:  # what an exporter says to a layer it does not know
+            except (
+                RuntimeError,
+                ValueError,
+                AssertionError,
+            ) as error:  # an unknown layer
                 notes.append(f"{runtime}: {' '.join(str(error).split())[:200]}")
     return Cost(
         name, str(net.arch["backbone"]), str(net.arch["head"]), net.input_wh,
         net.heatmap_wh if net.output == "heatmaps" else None,
-        sum(p.numel() for p in net.parameters()), flops(net) / 1e9, latency, tuple(notes),
+        sum(p.numel() for p in net.parameters()), gflops, latency, tuple(notes),
     )  # fmt: skip
 
 

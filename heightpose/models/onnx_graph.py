@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from heightpose.errors import ConfigError
 from heightpose.models.checkpoint import require_finite
 from heightpose.models.description import META_KEY
 from heightpose.models.onnx_storage import store_half
@@ -47,7 +48,7 @@ def export_onnx(
         free_size: leave H and W free too, for networks that take any.
 
     Raises:
-        FileFormatError: weights that are not finite.
+        FileFormatError: weights that are not finite. ConfigError: a network that ONNX has no words for.
     """
     import onnx
 
@@ -62,16 +63,23 @@ def export_onnx(
         output_axes |= {2: "map_height", 3: "map_width"}
     with atomic_path(path) as tmp, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no further package
-        torch.onnx.export(
-            graph,
-            (torch.zeros(2, 3, height, width),),
-            str(tmp),
-            input_names=["image"],
-            output_names=[output],
-            dynamic_axes={"image": image_axes, output: output_axes},
-            opset_version=OPSET,
-            dynamo=False,
-        )
+        torch._C._jit_set_onnx_log_output_stream("stderr")  # where a refusal prints the whole graph
+        try:
+            torch.onnx.export(
+                graph,
+                (torch.zeros(2, 3, height, width),),
+                str(tmp),
+                input_names=["image"],
+                output_names=[output],
+                dynamic_axes={"image": image_axes, output: output_axes},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ConfigError(
+                "the network cannot be written as ONNX", where=path, got=" ".join(str(error).split())[:160],
+                hint="Its .safetensors serve with --backend torch, or choose another pose.backbone",
+            ) from error  # fmt: skip
         proto = onnx.load(str(tmp))
         if half:
             store_half(proto)

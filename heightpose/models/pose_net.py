@@ -132,6 +132,8 @@ class PoseNet(nn.Module):
         self.normalise = Normalise()
         self.trunk = _trunk(backbone, head, pretrained, self.input_wh)
         self._check_input()
+        if isinstance(self.trunk, TimmTrunk):
+            self.trunk.require_maps(self.input_wh)
         self.head = self._head(head, joints)
         out = self.head.out
         # The published initialisation: start from nearly empty heatmaps, the background they mostly are.

@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 
 HEAD_WEIGHT, HEAD_BIAS = "head.out.weight", "head.out.bias"
 
-#: The published pose HRNet calls its output layer so; its trunk has the names we have, without the prefix.
-_PUBLISHED_HEAD = "final_layer."
+#: The published pose HRNet calls its output layer so (timm's classifier has a ``final_layer.0`` and more); its trunk
+#: has the names we have, without the prefix.
+_PUBLISHED_HEAD = {"final_layer.weight": "head.out.weight", "final_layer.bias": "head.out.bias"}
 _PUBLISHED_TRUNK = ("conv1.", "bn1.", "conv2.", "bn2.", "layer1.", "transition", "stage")
 
 #: The 17 joints of published nets trained on COCO (``pose_hrnet_w48_256x192.pth`` and the like), in their order.
@@ -178,8 +179,8 @@ def joints_of(state: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
 
 def is_classifier(state: Mapping[str, torch.Tensor]) -> bool:
     """Whether these are an ImageNet network's weights under timm's names, which have nothing of a pose net."""
-    ours = (HEAD_WEIGHT.rsplit(".", 1)[0], "trunk.", _PUBLISHED_HEAD)
-    return not any(key.removeprefix("module.").startswith(ours) for key in state)
+    names = [key.removeprefix("module.") for key in state]
+    return not any(name in _PUBLISHED_HEAD or name.startswith(("head.out", "trunk.")) for name in names)
 
 
 def rename_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -187,8 +188,8 @@ def rename_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     renamed = {}
     for key, value in state.items():
         key = key.removeprefix("module.")
-        if key.startswith(_PUBLISHED_HEAD):
-            key = "head.out." + key.removeprefix(_PUBLISHED_HEAD)
+        if key in _PUBLISHED_HEAD:
+            key = _PUBLISHED_HEAD[key]
         elif key.startswith(_PUBLISHED_TRUNK):
             key = "trunk." + key
         renamed[key] = value

@@ -139,6 +139,30 @@ class TimmTrunk(nn.Module):
         self.reductions = [int(r) for r in model.feature_info.reduction()]
         self.multiple = self.reductions[-1]
 
+    def require_maps(self, input_wh: tuple[int, int]) -> None:
+        """Raises ConfigError where the network does not give, or not at this size, the maps that timm says it does."""
+        width, height = input_wh
+        due = [(c, height // r, width // r) for c, r in zip(self.channels, self.reductions, strict=True)]
+        training = self.training
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                maps = self.eval()(torch.zeros(1, 3, height, width))
+        except Exception as error:  # whatever a network that was made for another size runs into
+            raise ConfigError(
+                "the network cannot be run at this size", where="pose.backbone",
+                got=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+                hint="Choose another backbone, or the pose.input_wh it was made for",
+            ) from error  # fmt: skip
+        finally:
+            self.train(training)
+        found = [tuple(one.shape[1:]) for one in maps]
+        if found != due:
+            raise ConfigError(
+                f"the network's maps are not its input by {self.reductions[-1]}", where="pose.backbone",
+                got=f"{found[-1][2]} x {found[-1][1]} of {width} x {height}", expected=f"{due[-1][2]} x {due[-1][1]}",
+                hint="Choose another backbone",
+            )  # fmt: skip
+
     def forward(self, image: Tensor) -> list[Tensor]:
         return self.model(image)
 

@@ -162,6 +162,15 @@ class PoseModel:
         cover = Cover.load(backend, **options) if found and skeleton.names == INFANT.names else None
         return cls(loaded, file, codec, skeleton, views, found, cover)
 
+    def require_infant_joints(self, purpose: str) -> None:
+        """Raises FileFormatError where the net does not give the joints that ``purpose``, "a length needs" say."""
+        if self.skeleton.names != INFANT.names:
+            raise FileFormatError(
+                f"this model does not give the joints that {purpose}", where=self.file.path,
+                expected=f"the {len(INFANT)} joints of the infant skeleton",
+                got=f"{len(self.skeleton)} joints",
+            )  # fmt: skip
+
     @property
     def calibration(self) -> Calibration | None:
         """The calibration for the views in use, else that of the mirror image or of one look, if there is one.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heightpose.errors import FileFormatError, InputError
+from heightpose.errors import InputError
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.corners import plane_from_corners
@@ -134,13 +134,7 @@ def measure_clip(
         skeleton. InputError: a picture of a folder cannot be used, or the selection holds no frame.
         StoppedBeforeError: the user stopped before a frame was looked at.
     """
-    if pose_model.skeleton.names != INFANT.names:
-        raise FileFormatError(
-            "this model does not give the joints that a length needs",
-            where=pose_model.file.path,
-            expected=f"the {len(INFANT)} joints of the infant skeleton",
-            got=f"{len(pose_model.skeleton)} joints",
-        )
+    pose_model.require_infant_joints("a length needs")
     camera = None if scale.camera is None else scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
     selection = Selection() if selection is None else selection
     times, log, best, light = StageTimes(), PoseLog(len(INFANT)), _Best(), Light()

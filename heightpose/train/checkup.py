@@ -158,7 +158,7 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     from heightpose.train.activity import Activity
     from heightpose.train.gaze import Gaze
     from heightpose.train.pose_task import PoseTask
-    from heightpose.train.target_tally import TargetTally, reach, share_off_picture
+    from heightpose.train.target_tally import TargetTally
     from heightpose.train.tasks import make_task
     from heightpose.train.training_data import load_items
 
@@ -170,8 +170,11 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     task = make_task(replace(config, start_from=None))
     everything, _ = load_items(config.data)
 
+    def of_split(split: str) -> list[Any]:
+        return [task.relabel(i) for i in everything if i.split == split and i.people]
+
     def few(split: str) -> list[Any]:
-        own = [task.relabel(i) for i in everything if i.split == split and i.people]
+        own = of_split(split)
         return own[:: max(1, len(own) // _PICTURES)][:_PICTURES]
 
     def batches(items: list[Any], augment: AugmentConfig | None, rounds: int) -> Iterator[Any]:
@@ -203,8 +206,8 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     e = replace(e, looks=(*e.looks, look))
     if isinstance(task, PoseTask):
         tally = TargetTally(task)
+        tally.add_pictures(of_split("train"))
         training = few("train")
-        tally.off_picture, tally.reach = share_off_picture(training), reach(training)
         # Several rounds, so that every joint is seen mirrored and not.
         for batch in batches(training, config.augment, -(-_TARGETS // max(1, len(training)))):
             tally.add(batch, maps=True)

@@ -59,6 +59,9 @@ class DetectorTask:
     def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> DetectorSamples:
         return DetectorSamples(pictures, augment)
 
+    def require_learnable(self, samples: DetectorSamples) -> None:
+        """Every picture teaches where an infant is, or that there is none."""
+
     def collate(self, samples: list[DetectorSample]) -> Batch:
         targets = [detection_codec.encode_targets(s.boxes_xyxy_in, s.angles_deg, s.infant) for s in samples]
         batch: Batch = {k: torch.from_numpy(np.stack([t[k] for t in targets])) for k in targets[0]}

@@ -263,6 +263,23 @@ def target_scale(e: Evidence) -> Finding | None:
     )
 
 
+def unlabelled(e: Evidence) -> Finding | None:
+    """Joints that no training picture teaches: the net answers something for them all the same."""
+    names = [joint for joint, n in zip(e.joints, e.targets.learners, strict=False) if n == 0]
+    if not names or len(names) == len(e.joints):  # a run without any does not begin
+        return None
+    return Finding(
+        "unlabelled-joint",
+        2,
+        f"no training picture teaches {', '.join(names)}: what the net answers there means nothing",
+        (
+            "label these joints in some pictures, or add a data set that has them (heightpose data stats)",
+            "check that they weigh in the loss: loss.edge_weight, loss.joint_weights, loss.hidden_weight",
+        ),
+        0,
+    )
+
+
 def _smaller(look: Look, low: float) -> bool:
     """Whether predictions are nearer to the crop's corner: what a young net draws to the middle keeps its mean."""
     return look.scale < low and (look.mean_scale is None or look.mean_scale < low)
@@ -294,7 +311,8 @@ def overfit(e: Evidence) -> Finding | None:
 
 #: Every detector; of what is equally bad causes come before what follows from them.
 DETECTORS: tuple[Callable[[Evidence], Finding | None], ...] = (
-    rate_too_high, rate_too_low, flip_map, target_scale, collapse, one_batch, dead_channels, taken_for, overfit,
+    rate_too_high, rate_too_low, flip_map, target_scale, unlabelled, collapse, one_batch, dead_channels, taken_for,
+    overfit,
 )  # fmt: skip
 
 

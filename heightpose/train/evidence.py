@@ -124,7 +124,11 @@ def collect(
         detector: None for true boxes.
         views: sets of views; the detections are made with the model's own.
         costs: filled with the cost of each set.
+
+    Raises:
+        ConfigError: nobody is found. FileFormatError: the model lacks joints of the infant skeleton.
     """
+    model.require_infant_joints("are judged")
     models = {str(tta): replace(model, tta=tta) for tta in views}
     rows: dict[str, list[tuple]] = {name: [] for name in models}
     children: list[str] = []

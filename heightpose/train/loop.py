@@ -44,7 +44,8 @@ _RESULTS = ("metrics.json", "pose.safetensors", "detector.safetensors")
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run wrote. ``metrics`` is the content of ``metrics.json``."""
+    """What a finished run wrote. ``metrics`` is the content of ``metrics.json``. Of a network that ONNX has no words
+    for there is no ``onnx``."""
 
     folder: Path
     weights: Path
@@ -93,6 +94,8 @@ def train(
     trainer = make_trainer(config, out, precision, [journal, keeper, stopper])
     task = make_task(config)
     training, validation, about = load_data(config, task, overfit_one_batch)
+    training.shard = validation.shard = lambda: (trainer.global_rank, trainer.world_size)
+    training.require_enough()
     # Nothing is written before all that can be wrong with the settings and the data has had its say.
     module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
     if resume:
@@ -111,8 +114,6 @@ def train(
     observer = Observer(out, config, overfit_one_batch)
     trainer.callbacks[:0] = [observer]  # type: ignore[attr-defined]
     trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
-    shard = lambda: (trainer.global_rank, trainer.world_size)  # noqa: E731
-    training.shard = validation.shard = shard
     training.epoch_of = lambda: trainer.current_epoch
     training.done_of = lambda: trainer.fit_loop.epoch_loop.batch_progress.current.completed
     # Of this process's share, which is known only now.
@@ -208,8 +209,11 @@ def _finish(
         metrics["overfit"] = difference(metrics["on train"], keeper.best, "Mean@0.1")
         metrics["overfit MeanSmS@0.1"] = difference(metrics["on train"], keeper.best, "MeanSmS@0.1")
         save_weights(weights, model.state_dict(), meta)
-        export_onnx(model, onnx, meta)
-        metrics["weights"] = {path.name: sha256([path]) for path in (weights, onnx)}
+        try:
+            export_onnx(model, onnx, meta)
+        except ConfigError as error:  # the training is not to be lost for it
+            log.warning("%s", error)
+        metrics["weights"] = {path.name: sha256([path]) for path in (weights, onnx) if path.is_file()}
         metrics["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(out / "metrics.json", json.loads(json.dumps(metrics)))
     return Run(out, weights, onnx, metrics)

@@ -25,6 +25,7 @@ from heightpose.train.optimise import (
     keep_statistics,
     learning_rate,
     make_optimizer,
+    with_statistics,
 )
 from heightpose.train.task_parts import Batch
 from heightpose.train.tasks import Task
@@ -63,6 +64,8 @@ class TrainingModule(lightning.LightningModule):
         if config.hardware.compile:
             self.net.compile()  # in place: the names of its weights stay
         self._frozen = tuple(frozen_parts(self.net, config.optim.freeze))
+        # Layers that no weights came with have nothing worth keeping.
+        self._kept = tuple(with_statistics(self.net)) if config.optim.norm == "kept" else ()
         self.balance = make_balance(config.loss.balance, task.part_names, config.loss.gradnorm_alpha)
         self.task, self.config, self.total_steps = task, config, max(1, total_steps)
         self.elapsed_before_s = 0.0
@@ -108,8 +111,7 @@ class TrainingModule(lightning.LightningModule):
         super().train(mode)
         self.ema.eval()  # its normalisation statistics are averages, never its own
         freeze(self._frozen)
-        if self.config.optim.norm == "kept":
-            keep_statistics(self.net)
+        keep_statistics(self._kept)
         return self
 
     # --- training -------------------------------------------------------------------------------------------

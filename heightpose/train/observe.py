@@ -23,7 +23,7 @@ from heightpose.train.gaze import Gaze
 from heightpose.train.module import DivergedError, TrainingModule
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Look, Stretch
 from heightpose.train.pose_task import PoseTask
-from heightpose.train.target_tally import TargetTally, reach, share_off_picture
+from heightpose.train.target_tally import TargetTally
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,7 @@ class Observer(Callback):
             )
             self._targets = TargetTally(module.task)
             samples = trainer.train_dataloader.samples  # type: ignore[union-attr]
-            self._targets.off_picture = share_off_picture(samples.pictures.items)
-            self._targets.reach = reach(samples.pictures.items)
+            self._targets.add_pictures(samples.pictures.items)
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         step = trainer.global_step

@@ -62,6 +62,7 @@ class Targets:
         map_scale, point_scale: factor from labels to targets, maps' peaks and coordinates; None where not to be told.
         off_crop: share of labelled joints off their crop; off_picture: off their picture.
         reach: how far right and down of their picture's corner labels go, as shares of its size: all but 1 % of them.
+        learners: ``(K,)`` in how many people of all training pictures each joint weighs in the loss.
         plain_n, mirrored_n: ``(K,)`` labelled joints in crops that were not, and were, mirrored.
         plain_mean, mirrored_mean: ``(K, 2)`` their mean places, crop shares. sd: ``(K, 2)`` their spread in both.
     """
@@ -73,6 +74,7 @@ class Targets:
     off_crop: float = 0.0
     off_picture: float = 0.0
     reach: float = 1.0
+    learners: tuple[int, ...] = ()
     plain_n: tuple[int, ...] = ()
     mirrored_n: tuple[int, ...] = ()
     plain_mean: tuple[tuple[float, float], ...] = ()

@@ -104,12 +104,23 @@ def freeze(parts: Iterable[nn.Module]) -> None:
         part.requires_grad_(False).eval()
 
 
-def keep_statistics(net: nn.Module) -> None:
-    """Let batch normalisation use the averages it has instead of each batch's own, which stay as they are.
+def with_statistics(net: nn.Module) -> list[nn.Module]:
+    """The batch normalisations whose averages are not those of a new one: they came with weights."""
+    return [
+        part
+        for part in net.modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm)
+        and part.running_mean is not None
+        and part.running_var is not None
+        and not (bool((part.running_mean == 0).all()) and bool((part.running_var == 1).all()))
+    ]
+
+
+def keep_statistics(norms: Iterable[nn.Module]) -> None:
+    """Let batch normalisations use the averages they have instead of each batch's own, which stay as they are.
 
     A batch of 16 tells other statistics than the hundreds that a GPU trains with, and its noise costs more than such a
     training gains (FrozenBatchNorm of detectors' fine-tuning; Wu & Johnson, "Rethinking 'Batch' in BatchNorm", 2021).
     """
-    for part in net.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            part.eval()
+    for norm in norms:
+        norm.eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from heightpose.codec.decoders import decode
 from heightpose.codec.heatmap import DARK, EXPECTATION, HeatmapCodec
 from heightpose.config import AugmentConfig, LossConfig, TrainConfig
-from heightpose.data.items import Item
+from heightpose.data.items import Item, Person
 from heightpose.data.pictures import Pictures
 from heightpose.data.samples import Placement, PoseSample, PoseSamples, labelled_people
 from heightpose.errors import ConfigError
@@ -59,6 +59,11 @@ class PoseTask:
                 "a net that gives coordinates has no maps", where="loss.kind", got=config.loss.kind,
                 expected="heatmap (which then is l1), l1, euclidean, smooth_l1, wing or oks",
             )  # fmt: skip
+        if self.coordinates and config.loss.teacher is not None:
+            raise ConfigError(
+                "a teacher tells heatmaps, and this net gives coordinates", where="loss.teacher",
+                got=config.loss.teacher, hint="Leave it out, or choose another pose.head",
+            )  # fmt: skip
         if config.loss.balance != "fixed":
             raise ConfigError(
                 "a pose net has one loss: nothing to balance", where="loss.balance", got=config.loss.balance
@@ -103,6 +108,21 @@ class PoseTask:
 
     def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> PoseSamples:
         return PoseSamples(pictures, self.codec, augment, self.skeleton)
+
+    def learners(self, people: Iterable[Person]) -> np.ndarray:
+        """``(K,)`` of how many people each joint has a weight in the loss."""
+        count = np.zeros(len(self.skeleton), dtype=int)
+        for person in people:
+            count += self.loss_weight(np.where(person.out_of_frame, 0, person.visibility)) > 0
+        return count
+
+    def require_learnable(self, samples: PoseSamples) -> None:
+        """Raises ConfigError where no label of the training samples weighs anything in the loss."""
+        if not self.learners(person for _, person, _ in samples.entries).any():
+            raise ConfigError(
+                "no label of these pictures weighs anything in the loss: nothing would be learned", where="loss",
+                hint="Give hidden joints a weight (loss.hidden_weight, loss.visible_only: false), or label seen ones",
+            )  # fmt: skip
 
     def loss_weight(self, visibility: np.ndarray) -> np.ndarray:
         """``(..., K)`` visibility to the weight each joint has in the loss."""

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 #: What Lightning and the training module need of a checkpoint.
 _PARTS = ("state_dict", "optimizer_states", "loops", "callbacks", "epoch", "global_step", "heightpose")
-#: Settings that the optimizer's own numbers depend on.
-_BINDING = ("optim.optimizer", "optim.freeze", "loss.balance")
+#: Settings that the optimizer's own numbers, or what the net's answers mean, depend on.
+_BINDING = ("optim.optimizer", "optim.freeze", "loss.balance", "loss.kind")
 #: Settings that say how long, where and how closely watched, not what is learned.
 _FREE = ("optim.epochs", "optim.max_minutes", "optim.val_every_epochs", "data.workers", "data.memory_mb")
 _FREE_GROUPS = ("hardware.", "diagnostics.", "validation.")
@@ -59,7 +59,21 @@ def require_resumable(
             "the run to resume trained another network", where=path, expected=f"{len(own)} tensors like these",
             got=f"{len(other)} others, first {other[0]}", hint=hint,
         )  # fmt: skip
+    done = _epochs_done(checkpoint)
+    if done > config.optim.epochs:
+        raise ConfigError(
+            "the run to resume has more epochs behind it", where=path, expected=f"at most {config.optim.epochs}",
+            got=done, hint=f"Resume with --epochs {done} or more",
+        )  # fmt: skip
     _compare(folder, config, data, hint)
+
+
+def _epochs_done(checkpoint: Mapping[str, Any]) -> int:
+    """As Lightning counts them when it goes on; it would refuse too, but late and in other words."""
+    try:
+        return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    except (KeyError, TypeError, ValueError):
+        return int(checkpoint["epoch"])
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -94,7 +108,12 @@ def _compare(folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: s
         }
         binding = [text for name, text in changed.items() if name in _BINDING]
         if binding:
-            raise ConfigError("the optimizer cannot go on", where=folder, got=", ".join(binding), hint=hint)
+            raise ConfigError(
+                "the run cannot go on with other settings of these",
+                where=folder,
+                got=", ".join(binding),
+                hint=hint,
+            )
         # Which data they are is told by their hash, wherever they lie.
         free = (*_FREE, "data.dirs")
         others = [t for n, t in changed.items() if n not in free and not n.startswith(_FREE_GROUPS)]

@@ -27,7 +27,8 @@ class TargetTally:
 
     def __init__(self, task: PoseTask) -> None:
         self.task = task
-        self.off_picture, self.reach = 0.0, 1.0
+        self._off_picture, self._reach = 0.0, 1.0
+        self._learners: tuple[int, ...] = ()
         joints = len(task.skeleton)
         #: plain and mirrored: counts, sums and sums of squares of crop shares.
         self._sums = [np.zeros((joints, 5)) for _ in range(2)]
@@ -35,6 +36,11 @@ class TargetTally:
         self._peaks: list[np.ndarray] = []
         self._map_points: list[np.ndarray] = []
         self._points: list[np.ndarray] = []
+
+    def add_pictures(self, items: Sequence[Item]) -> None:
+        """Take in the labels of all training pictures."""
+        self._off_picture, self._reach = share_off_picture(items), reach(items)
+        self._learners = tuple(self.task.learners(p for item in items for p in item.people).tolist())
 
     def add(self, batch: Batch, maps: bool) -> None:
         """Take in a training batch; ``maps``: its target maps too, which is the dearer part."""
@@ -87,8 +93,8 @@ class TargetTally:
             samples=self._samples,
             peak=float(np.median(peak)) if peak.size else None,
             map_scale=_scale(self._map_points), point_scale=_scale(self._points),
-            off_crop=self._off / max(1, self._labelled), off_picture=self.off_picture,
-            reach=self.reach,
+            off_crop=self._off / max(1, self._labelled), off_picture=self._off_picture,
+            reach=self._reach, learners=self._learners,
             plain_n=tuple(plain_n.tolist()), mirrored_n=tuple(mirrored_n.tolist()),
             plain_mean=_pairs(plain_mean), mirrored_mean=_pairs(mirrored_mean), sd=_pairs(sd),
         )  # fmt: skip

@@ -32,7 +32,7 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         same: both of one and the same batch of training samples.
 
     Raises:
-        ConfigError: no data set is named, or a split is empty.
+        ConfigError: no data set is named, a split is empty, or nothing of it would be learned.
     """
     everything, about = load_items(config.data)
     about |= describe_data(everything, config.data)
@@ -54,6 +54,8 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
                 where=config.data.iteration or ", ".join(config.data.dirs),
                 hint="Give every image of annotations.json a split: train, val or test",
             )  # fmt: skip
+        if training:
+            task.require_learnable(samples)  # type: ignore[arg-type]
         repeats = np.array([samples.item(k).repeat if training else 1.0 for k in range(len(samples))])
         per_epoch = draws_per_epoch(repeats)
         if not per_epoch:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from heightpose.data.batches import Batches
+from heightpose.errors import ConfigError
 
 
 class Numbers:
@@ -60,6 +61,18 @@ def test_processes_share_an_epoch_and_take_equally_many_steps():
     assert not set(indices(parts[0])) & set(indices(parts[1]))
     whole = [list(batches(count=11, size=2, shuffle=False, shard=lambda r=r: (r, 2))) for r in (0, 1)]
     assert sorted(i for part in whole for i in indices(part)) == list(range(11))
+
+
+def test_an_epoch_too_small_for_all_processes_is_refused():
+    batches(count=3, size=2, shard=lambda: (0, 3)).require_enough()
+    with pytest.raises(ConfigError, match="3 for 4"):
+        batches(count=3, size=2, shard=lambda: (0, 4)).require_enough()
+
+
+def test_a_batch_is_varied_by_other_numbers_than_the_order_is_drawn_by():
+    order = np.random.default_rng([5, 0])
+    first = next(iter(batches(seed=5, epoch_of=lambda: 0)))
+    assert first[0][1] != pytest.approx(order.random())
 
 
 @pytest.mark.parametrize(

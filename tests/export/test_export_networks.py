@@ -75,6 +75,23 @@ def test_half_precision_is_half_the_size_and_the_typical_joint_stays(weights, tm
     np.testing.assert_allclose(openvino, onnx, atol=1e-5)  # biases are in single precision in both
 
 
+class Foreign(torch.nn.Module):
+    """A network with a layer that ONNX has no word for."""
+
+    def forward(self, image):
+        return torch.linalg.svdvals(image)
+
+
+def test_a_network_that_onnx_has_no_words_for_is_told_in_one_line(weights, tmp_path, capfd):
+    meta = load_weights(weights)[1]
+    with pytest.raises(
+        ConfigError, match=r"odd\.onnx: the network cannot be written as ONNX .*--backend torch"
+    ):
+        export_onnx(Foreign(), tmp_path / "odd.onnx", meta)
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr().out == ""
+
+
 def test_a_fixed_size_stays_fixed(weights, tmp_path):
     report = run.export(run.Request(weights, "openvino", tmp_path / "f.xml", fixed_size=True))
     assert list(report.checks) == ["at 64x64"]

@@ -159,6 +159,7 @@ def test_concat_head_equals_the_textbook_form():
         ("head", {"head": "fancy"}),
         ("head", {"backbone": "test_resnet", "head": "concat"}),
         ("head", {"backbone": "hourglass_2", "head": "single"}),
+        ("backbone", {"backbone": "inception_v3", "head": "upsample", "input_wh": (96, 96)}),  # maps of 1 x 1
         ("joints", {"joints": 0}),
         ("input_wh", {"input_wh": (100, 96)}),
         ("input_wh", {"backbone": "hourglass_2_slim", "input_wh": (96, 96)}),

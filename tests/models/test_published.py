@@ -11,7 +11,7 @@ from heightpose.config import PoseConfig, TrainConfig
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.models.checkpoint import read_state
 from heightpose.models.pose_net import PoseNet
-from heightpose.models.transfer import COCO, joints_of, start_from
+from heightpose.models.transfer import COCO, is_classifier, joints_of, rename_published, start_from
 from heightpose.skeleton import INFANT, MPII
 from heightpose.train.pose_task import PoseTask
 
@@ -119,6 +119,14 @@ def test_files_that_are_no_imagenet_weights_of_this_backbone_are_named(tmp_path)
         PoseNet("test_resnet", pretrained=tmp_path / "absent.pth")
     with pytest.raises(ConfigError, match=r"pose\.pretrained"):
         PoseNet("lite_hrnet_18", pretrained=tmp_path / "part.pth")
+
+
+def test_a_timm_classifiers_final_layer_is_not_a_published_head():
+    state = timm.create_model("hrnet_w18_small").state_dict()
+    assert any(key.startswith("final_layer.") for key in state)
+    assert is_classifier(state)
+    assert not is_classifier(random_state(32, 16))
+    assert not any(key.startswith("head.") for key in rename_published(state))
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

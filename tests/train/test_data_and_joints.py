@@ -12,12 +12,13 @@ import torch
 
 from heightpose.cli.main import main
 from heightpose.config import DataConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig, from_dict
-from heightpose.errors import ConfigError
+from heightpose.errors import ConfigError, FileFormatError
 from heightpose.metrics.pckh import head_sizes
 from heightpose.models.checkpoint import load_weights
 from heightpose.runtime.networks import PoseModel
+from heightpose.runtime.tta import FLIP
 from heightpose.skeleton import INFANT, MPII
-from heightpose.train import loop
+from heightpose.train import evidence, loop
 from heightpose.train.pose_task import PoseTask
 from heightpose.train.tasks import make_task
 from heightpose.train.training_data import load_data, load_items
@@ -187,6 +188,9 @@ def test_pretrained_on_sixteen_joints_then_extended_to_all_and_back(folders, tmp
     assert meta["joints"] == list(MPII.names)
     assert PoseModel.load(str(run.onnx), backend="onnxruntime").skeleton.names == MPII.names
     assert set(run.metrics["last"]["per joint"]) == set(MPII.names)
+    sixteen = PoseModel.load(str(run.onnx), backend="onnxruntime")
+    with pytest.raises(FileFormatError, match=r"does not give the joints that are judged.*got 16"):
+        evidence.collect([], None, sixteen, [FLIP])
 
     whole = PoseTask(replace(settings(folders), start_from=str(run.weights)))
     image = torch.rand(1, 3, 64, 64) * 255

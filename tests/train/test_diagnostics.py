@@ -128,7 +128,7 @@ def test_a_young_net_that_is_read_by_its_expectation_is_told_nothing(run, folder
     if kind == "cross_entropy":
         assert last.scale < 0.85
         off = replace(evidence, looks=(replace(last, mean_scale=0.8),))
-        assert "predictions lie at 0.8" in diagnostics.target_scale(off).seen
+        assert "predictions lie at 0." in diagnostics.target_scale(off).seen
 
 
 def test_one_way_a_joint_is_not_found_yet_and_both_ways_names_are_mixed_up():
@@ -321,6 +321,24 @@ def test_targets_off_by_a_scale(folder, monkeypatch, place, height, words):
     found = diagnostics.target_scale(batches(folder))
     assert found.name == "target-scale"
     assert words in found.seen
+
+
+def test_a_joint_that_no_picture_teaches_is_named(run, folder, tmp_path):
+    drawn.nursery(tmp_path / "set", train=8, val=4)
+    heel = INFANT.index("left_heel")
+
+    def without_heel(document):
+        for annotation in document["annotations"]:
+            annotation["keypoints"][3 * heel : 3 * heel + 3] = [0, 0, 0]
+
+    drawn.rewrite(tmp_path / "set", without_heel)
+    found, e = run(config=config_of(tmp_path / "set", epochs=2))
+    assert "no training picture teaches left_heel:" in found["unlabelled-joint"]["seen"]
+    assert e.targets.learners[heel] == 0 < min(n for k, n in enumerate(e.targets.learners) if k != heel)
+    unweighed = config_of(folder, epochs=2)
+    unweighed = replace(unweighed, loss=replace(unweighed.loss, edge_weight=0.0))
+    found, _ = run(name="other", config=unweighed)
+    assert "crown, left_heel, right_heel, left_toe, right_toe" in found["unlabelled-joint"]["seen"]
 
 
 def test_labels_of_pictures_of_another_size(folder, tmp_path):

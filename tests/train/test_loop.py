@@ -14,6 +14,7 @@ import torch
 from tinynet import TinyNet, settings, weights_of
 
 from heightpose.config import TrainConfig
+from heightpose.cores import usable_cores
 from heightpose.data.coco import Dataset
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError, HeightposeError
@@ -204,13 +205,23 @@ def test_a_finished_run_without_its_checkpoint_is_not_written_over(folder, tmp_p
     assert [path.name for path in (tmp_path / "run").iterdir()] == [name]
 
 
+def hide_all(document):
+    for annotation in document["annotations"]:
+        annotation["keypoints"][2::3] = [min(v, 1) for v in annotation["keypoints"][2::3]]
+
+
 def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
     broken = tmp_path / "broken"
     drawn.nursery(broken, train=2, val=1)
     (broken / "images" / "000001.png").write_bytes(b"no picture")
     unlabelled = tmp_path / "unlabelled"
     drawn.nursery(unlabelled, train=0, val=1, empty=0)
+    hidden, one = tmp_path / "hidden", tmp_path / "one"
+    drawn.nursery(hidden, train=2, val=1)
+    drawn.rewrite(hidden, hide_all)
+    drawn.nursery(one, train=1, val=2)
     config = settings(folder)
+    two = replace(config.hardware, devices="2")
     cases = [
         (TrainConfig(), "--data"),
         (settings(tmp_path / "nowhere"), "nowhere"),
@@ -227,6 +238,18 @@ def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
         (replace(config, loss=replace(config.loss, kind="oks", oks_sigmas="file")), "oks_file"),
         (replace(config, loss=replace(config.loss, balance="gradnorm")), "balance"),
         (replace(config, validation=replace(config.validation, tta="banana")), "validation.tta"),
+        (
+            replace(settings(hidden), loss=replace(config.loss, visible_only=True)),
+            "no label .* weighs anything",
+        ),
+        (
+            replace(settings(hidden), loss=replace(config.loss, hidden_weight=0.0)),
+            "no label .* weighs anything",
+        ),
+        (
+            replace(settings(one), hardware=two),
+            "fewer samples than .* 1 for 2" if usable_cores() > 1 else "compute",
+        ),
         (replace(config, hardware=replace(config.hardware, devices="99999")), "cannot compute so"),
         (replace(config, hardware=replace(config.hardware, devices="0")), "cannot compute so"),
         (replace(config, hardware=replace(config.hardware, devices="banana")), "cannot compute so"),

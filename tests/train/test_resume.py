@@ -15,7 +15,7 @@ import torch
 from tinynet import TinyNet, settings
 from torch import nn
 
-from heightpose.errors import HeightposeError
+from heightpose.errors import ConfigError, HeightposeError
 from heightpose.train import callbacks, loop
 from heightpose.train.module import TrainingModule
 from heightpose.train.pose_task import PoseTask
@@ -199,6 +199,16 @@ def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
     with pytest.raises(HeightposeError, match=match):
         loop.train(change(settings(folder, epochs=2)), run, resume=True)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_is_not_resumed_with_fewer_epochs_than_it_has_behind_it(finished, folder, tmp_path, tiny):
+    run = shutil.copytree(finished, tmp_path / "run")
+    loop.train(settings(folder, epochs=3), run, resume=True)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"more epochs behind it.*at most 2, got 3.*--epochs 3"):
+        loop.train(settings(folder, epochs=2), run, resume=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    loop.train(settings(folder, epochs=3), run, resume=True)  # nothing left to do is no mistake
 
 
 def test_what_changed_since_is_said_where_a_run_goes_on(finished, folder, tmp_path, tiny, caplog):

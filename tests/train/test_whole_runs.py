@@ -177,6 +177,7 @@ def test_a_teacher_must_answer_in_the_students_form(folder, tmp_path):
         replace(config, pose=replace(config.pose, input_wh=(96, 96)), loss=taught),
         replace(config, pose=replace(config.pose, joints="mpii"), loss=taught),
         replace(config, loss=replace(taught, kind="l1")),
+        replace(config, pose=replace(config.pose, head="regression"), loss=taught),
         replace(config, task="detector", loss=taught),
     ]
     for one in wrong:
