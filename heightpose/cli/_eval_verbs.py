@@ -50,27 +50,31 @@ BACKEND = click.option(
 @click.option(
     "--report-only", is_flag=True, help="Leave the calibration in the report folder, not beside the weights."
 )
+@click.option("--replace-shipped", is_flag=True, help="Also replace the calibration of a shipped model.")
 def confidence_(
     folders: tuple[Path, ...], split: str, model: str, detector: str, backend: str, views: tuple[str, ...],
-    out: Path | None, report_only: bool,
+    out: Path | None, report_only: bool, replace_shipped: bool,
 ) -> None:  # fmt: skip
     """Calibrate joint scores, covariances and visibility of a pose model's weights.
 
     \b
     Half of the children are fitted to, the other half reported on, along the path of infer.
     Writes:
-      WEIGHTS.calibration.json   beside the weights: what infer applies from then on
+      WEIGHTS.calibration.json   beside the weights: what infer applies from then on (of a shipped model
+                                 only with --replace-shipped, else in OUT)
       OUT/
         reliability.txt, .json, .png   on the children not used for the fit
+        before.calibration.json        what was beside the weights, where it was replaced
 
     \b
     Examples:
-      heightpose eval confidence --model fast --data n21 --data n41
-      heightpose eval confidence --model runs/pose/pose.onnx --data nursery --report-only
+      heightpose eval confidence --model runs/pose/pose.onnx --data n21 --data n41
+      heightpose eval confidence --model fast --data nursery
     """
     from heightpose.codec.confidence import calibration_path
     from heightpose.report.reliability import lines, write_plot
     from heightpose.runtime.atomic import make_folder, write_json, write_text
+    from heightpose.runtime.modelfile import WEIGHTS_DIR
     from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import plain
     from heightpose.runtime.tta import Tta
@@ -101,7 +105,14 @@ def confidence_(
         folder / "reliability.json", {k: v for k, v in document.items() if k != "views"} | {"views": reports}
     )
     write_plot(folder / "reliability.png", reports)
-    installed = folder / calibration_path(path).name if report_only else calibration_path(path)
+    installed = calibration_path(path)
+    shipped = path.resolve().parent == WEIGHTS_DIR.resolve()
+    if report_only or (shipped and not replace_shipped):
+        installed = folder / installed.name
+    elif installed.is_file():
+        write_text(
+            folder / "before.calibration.json", installed.read_text(encoding="utf-8", errors="replace")
+        )
     write_json(installed, document)
     click.echo("\n".join(text))
     click.echo(f"calibration in {installed}, report in {folder}", err=True)

@@ -273,9 +273,13 @@ def _title(d: Difference) -> str:
 
 def _about(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     pose, detector = (result["models"][kind] for kind in ("pose", "detector"))
+    # The same net with other probabilities passes other gates and gives other lengths.
+    calibration = pose.get("calibration_sha256")
+    calibrated = "" if calibration is None else f" calibrated by {calibration[:10]}"
     return {
         "folder": folder.name, "run": result["run"], "created": result["created"],
-        "model": f"{pose['name']} {pose['sha256'][:10]}", "detector": f"{detector['name']} {detector['sha256'][:10]}",
+        "model": f"{pose['name']} {pose['sha256'][:10]}{calibrated}",
+        "detector": f"{detector['name']} {detector['sha256'][:10]}",
     }  # fmt: skip
 
 

@@ -110,7 +110,9 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
     folder = _default_folder(subject, pose_model, models) if out is None else out
     make_folder(folder / "records")
     _require_same(folder / "records" / "about.json", plain(about))
-    _forget_of_other_code(folder / "records")
+    _forget_of_other_measurement(folder / "records", pose_model.calibration_sha256)
+    if pose_model.calibration is not None:  # another one does not refuse the folder: it is judged anew
+        models["pose"]["calibration_sha256"] = pose_model.calibration_sha256
     records = Log(folder / "records")
     whole = Evaluation(subject, detector, pose_model, records, truth_crops=choice.truth_crops).run()
     result = {
@@ -174,7 +176,7 @@ def load_result(folder: Path) -> dict[str, Any]:
 
 def identity(part: Detector | PoseModel | Cover) -> dict[str, str]:
     """Which weights these are: the file's name and hash."""
-    return {"name": part.file.path.name, "sha256": sha256([part.file.path])}
+    return {"name": part.file.path.name, "sha256": part.file.sha256}
 
 
 def _default_folder(subject: Subject, pose_model: PoseModel, models: dict[str, dict[str, str]]) -> Path:
@@ -209,10 +211,12 @@ def _apart(about: Any) -> tuple[Any, str | None]:
     return about | {"testset": testset}, files
 
 
-def _forget_of_other_code(records: Path) -> None:
-    """Drop records that other code or another elevation model made: a result is of one measurement throughout."""
+def _forget_of_other_measurement(records: Path, calibration: str) -> None:
+    """Drop records that other code, elevation model or calibration made: a result is of one measurement throughout."""
     path = records / "made_by.json"
-    made_by = {"sources": code_version()["sha256"], "elevation_model": sha256([LIFT_FILE])}
+    made_by = {
+        "sources": code_version()["sha256"], "elevation_model": sha256([LIFT_FILE]), "calibration": calibration,
+    }  # fmt: skip
     same = path.is_file() and json.loads(path.read_text(encoding="utf-8")) == made_by
     if not same and forget(records):
         log.info("%s is of an earlier measurement: everything is judged anew", records.parent)

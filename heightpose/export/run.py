@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from heightpose.codec.confidence import weights_hash
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.export.check import MIN_SCORE, Agreement, Run, agreement, decoded
 from heightpose.export.crops import Views, dataset_views, drawn_batch, resized
@@ -297,7 +298,7 @@ def _provenance(request: Request, pictures: int) -> dict[str, Any]:
     about: dict[str, Any] = {
         "to": request.to,
         "precision": request.precision,
-        "source_sha256": sha256([request.weights]),
+        "source_sha256": weights_hash(request.weights),
     }
     if request.prune:
         about["pruned"] = request.prune

@@ -22,7 +22,6 @@ from heightpose.models.description import META_KEY
 from heightpose.models.onnx_storage import restore, store_bytes, store_half
 from heightpose.runtime.atomic import atomic_path
 from heightpose.runtime.modelfile import ModelFile, read_model_file
-from heightpose.runtime.output import sha256
 
 #: What a description says of the picture and the heatmaps, and what every member must agree on.
 _SHARED = ("schema", "kind", "joints", "input_wh", "heatmap_wh", "sigma", "decoder")
@@ -113,7 +112,7 @@ def _description(files: Sequence[ModelFile], shares: Sequence[float]) -> dict[st
     return shared | {
         "ensemble": [
             {key: file.meta[key] for key in _OWN if key in file.meta}
-            | {"share": share, "sha256": sha256([file.path])}
+            | {"share": share, "sha256": file.sha256}
             for file, share in zip(files, shares, strict=True)
         ]
     }

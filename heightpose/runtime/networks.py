@@ -12,7 +12,13 @@ import cv2
 import numpy as np
 
 from heightpose.codec import detection as detection_codec
-from heightpose.codec.confidence import Calibration, Evidence, load_calibrations
+from heightpose.codec.confidence import (
+    Calibration,
+    Evidence,
+    calibration_path,
+    load_calibrations,
+    weights_hash,
+)
 from heightpose.codec.heatmap import DARK, HeatmapCodec, merge_flip
 from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import CropTransform, crop_from_box, letterbox_transform
@@ -113,6 +119,7 @@ class PoseModel:
         tta: the views that every crop is looked at in.
         calibrations: by views (``str(tta)``); without one a pose has no probabilities.
         cover: tells which crowns and heels are covered, of poses with probabilities; None for another skeleton.
+        calibration_sha256: of the file that the calibrations are from; empty without any.
     """
 
     backend: Backend
@@ -122,6 +129,7 @@ class PoseModel:
     tta: Tta = FLIP
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     cover: Cover | None = None
+    calibration_sha256: str = ""
 
     @classmethod
     def load(
@@ -159,8 +167,9 @@ class PoseModel:
         except ValueError as error:
             raise FileFormatError("the model's maps cannot be read", where=file.path, got=error) from error
         found = load_calibrations(file.path, file.joints) if calibrated else {}
+        calibrated_by = weights_hash(calibration_path(file.path)) if found else ""
         cover = Cover.load(backend, **options) if found and skeleton.names == INFANT.names else None
-        return cls(loaded, file, codec, skeleton, views, found, cover)
+        return cls(loaded, file, codec, skeleton, views, found, cover, calibrated_by)
 
     def require_infant_joints(self, purpose: str) -> None:
         """Raises FileFormatError where the net does not give the joints that ``purpose``, "a length needs" say."""

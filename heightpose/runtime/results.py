@@ -132,7 +132,7 @@ def provenance_of(
             # The same weights without it, or with another one, give other probabilities and lengths.
             "calibration": None
             if pose_model.calibration is None
-            else {"name": calibration.name, "sha256": _hash_or_none([calibration])},
+            else {"name": calibration.name, "sha256": pose_model.calibration_sha256},
             "backend": {name: vars(backend.active) for name, (backend, _) in models.items()},
             "settings": {"tta": str(pose_model.tta), **presence.settings(detector), **settings},
             "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},

@@ -14,6 +14,7 @@ pytest.importorskip("onnx")
 
 from heightpose.codec.heatmap import HeatmapCodec  # noqa: E402
 from heightpose.errors import ConfigError, FileFormatError  # noqa: E402
+from heightpose.evaluate.result import identity  # noqa: E402
 from heightpose.export import run  # noqa: E402
 from heightpose.export.check import LIMIT_PX, agreement, decoded  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
@@ -25,6 +26,7 @@ from heightpose.models.onnx_graph import export_onnx  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
 from heightpose.runtime.backends import load_backend  # noqa: E402
 from heightpose.runtime.modelfile import read_model_file, shipped_path  # noqa: E402
+from heightpose.runtime.networks import PoseModel  # noqa: E402
 from heightpose.skeleton import INFANT  # noqa: E402
 
 WH = (64, 64)
@@ -90,6 +92,21 @@ def test_a_network_that_onnx_has_no_words_for_is_told_in_one_line(weights, tmp_p
         export_onnx(Foreign(), tmp_path / "odd.onnx", meta)
     assert not list(tmp_path.iterdir())
     assert capfd.readouterr().out == ""
+
+
+def test_two_networks_of_one_graph_are_told_apart(weights, tmp_path):
+    """OpenVINO keeps the weights beside the graph: what a model is called by its hash is both."""
+    model, meta = load_weights(weights)
+    with torch.no_grad():
+        model.head.out.bias += 1.0
+    save_weights(tmp_path / "other.safetensors", model.state_dict(), meta)
+    for name, source in (("a", weights), ("b", tmp_path / "other.safetensors")):
+        (tmp_path / name).mkdir()
+        run.export(run.Request(source, "openvino", tmp_path / name / "m.xml"))
+    shutil.copy(tmp_path / "a/m.xml", tmp_path / "b/m.xml")  # the description of its source aside
+    one, other = (identity(PoseModel.load(str(tmp_path / name / "m.xml"))) for name in ("a", "b"))
+    assert one["name"] == other["name"]
+    assert one["sha256"] != other["sha256"]
 
 
 def test_a_fixed_size_stays_fixed(weights, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,10 @@ from click.testing import CliRunner
 from heightpose.cli.eval import eval_
 from heightpose.codec.confidence import Evidence, calibration_path
 from heightpose.errors import ConfigError
+from heightpose.evaluate.records import read_records
+from heightpose.evaluate.result import Choice, evaluate
+from heightpose.evaluate.subject import Subject
+from heightpose.runtime import modelfile
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
@@ -153,6 +158,7 @@ def calibrated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated")
     spots(folder / "data")
     detector, pose = makers.tiny_detector(folder / "d.onnx"), makers.tiny_pose(folder / "p.onnx")
+    calibration_path(pose).write_text("what was there")
     done = CliRunner().invoke(
         eval_,
         ["confidence", "--data", str(folder / "data"), "--model", str(pose), "--detector", str(detector),
@@ -167,6 +173,7 @@ def test_the_command_writes_report_and_calibration(calibrated):
     assert "children not used for the fit" in done.output
     document = json.loads(calibration_path(folder / "p.onnx").read_text())
     assert list(document["views"]) == ["flip", "none"]
+    assert (folder / "report" / "before.calibration.json").read_text() == "what was there"
     report = json.loads((folder / "report" / "reliability.json").read_text())["views"]["flip"]
     assert report["fitted_to_children"] + report["children"] == 36
     assert (folder / "report" / "reliability.png").read_bytes().startswith(b"\x89PNG")
@@ -193,6 +200,44 @@ def test_what_the_command_installed_is_applied_and_its_raw_peaks_are_kept(calibr
     assert "--tta none" in turned.score_meaning
     mirrored = PoseModel.load(str(folder / "p.onnx"), tta="flip,rotate")
     assert mirrored.calibration is mirrored.calibrations["flip"]
+
+
+def test_what_was_judged_with_another_calibration_is_judged_anew(calibrated, tmp_path):
+    folder, _ = calibrated
+    for name in ("p.onnx", "d.onnx", "p.calibration.json"):
+        shutil.copy(folder / name, tmp_path / name)
+    choice = Choice(model=str(tmp_path / "p.onnx"), detector=str(tmp_path / "d.onnx"), limit=6)
+
+    def probabilities():
+        result, out, _ = evaluate(Subject.of_data(folder / "data", "val"), choice, tmp_path / "judged")
+        return result["models"]["pose"], [f.guess.scores for f in read_records(out / "records")[0] if f.guess]
+
+    before, first = probabilities()
+    path = tmp_path / "p.calibration.json"
+    document = json.loads(path.read_text())
+    right = document["views"]["flip"]["parameters"]["right"]
+    right["bias"] = [value - 3.0 for value in right["bias"]]
+    path.write_text(json.dumps(document))
+    after, second = probabilities()
+    assert len(first) == len(second) > 0
+    assert np.mean(second) < np.mean(first) - 0.05
+    assert before["sha256"] == after["sha256"]
+    assert before["calibration_sha256"] != after["calibration_sha256"]
+
+
+def test_a_shipped_calibration_stays_as_it_is_unless_asked(calibrated, tmp_path, monkeypatch):
+    folder, _ = calibrated
+    shutil.copy(folder / "p.onnx", tmp_path / "p.onnx")
+    (tmp_path / "p.calibration.json").write_text("shipped")
+    monkeypatch.setattr(modelfile, "WEIGHTS_DIR", tmp_path)
+    done = CliRunner().invoke(
+        eval_,
+        ["confidence", "--data", str(folder / "data"), "--model", str(tmp_path / "p.onnx"), "--tta", "none",
+         "--detector", str(folder / "d.onnx"), "--out", str(tmp_path / "report")],
+    )  # fmt: skip
+    assert done.exit_code == 0
+    assert (tmp_path / "p.calibration.json").read_text() == "shipped"
+    assert json.loads((tmp_path / "report/p.calibration.json").read_text())["views"].keys() == {"none"}
 
 
 def test_the_table_of_views_is_a_command(calibrated):

@@ -87,7 +87,6 @@ def suggest(
     from heightpose.errors import ConfigError
     from heightpose.report.suggestions import write_sheet
     from heightpose.runtime.networks import Detector, PoseModel
-    from heightpose.runtime.output import sha256
 
     if (out / "suggestions.json").exists():
         raise ConfigError("there are suggestions already", where=out, hint="Choose another --out")
@@ -98,7 +97,7 @@ def suggest(
     old = [one for folder in labelled for one in run.looks_of_labelled(Dataset.load(folder), pose_model)]
     picks = run.suggest(pool, budget, wishes=wishes, strata=known, labelled=old, seed=seed)
     about = {
-        "model": pose_model.file.path.name, "model_sha256": sha256([pose_model.file.path]), "seed": seed,
+        "model": pose_model.file.path.name, "model_sha256": pose_model.file.sha256, "seed": seed,
         "budget": budget, "step_s": step_s, "frames": len(pool.looks), "clips": len(pool.clips),
         "labelled": len(old), "advice": {w.key: w.weight for w in wishes},
     }  # fmt: skip
