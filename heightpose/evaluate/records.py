@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from heightpose.data.items import frame_key
 from heightpose.errors import FileFormatError, HeightposeError
-from heightpose.runtime.atomic import cannot_write
+from heightpose.runtime.atomic import cannot_write, write_text
 
 Point = list[float]
 _FRAMES, _CLIPS = "frames.jsonl", "clips.jsonl"
@@ -148,8 +148,8 @@ class Log:
         frames, clips = read_records(folder)
         self._frames, self._clips = {f.key: f for f in frames}, {c.key: c for c in clips}
         # Rewritten once: a line that an interruption cut in half must not be continued.
-        _write(folder / _FRAMES, frames, "w")
-        _write(folder / _CLIPS, clips, "w")
+        for name, records in ((_FRAMES, frames), (_CLIPS, clips)):
+            write_text(folder / name, _text(records))
 
     @property
     def frames(self) -> list[FrameRecord]:
@@ -164,10 +164,10 @@ class Log:
     def add(self, frames: Iterable[FrameRecord] = (), clip: ClipRecord | None = None) -> None:
         """Append; a clip goes in after its frames, so that one whose line is there is whole."""
         new = list(frames)
-        _write(self.folder / _FRAMES, new, "a")
+        _append(self.folder / _FRAMES, new)
         self._frames |= {frame.key: frame for frame in new}
         if clip is not None:
-            _write(self.folder / _CLIPS, [clip], "a")
+            _append(self.folder / _CLIPS, [clip])
             self._clips[clip.key] = clip
 
 
@@ -202,11 +202,14 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         ) from error
 
 
-def _write(path: Path, records: Iterable[FrameRecord | ClipRecord], mode: str) -> None:
-    text = "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in records)
+def _text(records: Iterable[FrameRecord | ClipRecord]) -> str:
+    return "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in records)
+
+
+def _append(path: Path, records: Iterable[FrameRecord | ClipRecord]) -> None:
     try:
-        with path.open(mode, encoding="utf-8") as file:
-            file.write(text)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(_text(records))
     except OSError as error:
         raise cannot_write(path, error) from error
 

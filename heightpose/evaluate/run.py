@@ -116,7 +116,7 @@ class Evaluation:
     def _unseen(self, item: Item) -> FrameRecord:
         file = self.subject.relative(item.path)
         people = [truth_of(person, f"{file}#{item.frame}/{n}", None) for n, person in enumerate(item.people)]
-        return FrameRecord(file, item.frame, item.split, people, None, 0)
+        return FrameRecord(file, item.frame, item.split, people, None, 0, _has_unlabelled(item))
 
     def _measured(self, clip: LengthClip, measurement: Measurement, best: FrameResult | None) -> ClipRecord:
         return ClipRecord(
@@ -148,10 +148,10 @@ class Evaluation:
         people = [
             truth_of(person, f"{file}#{item.frame}/{n}", crops[n]) for n, person in enumerate(item.people)
         ]
-        unlabelled = item.infants_in_view is not None and item.infants_in_view > len(people)
         return FrameRecord(
-            file, item.frame, item.split, people, _guess(result, item.people), result.infants, unlabelled
-        )
+            file, item.frame, item.split, people, _guess(result, item.people), result.infants,
+            _has_unlabelled(item),
+        )  # fmt: skip
 
     def _in_true_boxes(self, item: Item, rgb: np.ndarray) -> list[np.ndarray | None]:
         angles = [head_angle_deg(p.kpts_frame, p.visibility > 0) for p in item.people]
@@ -160,6 +160,10 @@ class Evaluation:
             for person, angle in zip(item.people, angles, strict=True)
         ]
         return [pose.kpts_frame for pose in self._pose.estimate([rgb] * len(boxes), boxes)]
+
+
+def _has_unlabelled(item: Item) -> bool:
+    return item.infants_in_view is not None and item.infants_in_view > len(item.people)
 
 
 def match(box: np.ndarray, people: Sequence[Person]) -> tuple[int | None, float]:

@@ -8,7 +8,7 @@ cot measures as before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,10 @@ class PlaneCheck:
 
     Attributes:
         tags: of the plane that the clip gave; 0 where too few were seen to compare.
-        length_change: what the stored plane does to a length, relative to the clip's plane; None where not compared.
-        doubt: how much of it is not noise of the clip's plane, 0 where that is little: what an interval must allow for.
+        length_change: what the stored plane does to a length, relative to the clip's plane, in the stretch where that
+            is most; None where not compared.
+        doubt: how much of a stretch's change is not noise of the clip's plane, the most of all stretches, 0 where that
+            is little: what an interval must allow for.
     """
 
     tags: int = 0
@@ -67,7 +69,7 @@ def check_plane(
     Raises:
         PlaneError: ``plane_outdated``, lengths over the stored plane are wrong by more than either plane is unsure.
     """
-    worst = PlaneCheck()
+    checks = [PlaneCheck()]
     for run in runs:
         views = [view for _, view in run]
         try:
@@ -75,7 +77,7 @@ def check_plane(
         except PlaneError as error:
             if error.code == "several_sheets":  # whose is not known
                 continue
-            worst = max(worst, _by_size(stored, stored_sd, views, camera, layout), key=_severity)
+            checks.append(_by_size(stored, stored_sd, views, camera, layout))
             continue
         if seen.tags < min(_LEAST_TAGS, len(layout.tags)):
             continue
@@ -83,15 +85,16 @@ def check_plane(
         change = length_change(stored, seen, camera, middle_cm)
         if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, seen.length_sd))):
             raise PlaneError("plane_outdated", _outdated(stored, change))
-        if worst.length_change is None or abs(change) > abs(worst.length_change):
-            # Of the difference the clip's own plane makes up so much; what is more is the stored one's.
-            doubt = float(np.sqrt(max(change**2 - seen.length_sd**2, 0.0)))
-            worst = PlaneCheck(seen.tags, change, doubt if doubt > _AGREE else 0.0)
-    return worst
+        checks.append(_compared(seen.tags, change, seen.length_sd))
+    # The largest change need not be the one that is known best.
+    largest = max(checks, key=lambda check: -1.0 if check.length_change is None else abs(check.length_change))
+    return replace(largest, doubt=max(check.doubt for check in checks))
 
 
-def _severity(check: PlaneCheck) -> float:
-    return -1.0 if check.length_change is None else abs(check.length_change)
+def _compared(tags: int, change: float, sd: float) -> PlaneCheck:
+    """What a change of lengths says that the clip itself knows to ``sd`` (1 sd): what is more is the stored plane's."""
+    doubt = float(np.sqrt(max(change**2 - sd**2, 0.0)))
+    return PlaneCheck(tags, change, doubt if doubt > _AGREE else 0.0)
 
 
 def _by_size(
@@ -117,8 +120,7 @@ def _by_size(
     sd = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio)))) / float(np.sqrt(len(ids)))
     if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, sd))):
         raise PlaneError("plane_outdated", _outdated(stored, change))
-    doubt = float(np.sqrt(max(change**2 - sd**2, 0.0)))
-    return PlaneCheck(len(ids), change, doubt if doubt > _AGREE else 0.0)
+    return _compared(len(ids), change, sd)
 
 
 def _outdated(stored: Plane, change: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from heightpose.codec.detection import iou
 from heightpose.types import wrap_degrees
@@ -19,7 +20,7 @@ class Answer:
     """What a detector says of one labelled infant.
 
     Attributes:
-        overlap: intersection over union with the box that fits best; 0 where nothing was detected.
+        overlap: intersection over union with the box that is this infant's; 0 where none is.
         turn_deg: how far that box's head direction is off, 0..180; None where the infant was not found or its
             direction is not known.
     """
@@ -38,19 +39,19 @@ def answers(
     boxes_xyxy: Sequence[np.ndarray],
     angles_deg: Sequence[float | None],
 ) -> list[Answer]:
-    """An answer for each labelled infant of one picture.
+    """An answer for each labelled infant of one picture; a detection answers for one of them, so that their overlaps
+    are largest in sum (Kuhn's assignment).
 
     Args:
         found: box ``(4,)`` px and head direction of each detection.
         boxes_xyxy: ``(4,)`` px of each infant, in the same space.
         angles_deg: head directions; None where the labels do not tell.
     """
-    result = []
-    for box, angle in zip(boxes_xyxy, angles_deg, strict=True):
-        best = max(found, key=lambda one, box=box: iou(one[0], box), default=None)  # type: ignore[misc]
-        overlap = 0.0 if best is None else iou(best[0], box)
-        turn = None
-        if best is not None and angle is not None and overlap >= FOUND_IOU:
-            turn = abs(wrap_degrees(best[1] - angle))
-        result.append(Answer(overlap, turn))
+    overlaps = np.array([[iou(box, one) for one, _ in found] for box in boxes_xyxy])
+    overlaps = overlaps.reshape(len(boxes_xyxy), len(found))
+    result = [Answer(0.0, None) for _ in boxes_xyxy]
+    for infant, detection in zip(*linear_sum_assignment(overlaps, maximize=True), strict=True):
+        overlap, angle = float(overlaps[infant, detection]), angles_deg[infant]
+        judged = angle is not None and overlap >= FOUND_IOU
+        result[infant] = Answer(overlap, abs(wrap_degrees(found[detection][1] - angle)) if judged else None)
     return result

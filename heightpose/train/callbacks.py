@@ -88,7 +88,9 @@ class Keeper(Callback):
             self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        if trainer.global_step > 0:
+        module = cast(TrainingModule, trainer.lightning_module)
+        # Of weights that are no numbers any more nothing goes on; what was saved before is the better start.
+        if trainer.global_step > 0 and all(bool(torch.isfinite(p).all()) for p in module.net.parameters()):
             save_last(trainer, self.folder)
         self._saved_at = time.monotonic()
 

@@ -154,10 +154,16 @@ def test_a_clip_that_cannot_be_read_counts_against_the_yield(scene, tmp_path):
     broken.write_bytes(b"no video")
     clip = subject.clips[0]
     bad = type(clip)(**(vars(clip) | {"id": "bad", "video": broken}))
-    whole = Subject(**(vars(subject) | {"clips": (clip, bad)}))
-    result, _, _ = evaluate(whole, Choice(**nets), tmp_path / "out")
+    # An infant of it is in view that nobody labelled: it is no empty cot.
+    unlabelled = replace(subject.items[0], path=broken, frame=1, people=(), infants_in_view=1)
+    whole = Subject(**(vars(subject) | {"clips": (clip, bad), "items": (*subject.items, unlabelled)}))
+    result, out, _ = evaluate(whole, Choice(**nets), tmp_path / "out")
     assert result["height"]["reasons"]["unreadable"] == 1
     assert result["height"]["clips"] == 2
+    (record,) = [frame for frame in read_records(out / "records")[0] if "broken" in frame.file]
+    assert record.unlabelled
+    straight, _, _ = evaluate(subject, Choice(**nets), tmp_path / "straight")
+    assert result["empty_frames"] == straight["empty_frames"]
 
 
 def test_matching_is_by_the_largest_overlap(scene):

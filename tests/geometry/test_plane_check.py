@@ -114,6 +114,16 @@ def test_a_small_change_is_doubt_and_too_few_tags_are_no_check():
     assert few.record() == {"tags": 0, "length_change": None}
 
 
+def test_what_one_stretch_shows_clearly_is_not_lost_in_the_noise_of_another():
+    clear = look(*sheet_picture.pose(150.6, spin_deg=90.0, tilt_deg=6.0))
+    noisy = look(*sheet_picture.pose(151.0, spin_deg=90.0, tilt_deg=6.0), noise_px=1.0)
+    alone, other = (check_plane(STORED, 0.0, [run], CAMERA, LAYOUT) for run in (clear, noisy))
+    assert abs(other.length_change) > abs(alone.length_change) > alone.doubt > other.doubt == 0.0
+    for runs in ([clear, noisy], [noisy, clear]):
+        found = check_plane(STORED, 0.0, runs, CAMERA, LAYOUT)
+        assert (found.length_change, found.doubt) == (other.length_change, alone.doubt)
+
+
 def test_marked_corners_may_be_as_wrong_as_they_are_said_to_be():
     outline = np.array([[-35.0, 66, 0], [35, 66, 0], [35, -66, 0], [-35, -66, 0]])
     marked = sheet_picture.project(CAMERA, *STORED_POSE, outline)

@@ -18,7 +18,7 @@ from heightpose.cores import usable_cores
 from heightpose.data.coco import Dataset
 from heightpose.data.pictures import Pictures
 from heightpose.errors import ConfigError, HeightposeError
-from heightpose.train import loop
+from heightpose.train import callbacks, loop
 from heightpose.train.module import TrainingModule
 from heightpose.train.pose_task import PoseTask
 from heightpose.train.trainer import resolve_precision
@@ -167,6 +167,24 @@ def test_a_training_that_diverges_says_so(folder, tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(PoseTask, "loss", lambda self, raw, batch, tally=None: raw.sum() * float("nan"))
     with pytest.raises(HeightposeError, match="diverged at step 0"):
         loop.train(settings(folder), tmp_path / "run")
+
+
+def test_weights_that_are_no_numbers_any_more_are_not_saved(folder, tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(callbacks, "SAVE_EVERY_S", 0.0)
+    broken, update = [], TrainingModule._update_ema
+
+    def breaks_after_two_steps(module):
+        update(module)
+        broken.append(1)
+        if len(broken) == 2:
+            module.net.net[0].weight.data[:] = float("nan")
+
+    monkeypatch.setattr(TrainingModule, "_update_ema", breaks_after_two_steps)
+    with pytest.raises(HeightposeError, match="diverged"):
+        loop.train(settings(folder, epochs=4), tmp_path / "run")
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 1
+    assert all(bool(torch.isfinite(v).all()) for v in saved["state_dict"].values())
 
 
 def test_a_training_that_diverges_between_two_looks_is_told_by_validation(
