@@ -21,6 +21,8 @@ from scipy import stats
 from heightpose.ablate.jobs import Plan
 from heightpose.ablate.matrix import HIGHER, Budget, Matrix, short_name
 from heightpose.metrics.bootstrap import LEVEL, Interval
+from heightpose.report.run_files import read_identity
+from heightpose.report.run_model import RUN
 from heightpose.runtime.atomic import make_folder, write_json
 
 BETTER, WORSE, NOTHING = "better", "worse", "no difference shown"
@@ -69,7 +71,8 @@ def write_ablation(
         if m.file.is_file():
             figures = json.loads(m.file.read_text(encoding="utf-8"))
             run = Path(os.path.relpath(m.training.folder, out)).as_posix()
-            cell["seeds"].append({"seed": m.seed, "run": run, "metrics": figures})
+            code = (read_identity(m.training.folder / RUN).get("code") or {}).get("sha256")
+            cell["seeds"].append({"seed": m.seed, "run": run, "code": code, "metrics": figures})
         elif m.training.folder in failed:
             cell.setdefault("failed", []).append({"seed": m.seed, "error": failed[m.training.folder]})
     document = {
@@ -173,6 +176,11 @@ def lines(document: Mapping[str, Any]) -> list[str]:
         )
         result += [f"{'':<{width}}  seed {seed} failed: {why}" for seed, why in row.failed.items()]
     tried = sum(row.difference_interval is not None for row in table)
+    codes = {seed.get("code") for cell in document["cells"] for seed in cell["seeds"]}
+    if len(codes) > 1:
+        result.append(
+            f"trained by {len(codes)} versions of the code: a difference may be theirs; another --out trains all anew"
+        )
     if tried > 1:
         by_chance = (1 - LEVEL) * tried
         result.append(

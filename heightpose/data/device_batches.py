@@ -20,9 +20,9 @@ from torch import Tensor
 from heightpose.config import AugmentConfig
 from heightpose.data.batches import Batches
 from heightpose.data.device_augment import Occluders, augment_batch, draw_occluders, paste
-from heightpose.data.samples import BLACK_BORDER, CROP_SCALE, Placement, PoseSamples
+from heightpose.data.samples import BLACK_BORDER, Placement, PoseSamples
 from heightpose.errors import ConfigError, MissingExtraError
-from heightpose.geometry.crop import crop_from_box
+from heightpose.geometry.crop import CROP_SCALE, crop_from_box
 
 #: Side of the cutting, in sides of the box: what the usual variation can reach; corners beyond it are border.
 CUTTING_SCALE = 2.0

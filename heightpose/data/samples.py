@@ -16,11 +16,8 @@ from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.mosaic import crop_mosaic
 from heightpose.data.occlude import hide, lay_blanket, paste_occluder
 from heightpose.data.pictures import Pictures
-from heightpose.geometry.crop import CropTransform, crop_from_box
+from heightpose.geometry.crop import CROP_SCALE, CropTransform, crop_from_box
 from heightpose.skeleton import INFANT, Skeleton
-
-#: Margin around the box: the crop that inference makes.
-CROP_SCALE = 1.25
 
 #: Share of the training crops whose surroundings are black, as inference's are; the others' have any grey.
 BLACK_BORDER = 0.7

@@ -14,7 +14,7 @@ from heightpose.evaluate.records import ClipRecord, FrameRecord, Truth
 from heightpose.metrics import height, oks
 from heightpose.metrics.bootstrap import LEVEL, Interval
 from heightpose.metrics.curve import THRESHOLDS, Curve, pckh_curve
-from heightpose.metrics.pckh import REFERENCE_01, JointHits, pck_torso, pckh, summary
+from heightpose.metrics.pckh import JointHits, pck_torso, pckh_reference_01, summary
 from heightpose.skeleton import INFANT
 
 SCHEMA = 1
@@ -107,7 +107,7 @@ def pose_figures(people: People, *, alone: bool = False) -> dict[str, Any]:
             f"{a:g}": summary(*args, people.visibility, a, draws=people.draws, head_size=people.head_size)
             for a in (0.1, 0.5)
         },
-        "reference_0.11": _means(pckh(*args, seen, people.head_size, REFERENCE_01), people),
+        "reference_0.11": _means(pckh_reference_01(*args, seen, people.head_size), people),
         "curve": _curve(people, seen, hidden),
         "pck_torso_0.2": _torso(people),
         "oks": None,

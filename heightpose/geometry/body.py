@@ -25,7 +25,8 @@ from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement, Reason
 
 INTERVAL_LEVEL = 0.9
-_Z = 1.6449  # two-sided 90 %
+#: Standard deviations from the middle of a normal distribution to either end of its 90 % interval.
+Z90 = 1.6449
 #: What neither joints nor elevations explain, relative: the chain's map to crown-heel length, and what the
 #: pose net gets wrong in all frames of a child alike.
 _MODEL_SD = 0.007
@@ -97,7 +98,7 @@ def reason(code: str) -> Reason:
 
 def half_width_cm(length_cm: float, relative_sd: float) -> float:
     """Half of the interval of :data:`INTERVAL_LEVEL` around a length whose relative standard deviation is known."""
-    return _Z * relative_sd * length_cm
+    return Z90 * relative_sd * length_cm
 
 
 def _peak(result: FrameResult) -> float:

@@ -16,6 +16,9 @@ import numpy as np
 
 from heightpose.types import require_finite, require_shape
 
+#: Margin around an infant's box, in training and inference alike.
+CROP_SCALE = 1.25
+
 #: Below this many crop pixels per frame pixel, bilinear sampling would skip frame pixels and alias.
 _ALIAS_SCALE = 0.5
 
@@ -151,12 +154,19 @@ class CropTransform:
         return small, (int(low[0]), int(low[1])), factor
 
 
+def within_frame(bbox_xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray | None:
+    """``(4,)``: the part of a box that a picture of ``size_wh`` shows, frame pixels; None of a box beside it."""
+    limit = np.array([*size_wh, *size_wh], dtype=np.float64) - 0.5
+    box = np.clip(bbox_xyxy, -0.5, limit)
+    return box if (box[2:] > box[:2]).all() else None
+
+
 def crop_from_box(
     bbox_xyxy: np.ndarray,
     head_angle_deg: float,
     size_wh: tuple[int, int],
     *,
-    scale: float = 1.25,
+    scale: float = CROP_SCALE,
     flip: bool = False,
 ) -> CropTransform:
     """The head-up crop around one infant.

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from heightpose.geometry.crop import within_frame
 from heightpose.runtime.networks import PoseModel
 from heightpose.runtime.times import StageTimes
 from heightpose.skeleton import INFANT
@@ -138,9 +139,8 @@ def boxed(pose: Pose, rgb: np.ndarray, *detections: Detection) -> Pose:
     real infants (SyRIP) the mean finds 90 % at IoU 0.5 and 60 % at 0.75, the last crop's box 86 and 52 %.
     """
     boxes = [one.bbox_xyxy for one in (*detections, detection_around(pose))]
-    height, width = rgb.shape[:2]
-    box = np.clip(np.mean(boxes, axis=0), 0.0, (width, height, width, height))
-    return replace(pose, bbox_xyxy=box) if (box[:2] < box[2:]).all() else pose
+    box = within_frame(np.mean(boxes, axis=0), (rgb.shape[1], rgb.shape[0]))
+    return pose if box is None else replace(pose, bbox_xyxy=box)
 
 
 def averaged(before: Pose, after: Pose) -> Pose:

@@ -47,7 +47,6 @@ _HEIGHT_ONLY_SD = (0.03, 0.06)
 #: edge of a mattress, whose nominal size is good to about one. Where they miss its shape by more, so much more: the
 #: pose's own standard deviation, twice, as 6 of the corners' 8 numbers were fitted.
 _CORNERS_SD, _CORNERS_FREEDOM = 0.01, 2.0
-_Z90 = 1.6449
 
 __all__ = ["MattressCorners", "Outcome", "Scale", "StoppedBeforeError", "measure_clip", "measure_log"]
 _MIRRORED = Reason(
@@ -276,7 +275,7 @@ def _widened(measurement: Measurement, sds: tuple[float, float]) -> Measurement:
     if length is None or measurement.interval_cm is None or not any(sds):
         return measurement
     low, high = (
-        length + sign * float(np.hypot(end - length, _Z90 * sd * length))
+        length + sign * float(np.hypot(end - length, body.Z90 * sd * length))
         for sign, end, sd in zip((-1, 1), measurement.interval_cm, sds, strict=True)
     )
     return replace(measurement, interval_cm=(low, high))

@@ -18,7 +18,6 @@ from heightpose.geometry.legs import leg_flexion_deg, legs_extended
 __all__ = ["LIMITS", "Motion", "draw_motion", "leg_flexion_deg", "legs_extended", "root_rotation"]
 
 POSTURES = ("back", "side", "front")
-LEG_KINDS = ("straight", "bent", "frog", "raised")
 SIDES = ("left", "right")
 
 #: Body frame (x left, y back, z head) to the mattress frame of an infant on its back, head towards +y.

@@ -46,18 +46,6 @@ class Room:
     emitters: dict[str, dict] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Rendering:
-    """A rendered frame: ``image`` ``(H, W, 3)`` uint8, ``kpts_frame`` ``(K, 2)``, ``visibility`` ``(K,)`` 1 hidden,
-    2 seen, ``out_of_frame`` ``(K,)`` bool, ``bbox_xyxy`` of the infant clipped to the frame."""
-
-    image: np.ndarray
-    kpts_frame: np.ndarray
-    visibility: np.ndarray
-    out_of_frame: np.ndarray
-    bbox_xyxy: np.ndarray
-
-
 def mitsuba():
     """The Mitsuba module, its scalar variant set."""
     import mitsuba as mi

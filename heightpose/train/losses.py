@@ -41,12 +41,7 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def heatmap_losses(pred: Tensor, target: Tensor, sigma: float) -> Tensor:
-    """``(N, K)``: what :func:`heatmap_loss` averages."""
-    return (pred.float() - target).square().sum(dim=(2, 3)) / (math.pi * sigma**2)
-
-
-def heatmap_loss(pred: Tensor, target: Tensor, weights: Tensor, sigma: float) -> Tensor:
-    """Weighted squared error of heatmaps, in units of an empty answer.
+    """``(N, K)``: squared error of each heatmap, in units of an empty answer.
 
     Per map the squared error is summed and divided by the energy of its Gaussian, ``pi * sigma^2``: 1 means
     "as good as predicting nothing", whatever the resolution, so learning rates and loss weights carry over
@@ -54,13 +49,9 @@ def heatmap_loss(pred: Tensor, target: Tensor, weights: Tensor, sigma: float) ->
 
     Args:
         pred, target: ``(N, K, h, w)``.
-        weights: ``(N, K)``, 0 where a joint takes no part.
         sigma: of the target's Gaussian, in heatmap px.
-
-    Returns:
-        Scalar; 0 (with a gradient of 0) when no joint takes part.
     """
-    return weighted_mean(heatmap_losses(pred, target, sigma), weights)
+    return (pred.float() - target).square().sum(dim=(2, 3)) / (math.pi * sigma**2)
 
 
 def centre_loss(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 
@@ -99,6 +100,15 @@ def test_what_is_done_stays_and_what_is_missing_is_done(done):
     assert all(f.stat().st_mtime_ns == t for f, t in stamps.items() if f != gone)
     again = figures.write_ablation(matrix, todo, budget, {}, root / "out" / "tiny")
     assert again["cells"][0] == document["cells"][0]
+
+
+def test_a_table_of_several_codes_says_so(done):
+    _, _, _, _, _, document = done
+    assert all(seed["code"] for cell in document["cells"] for seed in cell["seeds"])
+    assert not [line for line in figures.lines(document) if "versions of the code" in line]
+    other = copy.deepcopy(document)
+    other["cells"][-1]["seeds"][0]["code"] = "of last week"
+    assert [line for line in figures.lines(other) if line.startswith("trained by 2 versions of the code")]
 
 
 def test_a_training_that_was_stopped_goes_on_where_it_was(done, tmp_path, monkeypatch):

@@ -7,12 +7,10 @@ import pytest
 
 from heightpose.metrics.height import (
     Lengths,
-    limits_of_agreement,
     null_length,
     pairs_of_one_child,
     reliability,
     summary,
-    tem,
     worst,
 )
 
@@ -70,12 +68,13 @@ def test_refused_lengths_count_in_one_figure_only():
 
 
 def test_bland_altman_limits_of_a_published_kind():
-    assert limits_of_agreement(np.array([1.0, 3.0])) == pytest.approx((2 - 1.96 * 2**0.5, 2 + 1.96 * 2**0.5))
-    assert limits_of_agreement(np.array([1.0])) is None
+    s = summary(lengths([60, 70], [61, 73], ["a", "b"]))
+    assert (s["limit_low_cm"], s["limit_high_cm"]) == pytest.approx((2 - 1.96 * 2**0.5, 2 + 1.96 * 2**0.5))
+    one = summary(lengths([60], [61], ["a"]))
+    assert one["limit_low_cm"] is one["limit_high_cm"] is None
 
 
 def test_tem_over_pairs_of_one_child():
-    assert tem(np.array([3.0, -4.0])) == pytest.approx(np.sqrt(25 / 4))
     children = ["a", "b", "a", "a", "b", "c"]
     assert pairs_of_one_child(children).tolist() == [[0, 2], [0, 3], [1, 4], [2, 3]]
     s = summary(lengths([60, 70, 60, 60, 70, 80], [61, 70, 60, NAN, 72, 80], children))

@@ -10,7 +10,11 @@ import torch
 
 from heightpose.codec.detection import encode_targets
 from heightpose.codec.heatmap import HeatmapCodec
-from heightpose.train.losses import Tally, centre_loss, detection_parts, heatmap_loss
+from heightpose.train.losses import Tally, centre_loss, detection_parts, heatmap_losses, weighted_mean
+
+
+def heatmap_loss(pred, target, weights, sigma):
+    return weighted_mean(heatmap_losses(pred, target, sigma), weights)
 
 
 @pytest.mark.parametrize("codec", [HeatmapCodec(), HeatmapCodec((128, 128), (32, 32), 1.5)])

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heightpose.geometry.crop import CropTransform, crop_from_box
+from heightpose.geometry.crop import CROP_SCALE, CropTransform, crop_from_box
 from heightpose.runtime.networks import PoseModel
 from heightpose.runtime.pipeline import BATCH
 from heightpose.runtime.refine import detection_around
 from heightpose.types import Detection, FrameResult, Pose
 
 #: (turn in degrees, scale of the crop's margin, mirrored) of every view beside the plain one.
-VIEWS = ((0.0, 1.25, True), (15.0, 1.35, False), (-15.0, 1.15, False))
+VIEWS = ((0.0, CROP_SCALE, True), (15.0, 1.35, False), (-15.0, 1.15, False))
 #: A joint further off than this share of the body is lost, and how far off says nothing more.
 LOST = 0.25
 #: Side of the small picture that stands for what the crop looks like, px.
@@ -107,7 +107,7 @@ def _back(crop: CropTransform, kpts_crop: np.ndarray, model: PoseModel) -> np.nd
 def _seen(result: FrameResult, rgb: np.ndarray, answer: tuple[CropTransform, np.ndarray]) -> Look:
     crop, views = answer
     assert result.pose is not None
-    body = float(max(crop.size_wh)) / crop.scale / 1.25  # the box's longer side, px
+    body = float(max(crop.size_wh)) / crop.scale / CROP_SCALE  # the box's longer side, px
     apart = np.minimum(np.linalg.norm(views[1:] - views[0], axis=-1) / body, LOST).mean(axis=1)
     mirrored = np.array([flip for *_, flip in VIEWS])
     kpts = crop.to_crop(result.pose.kpts_frame) / np.array(crop.size_wh)

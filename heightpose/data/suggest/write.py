@@ -21,6 +21,7 @@ from heightpose.data.suggest.doubt import SIGNALS
 from heightpose.data.suggest.label_studio import config_xml, task
 from heightpose.data.suggest.run import Pick
 from heightpose.errors import ConfigError, FileFormatError
+from heightpose.geometry.crop import within_frame
 from heightpose.runtime.atomic import atomic_path, make_folder, write_json, write_text
 from heightpose.runtime.refine import detection_around
 from heightpose.runtime.video import open_clip
@@ -104,9 +105,8 @@ def _item(number: int, pick: Pick, path: Path, size_wh: tuple[int, int]) -> Item
     clear = pose.scores >= _UNSURE if pose.seen is None else pose.seen >= 0.5
     visibility = np.where(inside, np.where(clear, 2, 1), 0).astype(np.int8)
     kpts = np.where(inside[:, None], pose.kpts_frame, 0.0)
-    limit = np.array([*size_wh, *size_wh], dtype=float) - 0.5
-    box = np.clip(detection_around(pose).bbox_xyxy, -0.5, limit)
-    if not (box[2:] > box[:2]).all():
+    box = within_frame(detection_around(pose).bbox_xyxy, size_wh)
+    if box is None:
         return Item(number, path, None, size_wh, None, ())
     nowhere = np.zeros(len(INFANT), dtype=bool)
     # All frames of a clip show one child: they must never be split into train and val.
