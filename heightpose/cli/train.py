@@ -160,6 +160,12 @@ def train(
             run = run_training(settings, folder, **choices, callbacks=[tracking])
             tracking.conclude(run)
     click.echo(f"{headline(run.metrics)}. Weights in {run.weights}")
+    if settings.task == "pose" and settings.pose.joints == "infant":
+        click.echo(
+            "Before measuring with them: heightpose eval confidence --data HELD_OUT --model "
+            f"{run.onnx if run.onnx.is_file() else run.weights}",
+            err=True,
+        )
 
 
 def headline(metrics: dict) -> str:

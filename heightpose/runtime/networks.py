@@ -200,8 +200,8 @@ class PoseModel:
             return "joint scores are calibrated probabilities"
         if self.calibration is not None:
             return f"joint scores are probabilities by the calibration for --tta {self._nearest_views}"
-        what = "joint scores are raw peaks, not probabilities"
-        return f"these weights have no calibration: {what} (heightpose eval confidence)"
+        what = "joint scores are raw peaks, not probabilities, and most clips are refused as uncertain"
+        return f"these weights have no calibration: {what} (heightpose eval confidence makes one)"
 
     def estimate(
         self,
