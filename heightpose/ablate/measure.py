@@ -15,7 +15,7 @@ from heightpose.codec.heatmap import merge_flip
 from heightpose.config import DataConfig, PoseConfig, TrainConfig
 from heightpose.data.pictures import Pictures
 from heightpose.data.samples import PoseSamples
-from heightpose.errors import ConfigError, FileFormatError
+from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import CropTransform
 from heightpose.metrics.pckh import summary
 from heightpose.models.checkpoint import load_weights, save_weights
@@ -106,11 +106,6 @@ def _looked_at(
     codec = task.codec
     if str(tta) == "none":
         return model(batch["image"].float())
-    if task.coordinates or task.softmax:
-        raise ConfigError(
-            "only heatmaps are merged over several looks", where="validation.tta", got=str(tta),
-            expected="none for this head and loss",
-        )  # fmt: skip
     crops = [CropTransform(matrix, codec.input_wh) for matrix in batch["matrices"]]
     merged = []
     for number in range(len(tta.views(codec.input_wh))):

@@ -68,7 +68,13 @@ class PoseTask:
             raise ConfigError(
                 "a pose net has one loss: nothing to balance", where="loss.balance", got=config.loss.balance
             )
-        Tta.parse(config.validation.tta, "validation.tta")  # an ablation would find out after the training
+        # An ablation would find out after the training.
+        views = Tta.parse(config.validation.tta, "validation.tta")
+        if str(views) != "none" and (self.coordinates or self.softmax):
+            raise ConfigError(
+                "only heatmaps are merged over several looks", where="validation.tta", got=str(views),
+                expected="none for this head and loss",
+            )  # fmt: skip
         self.skeleton = SKELETONS[config.pose.joints]
         #: ``(K,)`` indices of the net's joints in the data's.
         self.taken = INFANT.indices(*self.skeleton.names)

@@ -257,6 +257,14 @@ def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
         (replace(config, loss=replace(config.loss, balance="gradnorm")), "balance"),
         (replace(config, validation=replace(config.validation, tta="banana")), "validation.tta"),
         (
+            replace(
+                config,
+                validation=replace(config.validation, tta="flip"),
+                loss=replace(config.loss, kind="wing"),
+            ),
+            "only heatmaps are merged",
+        ),
+        (
             replace(settings(hidden), loss=replace(config.loss, visible_only=True)),
             "no label .* weighs anything",
         ),
