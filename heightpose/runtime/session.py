@@ -17,7 +17,7 @@ from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags, requir
 from heightpose.geometry.plane_check import PlaneCheck, check_plane
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
 from heightpose.geometry.selfcal import MOST_HEIGHT_OFF_CM, SelfCalibration, self_calibrate
-from heightpose.geometry.sheet import TagView
+from heightpose.geometry.sheet import SheetLayout, TagView
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
 from heightpose.runtime.light import Light
@@ -64,6 +64,14 @@ _MOVED_WITH_INFANT = Reason(
     "camera_moved",
     "The camera moved, and where it stood still the infant was not seen. Please fix it in place above the cot and "
     "record again.",
+)
+#: So far beyond the sheet's edge an infant may lie, cm: beside a small sheet, but not on a lap, the floor or a bed next
+#: to the cot, whose plane the sheet does not tell.
+_BESIDE_SHEET_CM = 40.0
+_OFF_SHEET = Reason(
+    "off_sheet",
+    "The baby does not lie where the sheet is, and the sheet tells the scale of the surface that it lies on alone. "
+    "Please lay the baby on the sheet, or the sheet beside the baby on the same flat surface, and record again.",
 )
 _NO_LENS = Reason(
     "no_camera",
@@ -339,6 +347,19 @@ def _place(log: PoseLog) -> np.ndarray | None:
     return np.median([pose.kpts_frame[INFANT.height_joints].mean(axis=0) for pose in poses], axis=0)
 
 
+def _beside_sheet_cm(log: PoseLog, plane: Plane | PlaneTrack, camera: Camera, sheet: SheetLayout) -> float:
+    """How far beyond the sheet's edge the middle of the infant's height joints lies, cm, the median over frames; 0 on
+    the sheet and where no infant was seen."""
+    beyond = []
+    for frame in _spread(log):
+        at = plane.at(frame.index) if isinstance(plane, PlaneTrack) else plane
+        if frame.pose is not None and at is not None:
+            middle = frame.pose.kpts_frame[INFANT.height_joints].mean(axis=0, keepdims=True)
+            aside = np.abs(at.to_mattress(camera, middle)[0, :2]) - np.array(sheet.size_cm) / 2.0
+            beyond.append(float(aside.max()))
+    return max(0.0, float(np.median(beyond))) if beyond else 0.0
+
+
 def _solve(
     scale: Scale, camera: Camera | None, views: list[IndexedView], clip: Clip, log: PoseLog
 ) -> _Solved:
@@ -366,10 +387,13 @@ def _solve(
                 longest, scale.sheet, clip.size_wh, scale.height_cm, clip.pixel_aspect
             )
             camera = calibration.camera
-        if len(runs) > 1:
-            return _Solved(camera, track_from_tags(runs, camera, scale.sheet), None, calibration)
-        plane = plane_from_tags([view for _, view in views], camera, scale.sheet)
-        return _Solved(camera, plane, None, calibration)
+        seen: Plane | PlaneTrack = (
+            track_from_tags(runs, camera, scale.sheet)
+            if len(runs) > 1
+            else plane_from_tags([view for _, view in views], camera, scale.sheet)
+        )
+        trouble = _OFF_SHEET if _beside_sheet_cm(log, seen, camera, scale.sheet) > _BESIDE_SHEET_CM else None
+        return _Solved(camera, seen, trouble, calibration)
     except PlaneError as error:
         own = calibration is not None and error.code == "camera_contradicted"
         return _Solved(camera, trouble=_NO_LENS if own else error.reason)

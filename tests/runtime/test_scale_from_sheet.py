@@ -35,7 +35,7 @@ def pose(height_cm, tilt_deg, shift_cm=0.0):
     return R, -R @ centre
 
 
-def picture(R, t_cm):
+def picture(R, t_cm, spot_px=12):
     """The sheet as this camera sees it, too dark for the tiny detector, with a blob that it takes for an infant."""
     width, height = (round(v * PX_PER_CM) for v in LAYOUT.size_cm)
     sheet = np.full((height, width), 60, np.uint8)
@@ -57,14 +57,14 @@ def picture(R, t_cm):
     soft = cv2.GaussianBlur(sheet, (0, 0), 2.0)
     big = cv2.warpPerspective(soft, to_frame, (2 * SIZE[0], 2 * SIZE[1]), borderValue=40)
     grey = cv2.resize(big, SIZE, interpolation=cv2.INTER_AREA)
-    return np.maximum(grey[..., None], makers.scene(SIZE, (480, 270), 12))
+    return np.maximum(grey[..., None], makers.scene(SIZE, (480, 270), spot_px))
 
 
 class Shown(Clip):
     """Pictures from memory, counted."""
 
-    def __init__(self, poses):
-        drawn = {id(p): picture(*p) for p in poses}
+    def __init__(self, poses, spot_px=12):
+        drawn = {id(p): picture(*p, spot_px) for p in poses}
         self._pictures = [drawn[id(p)] for p in poses]
         self.name, self.kind, self.size_wh, self.length_hint = "shown", "video", SIZE, len(poses)
         self.readings = 0
@@ -207,6 +207,17 @@ class Mirrored(Shown):
     def frames(self):
         for frame in super().frames():
             yield Frame(frame.index, frame.t_s, np.ascontiguousarray(frame.rgb[:, ::-1]))
+
+
+@pytest.mark.parametrize(("beyond_cm", "codes"), [(30.0, []), (50.0, ["off_sheet"])])
+def test_an_infant_far_beside_the_sheet_is_not_measured_by_it(networks, estimator, beyond_cm, codes):
+    """A little beyond its edge it may lie on the same mattress; farther away the sheet says nothing of it."""
+    R, t_cm = pose(150.0, 0.0)
+    seen = (R, t_cm - R @ np.array([0.0, LAYOUT.size_cm[1] / 2 + beyond_cm, 0.0]))
+    clip = Shown([seen] * 4, spot_px=16)
+    outcome = session.measure_clip(clip, *networks, session.Scale(camera=CAMERA, sheet=LAYOUT))
+    assert [reason.code for reason in outcome.measurement.reasons] == codes
+    assert outcome.measurement.length_cm == (None if codes else 65.0)
 
 
 def test_a_mirrored_picture_is_refused_also_under_a_stored_plane(networks, estimator):
