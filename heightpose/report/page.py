@@ -114,12 +114,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
     )
 
 
-def figure(source: str, caption: str, alt: str = "") -> Html:
-    """A picture with words under it; ``source`` as :func:`jpeg` or :func:`png` give it."""
-    return Html(
-        f'<figure><img loading="lazy" src="{html.escape(source)}" alt="{html.escape(alt)}">'
-        f"<figcaption>{_escaped(caption)}</figcaption></figure>"
+def figure(source: str | None, caption: str, alt: str = "") -> Html:
+    """A picture with words under it; ``source`` as :func:`jpeg` or :func:`png` give it, None of one that is gone."""
+    picture = (
+        "<p>The picture is not where it was.</p>"
+        if source is None
+        else f'<img loading="lazy" src="{html.escape(source)}" alt="{html.escape(alt)}">'
     )
+    return Html(f"<figure>{picture}<figcaption>{_escaped(caption)}</figcaption></figure>")
 
 
 def grid(figures: Iterable[str]) -> Html:

@@ -65,12 +65,25 @@ def worst_people(people: People, number: int) -> list[Case]:
 
 
 def person_figure(case: Case, folder: Path, *, blur: bool) -> Html:
-    """:func:`person_picture` for a page; empty when the picture is gone."""
+    """:func:`person_picture` for a page; words alone when the picture is gone."""
     found = person_picture(case, folder, blur=blur)
     if found is None:
-        return Html("")
+        return figure(None, f"{_state(case)}. {_words(case)}")
     picture, state, words = found
     return figure(jpeg(picture), f"{state}. {words}", f"Worst case: {state}")
+
+
+def _is_found(case: Case) -> bool:
+    return case.record.guess is not None and case.record.guess.person == case.person
+
+
+def _state(case: Case) -> str:
+    return f"mean error {case.badness:.2f} head sizes" if _is_found(case) else "missed"
+
+
+def _words(case: Case) -> str:
+    truth = case.record.people[case.person]
+    return f"{case.record.key}, {truth.child}" + _strata_words(truth.strata)
 
 
 def person_picture(case: Case, folder: Path, *, blur: bool) -> tuple[np.ndarray, str, str] | None:
@@ -80,10 +93,7 @@ def person_picture(case: Case, folder: Path, *, blur: bool) -> tuple[np.ndarray,
         ``(H, W, 3)`` uint8 RGB, how wrong it is, and who and where it is; None when the picture is gone.
     """
     record, truth = case.record, case.record.people[case.person]
-    guess = record.guess
-    found = guess is not None and guess.person == case.person
-    words = f"{record.key}, {truth.child}" + _strata_words(truth.strata)
-    state = f"mean error {case.badness:.2f} head sizes" if found else "missed"
+    guess, found = record.guess, _is_found(case)
     rgb = _read(folder / record.file, record.frame)
     if rgb is None:
         return None
@@ -95,7 +105,7 @@ def person_picture(case: Case, folder: Path, *, blur: bool) -> tuple[np.ndarray,
     else:
         draw_joints(picture, np.array(truth.kpts), hidden=np.array(truth.visibility) != 2, scale=scale)
     boxes = [truth.bbox_xyxy] + ([guess.bbox_xyxy] if guess is not None and found else [])
-    return _cut_out(picture, boxes), state, words
+    return _cut_out(picture, boxes), _state(case), _words(case)
 
 
 def clip_figure(clip: ClipRecord, records: Sequence[FrameRecord], folder: Path, *, blur: bool) -> Html:
@@ -109,9 +119,11 @@ def clip_figure(clip: ClipRecord, records: Sequence[FrameRecord], folder: Path, 
             f"true {clip.length_cm:.1f} cm; {clip.used} of {plural(clip.frames, 'frame')}"
         )
     words += _strata_words(clip.strata)
-    rgb = None if clip.best_frame is None else _read(folder / clip.file, clip.best_frame)
-    if rgb is None:
+    if clip.best_frame is None:  # no frame of it was ever seen
         return Html("")
+    rgb = _read(folder / clip.file, clip.best_frame)
+    if rgb is None:
+        return figure(None, words)
     own = next((r for r in records if r.file == clip.file and r.frame == clip.best_frame), None)
     picture = rgb.copy()
     if blur:  # without labels nobody knows that the head was found, least of all in a worst case: blur it all

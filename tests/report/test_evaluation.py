@@ -12,13 +12,13 @@ import pytest
 
 sys.path += [str(Path(__file__).resolve().parents[1] / name) for name in ("evaluate", "runtime")]
 
-from evaluated import frame, true_kpts
+from evaluated import clip, frame, true_kpts
 
 from heightpose.evaluate.people import People
 from heightpose.evaluate.summary import summarise
 from heightpose.report.evaluation_figures import pose_parts
 from heightpose.report.plots import Bar, Plot, rows_svg, ticks
-from heightpose.report.worst import blurred, worst_people
+from heightpose.report.worst import blurred, clip_figure, person_figure, worst_people
 from heightpose.skeleton import INFANT
 
 
@@ -66,6 +66,16 @@ def test_worst_people_are_one_per_child_missed_ones_first_but_not_only():
     missed = [c.record.guess is None for c in cases]
     assert missed == [True] * 4 + [False] * 2
     assert cases[4].badness >= cases[5].badness
+
+
+def test_a_worst_case_whose_picture_is_gone_is_named_all_the_same(tmp_path):
+    (case,) = worst_people(People.of([frame("gone.jpg", "a", off=0.2)]), 1)
+    shown = person_figure(case, tmp_path, blur=True)
+    assert "not where it was" in shown
+    assert "mean error 0.20 head sizes. gone.jpg" in shown
+    seen = clip("c", "a", 2.0)
+    assert "not where it was" in clip_figure(replace(seen, best_frame=3), (), tmp_path, blur=True)
+    assert clip_figure(seen, (), tmp_path, blur=True) == ""  # no frame of it was ever looked at
 
 
 def test_people_found_of_whom_no_error_is_known_are_no_worst_cases():
