@@ -211,6 +211,15 @@ class TestCheck:
         verdict = check(self.views, shots.PINHOLE, (480, 270))
         assert (verdict.fits, verdict.code) == (False, "picture_size")
 
+    @pytest.mark.parametrize("k1", [-0.6, -0.38], ids=["before the edge", "before the corners"])
+    def test_a_lens_that_folds_inside_the_picture_is_called_that(self, k1):
+        folded = with_parameters(shots.PINHOLE, np.array([*parameters(shots.PINHOLE)[:4], k1, 0, 0, 0, 0]))
+        far = shots.views(shots.corners(shots.PINHOLE, shots.poses(shots.PINHOLE, 6, reach=1.0)))
+        verdict = check(far, folded, shots.SIZE)
+        assert (verdict.fits, verdict.code) == (False, "folded"), verdict.text
+        assert "folds inside the picture" in verdict.text
+        assert "Calibrate anew" in verdict.text
+
     def test_a_board_of_other_proportions_is_no_lens(self):
         wrong = [
             type(v)(
