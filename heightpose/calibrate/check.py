@@ -17,7 +17,7 @@ from scipy.stats import f as f_distribution
 from heightpose.calibrate.bundle import NOTHING, Bundle, Freedom, fit
 from heightpose.calibrate.views import View
 from heightpose.errors import FileFormatError, InputError
-from heightpose.geometry.camera import Camera
+from heightpose.geometry.camera import Camera, FoldedLensError
 
 MIN_CORNERS = 12
 #: Enough for a verdict; more only take time.
@@ -38,7 +38,8 @@ class Verdict:
     Attributes:
         fits: whether the file still fits, as far as can be told.
         code: fits, fits_focal_unknown (nothing speaks against the file, but a focal length several per cent off would
-            look the same), picture_size, lens, or board (nothing fits, so the lens cannot be judged).
+            look the same), picture_size, folded (the lens model is none), lens, or board (nothing fits, so the lens
+            cannot be judged).
         text: the answer in words, with what to do.
         numbers: what it rests on.
     """
@@ -65,6 +66,8 @@ def check(views: Sequence[View], camera: Camera, size_wh: tuple[int, int]) -> Ve
     """
     try:
         camera = camera.for_frames(size_wh)
+    except FoldedLensError:
+        return _folded(camera)
     except FileFormatError:
         own = f"{camera.size_wh[0]}x{camera.size_wh[1]}"
         text = (
@@ -80,9 +83,20 @@ def check(views: Sequence[View], camera: Camera, size_wh: tuple[int, int]) -> Ve
             got=f"{max((len(view.corners.ids) for view in views), default=0)}",
             hint="Clear the sheet, or check --sheet and --board",
         )
+    if not camera.is_one_to_one(np.concatenate([board.kpts for board in boards])):
+        return _folded(camera)
     under_file = fit(boards, camera, NOTHING)
     refit = fit(boards, camera, _FREEDOM, prior_sd=_prior(camera))
     return _judge(under_file, refit)
+
+
+def _folded(camera: Camera) -> Verdict:
+    text = (
+        f"the file's distortion folds inside the picture (dist {np.round(camera.dist, 4).tolist()}, {camera.model}): "
+        "towards the edge it stops growing and turns back, as no lens does. Calibrate anew, with more views out to the "
+        "edges and corners, or with fewer coefficients where another program made the file"
+    )
+    return Verdict(False, "folded", text, {})
 
 
 def _prior(camera: Camera) -> np.ndarray:

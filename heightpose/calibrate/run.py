@@ -76,9 +76,9 @@ def _left_and_right(size_wh: tuple[int, int]) -> np.ndarray:
 
 
 def open_pictures(inputs: Sequence[str]) -> Clip:
-    """One video, folder or picture, or several pictures as one clip. Raises InputError."""
+    """One video, folder or picture, or several pictures as one clip; pictures as they are stored. Raises InputError."""
     if len(inputs) == 1:
-        return open_clip(inputs[0])
+        return open_clip(inputs[0], stills_upright=False)
     paths = [Path(item) for item in inputs]
     for path in paths:
         if path.suffix.lower() not in PICTURE_SUFFIXES:
@@ -87,7 +87,7 @@ def open_pictures(inputs: Sequence[str]) -> Clip:
                 where=path,
                 hint="Give one video, or one folder, or pictures",
             )
-    return StillsClip(paths, "pictures", "folder")
+    return StillsClip(paths, "pictures", "folder", upright=False)
 
 
 def stored_size(clip: Clip) -> tuple[int, int]:

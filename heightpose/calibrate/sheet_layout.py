@@ -2,10 +2,15 @@
 
 As on the shipped 70x132 sheet: a column of tags along either long side and a row along either end, near the edge,
 where an infant rarely lies; far apart, so that a few of them suffice, and many, since some are always hidden.
+
+Sheets of different sizes have different tags: another one's file then finds none of them, where it would find most of
+them nearly in their places and take the rest for bent. As far as the family has room, the size decides on a range of
+ids, and on their order in it for the sizes that share one.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +26,10 @@ _TAG_CM = 6.0  # 20 px and more from 2 m in a 1280x720 picture
 _MARGIN_CM = 3.0  # to the sheet's edge: hems and mattress edges bend the cloth
 _PITCH_CM = 17.5  # from tag to tag, about
 _SIZE_RANGE_CM = (20.0, 250.0)
+#: Ranges of ids begin at multiples of this, the tags of the shipped sheet, which has the first range for itself.
+_RANGE = 20
+#: Begins what ids are drawn from: with it sixteen usual sizes share no range.
+_DRAW = 190
 
 
 def make_layout(
@@ -58,8 +67,20 @@ def make_layout(
         raise ConfigError(
             "the dictionary has too few tags", expected=f"{len(centres)}", got=f"{available} in {family}"
         )
-    tags = {i: square(x - tag / 2, y + tag / 2, tag) for i, (x, y) in enumerate(centres)}
+    ids = _ids(f"{width:g}x{height:g} of {tag:g}", len(centres), available)
+    tags = {i: square(x - tag / 2, y + tag / 2, tag) for i, (x, y) in zip(ids, centres, strict=True)}
     return SheetLayout(f"sheet-{width:g}x{height:g}", size_cm, family, tags)
+
+
+def _ids(sheet: str, count: int, available: int) -> list[int]:
+    """The sheet's ``count`` tag ids in order, the same for ever: printed sheets must stay readable."""
+
+    def drawn(what: object) -> int:
+        return int.from_bytes(hashlib.sha256(f"{_DRAW}, {sheet}, {what}".encode()).digest(), "big")
+
+    ranges = available // _RANGE - -(-count // _RANGE)  # after the shipped sheet's
+    first = _RANGE * (1 + drawn("range") % ranges) if ranges > 0 else 0
+    return [first + i for i in sorted(range(count), key=drawn)]
 
 
 def _places(length: float, tag: float, margin: float) -> list[float]:

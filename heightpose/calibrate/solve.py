@@ -197,20 +197,31 @@ def _simplest(trials: list[Trial]) -> Trial:
 
 
 def _final(views: Sequence[View], start: Camera, dist: tuple[str, ...]) -> tuple[Bundle, Freedom]:
-    """All views together. Pixels are taken to be square, as they are, unless the views clearly say otherwise."""
+    """All views together. Pixels are taken to be square, as they are, unless the views clearly say otherwise.
+
+    Held square, pixels that are not can spoil the principal point: it is put in the middle only where it is not told
+    with fx and fy apart either.
+    """
     boards = [v.corners for v in views]
-    freedom = Freedom(square=True, dist=dist)
+    freedom, apart = Freedom(square=True, dist=dist), Freedom(dist=dist)
     bundle = fit(boards, start, freedom)
-    width, height = start.size_wh
-    unsure = bundle.errors[2:4].max() > 0.02 * np.hypot(width, height)
-    middle = bundle.camera.K[:2, 2] / start.size_wh
-    if unsure or (np.abs(middle - 0.5) > 0.25).any():
-        held = Freedom(square=True, centre=False, dist=dist)
-        return fit(boards, start, held), held
-    free = fit(boards, bundle.camera, Freedom(dist=dist))
+    told = _tells_middle(bundle)
+    free = fit(boards, bundle.camera if told else start, apart)
     ratio = free.camera.K[0, 0] / free.camera.K[1, 1] - 1
     sure = np.hypot(free.errors[0], free.errors[1]) / free.camera.K[0, 0]
-    return (free, Freedom(dist=dist)) if abs(ratio) > max(0.005, 4 * sure) else (bundle, freedom)
+    if abs(ratio) > max(0.005, 4 * sure) and (told or _tells_middle(free)):
+        return free, apart
+    if told:
+        return bundle, freedom
+    held = replace(freedom, centre=False)
+    return fit(boards, start, held), held
+
+
+def _tells_middle(bundle: Bundle) -> bool:
+    """Whether a fit tells the principal point, and puts it where one may be."""
+    size_wh = bundle.camera.size_wh
+    sure = bundle.errors[2:4].max() <= 0.02 * np.hypot(*size_wh)
+    return bool(sure and (np.abs(bundle.camera.K[:2, 2] / size_wh - 0.5) <= 0.25).all())
 
 
 def _without_strays(views: Sequence[View], bundle: Bundle) -> tuple[list[View], int]:

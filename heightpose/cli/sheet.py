@@ -26,6 +26,9 @@ Examples:
 Print at 100 % ("actual size"), check the 100 mm bar with a ruler, trim and glue on the marks, lay it flat. Mat paper or
 cloth: shiny sheets mirror lamps. Measure from the first tag to the last one along the sheet: what you measure must be
 what the layout file says within 2 mm.
+
+\b
+Every size has tags of its own, so that no sheet is taken for another one; keep the layout file with the sheet.
 """
 
 

@@ -20,6 +20,11 @@ from heightpose.geometry.crop import resize_matrix
 from heightpose.textfile import read_json
 from heightpose.types import require_shape
 
+
+class FoldedLensError(FileFormatError):
+    """A camera whose lens model folds the picture over within its edges: it describes no lens."""
+
+
 _DIST_NAMES = {"pinhole": "k1, k2, p1, p2, k3", "fisheye": "k1, k2, k3, k4"}
 _KEYS = {"model", "width", "height", "K", "dist"}
 _LARGEST = 1e12
@@ -125,7 +130,8 @@ class Camera:
             rotation_deg: clockwise degrees by which the decoder turned the stored picture.
 
         Raises:
-            FileFormatError: the stored size is not the camera's size, uniformly resized.
+            FileFormatError: the stored size is not the camera's size, uniformly resized. FoldedLensError: the lens
+            model folds over within the picture.
         """
         rotation = int(rotation_deg) % 360
         if rotation not in (0, 90, 180, 270):
@@ -147,7 +153,7 @@ class Camera:
         width, height = frame[0] - 1, frame[1] - 1
         edges = np.array([[0, height / 2], [width / 2, 0], [width, height / 2], [width / 2, height]])
         if not camera.is_one_to_one(edges):
-            raise FileFormatError(
+            raise FoldedLensError(
                 "the lens folds the picture over within its edges",
                 where="camera",
                 expected="distortion that grows or shrinks steadily out to the edges",

@@ -21,6 +21,7 @@ from heightpose.geometry.lens_check import lens_doubt
 from heightpose.geometry.plane_length import length_noise
 from heightpose.geometry.sheet import SheetLayout, TagView
 from heightpose.geometry.sheet_bend import bend_sd
+from heightpose.geometry.sheet_size import size_off
 from heightpose.textfile import read_json
 from heightpose.types import Reason, require_finite, require_shape
 
@@ -66,8 +67,8 @@ class Plane:
         tags: how many tags it rests on.
         source: where it comes from: tags, corners (marked now or for the file), height or a file.
         height_sd_cm: standard error of the height from the fit; None where not known.
-        length_sd: what the noise of few tags, a sheet that does not lie flat, or a wrong focal length does to lengths,
-            relative (1 sd).
+        length_sd: what the noise of few tags, a sheet that does not lie flat, a wrong focal length, or another sheet's
+            file does to lengths, relative (1 sd).
         sheet: of a file: the sheet it was found from, which a clip that still shows it is compared with.
         focal_off: focal length that the sheet speaks for over the camera's, minus 1; 0 where it does not object.
     """
@@ -248,7 +249,8 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     ids, corners, jitter_px = tag_medians(views, layout)
     need = min(_MIN_TAGS, len(layout.tags))
     if not len(ids):
-        raise PlaneError("sheet_not_found", f"The printed sheet was not found in the video. {_AGAIN}")
+        text = f"The printed sheet was not found in the video, or the sheet file is another sheet's. {_AGAIN}"
+        raise PlaneError("sheet_not_found", text)
     if len(ids) < need:
         text = f"Only {len(ids)} of the sheet's {len(layout.tags)} tags were seen; it takes {need}. {_AGAIN}"
         raise PlaneError("too_few_tags", text)
@@ -273,8 +275,11 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     bent = bend_sd(plane, camera, corners, model, layout.size_cm, keep)
     focal_off, lens = lens_doubt(plane, camera, corners, model, keep)
     _require_sure(plane.length_sd, bent, lens)
-    # A wrong lens looks bent, and a bent sheet as seen through another lens: of the two the larger counts.
-    length_sd = float(np.hypot(plane.length_sd, max(bent, lens)))
+    size = size_off(plane, camera, corners, model, layout.size_cm, keep)
+    if abs(size) > _MAX_LENGTH_SD:
+        raise _another_sheet(int((~keep).sum()), len(ids), size)
+    # A wrong lens looks bent, and a bent sheet as seen through another lens: of all the largest counts.
+    length_sd = float(np.hypot(plane.length_sd, max(bent, lens, abs(size))))
     return replace(plane, length_sd=length_sd, focal_off=focal_off)
 
 
@@ -307,6 +312,15 @@ def _require_sure(noise: float, bent: float, lens: float) -> None:
     raise PlaneError(
         "plane_imprecise", f"Too little of the printed sheet can be seen to measure with it. {_AGAIN}"
     )
+
+
+def _another_sheet(out: int, seen: int, size: float) -> PlaneError:
+    text = (
+        f"{out} of the {seen} tags seen are not where the sheet file says, and the others are "
+        f"{abs(100 * size):.0f} % {'larger' if size > 0 else 'smaller'} than it says: it is the file of another sheet, "
+        "or the sheet is crumpled. Please give the file that was written with this sheet."
+    )
+    return PlaneError("sheet_inconsistent", text)
 
 
 def _require_agreement(agreeing: int, seen: int, need: int) -> None:

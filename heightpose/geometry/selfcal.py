@@ -33,6 +33,9 @@ MOST_HEIGHT_OFF_CM = 4.0 * HEIGHT_SD_CM
 #: What the sheet alone says of the height contradicts it from so many standard deviations of both on: 16 rendered clips
 #: with the true height reach 1.2. Where the sheet hardly tells the focal length, it hardly contradicts any height.
 _CONTRADICTED = 3.0
+#: What the sheet alone says is not believed of lenses further from the usual ones (sd of their prior), nor of cameras
+#: that hang elsewhere: pixels that are not square, undeclared, look like such a lens where the camera hangs level.
+_MOST_FOCAL_SDS, _HEIGHT_RANGE_CM = 2.0, (60.0, 300.0)
 _MIN_TAGS = 4
 # What is known beforehand, as (mean, 1 sd), of ordinary cameras: ln of the focal length over the longer side (1.0
 # within a factor of two: 100 degrees wide to a mild telephoto); k1, k2 (webcams reach -0.3 and 0.1), p1, p2; ln of
@@ -150,7 +153,8 @@ def self_calibrate(
 ) -> SelfCalibration:  # fmt: skip
     """Lens and pose from a sheet seen by a camera that stands still.
 
-    The sheet alone is tried first; ``height_cm``, where given, must not contradict it, and then takes part.
+    The sheet alone is tried first; ``height_cm``, where given, must not contradict what it says, if that is likely, and
+    then takes part.
 
     Args:
         views: the tags of the looked-at frames.
@@ -161,22 +165,33 @@ def self_calibrate(
 
     Raises:
         PlaneError: ``no_camera``, saying what to do: the tags are too few, do not agree, or the camera looks too
-        straight down to tell its focal length. ``height_contradicted``: by the sheet the camera is elsewhere.
+        straight down to tell its focal length, or seems to be no cot camera. ``height_contradicted``: by the sheet the
+        camera is elsewhere.
     """
     prior = _Prior.usual(pixel_aspect)
     corners, model = _agreeing(views, layout, size_wh, prior)
     fit = _fit(corners, model, size_wh, None, prior)
     alone = _judged(fit, "self-calibrated")
-    told = alone.length_sd <= MAX_LENGTH_SD
+    likely = _is_likely(alone, prior)
+    sure = alone.length_sd <= MAX_LENGTH_SD
+    told = likely and sure
     if height_cm is None and told:
         return alone
+    if height_cm is None and sure:
+        raise _no_camera(
+            "the sheet as seen here speaks for a lens or a place that is hardly a cot camera's "
+            f"({alone.height_cm:.0f} cm above the mattress). Is the picture stretched or cut? Measure how high the "
+            "camera is above the mattress and give that with --camera-height-cm"
+        )
     if height_cm is None:
         raise _no_camera(
             "the sheet as seen here does not tell its focal length (the view is too straight down, or too few tags are "
             "in it). Tilt it by 15 to 30 degrees, or measure how high it is above the mattress and give that with "
             "--camera-height-cm"
         )
-    if abs(alone.height_cm - height_cm) > _CONTRADICTED * float(np.hypot(alone.height_sd_cm, HEIGHT_SD_CM)):
+    if likely and abs(alone.height_cm - height_cm) > _CONTRADICTED * float(
+        np.hypot(alone.height_sd_cm, HEIGHT_SD_CM)
+    ):
         raise PlaneError(
             "height_contradicted",
             f"The camera is {alone.height_cm:.0f} cm above the mattress by the sheet, and {height_cm:.0f} cm by "
@@ -191,6 +206,14 @@ def self_calibrate(
     if abs(found.height_cm - height_cm) > MOST_HEIGHT_OFF_CM:
         raise _no_camera("the sheet and the given height do not go together. Check --camera-height-cm")
     return found
+
+
+def _is_likely(found: SelfCalibration, prior: _Prior) -> bool:
+    """Whether lens and place are those of a camera over a cot."""
+    focal = np.log(found.camera.K[0, 0] / max(found.camera.size_wh))
+    low_cm, high_cm = _HEIGHT_RANGE_CM
+    usual = abs(focal - prior.mean[0]) <= _MOST_FOCAL_SDS * prior.sd[0]
+    return bool(usual and low_cm <= found.height_cm <= high_cm)
 
 
 def length_sd(fit: _Fit) -> float:

@@ -96,23 +96,32 @@ def _raised(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray
     return _RAISED_TIMES * float(np.median(np.abs(best_cm[explained]))) / plane.height_cm
 
 
-def _bent(
+def bent_fit(
     plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray, size_cm: tuple[float, float]
-) -> tuple[float, np.ndarray]:
-    """What the bend of these tags' sheet does to lengths, relative (1 sd), and ``(M,)`` px what it leaves of each."""
-    pts, kpts = model.reshape(-1, 2), corners.reshape(-1, 2)
+) -> planar_pose.WiderFit:
+    """The pose and the three numbers of the bend (cm) that explain these tags best."""
+    pts = model.reshape(-1, 2)
     u, v = (pts / (np.asarray(size_cm) / 2)).T
     shapes = np.column_stack([u * u, v * v, u * v])
 
     def project(R: np.ndarray, t_cm: np.ndarray, bend_cm: np.ndarray) -> np.ndarray:
         return camera.project(np.column_stack([pts, shapes @ bend_cm]) @ R.T + t_cm)
 
+    size = np.full(3, float(np.linalg.norm(plane.t_cm)))
+    kpts = corners.reshape(-1, 2)
+    return planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.full(3, _BEND_CM), size)
+
+
+def _bent(
+    plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray, size_cm: tuple[float, float]
+) -> tuple[float, np.ndarray]:
+    """What the bend of these tags' sheet does to lengths, relative (1 sd), and ``(M,)`` px what it leaves of each."""
+
     def change(x: np.ndarray) -> np.ndarray:
         R, t_cm = planar_pose.stepped(x, plane.R, plane.t_cm)
         return length_changes(replace(plane, R=R, t_cm=t_cm), plane, camera)
 
-    size = np.full(3, float(np.linalg.norm(plane.t_cm)))
-    fit = planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.full(3, _BEND_CM), size)
+    fit = bent_fit(plane, camera, corners, model, size_cm)
     sds = planar_pose.standard_errors(change, fit.x, fit.cov, fit.scale)
     changes = np.abs(change(fit.x))
     worst = int(np.argmax(changes))

@@ -34,15 +34,16 @@ def natural_key(path: Path) -> list[tuple[int, int | str]]:
     return [(1, int(p)) if p.isdigit() else (0, p) for p in parts if p]
 
 
-def read_picture(path: Path, warn: Callable[..., None]) -> tuple[np.ndarray, int]:
+def read_picture(path: Path, warn: Callable[..., None], *, upright: bool = True) -> tuple[np.ndarray, int]:
     """Read a picture upright.
 
     Args:
+        upright: turn it as its orientation tag says; without, it is given as stored.
         warn: called with what is odd about the picture and its name, or without the name where it is likely to be so of
             all pictures of a folder (:meth:`heightpose.runtime.clip.Clip.warn_once`).
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB, turned as its orientation tag says, and the clockwise degrees it was turned.
+        ``(H, W, 3)`` uint8 RGB and the clockwise degrees it was turned.
 
     Raises:
         InputError: the file is empty, no picture, or cannot be read.
@@ -67,6 +68,7 @@ def read_picture(path: Path, warn: Callable[..., None]) -> tuple[np.ndarray, int
     rotation_deg, mirrored = exif.orientation(data)
     if mirrored:
         warn("marked as mirrored; the mirroring is left out so that left stays left")
+    rotation_deg = rotation_deg if upright else 0
     return turn(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), rotation_deg), rotation_deg
 
 
@@ -129,29 +131,35 @@ class StillsClip(Clip):
         paths: picture files, already sorted, at least one.
         name: what to call the clip.
         kind: "image" or "folder".
+        upright: turn the pictures as their orientation tags say. A camera held this way and that is one camera only by
+            its stored pictures.
 
     Raises:
         InputError: the first picture cannot be read.
     """
 
-    def __init__(self, paths: list[Path], name: str, kind: str) -> None:
-        self.name, self.kind, self.paths = name, kind, tuple(paths)
+    def __init__(self, paths: list[Path], name: str, kind: str, *, upright: bool = True) -> None:
+        self.name, self.kind, self.paths, self._upright = name, kind, tuple(paths), upright
         self.note_files()
-        first, self.rotation_deg = read_picture(paths[0], self.warn_once)
+        first, self.rotation_deg = read_picture(paths[0], self.warn_once, upright=upright)
         self.size_wh = (first.shape[1], first.shape[0])
         self.length_hint = len(paths)
 
     def frames(self) -> Iterator[Frame]:
         for index, path in enumerate(self.paths):
-            rgb, rotation_deg = read_picture(path, self.warn_once)
+            rgb, rotation_deg = read_picture(path, self.warn_once, upright=self._upright)
             size_wh = (rgb.shape[1], rgb.shape[0])
             if size_wh != self.size_wh or rotation_deg != self.rotation_deg:
+                hint = "Put pictures of another camera into a folder of their own"
+                if not self._upright and size_wh == self.size_wh[::-1]:
+                    hint += "; where a program turned some of one camera and saved them, take them as the camera did"
                 raise InputError(
-                    "the pictures of one clip must have one size and one orientation",
+                    "the pictures of one clip must have one size"
+                    + (" and one orientation" if self._upright else ", as they are stored"),
                     where=path,
                     expected=_describe(self.size_wh, self.rotation_deg) + f" as in {self.paths[0].name}",
                     got=_describe(size_wh, rotation_deg),
-                    hint="Put pictures of another camera into a folder of their own",
+                    hint=hint,
                 )
             yield Frame(index, index * FOLDER_PERIOD_S, rgb)
 

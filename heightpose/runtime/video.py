@@ -83,8 +83,11 @@ _MOST_STRETCHED = 4.0
 _ERRORS = (av.FFmpegError, OSError, ValueError)
 
 
-def open_clip(source: str | Path) -> Clip:
+def open_clip(source: str | Path, *, stills_upright: bool = True) -> Clip:
     """Open a video file, a picture, a folder of pictures or a stream address, and read its first frame.
+
+    Args:
+        stills_upright: turn pictures as their orientation tags say, see :class:`StillsClip`.
 
     Raises:
         InputError: there is nothing there, or nothing that can be decoded.
@@ -114,11 +117,11 @@ def open_clip(source: str | Path) -> Clip:
                 where=path,
                 hint="Save them as JPEG or PNG" if unread else "Give a video or a folder of pictures",
             )
-        return StillsClip(pictures, called(path), "folder")
+        return StillsClip(pictures, called(path), "folder", upright=stills_upright)
     if not stat.S_ISREG(mode):  # a device or a pipe would be read for ever
         raise InputError("not an ordinary file", where=path, hint="Give a video file or a stream address")
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return StillsClip([path], called(path), "image")
+        return StillsClip([path], called(path), "image", upright=stills_upright)
     if path.suffix.lower() in UNREAD_SUFFIXES:
         # These decode tile by tile; a single tile would pass for the picture.
         raise InputError("this picture format is not read", where=path, hint="Save it as JPEG or PNG")

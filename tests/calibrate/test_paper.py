@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+
 import cv2
 import numpy as np
 import pypdfium2
@@ -43,10 +46,11 @@ def test_layouts_of_any_size(size):
     layout = make_layout(size)
     corners = np.concatenate(list(layout.tags.values()))
     assert (np.abs(corners) <= np.array(size) / 2 - 0.7).all()
-    assert sorted(layout.tags) == list(range(len(layout.tags)))
+    ids = sorted(layout.tags)
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
     centres = np.array([c.mean(axis=0) for c in layout.tags.values()])
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=2) + 1e9 * np.eye(len(centres))
-    side = np.linalg.norm(layout.tags[0][1] - layout.tags[0][0])
+    side = np.linalg.norm(layout.tags[ids[0]][1] - layout.tags[ids[0]][0])
     assert apart.min() > 1.4 * side
     assert np.allclose(np.ptp(centres, axis=0), np.array(size) - 2 * min(3.0, side / 2) - side, atol=0.01)
 
@@ -60,7 +64,49 @@ def test_the_usual_size_is_the_shipped_sheet(tmp_path):
     # The general rule gives nearly the same: same number of tags, same ends.
     general = make_layout((70.01, 132.01))
     assert len(general.tags) == len(shipped.tags)
-    assert np.abs(general.tags[0] - shipped.tags[0]).max() < 0.01
+    assert np.abs(next(iter(general.tags.values())) - shipped.tags[0]).max() < 0.01
+
+
+def test_the_usual_sheet_stays_to_the_byte(tmp_path):
+    write_layout(make_layout((70.0, 132.0)), tmp_path / "sheet.yaml")
+    digest = hashlib.sha256((tmp_path / "sheet.yaml").read_bytes()).hexdigest()
+    assert digest == "ac738770f866e52835aa491dff91c0ae00b59ef05eb7ab61bbe5dbf31d6ea680"
+
+
+def test_sheets_of_different_sizes_have_different_tags():
+    """Printed sheets must stay readable: the ids of a size never change."""
+    assert list(make_layout((60.0, 120.0)).tags)[:6] == [47, 51, 44, 52, 57, 40]
+    sizes = [
+        (70.0, 132.0),
+        (70.0, 140.0),
+        (60.0, 120.0),
+        (65.0, 130.0),
+        (71.0, 132.0),
+        (72.0, 136.0),
+        (75.0, 140.0),
+    ]
+    made = [make_layout(size) for size in sizes]
+    made.append(make_layout((60.0, 120.0), tag_cm=5.0))
+    for one, other in itertools.combinations(made, 2):
+        assert not one.tags.keys() & other.tags.keys(), (one.name, other.name)
+
+
+def test_sheets_that_share_a_range_have_its_tags_in_other_places():
+    sizes = [(float(w), float(h)) for w in range(55, 75, 2) for h in range(110, 140, 3)]
+    made = [make_layout(size) for size in sizes]
+    sharing = [(a, b) for a, b in itertools.combinations(made, 2) if len(a.tags.keys() & b.tags.keys()) > 10]
+    assert 0 < len(sharing) < 0.08 * len(made) * (len(made) - 1) / 2
+    for a, b in sharing:
+        common = a.tags.keys() & b.tags.keys()
+        near = [np.abs(a.tags[tag] - b.tags[tag]).max() < 5.0 for tag in common]
+        assert np.mean(near) < 0.5, (a.name, b.name)
+
+
+@pytest.mark.parametrize("family", ["DICT_4X4_50", "DICT_APRILTAG_16h5"])
+def test_a_small_family_is_used_as_far_as_it_goes(family):
+    layout = make_layout((60.0, 120.0), family)
+    assert len(layout.tags) == 18
+    assert max(layout.tags) < 50
 
 
 @pytest.mark.parametrize("name", ["A4", "A3", "Letter"])

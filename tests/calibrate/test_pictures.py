@@ -15,7 +15,8 @@ from heightpose.calibrate.paper import chessboard_drawing
 from heightpose.calibrate.picture import draw
 from heightpose.calibrate.run import calibrate, open_pictures
 from heightpose.calibrate.views import edge_width
-from heightpose.errors import HeightposeError
+from heightpose.errors import HeightposeError, InputError
+from heightpose.runtime.video import open_clip
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "runtime"))
 
@@ -57,6 +58,41 @@ def test_a_turned_video_gives_the_camera_of_the_stored_picture(tmp_path):
     assert camera.size_wh == shots.SIZE
     assert camera.K[0, 0] == pytest.approx(400, rel=0.02)  # the video is lossy
     assert np.abs(camera.K[:2, 2] - shots.PINHOLE.K[:2, 2]).max() < 8
+
+
+def test_a_camera_held_this_way_and_that_is_one_camera(tmp_path):
+    """Orientation tags differ, stored pictures do not; the file is for those, and infer turns it with each clip."""
+    import test_video
+
+    for i, picture in enumerate(photographs(shots.PINHOLE, 10, reach=0.4)):
+        (tmp_path / f"{i:02d}.png").write_bytes(test_video.png_with_exif(picture, (1, 6, 3, 8)[i % 4]))
+    for inputs in ([str(tmp_path)], sorted(map(str, tmp_path.iterdir()))):
+        with open_pictures(inputs) as clip:
+            found = calibrate(clip, BOARD, ["pinhole"], 40)
+        camera = found.solution.camera
+        assert sum(fate.state == "used" for fate in found.fates) >= 8
+        assert camera.size_wh == shots.SIZE
+        assert camera.K[0, 0] == pytest.approx(400, rel=0.01)
+        assert np.abs(camera.K[:2, 2] - shots.PINHOLE.K[:2, 2]).max() < 4
+    with open_clip(tmp_path / "01.png") as held:
+        assert (held.size_wh, held.rotation_deg) == ((360, 480), 90)
+        upright = camera.for_frames(held.size_wh, held.rotation_deg)
+        kpts = BOARD.find(cv2.cvtColor(next(held.frames()).rgb, cv2.COLOR_RGB2GRAY)).kpts
+    truth = shots.PINHOLE.for_frames((360, 480), 90)
+    assert np.abs(upright.undistort(kpts) - truth.undistort(kpts)).max() < 0.01
+
+
+def test_pictures_that_were_turned_before_they_were_saved_are_refused_in_words(tmp_path):
+    for i, picture in enumerate(photographs(shots.PINHOLE, 2, reach=0.4)):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), picture if i == 0 else cv2.rotate(picture, cv2.ROTATE_180))
+    cv2.imwrite(str(tmp_path / "2.png"), cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE))
+    with (
+        open_pictures([str(tmp_path)]) as clip,
+        pytest.raises(
+            InputError, match=r"2\.png.*one size, as they are stored.*480x360.*360x480.*turned some"
+        ),
+    ):
+        calibrate(clip, BOARD, ["pinhole"], 40)
 
 
 def test_blur_widens_edges_whichever_way_it_goes():

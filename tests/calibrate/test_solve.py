@@ -65,6 +65,19 @@ def test_standard_errors_are_what_repetition_shows(camera):
     assert np.abs(pull[:4]).max() < 1.0  # no bias to speak of
 
 
+@pytest.mark.parametrize("ratio", [0.75, 0.94, 1.07, 1.33])
+@pytest.mark.parametrize("seed", [0, 2, 5])
+def test_pixels_that_are_not_square_are_fitted_so(ratio, seed):
+    """Held square, the principal point strays: it was put in the middle, and no lens fitted."""
+    K = np.array([[400.0, 0, 246.3], [0, 400.0 * ratio, 175.1], [0, 0, 1]])
+    camera = Camera("pinhole", shots.SIZE, K, [-0.1, 0, 0, 0, 0])
+    boards = shots.corners(camera, shots.poses(camera, 12, seed=seed, reach=0.5), seed=seed)
+    found = solve(shots.views(boards), shots.SIZE, ["pinhole"]).camera
+    assert found.K[0, 0] == pytest.approx(400, rel=0.006)
+    assert found.K[1, 1] == pytest.approx(400 * ratio, rel=0.006)
+    assert np.abs(found.K[:2, 2] - K[:2, 2]).max() < 2.5
+
+
 def test_stray_corners_and_a_bent_board_do_little():
     boards = shots.corners(shots.PINHOLE, shots.poses(shots.PINHOLE, 12))
     boards[2].kpts[5] += (6.0, -4.0)  # one corner taken for its neighbour's edge
@@ -210,6 +223,15 @@ class TestCheck:
     def test_another_picture_shape_is_noticed(self):
         verdict = check(self.views, shots.PINHOLE, (480, 270))
         assert (verdict.fits, verdict.code) == (False, "picture_size")
+
+    @pytest.mark.parametrize("k1", [-0.6, -0.38], ids=["before the edge", "before the corners"])
+    def test_a_lens_that_folds_inside_the_picture_is_called_that(self, k1):
+        folded = with_parameters(shots.PINHOLE, np.array([*parameters(shots.PINHOLE)[:4], k1, 0, 0, 0, 0]))
+        far = shots.views(shots.corners(shots.PINHOLE, shots.poses(shots.PINHOLE, 6, reach=1.0)))
+        verdict = check(far, folded, shots.SIZE)
+        assert (verdict.fits, verdict.code) == (False, "folded"), verdict.text
+        assert "folds inside the picture" in verdict.text
+        assert "Calibrate anew" in verdict.text
 
     def test_a_board_of_other_proportions_is_no_lens(self):
         wrong = [

@@ -129,12 +129,12 @@ PLANTED = """
 import os, sys, time
 import heightpose.runtime.stills as stills
 read = stills.read_picture
-def planted(path, *given):
+def planted(path, *given, **named):
     data = path.read_bytes()
     if data.startswith(b"RAISE"): raise KeyError("planted")
     if data.startswith(b"CRASH"): os.abort()
     if data.startswith(b"HANG"): time.sleep(60)
-    return read(path, *given)
+    return read(path, *given, **named)
 stills.read_picture = planted
 """
 

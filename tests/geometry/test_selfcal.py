@@ -162,3 +162,24 @@ def test_pixels_that_are_not_square(roll, told):
     found = self_calibrate(views, LAYOUT, ANAMORPHIC.size_wh, pixel_aspect=0.91 if told else 1.0)
     assert abs(length_error(ANAMORPHIC, R, t, found, views)) < min(0.004, 2.0 * found.length_sd)
     assert found.camera.K[1, 1] / found.camera.K[0, 0] == pytest.approx(0.91, abs=0.02)
+
+
+@pytest.mark.parametrize(("height", "focal", "stretched"), [(140.0, 700.0, 0.95), (400.0, 2400.0, 1.0)])
+def test_a_lens_or_place_of_no_cot_camera_is_not_believed(height, focal, stretched):
+    """Narrow pixels, undeclared, seemed to be a camera 37 cm up at a stated 0.3 %; a measured height still serves."""
+    camera = Camera(
+        "pinhole",
+        (1280, 720),
+        np.array([[focal * stretched, 0, 639.5], [0, focal, 359.5], [0, 0, 1]]),
+        np.zeros(5),
+    )
+    R, t = sheet_picture.pose(height, tilt_deg=16.0, spin_deg=90.0)
+    views = _views(camera, R, t)
+    with pytest.raises(PlaneError, match="hardly a cot camera's") as caught:
+        self_calibrate(views, LAYOUT, camera.size_wh)
+    assert caught.value.code == "no_camera"
+    assert "--camera-height-cm" in caught.value.text
+    found = self_calibrate(views, LAYOUT, camera.size_wh, height_cm=height + 1.0)
+    assert found.source == "height"
+    assert abs(found.height_cm - height) < 2.5
+    assert abs(length_error(camera, R, t, found, views)) < max(0.004, 2.0 * found.length_sd)
