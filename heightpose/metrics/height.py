@@ -98,25 +98,11 @@ def null_length(sex: str | None, age_months: float | None) -> float:
         return float("nan")
 
 
-def limits_of_agreement(error: np.ndarray) -> tuple[float, float] | None:
-    """Bland-Altman: bias -+ 1.96 sd (of a sample, n - 1); None of fewer than two."""
-    if len(error) < 2:
-        return None
-    bias, reach = float(np.mean(error)), _LIMITS_SD * float(np.std(error, ddof=1))
-    return bias - reach, bias + reach
-
-
 def pairs_of_one_child(children: Sequence[object]) -> np.ndarray:
     """``(P, 2)`` int: every pair of rows that show the same child."""
     names = np.array([str(c) for c in children])
     first, second = np.nonzero(np.triu(names[:, None] == names[None, :], k=1))
     return np.column_stack([first, second])
-
-
-def tem(difference: np.ndarray) -> float | None:
-    """Technical error of measurement ``sqrt(sum d^2 / 2n)`` over n pairs; None of none."""
-    difference = np.asarray(difference, dtype=np.float64)
-    return float(np.sqrt((difference**2).sum() / (2 * len(difference)))) if len(difference) else None
 
 
 def error_figures(error: np.ndarray) -> dict[str, float | None]:
@@ -233,7 +219,10 @@ def _measured_pairs(lengths: Lengths) -> np.ndarray:
 
 
 def _drawn_tem(lengths: Lengths, draws: Draws) -> np.ndarray:
-    """A child drawn twice gives its pairs twice, not pairs with itself: those would have no difference."""
+    """Technical error of measurement, ``sqrt(sum d^2 / 2n)`` over n pairs.
+
+    A child drawn twice gives its pairs twice, not pairs with itself: those would have no difference.
+    """
     pairs = _measured_pairs(lengths)
     d = lengths.error[pairs[:, 0]] - lengths.error[pairs[:, 1]] if len(pairs) else np.zeros(0)
     of_child = Draws(draws.child[pairs[:, 0]] if len(pairs) else np.zeros(0, dtype=np.intp), draws.times)
