@@ -26,6 +26,8 @@ def test_a_perfect_set_is_perfect_everywhere():
         assert at["0.1"]["mean"] == at["0.1"]["mean_sms"] == at["0.5"]["mean"] == 100.0
         assert at["0.1"]["mean_interval"] == (100.0, 100.0)
         assert result[part]["curve"]["auc"] == pytest.approx(100.0)
+        for name in ("auc_interval", "auc_sms_interval"):
+            assert result[part]["curve"][name] == pytest.approx((100.0, 100.0))
         assert result[part]["pck_torso_0.2"]["mean"] == 100.0
     assert result["pose"]["oks"]["ap"] == pytest.approx(100.0)
     assert result["pose"]["found"] == {"share": 100.0, "interval": (100.0, 100.0), "missed": 0}
