@@ -160,6 +160,17 @@ def test_people_without_a_head_size_are_counted_and_left_out():
     assert (scores["joints"], scores["right_0.1"]) == (K, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("level", "shares"), [(0.8, [1.0] * 7), (0.9, [0.0] + [1.0] * 6), (0.99, [0.0] * 4 + [1.0] * 3)]
+)
+def test_coverage_is_told_beside_the_level_that_the_intervals_were_given_at(level, shares):
+    """Lengths that are off by half of what the interval allows: inside narrower ones, too, the lower its level is."""
+    clips = [replace(clip(f"c{i}", f"child-{i}", 0.5), interval_level=level) for i in range(3)]
+    height = summarise([], clips)["height"]
+    assert (height["nominal_coverage"], height["coverage"]) == (level, 1.0)
+    assert [p["share"] for p in height["reliability"]] == shares
+
+
 def test_scores_are_set_against_hits():
     frames = [frame("0.jpg", "a"), frame("1.jpg", "b", off=0.3)]
     full = [b for b in summarise(frames, [])["pose"]["score_reliability"] if b["joints"]]
