@@ -160,6 +160,13 @@ def test_people_without_a_head_size_are_counted_and_left_out():
     assert (scores["joints"], scores["right_0.1"]) == (K, 1.0)
 
 
+def test_a_refused_length_counts_in_the_estimates_error_alone():
+    clips = [clip("c0", "a", 1.0), clip("c1", "b", None, refused=-3.0), clip("c2", "c", None)]
+    result = summarise([], clips)
+    assert (result["height"]["measured"], result["height"]["estimated"]) == (1, 2)
+    assert (result["headline"]["height_mae_cm"], result["headline"]["height_estimate_mae_cm"]) == (1.0, 2.0)
+
+
 @pytest.mark.parametrize(
     ("level", "shares"), [(0.8, [1.0] * 7), (0.9, [0.0] + [1.0] * 6), (0.99, [0.0] * 4 + [1.0] * 3)]
 )
