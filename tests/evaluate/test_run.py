@@ -46,6 +46,7 @@ def test_records_of_pictures_and_of_a_clips_own_frames(scene, tmp_path):
     ]  # fmt: skip
     by_key = {f.key: f for f in frames}
     assert by_key["images/3.png"].guess is None
+    assert [key for key, f in by_key.items() if f.unlabelled] == ["images/2.png"]
     spot = np.array(by_key["clip.mp4#4"].guess.kpts)
     assert np.abs(spot - [68, 50]).max() < 1.0  # the joints of that very frame
     assert [c.measured_cm for c in clips] == [None]
