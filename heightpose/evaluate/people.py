@@ -144,7 +144,7 @@ def _resemblance(people: People, guess: Guess, rows: list[int]) -> float:
 
 
 def lengths_of(clips: Sequence[ClipRecord]) -> Lengths:
-    """Clip records as arrays."""
+    """Clip records, one at least, as arrays."""
     bounds = [(np.nan, np.nan) if c.interval_cm is None else tuple(c.interval_cm) for c in clips]
     return Lengths(
         np.array([c.length_cm for c in clips], dtype=float),
@@ -153,7 +153,7 @@ def lengths_of(clips: Sequence[ClipRecord]) -> Lengths:
         np.array([b[1] for b in bounds], dtype=float),
         [c.child for c in clips],
         np.array([null_length(c.sex, c.age_months) for c in clips], dtype=float),
-        clips[0].interval_level if clips else 0.9,
+        clips[0].interval_level,
         np.array([np.nan if c.estimate_cm is None else c.estimate_cm for c in clips], dtype=float),
     )
 

@@ -19,6 +19,10 @@ _SOFT_PX = 0.5  # residuals beyond this count linearly
 #: Corners of one tag err together: where more than a pose is fitted they are taken to be this good, px per axis, and
 #: errors beyond so many times it count linearly.
 _TAG_SIGMA_PX, _TAG_SOFT = 0.4, 1.5
+#: OpenCV's IPPE divides by, or takes the root of, what is 0 for points that fit a pose exactly, as whole pixels of a
+#: mattress seen straight from above do, and may answer with NaN or with another pose. So points are moved by about this
+#: much of the focal length, some 0.01 px, for the pose that the fit to where they are starts from.
+_NUDGE = 1e-5
 _LEAST_SIGMA_PX = 0.25  # corners are never taken to be better than this when errors are propagated
 
 
@@ -98,7 +102,8 @@ def solve(pts_cm: np.ndarray, kpts_frame: np.ndarray, camera: Camera) -> list[Po
         pts_cm: ``(N, 3)`` with z = 0, N >= 4.
         kpts_frame: ``(N, 2)`` frame pixels.
     """
-    slopes = camera.undistort(kpts_frame)[:, None]
+    slopes = camera.undistort(kpts_frame)
+    slopes = (slopes + _NUDGE * np.random.default_rng(0).standard_normal(slopes.shape))[:, None]
     try:
         _, rvecs, tvecs, _ = cv2.solvePnPGeneric(pts_cm, slopes, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE)
     except cv2.error:  # degenerate points

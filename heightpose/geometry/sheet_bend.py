@@ -45,7 +45,7 @@ def bend_sd(
     corners: np.ndarray,
     model: np.ndarray,
     size_cm: tuple[float, float],
-    keep: np.ndarray | None = None,
+    keep: np.ndarray,
 ) -> float:
     """How far a bent sheet may put lengths over the flat plane off, relative (1 sd); 0 for a sheet that looks flat.
 
@@ -59,9 +59,8 @@ def bend_sd(
         corners: ``(M, 4, 2)`` frame pixels of all tags seen.
         model: ``(M, 4, 2)`` cm, where they are on the sheet.
         size_cm: the sheet's size across and along.
-        keep: ``(M,)`` bool, which of them agree with ``plane``; all by default.
+        keep: ``(M,)`` bool, which of them agree with ``plane``.
     """
-    keep = np.ones(len(model), dtype=bool) if keep is None else keep
     own, _ = _bent(plane, camera, corners[keep], model[keep], size_cm)
     if (~keep).sum() < max(_LEAST_OUT, _OUT_SHARE * len(keep)):
         return own

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from heightpose.metrics.bootstrap import LEVEL, ROUNDS, Draws
+from heightpose.metrics.bootstrap import Draws
 from heightpose.skeleton import INFANT, Skeleton
 from heightpose.types import require_shape
 
@@ -59,27 +59,6 @@ class JointHits:
         """``(N,)`` bool: who has a counted joint among these (among all by default)."""
         chosen = self.counted if joints is None else self.counted[:, np.asarray(joints)]
         return np.asarray(chosen.any(axis=1))
-
-    def interval(
-        self,
-        children: Sequence[object],
-        joints: np.ndarray | None = None,
-        *,
-        level: float = LEVEL,
-        rounds: int = ROUNDS,
-        seed: int = 0,
-    ) -> tuple[float, float] | None:
-        """Bootstrap interval of :meth:`mean`, resampling children (frames of one child are not independent).
-
-        Args:
-            children: ``(N,)`` whom each row shows.
-        """
-        if len(children) != len(self.hit):
-            raise ValueError(f"children: expected {len(self.hit)}, got {len(children)}")
-        if self.mean(joints) is None:
-            return None
-        draws = Draws.by_child(children, rounds, seed)
-        return draws.interval(self.drawn_means(draws, joints), level, counted=self.people(joints))
 
     def drawn_means(self, draws: Draws, joints: np.ndarray | None = None) -> np.ndarray:
         """``(R,)``: :meth:`mean` of each draw of children; NaN where a draw holds no counted joint."""

@@ -35,6 +35,14 @@ def test_round_trip(angle):
         assert score == 1.0
 
 
+@pytest.mark.parametrize("middle", [(0.5, 100.0), (254.0, 100.0), (100.0, 1.0), (100.0, 255.2), (3.0, 3.0)])
+def test_an_infant_whose_middle_lies_in_an_outermost_cell_comes_back_too(middle):
+    box = np.array([*middle, *middle]) + [-40.0, -30.0, 40.0, 30.0]
+    [(found, angle, score)] = decode(perfect_map([box], [50.0]), 0.3)
+    np.testing.assert_allclose(found, box, atol=1e-3)
+    assert (angle, score) == (pytest.approx(50.0, abs=1e-3), 1.0)
+
+
 def test_averaging_angles_across_the_seam():
     """Neighbouring cells that say 179 and -179 mean 180, not 0."""
     m = perfect_map([[60, 60, 190, 200]], [180.0])
@@ -158,6 +166,19 @@ def test_a_peak_one_cell_off_still_gives_the_box():
 def test_bad_boxes_are_refused(boxes, angles, message):
     with pytest.raises(ValueError, match=message):
         encode_targets(np.array(boxes, float), np.array(angles, float))
+
+
+@pytest.mark.parametrize(("apart", "infants"), [(20.5, 2), (19.5, 1)])
+def test_boxes_that_overlap_by_more_than_half_are_one_infant(apart, infants):
+    """60 px wide and 20 px apart they share 40 of 80 px."""
+    boxes = np.array([[40.0, 60.0, 100.0, 200.0], [40.0 + apart, 60.0, 100.0 + apart, 200.0]])
+    maps = [perfect_map([box], [0.0]) for box in boxes]
+    left = np.arange(MAP_WH[0]) < 10  # the middles lie in columns 8 and 11 or 12
+    both = np.where(left, *maps)
+    both[0] = 0.0
+    for one in maps:
+        both[0][one[0] == 1.0] = 0.9
+    assert len(decode(both, 0.3)) == infants
 
 
 def test_nan_maps_are_refused():

@@ -54,6 +54,17 @@ def test_joint_just_outside_the_picture_is_still_found():
     assert round_trip_hm(CODEC, np.array([[-1.2, 30.4], [64.3, 11.1], [22.2, 64.0]])).max() <= 0.05
 
 
+def test_a_joint_far_outside_is_put_no_further_out_than_maps_can_tell():
+    """Beyond half a pixel and the Gaussian's width the flank in view is nearly as steep everywhere."""
+    at_hm = np.array([[-4.5, 30.0], [30.0, 67.5], [-4.5, 67.5]])
+    kpts_crop = crop_from_hm(at_hm, CODEC.input_wh, CODEC.heatmap_wh)[None]
+    found, _ = CODEC.decode(CODEC.encode(kpts_crop, np.ones((1, 3), bool))[0])
+    limit = crop_from_hm(np.array([[-2.5, 65.5]]), CODEC.input_wh, CODEC.heatmap_wh)[0]
+    np.testing.assert_allclose(found[0, [0, 2], 0], limit[0])
+    np.testing.assert_allclose(found[0, 1:, 1], limit[1])
+    np.testing.assert_allclose([found[0, 0, 1], found[0, 1, 0]], kpts_crop[0, [0, 1], [1, 0]], atol=0.2)
+
+
 def test_encoding_is_unbiased_and_symmetric():
     """The map's centroid is the joint, not the nearest pixel; rounding would miss by up to 0.5 px."""
     kpts_crop = np.array([[[131.3, 118.9]]])

@@ -59,8 +59,8 @@ def spot_set(folder):
     """A frozen set that the tiny networks of ``makers`` can be judged on: every joint is found on the white spot.
 
     Pictures: three infants with the spot on their crown and knee and the neck 24 px away (crown and knee right, neck
-    one head size off), one whose picture is dark (missed), one empty cot. Clips: one of 6 frames without a length to
-    be had, its frames 1 and 4 labelled.
+    one head size off; beside the third another is in view), one whose picture is dark (missed), one empty cot. Clips:
+    one of 6 frames without a length to be had, its frames 1 and 4 labelled.
     """
     (folder / "images").mkdir(parents=True)
     images, annotations = [], []
@@ -80,6 +80,7 @@ def spot_set(folder):
         cv2.imwrite(str(folder / "images" / f"{i}.png"), picture)
         images.append(
             {"id": i, "file_name": f"images/{i}.png", "width": SIZE[0], "height": SIZE[1], "split": "test"}
+            | ({"infants_in_view": i} if i in (1, 2) else {})
         )
         if i < 4:
             label(i, spot or (80, 60), f"child-{i}", lit="dark" if spot is None else "bright")

@@ -48,11 +48,16 @@ def found(comparison, name, of=""):
 
 
 def test_regressions_are_named_where_they_are(tmp_path):
-    a = stored(tmp_path / "a", people(lambda i: 0.0), [clip(f"c{i}", f"child-{i}", 0.2) for i in range(12)])
+    def clips(error):
+        return [
+            clip(f"c{i}", f"child-{i}", error(i), strata={"sleep": "asleep" if i < 6 else "awake"})
+            for i in range(12)
+        ]
+
+    a = stored(tmp_path / "a", people(lambda i: 0.0), clips(lambda i: 0.2))
     b = stored(
-        tmp_path / "b", people(lambda i: 0.2 if i < 6 else 0.0),
-        [clip(f"c{i}", f"child-{i}", 1.2 if i < 10 else None) for i in range(12)],
-    )  # fmt: skip
+        tmp_path / "b", people(lambda i: 0.2 if i < 6 else 0.0), clips(lambda i: 1.2 if i < 10 else None)
+    )
     c = compare(a, b)
     sms = found(c, "MeanSmS@0.1")
     assert (sms["a"], sms["b"], sms["difference"]) == (100.0, 50.0, -50.0)
@@ -67,6 +72,10 @@ def test_regressions_are_named_where_they_are(tmp_path):
     assert (mae["a"], mae["b"]) == pytest.approx((0.2, 1.2))
     assert mae["verdict"] == "worse"
     assert found(c, "yield, %")["difference"] == pytest.approx(-100 / 6)
+    awake = [found(c, name, "sleep: awake") for name in ("height MAE, cm", "yield, %")]
+    assert [(d["rows"], d["children"]) for d in awake] == [(4, 4), (6, 6)]
+    assert [d["difference"] for d in awake] == pytest.approx([1.0, -100 / 3])
+    assert found(c, "yield, %", "sleep: asleep")["difference"] == 0.0
     assert c["improvements"] == []
     back = compare(b, a)
     assert back["regressions"] == []
@@ -95,6 +104,22 @@ def test_a_missed_person_is_a_regression_of_its_own(tmp_path):
     a = stored(tmp_path / "a", people(lambda i: 0.0), [])
     b = stored(tmp_path / "b", people(lambda i: 0.0, missed=range(8)), [])
     assert found(compare(a, b), "found, %")["verdict"] == "worse"
+
+
+def test_joints_that_nobody_shows_and_lengths_that_nobody_has_are_not_compared(tmp_path):
+    def stands(off):
+        frames = [frame(f"{i}.jpg", f"child-{i}", off=off, hidden=("crown",)) for i in range(3)]
+        for one in frames:
+            one.people[0].visibility[INFANT.index("left_toe")] = 0
+        return frames
+
+    clips = [[clip(f"c{i}", f"child-{i}", e if i else None) for i in range(2)] for e in (0.5, None)]
+    a, b = (stored(tmp_path / n, stands(0.0), c) for n, c in zip("ab", clips, strict=True))
+    c = compare(a, b)
+    told = {(d["name"], d["of"]) for d in c["differences"]}
+    assert ("PCKh@0.1", "left_knee") in told
+    assert not told & {("PCKh@0.1", "crown"), ("PCKh@0.1", "left_toe"), ("height MAE, cm", "")}
+    assert found(c, "yield, %")["difference"] == -50.0
 
 
 def test_results_of_different_sets_are_not_paired(tmp_path):

@@ -76,6 +76,16 @@ def test_the_curve_holds_what_a_judgement_at_each_threshold_says():
     assert summary["curve"][0]["false_alarms"] == pytest.approx(2 / 3)
 
 
+def test_beside_an_infant_that_nobody_labelled_nothing_is_astray():
+    far, near, beside = BOX + 250.0, BOX + [0, 0, 0, 60], BOX + [85.0, 0.0, 85.0, 0.0]
+    for in_view, strays in ((None, 1), (1, 1), (2, 0)):
+        one = looked([infant()], (near, 0.0, 0.9), (far, 0.0, 0.8), in_view=in_view)
+        assert (one.strays(0.3), one.strays(0.85)) == (strays, 0)
+    assert looked([], (far, 0.0, 0.8)).strays(0.3) == 0  # of an empty cot they are false alarms
+    assert looked([infant()], (beside, 0.0, 0.8)).strays(0.3) == 1
+    assert looked([infant(), infant(beside)], (beside, 0.0, 0.8)).strays(0.3) == 0
+
+
 def test_sets_without_infants_or_without_empty_cots_say_what_they_can():
     empties = judge([p for p in PICTURES if p.empty], 0.3)
     assert (empties["infants"], empties["found"], empties["head_median_deg"]) == (0, None, None)

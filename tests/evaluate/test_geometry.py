@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from evaluated import known_clip, plane_at
 
 from heightpose.cli.eval import eval_
+from heightpose.data.items import Item, Person
 from heightpose.errors import FileFormatError
-from heightpose.evaluate.geometry import Split, read_truth, summarise
+from heightpose.evaluate.geometry import Split, read_truth, summarise, true_frames
+from heightpose.skeleton import INFANT
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +52,36 @@ def test_parts_are_differences_of_rows_over_clips_that_have_all():
     )
 
 
+def test_labels_become_frames_as_sure_as_the_noise_put_into_them():
+    head = np.zeros((len(INFANT), 2))
+    head[INFANT.index("crown")] = [0.0, -40.0]
+    people = Person(
+        head, np.full(len(INFANT), 2), np.zeros(len(INFANT), bool), np.array([0.0, 0.0, 9.0, 9.0])
+    )
+    items = [Item(i, Path("x.mp4"), 7 - i, (64, 64), "test", (people,) * i) for i in range(3)]
+    two, one, none = true_frames(items, 2.0, np.random.default_rng(0))
+    assert [(f.index, f.t_s, f.infants) for f in (two, one, none)] == [(5, 5.0, 2), (6, 6.0, 1), (7, 7.0, 0)]
+    assert two.pose is none.pose is None  # of several nobody says which
+    np.testing.assert_array_equal(one.pose.cov_frame, [[4.0, 0.0, 4.0]] * len(INFANT))
+    assert one.pose.probabilities == pytest.approx(1.0 - np.exp(-(4.0**2) / (2 * 2.0**2)))
+    assert (one.pose.kpts_frame - head).std() == pytest.approx(2.0, rel=0.25)
+    exact = true_frames(items[1:2], 0.0, np.random.default_rng(0))[0].pose
+    np.testing.assert_array_equal(exact.kpts_frame, head)
+    assert exact.cov_frame[0].tolist() == [0.25**2, 0.0, 0.25**2]
+
+
 def test_a_truth_file_without_joints_is_named(tmp_path):
     plane = plane_at(150.0)
     path = tmp_path / "truth.json"
-    for joints in (None, [[1, 2]], "x"):
+    whole = np.zeros((2, len(INFANT), 3))
+    unknown = whole.copy()
+    unknown[1, 4, 2] = np.nan
+    wrong = whole[0], whole[:, :-1], whole[..., :2], unknown
+    for joints in (None, [[1, 2]], "x", *(array.tolist() for array in wrong)):
         path.write_text(json.dumps({"R": plane.R.tolist(), "t_cm": plane.t_cm.tolist(), "joints_cm": joints}))
         with pytest.raises(FileFormatError, match=r"truth\.json: joints_cm"):
             read_truth(path)
+    path.write_text(
+        json.dumps({"R": plane.R.tolist(), "t_cm": plane.t_cm.tolist(), "joints_cm": whole.tolist()})
+    )
+    assert read_truth(path).joints_cm.shape == whole.shape

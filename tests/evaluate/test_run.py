@@ -11,15 +11,17 @@ from dataclasses import replace
 import makers
 import numpy as np
 import pytest
-from evaluated import spot_set
+from evaluated import clip, spot_set
 
 from heightpose.data.testset import freeze
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.evaluate.records import Log, read_records
-from heightpose.evaluate.result import Choice, evaluate, write_baseline
+from heightpose.evaluate.result import Choice, evaluate, write_baseline, write_tables
 from heightpose.evaluate.run import match, truth_of
 from heightpose.evaluate.subject import Subject
+from heightpose.metrics.height import null_length
 from heightpose.report.evaluation import write_report
+from heightpose.skeleton import INFANT
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,7 @@ def test_records_of_pictures_and_of_a_clips_own_frames(scene, tmp_path):
     ]  # fmt: skip
     by_key = {f.key: f for f in frames}
     assert by_key["images/3.png"].guess is None
+    assert [key for key, f in by_key.items() if f.unlabelled] == ["images/2.png"]
     spot = np.array(by_key["clip.mp4#4"].guess.kpts)
     assert np.abs(spot - [68, 50]).max() < 1.0  # the joints of that very frame
     assert [c.measured_cm for c in clips] == [None]
@@ -173,6 +176,46 @@ def test_matching_is_by_the_largest_overlap(scene):
     assert match(first + [4, 0, 4, 0], people)[0] == 0
     assert match(first + 500, people)[0] is None
     assert match(first, []) == (None, 0.0)
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.101, True), (0.1, True), (0.099, False)])
+def test_a_box_is_somebodys_from_a_tenth_of_overlap_on(scene, share, found):
+    (person,) = Subject.of_testset(str(scene[0])).items[0].people
+    person = replace(person, bbox_xyxy=np.array([0.0, 0.0, 1000.0, 10.0]))
+    whose, overlap = match(np.array([0.0, 0.0, 1000.0 * share, 10.0]), [person])
+    assert (whose, overlap) == (0 if found else None, pytest.approx(share))
+
+
+def test_a_label_says_who_it_is_what_shows_and_how_large_the_head_is(scene):
+    (person,) = Subject.of_testset(str(scene[0])).items[0].people
+    crown, knee = INFANT.index("crown"), INFANT.index("left_knee")
+    assert (truth_of(person, "0.png").child, truth_of(person, "0.png").head_size_px) == ("child-0", 24.0)
+    assert truth_of(replace(person, child=None), "0.png#None/0").child == "0.png#None/0"
+    out = np.zeros(len(INFANT), bool)
+    out[[crown, knee]] = True
+    beyond = truth_of(replace(person, out_of_frame=out), "0.png")
+    assert [beyond.visibility[k] for k in (crown, knee, INFANT.index("upper_neck"))] == [0, 0, 2]
+    boxed = replace(person, head_box_xyxy=np.array([10.0, 20.0, 40.0, 60.0]))
+    assert truth_of(boxed, "0.png").head_size_px == 24.0  # crown and neck tell better
+    headless = np.where(np.arange(len(INFANT)) == crown, 0, person.visibility)
+    assert truth_of(replace(person, visibility=headless), "0.png").head_size_px is None
+    assert truth_of(replace(boxed, visibility=headless), "0.png").head_size_px == pytest.approx(0.6 * 50.0)
+
+
+def test_the_tables_say_of_each_clip_whether_its_interval_holds_the_truth(tmp_path):
+    clips = [
+        clip("in", "a", 1.0),
+        clip("below", "b", -1.25),
+        clip("above", "c", 1.25),
+        clip("none", "d", None),
+    ]
+    write_tables(tmp_path, [], clips)
+    rows = list(csv.DictReader((tmp_path / "clips.csv").open()))
+    assert [row["covered"] for row in rows] == ["1", "0", "0", ""]
+    assert [row["error_cm"] for row in rows] == ["1.0", "-1.25", "1.25", ""]
+    assert (rows[1]["low_cm"], rows[1]["measured_cm"], rows[1]["high_cm"]) == ("62.75", "63.75", "64.75")
+    assert float(rows[0]["null_error_cm"]) == pytest.approx(null_length("female", 6.0) - 65.0, abs=1e-4)
+    assert rows[3]["reasons"] == "legs_not_seen"
 
 
 def test_the_log_keeps_one_record_per_frame(scene, tmp_path):

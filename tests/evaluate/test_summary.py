@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluated import BOX, HEAD, K, clip, frame
+from evaluated import BOX, HEAD, K, clip, frame, true_kpts
 
 from heightpose.evaluate.people import People, ranked
 from heightpose.evaluate.records import FrameRecord, Guess
 from heightpose.evaluate.summary import summarise
 from heightpose.evaluate.text import lines, strata_lines
+from heightpose.metrics.oks import sigmas
 from heightpose.report.evaluation_figures import headline, pose_parts
 from heightpose.report.evaluation_strata import strata_parts
 from heightpose.skeleton import INFANT
@@ -25,6 +26,8 @@ def test_a_perfect_set_is_perfect_everywhere():
         assert at["0.1"]["mean"] == at["0.1"]["mean_sms"] == at["0.5"]["mean"] == 100.0
         assert at["0.1"]["mean_interval"] == (100.0, 100.0)
         assert result[part]["curve"]["auc"] == pytest.approx(100.0)
+        for name in ("auc_interval", "auc_sms_interval"):
+            assert result[part]["curve"][name] == pytest.approx((100.0, 100.0))
         assert result[part]["pck_torso_0.2"]["mean"] == 100.0
     assert result["pose"]["oks"]["ap"] == pytest.approx(100.0)
     assert result["pose"]["found"] == {"share": 100.0, "interval": (100.0, 100.0), "missed": 0}
@@ -124,6 +127,27 @@ def test_a_prediction_on_an_infant_that_nobody_labelled_is_no_false_alarm():
     assert len(ranked(People.of(frames)).score) == 1
 
 
+def test_a_prediction_is_ranked_by_its_likeness_to_the_one_it_resembles_most():
+    """Joints 8 px off in a box of 100 x 80 px; the other infant's labels lie elsewhere, or in a box of another size."""
+    one = frame("0.jpg", "a", off=0.2)
+    expected = np.exp(-64.0 / (2 * 8000.0 * (2 * sigmas()) ** 2)).mean()
+    assert ranked(People.of([one])).best == pytest.approx([expected])
+    far = replace(one.people[0], kpts=(true_kpts() + 300.0).tolist())
+    small = replace(one.people[0], bbox_xyxy=[20.0, 20.0, 70.0, 60.0])
+    for other in (far, small):
+        for both in ([one.people[0], other], [other, one.people[0]]):
+            found = ranked(People.of([replace(one, people=both)]))
+            assert found.best == pytest.approx([expected])
+            assert (found.score.tolist(), len(found.person_child)) == ([pytest.approx(0.9 * 0.8)], 2)
+
+
+def test_an_infant_without_a_labelled_joint_is_not_among_those_to_find():
+    whole, boxed = frame("0.jpg", "a"), frame("1.jpg", "b")
+    boxed = replace(boxed, people=[replace(boxed.people[0], visibility=[0] * K)])
+    found = ranked(People.of([whole, boxed]))
+    assert (found.person_child, found.prediction_child) == (["a"], ["a"])
+
+
 def test_people_without_a_head_size_are_counted_and_left_out():
     whole = frame("0.jpg", "a")
     bare = frame("1.jpg", "b", off=3.0)
@@ -136,6 +160,24 @@ def test_people_without_a_head_size_are_counted_and_left_out():
     assert (scores["joints"], scores["right_0.1"]) == (K, 1.0)
 
 
+def test_a_refused_length_counts_in_the_estimates_error_alone():
+    clips = [clip("c0", "a", 1.0), clip("c1", "b", None, refused=-3.0), clip("c2", "c", None)]
+    result = summarise([], clips)
+    assert (result["height"]["measured"], result["height"]["estimated"]) == (1, 2)
+    assert (result["headline"]["height_mae_cm"], result["headline"]["height_estimate_mae_cm"]) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("level", "shares"), [(0.8, [1.0] * 7), (0.9, [0.0] + [1.0] * 6), (0.99, [0.0] * 4 + [1.0] * 3)]
+)
+def test_coverage_is_told_beside_the_level_that_the_intervals_were_given_at(level, shares):
+    """Lengths that are off by half of what the interval allows: inside narrower ones, too, the lower its level is."""
+    clips = [replace(clip(f"c{i}", f"child-{i}", 0.5), interval_level=level) for i in range(3)]
+    height = summarise([], clips)["height"]
+    assert (height["nominal_coverage"], height["coverage"]) == (level, 1.0)
+    assert [p["share"] for p in height["reliability"]] == shares
+
+
 def test_scores_are_set_against_hits():
     frames = [frame("0.jpg", "a"), frame("1.jpg", "b", off=0.3)]
     full = [b for b in summarise(frames, [])["pose"]["score_reliability"] if b["joints"]]
@@ -146,9 +188,13 @@ def test_scores_are_set_against_hits():
 
 
 def test_errors_are_in_head_sizes():
-    people = People.of([frame("0.jpg", "a", off=0.25), frame("1.jpg", "b", found=False)])
+    sides = frame("2.jpg", "c", off=0.5, hidden=("left_knee",))
+    sides.people[0].visibility[0] = 0
+    people = People.of([frame("0.jpg", "a", off=0.25), frame("1.jpg", "b", found=False), sides])
     assert people.error[0] == pytest.approx(0.25)
     assert np.isinf(people.error[1]).all()
+    assert people.error[2, 1:] == pytest.approx(0.5)  # hidden ones too
+    assert np.isnan(people.error[2, 0])
     assert HEAD == 40.0
     assert len(INFANT) == K
 

@@ -12,7 +12,7 @@ from heightpose.errors import FileFormatError
 from heightpose.geometry.body import measure
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.clip_lift import combine
-from heightpose.geometry.lift import LiftNet, lift_frames, mattress_sd
+from heightpose.geometry.lift import LIFT_FILE, LiftNet, default_lift, lift_frames, mattress_sd
 from heightpose.geometry.plane import Plane
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Pose
@@ -77,17 +77,21 @@ def test_longer_shanks_are_seen() -> None:
     assert b.length_cm - a.length_cm == pytest.approx(3.0, abs=1.0)
 
 
+#: Legs drawn up, of the same bone lengths.
+BENT = STRAIGHT | {
+    "left_knee": (9.2, -9.7, 18.0), "left_ankle": (8.0, -14.2, 5.7),
+    "left_heel": (8.0, -14.7, 3.5), "left_toe": (9.0, -19.0, 3.5),
+}  # fmt: skip
+
+
 def test_bent_frames_do_not_shorten_the_child() -> None:
-    bent = dict(STRAIGHT)
-    bent |= {"left_knee": (9.2, -9.7, 18.0), "left_ankle": (8.0, -14.2, 5.7)}  # the same bone lengths
-    bent |= {"left_heel": (8.0, -14.7, 3.5), "left_toe": (9.0, -19.0, 3.5)}
     plane = above(160.0)
     straight = measure(clip([body()] * 6, plane), CAMERA, plane)
-    mixed = measure(clip([body(bent)] * 4 + [body()] * 4, plane), CAMERA, plane)
+    mixed = measure(clip([body(BENT)] * 4 + [body()] * 4, plane), CAMERA, plane)
     assert mixed.length_cm == pytest.approx(straight.length_cm, abs=0.5)
     width, straight_width = (high - low for low, high in (mixed.interval_cm, straight.interval_cm))
     assert width > straight_width
-    seldom = measure(clip([body(bent)] * 4 + [body()] * 2, plane), CAMERA, plane)
+    seldom = measure(clip([body(BENT)] * 4 + [body()] * 2, plane), CAMERA, plane)
     assert [reason.code for reason in seldom.reasons] == ["legs_not_seen"]
     assert seldom.details["unreported_cm"] == pytest.approx(straight.length_cm, abs=0.5)
 
@@ -208,6 +212,18 @@ def test_a_file_that_is_no_lift_network_is_refused(tmp_path) -> None:
     np.savez(path, frame_weight0=np.zeros((3, 4)), frame_bias0=np.zeros(4), length_weights=np.ones(3))
     with pytest.raises(FileFormatError, match="elevation model"):
         LiftNet.load(path)
+    whole = dict(np.load(LIFT_FILE))
+    for name in ("frame_weight0", "frame_bias1", "clip_weight0", "length_weights"):
+        spoilt = whole[name].copy()
+        spoilt.flat[-1] = np.nan
+        np.savez(path, **whole | {name: spoilt})
+        with pytest.raises(FileFormatError, match="elevation model"):
+            LiftNet.load(path)
+    np.savez(path, **whole | {"length_weights": np.ones(4)})
+    with pytest.raises(FileFormatError, match="elevation model"):
+        LiftNet.load(path)
+    np.savez(path, **whole)
+    assert LiftNet.load(path).length_weights.tolist() == default_lift().length_weights.tolist()
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
@@ -240,6 +256,7 @@ def test_torch_twins_agree_with_numpy(tmp_path, calibrated) -> None:
     frames = lift_frames(kpts, CAMERA, plane, net, cov, *((right, seen) if calibrated else ()))
     np.testing.assert_allclose(np.log(frames.lengths_cm), answers.log_lengths[0].numpy(), atol=1e-4)
     np.testing.assert_allclose(np.log(frames.relative_sd), answers.log_sd[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(frames.on_back, torch.sigmoid(answers.back)[0].numpy(), atol=1e-4)
     bones = combine(frames, net)
     np.testing.assert_allclose(np.log(bones.lengths_cm), answers.bones[0].numpy(), atol=1e-4)
     np.testing.assert_allclose(np.log(bones.relative_sd), answers.bones_log_sd[0].numpy(), atol=1e-4)
@@ -274,6 +291,35 @@ def test_bones_name_the_frames_they_rest_on() -> None:
     assert all(bone["sd_cm"] > 0 for bone in bones.values())
 
 
+def blurred(frame: FrameResult, names: list[str], sd_px: float) -> FrameResult:
+    """The frame with some joints less well known."""
+    assert frame.pose is not None
+    cov = np.array(frame.pose.cov_frame)
+    cov[[INFANT.index(name) for name in names]] = [sd_px**2, 0.0, sd_px**2]
+    return replace(frame, pose=replace(frame.pose, cov_frame=cov))
+
+
+def test_frames_used_are_those_that_inform_a_thigh_or_a_shank() -> None:
+    """Not those that the upper body alone is read from."""
+    plane = above(170.0)
+    folded = STRAIGHT | {
+        "left_ankle": (6.5, -17.5, 0.5), "left_heel": (6.3, -17.0, 1.4), "left_toe": (7.5, -17.0, 0.5)
+    }  # fmt: skip
+    kinds = [body(points) for points in (STRAIGHT, BENT, folded) for _ in range(3)]
+    legs = measure(told(clip(kinds, plane)), CAMERA, plane)
+    rests_on = {name: bone["frames"] for name, bone in legs.details["bones_cm"].items()}
+    assert rests_on == {"upper body": list(range(9)), "thigh": [0, 1, 2, 6, 7, 8], "shank": [0, 1, 2]}
+    assert (legs.frames_used, legs.details["used_frames"]) == (6, [0, 1, 2, 6, 7, 8])
+    assert legs.details["frames"]["informed_legs"] == 6
+
+    frames = told(clip([body()] * 6, plane))
+    thighs = [f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee")]
+    shanks = measure([blurred(f, thighs, 60.0) for f in frames[:3]] + frames[3:], CAMERA, plane)
+    assert shanks.details["bones_cm"]["thigh"]["frames"] == [3, 4, 5]
+    assert shanks.details["bones_cm"]["shank"]["frames"] == shanks.details["used_frames"] == list(range(6))
+    assert shanks.frames_used == 6
+
+
 def test_proportions_that_no_infant_has_are_refused() -> None:
     points = dict(STRAIGHT)
     for name in ("left_ankle", "left_heel", "left_toe"):
@@ -283,6 +329,28 @@ def test_proportions_that_no_infant_has_are_refused() -> None:
     result = measure(clip([body(points)] * 6, plane), CAMERA, plane)
     assert [r.code for r in result.reasons] == ["implausible_proportions"]
     assert result.details["unreported_cm"] > 75
+
+
+@pytest.mark.parametrize(("bone", "usual", "most"), [("thigh", -0.76, 0.32), ("shank", -0.89, 0.36)])
+def test_each_part_of_the_leg_has_a_usual_share_of_the_upper_body(
+    bone: str, usual: float, most: float
+) -> None:
+    plane, verdicts = above(200.0), []
+    for times in np.linspace(0.8, 2.0, 25):
+        points = dict(STRAIGHT)
+        hip, knee, ankle = (STRAIGHT[f"left_{name}"][1] for name in ("hip", "knee", "ankle"))
+        longer = (times - 1.0) * (knee - hip if bone == "thigh" else ankle - knee)
+        for name in ("knee", "ankle", "heel", "toe")[bone == "shank" :]:
+            x, y, z = points[f"left_{name}"]
+            points[f"left_{name}"] = (x, y + longer, z)
+        result = measure(told(clip([body(points)] * 2, plane)), CAMERA, plane)
+        bones = {name: found["length_cm"] for name, found in result.details["bones_cm"].items()}
+        off = np.log(bones[bone] / bones["upper body"]) - usual
+        if abs(abs(off) - most) > 0.002:  # the lengths told are rounded
+            refused = "implausible_proportions" in [r.code for r in result.reasons]
+            assert refused == (abs(off) > most), (times, off)
+            verdicts.append((refused, bool(off > 0)))
+    assert {(False, True), (True, True)} <= set(verdicts)  # what is too short is taken for bent
 
 
 def test_frames_of_two_sizes_contradict_each_other() -> None:
@@ -341,3 +409,141 @@ def test_covered_legs_are_told_from_bent_ones() -> None:
             frames.append(replace(f, pose=replace(f.pose, cov_frame=cov, seen=told)))
         codes += [r.code for r in measure(frames, CAMERA, plane).reasons]
     assert codes == ["legs_not_seen", "legs_covered"]
+
+
+def seen_as(frames: list[FrameResult], chances: dict[str, float]) -> list[FrameResult]:
+    """The same frames with other probabilities of some joints to be seen."""
+    out = []
+    for frame in frames:
+        assert frame.pose is not None
+        assert frame.pose.seen is not None
+        seen = frame.pose.seen.copy()
+        for name, chance in chances.items():
+            seen[INFANT.index(name)] = chance
+        out.append(replace(frame, pose=replace(frame.pose, seen=seen)))
+    return out
+
+
+HIDDEN_LEGS = {n: 0.1 for n in INFANT.names if n.endswith(("knee", "ankle", "heel"))}
+
+
+@pytest.mark.parametrize(
+    ("straight", "bent", "chances", "times"),
+    [
+        (6, 0, {}, 1.0),
+        (6, 0, {"left_heel": 0.1, "right_knee": 0.1}, 1.0),  # of each part one side is seen
+        (6, 0, {"left_heel": 0.1, "right_heel": 0.4}, 1.4),
+        (6, 0, {"left_heel": 0.1, "right_heel": 0.6}, 1.0),
+        (6, 0, HIDDEN_LEGS, 1.4),
+        (0, 6, {}, 1.2),
+        (0, 6, HIDDEN_LEGS, 1.4),
+        (1, 4, {}, 1.0),  # a fifth of the frames unbent is enough
+        (1, 5, {}, 1.2),
+        (6, 0, None, 2.3),  # no calibration, so no word on what is seen either
+    ],
+)
+def test_doubt_grows_with_what_the_legs_show_and_so_does_the_length(
+    straight: int, bent: int, chances: dict[str, float] | None, times: float
+) -> None:
+    """The elevation model's own standard deviation by so much, and 0.7 % that neither joints nor elevations explain."""
+    plane = above(170.0)
+    frames = told(clip([body()] * straight + [body(BENT)] * bent, plane))
+    if chances is None:
+        frames = [replace(f, pose=replace(f.pose, probabilities=None, seen=None)) for f in frames if f.pose]
+    else:
+        frames = seen_as(frames, chances)
+    names = ("kpts_frame", "cov_frame", "probabilities", "seen")
+    kpts, cov, right, seen = (
+        None if getattr(frames[0].pose, name) is None else np.stack([getattr(f.pose, name) for f in frames])
+        for name in names
+    )
+    net = default_lift()
+    bones = combine(lift_frames(kpts, CAMERA, plane, net, cov, right, seen), net)
+    sd = np.hypot(times * bones.length_relative_sd, 0.007)
+    length = net.length_weights @ bones.lengths_cm * np.exp(0.5 * max(0.0, sd - 0.011))
+    result = measure(frames, CAMERA, plane)
+    assert result.details["relative_sd"] == pytest.approx(sd, abs=6e-5)
+    if sd > 0.03:
+        assert result.details["unreported_cm"] == pytest.approx(length, abs=0.006)
+    else:
+        half = 1.6449 * sd * length
+        assert result.length_cm == pytest.approx(length, abs=1e-6)
+        assert result.interval_cm == pytest.approx((length - half, length + half), abs=1e-6)
+        assert result.interval_level == 0.9
+
+
+def test_legs_count_as_hidden_where_they_are_in_most_frames() -> None:
+    """Bent they are in all of them; what is told is what helps."""
+    plane = above(170.0)
+    frames = told(clip([body(BENT)] * 8, plane))
+    for hidden, code in ((5, "legs_covered"), (4, "legs_not_seen"), (3, "legs_not_seen")):
+        some = seen_as(frames[:hidden], HIDDEN_LEGS) + frames[hidden:]
+        assert [r.code for r in measure(some, CAMERA, plane).reasons] == [code]
+
+
+def test_a_trunk_that_is_not_clear_is_not_blamed_on_the_legs() -> None:
+    plane = above(170.0)
+    trunk = ["crown", "head_top", "upper_neck", "thorax", "pelvis"]
+    for points, chances, code in (
+        (STRAIGHT, {}, "uncertain"),
+        (BENT, {}, "legs_not_seen"),
+        (STRAIGHT, HIDDEN_LEGS, "legs_covered"),  # what can be done about it
+    ):
+        frames = [blurred(f, trunk, 50.0) for f in seen_as(told(clip([body(points)] * 3, plane)), chances)]
+        assert [r.code for r in measure(frames, CAMERA, plane).reasons] == [code]
+
+
+@pytest.mark.parametrize(("scale", "given"), [(0.54, False), (0.57, True), (1.5, True), (1.56, False)])
+def test_lengths_that_no_infant_has_are_not_given_out(scale: float, given: bool) -> None:
+    """37, 39, 102.7 and 106.8 cm, each from as much further off as it is larger."""
+    plane = above(170.0 * scale)
+    result = measure(told(clip([body(scale=scale)] * 3, plane)), CAMERA, plane)
+    assert [r.code for r in result.reasons] == ([] if given else ["implausible"])
+
+
+EMPTY, WITHIN, BEYOND, TWO, BARE, HEADLESS, CLEAR, BLURRED = (
+    "empty", "within", "beyond", "two", "bare", "headless", "clear", "blurred"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [
+        # a tenth of the frames with an infant, to the nearest frame
+        ((WITHIN, 2), (EMPTY, 22), None),
+        ((WITHIN, 1), (EMPTY, 14), "no_infant"),
+        # two infants in more than half of those, whatever the empty ones are
+        ((TWO, 3), (WITHIN, 3), None),
+        ((TWO, 4), (WITHIN, 3), "several_infants"),
+        # a fifth wholly in view; of the first twenty fifteen have enough such around them
+        ((WITHIN, 20), (BEYOND, 57), None),
+        ((WITHIN, 20), (BEYOND, 58), "out_of_view"),
+        ((BARE, 20), (HEADLESS, 57), None),
+        ((BARE, 20), (HEADLESS, 58), "head_covered"),
+        # a tenth of them clear
+        ((CLEAR, 1), (BLURRED, 13), None),
+        ((CLEAR, 1), (BLURRED, 14), "too_few_frames"),
+        ((BLURRED, 3), (BLURRED, 0), "uncertain"),
+    ],
+)
+def test_how_many_frames_it_takes(first: tuple[str, int], second: tuple[str, int], code: str | None) -> None:
+    plane = above(170.0)
+    kinds = [kind for kind, count in (first, second) for _ in range(count)]
+    beyond = body() + [0, 60.0, 0]
+    frames = told(clip([beyond if kind == BEYOND else body() for kind in kinds], plane))
+    for t, kind in enumerate(kinds):
+        frame = frames[t]
+        if kind == EMPTY:
+            frames[t] = replace(frame, pose=None)
+        elif kind == TWO:
+            frames[t] = replace(frame, infants=2)
+        elif kind == HEADLESS:
+            (frames[t],) = seen_as([frame], {"crown": 0.1})
+        elif kind in (CLEAR, BLURRED):
+            assert frame.pose is not None
+            scores = np.full(21, 0.1 if kind == CLEAR else 0.99)  # of the median it takes seven of twelve
+            scores[list(INFANT.height_joints[5:])] = 0.6 if kind == CLEAR else 0.59
+            frames[t] = replace(frame, pose=replace(frame.pose, scores=scores))
+    result = measure(frames, CAMERA, plane)
+    assert [r.code for r in result.reasons] == ([] if code is None else [code])
+    assert result.frames_total == len(kinds)

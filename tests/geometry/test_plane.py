@@ -219,6 +219,20 @@ def test_a_moving_camera_is_noticed():
     assert _code(walk) == "camera_moved"
 
 
+@pytest.mark.parametrize(
+    ("height", "focal"), [(14.0, 80.0), (17.0, 100.0), (980.0, 5800.0), (1030.0, 6000.0)]
+)
+def test_a_camera_at_an_unlikely_height_is_refused(height, focal):
+    camera = Camera(
+        "pinhole", (1280, 720), np.array([[focal, 0, 640], [0, focal, 360], [0, 0, 1]]), np.zeros(5)
+    )
+    views = _views(camera, *sheet_picture.pose(height, spin_deg=90), noise_px=0.0)
+    if 15.0 <= height <= 1000.0:
+        assert plane_from_tags(views, camera, LAYOUT).height_cm == pytest.approx(height, rel=1e-4)
+    else:
+        assert _code(views, camera) == "camera_height_implausible"
+
+
 def test_a_view_from_the_side_is_refused():
     R, t = sheet_picture.pose(40.0, tilt_deg=-72.0, offset_cm=(0.0, -140.0))
     assert _code(_views(PINHOLE, R, t)) == "camera_too_flat"
@@ -249,6 +263,43 @@ def test_mattress_corners_in_any_order(order):
     assert abs(ends[1] - ends[0])[1] == pytest.approx(66.0, abs=0.5)  # y runs along the cot
     if order[0] == 0:
         np.testing.assert_allclose(plane.R, R, atol=0.02)
+
+
+def test_corners_marked_some_pixels_off_in_the_picture_are_believed():
+    """They leave 0.5 % of the mattress's extent, more than worked out ones may."""
+    R, t = sheet_picture.pose(150.0, spin_deg=87.0, tilt_deg=9.0)
+    model = np.array([[-24.5, 46.2, 0], [24.5, 46.2, 0], [24.5, -46.2, 0], [-24.5, -46.2, 0.0]])
+    clicks = sheet_picture.project(PINHOLE, R, t, model)
+    clicks += np.array([[7.0, 7], [-7, -7], [7, 7], [-7, -7]])
+    assert ((clicks > 0) & (clicks < (1280, 720))).all()
+    plane = plane_from_corners(clicks, (49.0, 92.4), PINHOLE)
+    assert plane.rms_px / np.linalg.norm(np.ptp(clicks, axis=0)) > 0.004
+    assert plane.height_cm == pytest.approx(150.0, rel=0.04)
+    aside = clicks + (0.0, -90.0)  # the same, reaching beyond the picture
+    assert (aside < 0).any()
+    with pytest.raises(PlaneError):
+        plane_from_corners(aside, (49.0, 92.4), PINHOLE)
+
+
+@pytest.mark.parametrize(("half_x", "half_y"), [(124, 66), (166, 88), (264, 140), (332, 176)])
+def test_corners_marked_on_whole_pixels_around_the_middle_have_their_plane(half_x, half_y):
+    """A camera straight above: the points fit a pose exactly, or but for their rounding."""
+    camera = Camera(
+        "pinhole", (1280, 720), np.array([[880.0, 0, 640], [0, 880, 360], [0, 0, 1]]), np.zeros(5)
+    )
+    marked = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (half_x, half_y) + (640.0, 360.0)
+    plane = plane_from_corners(marked, (70.0, 132.0), camera)
+    assert plane.height_cm == pytest.approx(880.0 * 35 / half_y, rel=0.005)
+    np.testing.assert_allclose(plane.camera_centre_cm[:2], 0.0, atol=0.01)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 6.0])
+@pytest.mark.parametrize("spin", [0.0, 90.0])
+def test_tags_that_fit_exactly_have_their_plane(spin, tilt):
+    for hidden in ((), range(10)):
+        R, t = sheet_picture.pose(150.0, spin_deg=spin, tilt_deg=tilt)
+        plane = plane_from_tags(_views(PINHOLE, R, t, noise_px=0.0, hidden=hidden), PINHOLE, LAYOUT)
+        np.testing.assert_allclose(plane.camera_centre_cm, -R.T @ t, atol=0.001)
 
 
 def test_corners_of_another_shape_are_refused():

@@ -73,6 +73,12 @@ def test_the_change_said_is_that_of_a_length():
     assert length_change(STORED, lower, CAMERA) > 0.03
 
 
+def test_planes_of_cameras_lower_than_joints_lie_are_compared_on_the_mattress():
+    low, high = (Plane(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, cm])) for cm in (9.0, 18.0))
+    assert length_change(high, low, CAMERA) == pytest.approx(1.0)
+    assert length_change(low, high, CAMERA) == pytest.approx(-0.5)
+
+
 def test_a_camera_shifted_along_the_cot_measures_as_before():
     moved = sheet_picture.pose(150.0, spin_deg=70.0, tilt_deg=6.0, offset_cm=(3.0, 8.0))
     aside = check_plane(STORED, 0.0, [look(*moved, hidden=range(6))], CAMERA, LAYOUT)
@@ -124,6 +130,16 @@ def test_what_one_stretch_shows_clearly_is_not_lost_in_the_noise_of_another():
         assert (found.length_change, found.doubt) == (other.length_change, alone.doubt)
 
 
+def test_of_several_stretches_the_one_that_differs_most_counts():
+    lower, little_higher = (
+        [look(*sheet_picture.pose(height, spin_deg=90.0, tilt_deg=6.0))] for height in (151.0, 149.5)
+    )
+    for runs in (lower + little_higher, little_higher + lower):
+        found = check_plane(STORED, 0.0, runs, CAMERA, LAYOUT)
+        assert found.length_change == pytest.approx(-0.0071, abs=0.0005)
+        assert found.doubt == pytest.approx(0.0071, abs=0.0005)
+
+
 def test_marked_corners_may_be_as_wrong_as_they_are_said_to_be():
     outline = np.array([[-35.0, 66, 0], [35, 66, 0], [35, -66, 0], [-35, -66, 0]])
     marked = sheet_picture.project(CAMERA, *STORED_POSE, outline)
@@ -160,6 +176,28 @@ def test_a_stored_plane_through_another_cameras_file_is_refused(zoom):
         check_plane(STORED, STORED.length_sd, [look(*STORED_POSE)], replace(CAMERA, K=K), LAYOUT)
     assert error.value.code == "plane_outdated"
     assert "another camera's" in error.value.text
+
+
+def test_tags_that_give_no_plane_of_their_own_still_tell_a_length_by_their_distances():
+    """A crumpled sheet: each tag lies some pixels from where it should, all together as far apart as ever."""
+    view = look(*STORED_POSE)[0][1]
+    crumpled = view.corners_frame + np.random.default_rng(1).normal(0, 4.0, (len(view.ids), 1, 2))
+    run = [(0, TagView(view.ids, crumpled))]
+    as_before = check_plane(STORED, 0.01, [run], CAMERA, LAYOUT)
+    assert (as_before.tags, as_before.doubt) == (20, 0.0)
+    assert abs(as_before.length_change) < 0.003
+    further = Plane(STORED.R, STORED.t_cm * 1.02)
+    found = check_plane(further, 0.01, [run], CAMERA, LAYOUT)
+    assert found.length_change == pytest.approx(0.02, abs=0.002)
+    assert 0.97 < found.doubt / found.length_change < 0.999
+    for off, words in ((1.02, "too long"), (0.98, "too short")):
+        with pytest.raises(PlaneError, match=words) as error:
+            check_plane(Plane(STORED.R, STORED.t_cm * off), 0.0, [run], CAMERA, LAYOUT)
+        assert error.value.code == "plane_outdated"
+    few = [
+        (0, TagView(view.ids[:4], crumpled[:4] + [[[0.0, 0.0]], [[90.0, 0.0]], [[0.0, 90.0]], [[0.0, 0.0]]]))
+    ]
+    assert check_plane(further, 0.0, [few], CAMERA, LAYOUT).tags == 0
 
 
 def test_a_second_sheet_in_view_is_no_check():

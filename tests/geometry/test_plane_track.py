@@ -9,8 +9,8 @@ import pytest
 
 from heightpose.calibrate.mattress import plane_of_clip
 from heightpose.geometry import body
-from heightpose.geometry.plane import PlaneError
-from heightpose.geometry.plane_track import stretches_of, tags_moved_px, track_from_tags
+from heightpose.geometry.plane import PlaneError, plane_from_height
+from heightpose.geometry.plane_track import PlaneTrack, Stretch, stretches_of, tags_moved_px, track_from_tags
 from heightpose.geometry.sheet import TagView
 from heightpose.types import Detection, FrameResult, Pose
 
@@ -69,6 +69,55 @@ def test_a_knocked_camera():
     assert count == 39
     assert worst < 0.3
     assert track.main.height_cm == pytest.approx(150.0, abs=1.0)
+
+
+def test_every_frame_has_the_plane_of_its_stretch_or_of_the_nearer_one_or_none():
+    first, second, third = (plane_from_height(height) for height in (140.0, 150.0, 160.0))
+    track = PlaneTrack(
+        (
+            Stretch(4, 10, first, 3, False), Stretch(16, 20, second, 4, True), Stretch(26, 30, third, 2, False),
+            Stretch(33, 35, None, 9, False), Stretch(40, 44, third, 2, False),
+        ),
+        step=3,
+    )  # fmt: skip
+    spans = [
+        (0, None), (1, first), (14, second), (21, None), (26, third), (32, None), (38, third), (48, None)
+    ]  # fmt: skip
+    expected = {start: plane for start, plane in spans}
+    plane = None
+    for index in range(60):
+        plane = expected.get(index, plane)
+        assert track.at(index) is plane, index
+    assert track.main is second
+
+
+@pytest.mark.parametrize(("moved_px", "between"), [(0.9, 1), (1.5, 2), (3.0, 0)])
+def test_a_little_push_leaves_no_frame_without_a_plane_and_a_larger_one_does(moved_px, between):
+    """At 1280x720 tags stand still up to 1 px, and frames on the way are guessed up to 2."""
+    (view,) = _views(PINHOLE, *step(0), noise_px=0.0, hidden=range(10))
+    pushed = TagView(view.ids, view.corners_frame + (moved_px, 0.0))
+    runs = stretches_of([(0, view), (2, view), (8, pushed), (10, pushed)], SIZE)
+    assert len(runs) == (1 if between == 1 else 2)
+    track = track_from_tags(runs, PINHOLE, LAYOUT)
+    found = {track.at(index) for index in range(3, 8)}
+    assert None not in found or found == {None}
+    assert len(found - {None}) == between
+
+
+def test_half_of_the_looks_must_give_a_plane():
+    R, t = step(0)
+    good = views_along({i: (R, t) for i in range(4)}, hidden=range(12, 20))
+    far = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=6.0, offset_cm=(9.0, 0.0))
+    (poor,) = _views(PINHOLE, *far, hidden=range(2, 20))
+    for count, refused in ((4, False), (5, True)):
+        runs = stretches_of(good + [(4 + i, poor) for i in range(count)], SIZE)
+        if refused:
+            with pytest.raises(PlaneError, match="moved"):
+                track_from_tags(runs, PINHOLE, LAYOUT)
+        else:
+            assert track_from_tags(runs, PINHOLE, LAYOUT).at(5) is None
+    with pytest.raises(PlaneError, match="moved"):
+        track_from_tags([], PINHOLE, LAYOUT)
 
 
 def test_a_slow_drift():

@@ -92,9 +92,10 @@ def test_where_the_sheet_tells_enough_a_height_makes_it_surer_or_is_contradicted
     assert found.source == "self-calibrated"
     assert abs(found.height_cm - 150.0) < 2.0
     assert found.length_sd < alone.length_sd
-    with pytest.raises(PlaneError, match="--camera-height-cm") as caught:
-        self_calibrate(views, LAYOUT, PLAIN.size_wh, height_cm=80.0)
-    assert caught.value.code == "height_contradicted"
+    for height_cm in (80.0, 220.0):
+        with pytest.raises(PlaneError, match="--camera-height-cm") as caught:
+            self_calibrate(views, LAYOUT, PLAIN.size_wh, height_cm=height_cm)
+        assert caught.value.code == "height_contradicted"
 
 
 def test_noise_and_missing_tags_are_doubt():
@@ -105,6 +106,11 @@ def test_noise_and_missing_tags_are_doubt():
     )
     assert noisy.length_sd > 1.05 * clear.length_sd
     assert noisy.focal_sd_px > 1.05 * clear.focal_sd_px
+    (pushed,) = _views(PLAIN, R, t, noise_px=0.2)
+    for tag, px in ((4, (5.0, 3.0)), (13, (-4.0, 4.0))):
+        pushed.corners_frame[tag] += px
+    without = self_calibrate([pushed], LAYOUT, PLAIN.size_wh)
+    assert without.length_sd < 1.05 * clear.length_sd  # left out, they are no noise
     assert few.length_sd > clear.length_sd  # little: where the lens's centre lies is most of the doubt here
 
 

@@ -70,3 +70,12 @@ def test_children_without_a_value_make_no_interval():
         assert draws.contributing(mask) == children
         assert (interval is None) == (children < 2)
     assert draws.contributing() == draws.children == 3
+
+
+def test_a_round_of_one_row_has_that_rows_quantile_and_one_of_none_has_no_quantile():
+    draws = Draws(np.array([0, 1, 1]), np.array([[1, 0, 1], [0, 1, 0], [0, 0, 2]]))
+    for q in (0.0, 0.5, 0.95):
+        drawn = draws.quantiles(np.array([7.0, 3.0, 5.0]), q)
+        assert drawn[:2] == pytest.approx([7.0, 3.0 + 2.0 * q])
+        assert np.isnan(drawn[2])
+    assert np.isnan(Draws(np.zeros(0, dtype=int), draws.times).quantiles(np.zeros(0), 0.5)).all()

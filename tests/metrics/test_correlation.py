@@ -29,6 +29,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_too_few_or_nothing_varies():
     assert pearson([1.0], [2.0]).r is None
+    assert (pearson([], []).n, pearson([], []).r) == (0, None)
     assert pearson([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0]).r is None
     three = pearson([1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
     assert (three.n, three.interval) == (3, None)

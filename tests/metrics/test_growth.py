@@ -26,6 +26,20 @@ def test_overlapping_intervals_show_no_change_even_where_the_difference_excludes
     assert change(visit(4, 62.0, 61.5, 62.5), visit(5, 61.0, 60.6, 61.4)).shown  # shrinking is shown too
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "shown", "shrunk"),
+    [
+        (62.5, 64.0, False, False),
+        (62.6, 64.0, True, False),
+        (59.0, 61.5, False, False),
+        (59.0, 61.4, True, True),
+    ],
+)
+def test_intervals_that_touch_overlap_and_only_a_shown_loss_is_one(low, high, shown, shrunk):
+    step = change(visit(4, 62.0, 61.5, 62.5), visit(5, (low + high) / 2, low, high))
+    assert (step.shown, step.shrunk) == (shown, shrunk)
+
+
 def test_the_quadrature_covers_as_promised():
     """Two visits with normal errors: the change's 90 % interval holds the true change in 90 % of draws."""
     rng, z = np.random.default_rng(0), 1.6449

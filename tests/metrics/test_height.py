@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from heightpose.metrics.height import (
+    NOMINAL,
     Lengths,
     null_length,
     pairs_of_one_child,
@@ -51,6 +52,9 @@ def test_the_figures_by_hand():
     assert s["gain_over_null_cm"] == pytest.approx((2 + 0 + 3) / 3 - (1 + 1 + 2) / 3)
     assert s["tem_cm"] is None
     assert s["pairs"] == 0
+    assert [(p["nominal"], p["clips"]) for p in s["reliability"]] == [(level, 4) for level in NOMINAL]
+    # 1 cm is said to hold 90 %: less than that holds the exact one alone, and no level told reaches 2 cm
+    assert [p["share"] for p in s["reliability"]] == [0.25] * 4 + [0.75] * 3
 
 
 def test_refused_lengths_count_in_one_figure_only():
@@ -67,11 +71,14 @@ def test_refused_lengths_count_in_one_figure_only():
     assert summary(given.chosen(np.array([True, False, True])))["estimate_mae_cm"] == pytest.approx(1.0)
 
 
-def test_bland_altman_limits_of_a_published_kind():
-    s = summary(lengths([60, 70], [61, 73], ["a", "b"]))
-    assert (s["limit_low_cm"], s["limit_high_cm"]) == pytest.approx((2 - 1.96 * 2**0.5, 2 + 1.96 * 2**0.5))
-    one = summary(lengths([60], [61], ["a"]))
-    assert one["limit_low_cm"] is one["limit_high_cm"] is None
+def test_bland_altman_limits_of_two_and_of_one():
+    two, one = summary(lengths([60, 70], [61, 73], ["a", "b"])), summary(lengths([60], [61], ["a"]))
+    assert (two["limit_low_cm"], two["limit_high_cm"]) == pytest.approx(
+        (2 - 1.96 * 2**0.5, 2 + 1.96 * 2**0.5)
+    )
+    assert two["sd_cm"] == pytest.approx(2**0.5)
+    assert one["limit_low_cm"] is one["limit_high_cm"] is one["sd_cm"] is None
+    assert one["mae_cm"] == 1.0
 
 
 def test_tem_over_pairs_of_one_child():
@@ -142,6 +149,9 @@ def test_an_uneven_interval_is_scaled_side_by_side():
     )
     assert [p["share"] for p in reliability(one, (0.7, 0.9))] == [0.0, 1.0]  # 2 of 3 cm up: the 0.727 level
     assert reliability(one, (0.73,))[0]["share"] == 1.0
+    for truth, level in ((60.5, 0.218), (59.5, 0.589)):  # half of 3 cm up, half of 1 cm down
+        near = Lengths(np.array([truth]), one.measured, one.low, one.high, ["a"], one.null)
+        assert [p["share"] for p in reliability(near, (level - 0.01, level + 0.01))] == [0.0, 1.0]
 
 
 def test_the_null_model_is_the_who_median():
@@ -149,6 +159,7 @@ def test_the_null_model_is_the_who_median():
     assert null_length("female", 12.0) == pytest.approx(74.0, abs=0.05)
     assert np.isnan(null_length("female", 30.0))
     assert np.isnan(null_length(None, 3.0))
+    assert np.isnan(null_length("male", None))
 
 
 def test_worst_first_and_impossible_truths_are_refused():

@@ -131,3 +131,17 @@ def test_a_false_alarm_in_an_empty_cot_is_no_second_child():
     assert summary(one)["ap_interval"] is None
     two = Ranked(np.array([0.9, 0.5]), np.array([1.0, 0.0]), ["a", "empty.png"], ["a", "b"])
     assert summary(two)["ap_interval"] is not None
+
+
+def test_each_figure_has_its_own_interval():
+    """Everybody is found, half of them just above the lowest threshold only."""
+    children = [str(i) for i in range(20)]
+    score, best = np.array([0.5, 0.9] * 10), np.array([0.52, 1.0] * 10)
+    found = summary(Ranked(score, best, children, children))
+    assert found["ap50"] == 100.0
+    assert found["ap75"] == pytest.approx(100 * 51 / 101)
+    assert found["ap50_interval"] == (100.0, 100.0)
+    assert found["ar"] == pytest.approx((100.0 + 9 * 50.0) / 10)
+    for name in ("ap", "ar"):
+        low, high = found[f"{name}_interval"]
+        assert 30.0 < low < found[name] < high < 80.0

@@ -91,10 +91,14 @@ def test_the_interval_resamples_children_not_frames():
     truth = people(40)
     pred = truth.copy()
     pred[20:] += HEAD  # one of the two children is wrong throughout
-    hits = pckh(pred, truth, np.ones((40, K), dtype=bool), np.full(40, HEAD), 0.1)
-    assert hits.interval(["a"] * 20 + ["b"] * 20) == (0.0, 100.0)
-    low, high = hits.interval(list(range(40)))
+    seen = np.full((40, K), 2)
+    two = summary(pred, truth, seen, 0.1, children=["a"] * 20 + ["b"] * 20)
+    assert two["mean_interval"] == two["mean_sms_interval"] == (0.0, 100.0)
+    assert set(two["per_joint_interval"].values()) == {(0.0, 100.0)}
+    low, high = summary(pred, truth, seen, 0.1, children=list(range(40)))["mean_interval"]
     assert 30 < low < 50 < high < 70
+    with pytest.raises(ValueError, match="children"):
+        summary(pred, truth, seen, 0.1, children=["a"])
 
 
 def test_torso_pck_judges_only_people_with_a_torso():

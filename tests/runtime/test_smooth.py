@@ -39,6 +39,24 @@ def test_a_fast_joint_hardly_lags():
     assert 0 <= lag < 16
 
 
+def test_neither_its_size_nor_its_place_in_the_picture_changes_how_an_infant_is_smoothed():
+    rng = np.random.default_rng(0)
+    steps = rng.normal(0, 4.0, (12, 2)).cumsum(axis=0)
+
+    def drawn(scale, shift):
+        smooth, out = SmoothPoses(), []
+        for i, step in enumerate(steps):
+            box = np.array([10.0, 20.0, 110.0, 220.0 + 5 * i]) * scale + [*shift, *shift]
+            kpts = np.tile((60.0, 120.0) + step, (21, 1)) * scale + shift
+            pose = Pose(kpts, np.full(21, 0.8), Detection(box, 0.0, 0.9))
+            out.append(smooth(FrameResult(i, i / 25, pose, 1)).pose.kpts_frame[0])
+        return np.array(out)
+
+    plain = drawn(1.0, (0.0, 0.0))
+    np.testing.assert_allclose(drawn(3.0, (0.0, 0.0)), 3.0 * plain)
+    np.testing.assert_allclose(drawn(1.0, (500.0, 300.0)), plain + (500.0, 300.0))
+
+
 def test_no_frame_is_invented_and_a_gap_is_a_new_beginning():
     places = [(200, 300), (200, 301), None, (260, 380), (261, 380)]
     out = run([0.0, 0.04, 0.08, 0.12, 0.16], places)

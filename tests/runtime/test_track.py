@@ -5,13 +5,14 @@ from __future__ import annotations
 import makers
 import numpy as np
 import pytest
-from lying_figure import World
+from lying_figure import World, joints
 
 from heightpose.runtime import pipeline
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.refine import detection_around
-from heightpose.runtime.track import KEY_FRAMES, KeyFrames
+from heightpose.runtime.track import KEY_FRAMES, Guide, KeyFrames, guides_of
+from heightpose.types import Detection, Pose
 
 
 def still(count, strength=0.9):
@@ -110,6 +111,45 @@ def test_a_clock_that_jumps_back_makes_a_key_frame():
         True,
         False,
     ]
+
+
+def lying(xy=(400.0, 300.0), length=400.0, angle_deg=0.0, strength=0.9):
+    kpts = joints(xy, length, angle_deg)
+    box = np.concatenate([kpts.min(axis=0), kpts.max(axis=0)])
+    return Pose(kpts, np.full(21, strength), Detection(box, angle_deg, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("found", "fits"),
+    [
+        ({}, True),
+        ({"angle_deg": 9.0, "length": 396.0}, True),
+        ({"angle_deg": 11.0}, False),
+        ({"angle_deg": -11.0}, False),
+        ({"xy": (412.0, 300.0)}, True),  # its box is some 200 px wide
+        ({"xy": (424.0, 300.0)}, False),
+        ({"length": 440.0}, False),
+    ],
+)
+def test_a_guides_crop_fits_where_the_joints_moved_and_turned_little(found, fits):
+    guide = Guide.after(lying(), 1)
+    assert guide.fits(lying(**found)) == fits
+
+
+def test_a_skeleton_is_lost_once_it_is_unsure_or_much_less_sure_than_its_key_frames():
+    assert [Guide.after(lying(), 1).lost(lying(strength=s)) for s in (0.81, 0.79)] == [False, True]
+    assert [Guide.after(lying(strength=0.5), 1).lost(lying(strength=s)) for s in (0.46, 0.44)] == [
+        False,
+        True,
+    ]
+    assert Guide.after(lying(strength=0.46), 2).infants == 2
+    assert Guide.after(lying(strength=0.44), 1) is Guide.after(None, 1) is None
+
+
+def test_each_frame_follows_the_latest_key_frame():
+    before, first, third = (Guide.after(lying(strength=s), 1) for s in (0.7, 0.8, 0.9))
+    keys = [False, True, False, True, False, True]
+    assert guides_of(keys, [first, None, third], before) == [before, first, first, None, None, third]
 
 
 def test_real_networks_track_a_spot(tmp_path):
