@@ -110,7 +110,7 @@ def decode(data: bytes, path: Path) -> np.ndarray:
 
 
 def _mirrored(path: Path) -> FileFormatError:
-    """Viewers mirror such a picture, ``infer`` does not, so that left stays left: its labels are for one or the other."""
+    """Viewers mirror such a picture, ``infer`` does not, so that left stays left: labels are for one of them."""
     return FileFormatError(
         "the picture's EXIF note mirrors it", where=path,
         hint="Labels made on what viewers show have left and right the wrong way round: remove the note (exiftool "

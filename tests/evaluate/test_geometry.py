@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from click.testing import CliRunner
 from evaluated import known_clip, plane_at
 
 from heightpose.cli.eval import eval_
+from heightpose.data.testset import freeze
 from heightpose.errors import FileFormatError
 from heightpose.evaluate.geometry import Split, read_truth, summarise
 
@@ -46,6 +48,24 @@ def test_parts_are_differences_of_rows_over_clips_that_have_all():
     assert [found["parts"][r]["bias_cm"] for r in ("bones", "elevation", "plane", "joints")] == pytest.approx(
         [0.1, 0.5, -0.2, -1.0]
     )
+
+
+def test_children_whom_the_growth_tables_leave_out_are_left_out_of_the_null_model(folder, tmp_path):
+    """One of 30 months made the whole row nan."""
+    shutil.copytree(folder, tmp_path / "set")
+    clips = json.loads((folder / "clips.json").read_text())
+    (tmp_path / "set/clips.json").write_text(
+        json.dumps([*clips, {**clips[0], "id": "old", "age_months": 30}])
+    )
+    freeze(tmp_path / "set", "split", 2)
+    files = ["--testset", str(tmp_path / "set"), "--out", str(tmp_path / "split.json")]
+    done = CliRunner().invoke(eval_, ["geometry", *files])
+    assert "the WHO median is over 1: 1 clip without sex and an age of 0 to 24 months" in done.output
+    assert "nan" not in done.output
+    found = json.loads((tmp_path / "split.json").read_text())
+    assert (found["null"]["known"], found["null"]["clips"]) == (1, 2)
+    assert found["null"]["mae_cm"] == abs(found["clips"][0]["null_cm"])
+    assert found["clips"][1]["null_cm"] is None
 
 
 def test_a_truth_file_without_joints_is_named(tmp_path):
