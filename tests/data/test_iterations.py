@@ -16,6 +16,7 @@ from heightpose.cli.data import data as data_group
 from heightpose.config import DataConfig, from_dict
 from heightpose.data import iterations
 from heightpose.data.coco import Dataset
+from heightpose.data.groups import groups_of
 from heightpose.data.testset import freeze
 from heightpose.errors import ConfigError, HeightposeError
 
@@ -268,6 +269,24 @@ def test_two_sets_with_the_same_ids_and_file_names_stay_apart(nursery, tmp_path)
     good("new", "all", "--data", nursery, "--data", other, "--share", "100%")
     assert len(children("all")) == 46
     assert len(ids("all")) == TRAIN + VAL + 2 * EMPTY + 10
+
+
+def test_infants_without_a_name_of_two_sets_in_folders_of_one_name_stay_apart(nursery, tmp_path):
+    """They had one key, so pictures that lie in val of the one set were drawn and counted with train of the other."""
+    drawn.rewrite(nursery, lambda d: [a.pop("child") for a in d["annotations"]])
+    again = tmp_path / "again" / "nursery"
+    shutil.copytree(nursery, again)
+    drawn.rewrite(again, lambda d: [i.update(split="val") for i in d["images"]])
+    groups = groups_of([(f, item) for f in (nursery, again) for item in Dataset.load(f).items])
+    assert all(len(g.members) == 1 and g.split == g.members[0][1].split for g in groups)
+    own = [g.key for g in groups_of([(nursery, item) for item in Dataset.load(nursery).items])]
+    assert own == [f"picture nursery/images/{k:06d}.png" for k in range(len(own))]  # no longer than needed
+    assert f"{tmp_path.name}/nursery" in groups[-1].key
+    assert "again/nursery" in groups[0].key
+    assert not any(str(tmp_path) in g.key for g in groups)
+    infants = TRAIN + VAL
+    output = good("new", "all", "--data", nursery, "--data", again, "--share", "100%")
+    assert f"+{2 * infants} of {2 * infants} files of unnamed infants" in output
 
 
 def test_pictures_named_by_their_whole_path_are_drawn_too(nursery, tmp_path):
