@@ -23,7 +23,7 @@ from tqdm import tqdm
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person
 from heightpose.data.pictures import Pictures
-from heightpose.data.placing import place_picture
+from heightpose.data.placing import below_images, place_picture, told_apart
 from heightpose.errors import InputError
 from heightpose.runtime.atomic import (
     all_or_none,
@@ -95,24 +95,19 @@ def export_coco(
 
 def _names(data: Dataset) -> dict[int, str]:
     """Each item's name below ``images/``: the one it has in the set, without the set's own ``images/``."""
-    names: dict[int, str] = {}
-    owner: dict[str, tuple[Path, int | None]] = {}
+    wanted = []
     for item in data.items:
-        relative = _below(data, item.path)
+        path = _below(data, item.path)
         if item.frame is not None:
-            relative = relative.with_name(f"{relative.stem}_{item.frame:06d}.png")
-        while owner.setdefault(relative.as_posix(), (item.path, item.frame)) != (item.path, item.frame):
-            relative = relative.with_name(f"{relative.stem}-{item.id}{relative.suffix}")
-        names[item.id] = relative.as_posix()
-    return names
+            path = path.with_name(f"{path.stem}_{item.frame:06d}.png")
+        wanted.append(((item.path, item.frame), path, item.id))
+    return {item.id: path.as_posix() for item, path in zip(data.items, told_apart(wanted), strict=True)}
 
 
 def _below(data: Dataset, path: Path) -> Path:
     """A picture's or video's name in the set, without the set's own ``images/``; its own name outside of it."""
     relative = Path(os.path.relpath(path.resolve(), data.path.parent.resolve()))
-    if relative.parts[0] in ("images", "clips"):
-        relative = Path(*relative.parts[1:])
-    return Path(path.name) if ".." in relative.parts else relative
+    return below_images(relative, path.name)
 
 
 def _write_pictures(
