@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import drawn
@@ -17,8 +19,11 @@ from heightpose.config import DataConfig, from_dict
 from heightpose.data import iterations
 from heightpose.data.coco import Dataset
 from heightpose.data.groups import groups_of
+from heightpose.data.items import Item, Person
+from heightpose.data.iterations import labels_hash
 from heightpose.data.testset import freeze
 from heightpose.errors import ConfigError, HeightposeError
+from heightpose.skeleton import INFANT
 
 TRAIN, VAL, EMPTY = 30, 10, 10
 
@@ -165,6 +170,40 @@ def test_a_changed_label_is_refused_by_its_file_and_image(nursery):
     assert "nursery/annotations.json: the labels of image 7 (000007.png) have changed" in refused(
         "show", "poc"
     )
+
+
+@pytest.mark.parametrize("field", ["strata", "recording"])
+def test_a_changed_stratum_or_recording_of_a_picture_is_a_changed_label(nursery, field):
+    good("new", "poc", "--data", nursery, "--share", "100%")
+    value = {"sensor": "infrared"} if field == "strata" else "another video"
+    drawn.rewrite(nursery, lambda d: d["images"][0].update({field: value}))
+    assert "the labels of image 0 (000000.png) have changed" in refused("show", "poc")
+
+
+def test_an_iteration_of_schema_1_is_read_and_checked_as_it_was_hashed(nursery, tmp_path):
+    good("new", "poc", "--data", nursery, "--share", "100%")
+    new = iterations.chain("poc")[0]
+    items = {item.id: item for item in Dataset.load(nursery).items}
+    ((place, entries),) = new.chunk.items()
+    old_entries = tuple(replace(e, labels=labels_hash(items[e.id], nursery, 1)) for e in entries)
+    replace(new, schema=1, chunk={place: old_entries}).save()
+    assert json.loads((tmp_path / "iterations/poc.json").read_text())["schema"] == 1
+    drawn.rewrite(nursery, lambda d: d["images"][0].update(recording="another video"))
+    assert iterations.load("poc").name == "poc"
+    drawn.rewrite(nursery, lambda d: d["images"][0].update(infants_in_view=2))
+    assert "the labels of image 0 (000000.png) have changed" in refused("show", "poc")
+
+
+def test_hashes_of_schema_1_are_those_of_older_versions():
+    kpts = np.arange(2.0 * len(INFANT)).reshape(-1, 2)
+    nowhere, seen = np.zeros(len(INFANT), dtype=bool), np.full(len(INFANT), 2)
+    person = Person(kpts, seen, nowhere, np.array([0.0, 1, 40, 41]), "a", {"legs": "tucked"}, 7)
+    item = Item(
+        3, Path("set/images/3.png"), None, (64, 48), "train", (person,), 1, 1.0, {"sensor": "ir"}, "cam"
+    )
+    boxed = replace(item, people=(replace(person, head_box_xyxy=np.array([1.0, 2, 3, 4])),))
+    hashes = [labels_hash(one, Path("set"), 1)[:16] for one in (item, boxed)]
+    assert hashes == ["d622f07b9500fb9f", "4e7505b15cd52474"]
 
 
 def test_a_set_that_grew_keeps_its_iterations_and_its_new_pictures_join_the_pool(nursery):
