@@ -21,7 +21,7 @@ _DEFAULTS = ("runs", "eval-results", "ablations")
 
 EPILOG = """\b
 Writes:
-  dashboard.html   the page: everything inside, nothing fetched, faces blurred
+  dashboard.html   the page: everything inside, nothing fetched, infants' faces blurred
   ADVICE.json      with --advice: the ranked strata, for data iteration new and data suggest
 
 \b
@@ -73,7 +73,7 @@ from, and the page's last table has each record's file and the command that make
     help="Also write the ranked strata as JSON.",
 )  # fmt: skip
 @click.option("--title", default="How the models develop", show_default=True, help="The page's heading.")
-@click.option("--no-blur", is_flag=True, help="Leave faces recognisable.")
+@click.option("--no-blur", is_flag=True, help="Leave infants' faces recognisable.")
 @click.pass_context
 def dashboard(
     ctx: click.Context, roots: tuple[Path, ...], out: Path, checks: tuple[Path, ...], pictures: tuple[Path, ...],

@@ -135,8 +135,8 @@ def blurred(rgb: np.ndarray, item: Item, skeleton: Skeleton, in_doubt: Sequence[
         pose = _labelled_pose(person, skeleton, in_doubt)
         # Infants that nobody labelled lie outside this one's joints, which "2 infants" hides too.
         result = FrameResult(0, 0.0, pose, 2 if infants > len(item.people) else 1)
-        picture = blur_faces_in(picture, result, None, skeleton)
-    return picture if item.people else blur_faces_in(rgb, FrameResult(0, 0.0, None, 1), None, skeleton)
+        picture = blur_faces_in(picture, result, skeleton)
+    return picture if item.people else blur_faces_in(rgb, FrameResult(0, 0.0, None, 1), skeleton)
 
 
 def _labelled_pose(person: Person, skeleton: Skeleton, in_doubt: Sequence[str]) -> Pose | None:

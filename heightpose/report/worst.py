@@ -1,4 +1,4 @@
-"""The worst cases of an evaluation as pictures: what was found over what is true, faces blurred."""
+"""The worst cases of an evaluation as pictures: what was found over what is true, infants' faces blurred."""
 
 from __future__ import annotations
 
