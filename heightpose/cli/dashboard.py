@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FilePath
+from heightpose.cli._params import FilePath, require_none_before_verb
 from heightpose.cli.lazy import LazyGroup
 from heightpose.words import plural
 
@@ -81,6 +81,7 @@ def dashboard(
 ) -> None:  # fmt: skip
     """One static page: timeline, overfit, strata, what to annotate next, worst cases, ablations."""
     if ctx.invoked_subcommand is not None:
+        require_none_before_verb(ctx)
         return
     from heightpose.errors import InputError
     from heightpose.report.advice_target import read_target, unknown_to

@@ -10,7 +10,7 @@ import click
 from heightpose.cli._eval_detector import detector_
 from heightpose.cli._eval_intervals import intervals_
 from heightpose.cli._eval_verbs import confidence_, tta_
-from heightpose.cli._params import FilePath, FiniteRange, wandb_option
+from heightpose.cli._params import FilePath, FiniteRange, require_none_before_verb, wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
 from heightpose.words import plural
 
@@ -88,6 +88,7 @@ def eval_(
 ) -> int | None:  # fmt: skip
     """Judge a model on a test set: joints, heights, everything per stratum."""
     if ctx.invoked_subcommand is not None:
+        require_none_before_verb(ctx)
         return None
     if (testset is None) == (data is None):
         raise click.UsageError("Give --testset NAME_OR_DIR, or --data DIR.", ctx)
