@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.pictures import Pictures
 from heightpose.report.overlay import blur_faces_in, draw_joints
 from heightpose.report.page import Html, figure, grid, heading, jpeg, paragraph, span, table, write_page
-from heightpose.runtime.atomic import write_json, write_text
+from heightpose.runtime.atomic import write_csv, write_json
 from heightpose.skeleton import Skeleton
 from heightpose.types import Detection, FrameResult, Pose
 from heightpose.words import plural
@@ -33,25 +31,12 @@ def write_findings(
     folder = dataset.path.parent
     documents = [finding.as_dict(rank, folder) for rank, finding in enumerate(findings, 1)]
     write_json(out / "findings.json", {"data": str(dataset.path), "findings": documents})
-    text = io.StringIO()
-    fields = [
-        "rank",
-        "kind",
-        "also",
-        "severity",
-        "file",
-        "image_id",
-        "annotation_id",
-        "joints",
-        "text",
-        "other_files",
+    columns = [
+        "rank", "kind", "also", "severity", "file", "image_id", "annotation_id", "joints", "text", "other_files",
         "fixable",
-    ]
-    writer = csv.DictWriter(text, fields)
-    writer.writeheader()
-    for document in documents:
-        writer.writerow({k: " ".join(v) if isinstance(v, list) else v for k, v in document.items()})
-    write_text(out / "findings.csv", text.getvalue())
+    ]  # fmt: skip
+    cells = [{k: " ".join(v) if isinstance(v, list) else v for k, v in d.items()} for d in documents]
+    write_csv(out / "findings.csv", cells, columns)
     counts = Counter(finding.kind for finding in findings)
     figures = [_figure(rank, one, dataset, blur) for rank, one in enumerate(findings[:rows], 1)]
     write_page(

@@ -227,6 +227,7 @@ def test_findings_name_pictures_of_one_name_by_their_folders(clean, tmp_path):
     (found,) = json.loads((tmp_path / "report/findings.json").read_text())["findings"]
     assert (found["file"], found["other_files"]) == ("b/0.jpg", ["a/0.jpg"])
     assert "b/0.jpg, annotation 1" in (tmp_path / "report/findings.html").read_text()
+    assert b"\r" not in (tmp_path / "report/findings.csv").read_bytes()  # as every other table
 
 
 def test_copies_are_looked_for_in_one_picture_after_the_other(tmp_path, monkeypatch):
