@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from heightpose.config import TrainConfig, from_dict
+from heightpose.config import DataConfig, TrainConfig, from_dict
 from heightpose.errors import ConfigError
 from heightpose.textfile import read_yaml
 
@@ -184,7 +184,7 @@ class Matrix:
         """The configuration of a cell or a stage under a budget, without its seed and its pre-trained weights.
 
         Raises:
-            ConfigError: it is not valid, or names a stage that there is not.
+            ConfigError: it is not valid, names a stage that there is not, or data of its own beside the budget's.
         """
         where = f"{self.path}: {what}"
         budget = Budget() if budget is None else budget
@@ -200,7 +200,7 @@ class Matrix:
             limit = budget.limit
         data = replace(made.data, limit=limit)
         if budget.data:
-            data = replace(data, dirs=budget.data, repeat=(), iteration=None)
+            data = _in_place_of(data, budget.data, {*budget.changes, *overrides}, where)
         return replace(made, data=data, optim=replace(made.optim, epochs=epochs))
 
     def _overrides_of(self, labels: Mapping[str, str]) -> Overrides:
@@ -252,6 +252,27 @@ def changed(config: TrainConfig, overrides: Mapping[str, Any], where: str) -> Tr
             place = inner
         place[name] = value
     return from_dict(TrainConfig, values, where)
+
+
+def _in_place_of(data: DataConfig, dirs: tuple[str, ...], own: Container[str], where: str) -> DataConfig:
+    """The base's data replaced by a budget's, which a cell's ``own`` settings may weigh but not name others beside.
+
+    Raises:
+        ConfigError: cells that differ in their data would all be the same, or ``repeat`` does not fit the folders.
+    """
+    for name, value in (("dirs", data.dirs), ("iteration", data.iteration)):
+        if f"data.{name}" in own and value:
+            raise ConfigError(
+                f"data.{name} beside --data, which takes its place", where=where, got=value,
+                hint="Leave out --data where cells name their data",
+            )  # fmt: skip
+    repeat = data.repeat if "data.repeat" in own else ()  # the base's is for the base's folders
+    if repeat and len(repeat) != len(dirs):
+        raise ConfigError(
+            "not one number per data set", where=f"{where}: data.repeat",
+            expected=f"{len(dirs)}, one for each --data", got=list(repeat),
+        )  # fmt: skip
+    return replace(data, dirs=dirs, repeat=repeat, iteration=None)
 
 
 def _factors(document: Any, path: Path) -> dict[str, dict[str, Overrides]]:

@@ -7,6 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
+
+
+def require_none_before_verb(ctx: click.Context) -> None:
+    """UsageError for options of a group that are given before one of its verbs, which would not see them."""
+    for param in ctx.command.params:
+        if param.name is not None and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            verb = ctx.invoked_subcommand
+            raise click.UsageError(
+                f"{param.opts[0]} before '{verb}' would do nothing: options of '{verb}' stand behind it.", ctx
+            )
 
 
 class FilePath(click.Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FilePath
+from heightpose.cli._params import FilePath, require_none_before_verb
 from heightpose.cli.lazy import LazyGroup
 from heightpose.words import plural
 
@@ -21,7 +21,7 @@ _DEFAULTS = ("runs", "eval-results", "ablations")
 
 EPILOG = """\b
 Writes:
-  dashboard.html   the page: everything inside, nothing fetched, faces blurred
+  dashboard.html   the page: everything inside, nothing fetched, infants' faces blurred
   ADVICE.json      with --advice: the ranked strata, for data iteration new and data suggest
 
 \b
@@ -73,7 +73,7 @@ from, and the page's last table has each record's file and the command that make
     help="Also write the ranked strata as JSON.",
 )  # fmt: skip
 @click.option("--title", default="How the models develop", show_default=True, help="The page's heading.")
-@click.option("--no-blur", is_flag=True, help="Leave faces recognisable.")
+@click.option("--no-blur", is_flag=True, help="Leave infants' faces recognisable.")
 @click.pass_context
 def dashboard(
     ctx: click.Context, roots: tuple[Path, ...], out: Path, checks: tuple[Path, ...], pictures: tuple[Path, ...],
@@ -81,6 +81,7 @@ def dashboard(
 ) -> None:  # fmt: skip
     """One static page: timeline, overfit, strata, what to annotate next, worst cases, ablations."""
     if ctx.invoked_subcommand is not None:
+        require_none_before_verb(ctx)
         return
     from heightpose.errors import InputError
     from heightpose.report.advice_target import read_target, unknown_to

@@ -10,7 +10,7 @@ import click
 from heightpose.cli._eval_detector import detector_
 from heightpose.cli._eval_intervals import intervals_
 from heightpose.cli._eval_verbs import confidence_, tta_
-from heightpose.cli._params import FilePath, FiniteRange, wandb_option
+from heightpose.cli._params import FilePath, FiniteRange, require_none_before_verb, wandb_option
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
 from heightpose.words import plural
 
@@ -18,7 +18,7 @@ EPILOG = """\b
 Writes:
   OUT/
     result.json      every figure with counts and intervals, also per stratum
-    report.html      one page with plots and the worst cases, faces blurred
+    report.html      one page with plots and the worst cases, infants' faces blurred
     people.csv       each labelled person: found or missed, every joint's error in head sizes
     clips.csv        each clip: true and measured length, interval, reasons
     records/         the raw joints and lengths, from which all of it was computed
@@ -76,7 +76,7 @@ interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
     "--record", metavar="NAME", help="Also keep the main figures as eval/baselines/SET/NAME.json, a baseline."
 )
 @click.option("--note", help="What is new about what is judged: its name on the dashboard's timeline.")
-@click.option("--no-blur", is_flag=True, help="Leave faces recognisable in report.html.")
+@click.option("--no-blur", is_flag=True, help="Leave infants' faces recognisable in report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout and nothing else.")
 @wandb_option
 @click.pass_context
@@ -88,6 +88,7 @@ def eval_(
 ) -> int | None:  # fmt: skip
     """Judge a model on a test set: joints, heights, everything per stratum."""
     if ctx.invoked_subcommand is not None:
+        require_none_before_verb(ctx)
         return None
     if (testset is None) == (data is None):
         raise click.UsageError("Give --testset NAME_OR_DIR, or --data DIR.", ctx)

@@ -111,7 +111,12 @@ class Moment(click.ParamType):
     "--json", "as_json", is_flag=True,
     help="Print height.json on stdout and nothing else; for several inputs a JSON list of them.",
 )  # fmt: skip
-@click.option("--blur-faces", is_flag=True, help="Make faces unrecognisable in overlay and preview.")
+@click.option(
+    "--blur-faces", is_flag=True,
+    help="Pixelate the infant's head in overlay and preview, and all outside of its joints, where others may be; the "
+    "whole frame where no infant is found. A face right over the infant's body still shows: where there may be one, "
+    "give --no-overlay and do not share the preview.",
+)  # fmt: skip
 @click.option("--no-overlay", is_flag=True, help="Write no overlay.mp4.")
 @click.option(
     "--smooth", is_flag=True, help="Draw the skeleton smoothed over time; the numbers stay as they are."

@@ -212,7 +212,7 @@ def _document(dataset: Dataset, folder: Path) -> dict[str, Any]:
         }
         images.append(image | ({"strata": item.strata} if item.strata else {}))
         for person in item.people:
-            annotations.append(_annotation(person, item.id, len(annotations)))
+            annotations.append(annotation_of(person, len(annotations) + 1, item.id))
     names = list(dataset.skeleton.names)
     bones = [[child + 1, parent + 1] for child, parent in dataset.skeleton.edges]
     return {
@@ -223,10 +223,17 @@ def _document(dataset: Dataset, folder: Path) -> dict[str, Any]:
     }
 
 
-def _annotation(person: Person, image_id: int, number: int) -> dict[str, Any]:
-    x0, y0, x1, y1 = (float(v) for v in person.bbox_xyxy)
-    kpts = np.where(person.visibility[:, None] > 0, person.kpts_frame.round(3), 0.0)
+def annotation_of(person: Person, number: int, image_id: int, offset: float = 0.0) -> dict[str, Any]:
+    """One infant as an entry of ``annotations``, coordinates of joints to 0.001 px, which nobody can label.
+
+    Args:
+        number: its id; from 1, as COCO's own evaluation takes an annotation with the id 0 for none.
+        offset: added to every coordinate, px.
+    """
+    labelled = person.visibility > 0
+    kpts = np.where(labelled[:, None], (person.kpts_frame + offset).round(3), 0.0)
     table = np.column_stack([kpts, person.visibility])
+    x0, y0, x1, y1 = (float(v) for v in person.bbox_xyxy + offset)
     entry: dict[str, Any] = {
         "id": number,
         "image_id": image_id,
@@ -235,10 +242,10 @@ def _annotation(person: Person, image_id: int, number: int) -> dict[str, Any]:
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "area": (x1 - x0) * (y1 - y0),
         "keypoints": [v for x, y, seen in table.tolist() for v in (x, y, int(seen))],
-        "num_keypoints": int((person.visibility > 0).sum()),
+        "num_keypoints": int(labelled.sum()),
         "out_of_frame": person.out_of_frame.tolist(),
         "strata": person.strata,
     }
     if person.head_box_xyxy is not None:
-        entry["head_box_xyxy"] = person.head_box_xyxy.tolist()
+        entry["head_box_xyxy"] = (person.head_box_xyxy + offset).tolist()
     return entry if person.child is None else entry | {"child": person.child}

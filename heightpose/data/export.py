@@ -3,9 +3,9 @@
 ``annotations/person_keypoints_<split>.json`` beside ``images/``: what CVAT's "COCO Keypoints 1.0" expects. Every
 annotation has all that these tools insist on: a category id above 0, ``bbox``, ``area``, ``iscrowd``, an empty
 ``segmentation`` (without the key CVAT's reader refuses the file; with it Label Studio's stumbles, so that its
-variant leaves it out), visibility 0, 1 or 2 with zeros for what is not labelled, 1-based skeleton edges. Ids count
-from 1, as COCO's own evaluation takes an annotation with the id 0 for none. Our own fields stay in as well; other
-tools pass them over, and ``heightpose data import coco`` reads them back. Frames of videos become PNG pictures.
+variant leaves it out), visibility 0, 1 or 2 with zeros for what is not labelled, 1-based skeleton edges, ids from 1.
+Our own fields stay in as well; other tools pass them over, and ``heightpose data import coco`` reads them back. Frames
+of videos become PNG pictures.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from heightpose.data.coco import Dataset
-from heightpose.data.items import Item, Person
+from heightpose.data.coco import Dataset, annotation_of
+from heightpose.data.items import Item
 from heightpose.data.pictures import Pictures
-from heightpose.data.placing import place_picture
+from heightpose.data.placing import below_images, place_picture, told_apart
 from heightpose.errors import InputError
 from heightpose.runtime.atomic import (
     all_or_none,
@@ -32,9 +32,6 @@ from heightpose.runtime.atomic import (
     no_empty_folders,
     write_json,
 )
-
-#: Rounding of coordinates, px: far below what anybody can label.
-_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -95,24 +92,19 @@ def export_coco(
 
 def _names(data: Dataset) -> dict[int, str]:
     """Each item's name below ``images/``: the one it has in the set, without the set's own ``images/``."""
-    names: dict[int, str] = {}
-    owner: dict[str, tuple[Path, int | None]] = {}
+    wanted = []
     for item in data.items:
-        relative = _below(data, item.path)
+        path = _below(data, item.path)
         if item.frame is not None:
-            relative = relative.with_name(f"{relative.stem}_{item.frame:06d}.png")
-        while owner.setdefault(relative.as_posix(), (item.path, item.frame)) != (item.path, item.frame):
-            relative = relative.with_name(f"{relative.stem}-{item.id}{relative.suffix}")
-        names[item.id] = relative.as_posix()
-    return names
+            path = path.with_name(f"{path.stem}_{item.frame:06d}.png")
+        wanted.append(((item.path, item.frame), path, item.id))
+    return {item.id: path.as_posix() for item, path in zip(data.items, told_apart(wanted), strict=True)}
 
 
 def _below(data: Dataset, path: Path) -> Path:
     """A picture's or video's name in the set, without the set's own ``images/``; its own name outside of it."""
     relative = Path(os.path.relpath(path.resolve(), data.path.parent.resolve()))
-    if relative.parts[0] in ("images", "clips"):
-        relative = Path(*relative.parts[1:])
-    return Path(path.name) if ".." in relative.parts else relative
+    return below_images(relative, path.name)
 
 
 def _write_pictures(
@@ -159,7 +151,7 @@ def _document(
             image["recording"] = recording
         images.append(image)
         for person in item.people:
-            entry = _annotation(person, offset) | {"id": len(annotations) + 1, "image_id": number}
+            entry = annotation_of(person, len(annotations) + 1, number, offset)
             annotations.append(entry | ({"segmentation": []} if segmentation else {}))
     category = {
         "id": 1,
@@ -176,27 +168,3 @@ def _document(
         "annotations": annotations,
         "categories": [category],
     }
-
-
-def _annotation(person: Person, offset: float) -> dict[str, Any]:
-    labelled = person.visibility > 0
-    kpts = np.where(labelled[:, None], person.kpts_frame + offset, 0.0).round(_DECIMALS)
-    x0, y0, x1, y1 = (float(v) for v in person.bbox_xyxy + offset)
-    width, height = x1 - x0, y1 - y0
-    entry: dict[str, Any] = {
-        "category_id": 1,
-        "iscrowd": 0,
-        "bbox": [x0, y0, width, height],
-        "area": width * height,
-        "num_keypoints": int(labelled.sum()),
-        "keypoints": [
-            v for (x, y), s in zip(kpts.tolist(), person.visibility.tolist(), strict=True) for v in (x, y, s)
-        ],
-        "out_of_frame": person.out_of_frame.tolist(),
-        "strata": person.strata,
-    }
-    if person.child is not None:
-        entry["child"] = person.child
-    if person.head_box_xyxy is not None:
-        entry["head_box_xyxy"] = (person.head_box_xyxy + offset).tolist()
-    return entry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +64,15 @@ class Count:
 
 
 def groups_of(pool: list[tuple[Path, Item]]) -> list[Group]:
-    """Twins, and whoever else shares a picture, join their children's items into one group (union-find)."""
+    """Twins, and whoever else shares a picture, join their children's items into one group (union-find).
+
+    Pictures of nobody with a name are told apart by the whole way to their folder. The groups' keys have as much of it
+    as tells the pool's folders apart, mostly the name alone: the same data elsewhere are drawn in the same order.
+    """
     above: dict[str, str] = {}
+    whole = {folder: folder.resolve() for folder, _ in pool}
+    short = _short_names(set(whole.values()))
+    shown: dict[str, str] = {}
 
     def top(key: str) -> str:
         while above.setdefault(key, key) != key:
@@ -76,7 +83,9 @@ def groups_of(pool: list[tuple[Path, Item]]) -> list[Group]:
         children = sorted({f"child {p.child}" for p in item.people if p.child is not None})
         # Frames of one unnamed infant's video belong together, so the video is the name.
         file = item.recording or Path(os.path.relpath(item.path, folder)).as_posix()
-        return children or [f"picture {folder.name}/{file}"]
+        if not children:
+            shown[f"picture {whole[folder]}/{file}"] = f"picture {short[whole[folder]]}/{file}"
+        return children or [f"picture {whole[folder]}/{file}"]
 
     for folder, item in pool:
         first, *others = names(folder, item)
@@ -86,4 +95,17 @@ def groups_of(pool: list[tuple[Path, Item]]) -> list[Group]:
     members: dict[str, list[tuple[Path, Item]]] = defaultdict(list)
     for folder, item in pool:
         members[top(names(folder, item)[0])].append((folder, item))
-    return [Group(key, str(parts[0][1].split), tuple(parts)) for key, parts in sorted(members.items())]
+    groups = [Group(shown.get(k, k), str(parts[0][1].split), tuple(parts)) for k, parts in members.items()]
+    return sorted(groups, key=lambda group: group.key)
+
+
+def _short_names(folders: set[Path]) -> dict[Path, str]:
+    """Each folder's name, with as many of the folders above it as it takes to tell it from others of that name."""
+    found: dict[Path, str] = {}
+    left, depth = folders, 1
+    while left:
+        count = Counter(folder.parts[-depth:] for folder in left)
+        alone = {f for f in left if count[f.parts[-depth:]] == 1}
+        found |= {f: Path(*f.parts[-depth:]).as_posix() for f in alone}
+        left, depth = left - alone, depth + 1
+    return found

@@ -24,7 +24,9 @@ from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.runtime.atomic import write_json
 from heightpose.textfile import read_json
 
-SCHEMA = 1
+#: 2 added the picture's strata and recording to what is hashed of its labels; manifests of 1 are checked without.
+SCHEMA = 2
+_SCHEMAS = (1, SCHEMA)
 ROOT = Path("iterations")
 
 
@@ -60,6 +62,7 @@ class Manifest:
         chunk: data set folder relative to the manifest's -> the items this iteration adds.
         testsets: held out from this iteration on.
         weights: "stratum=value" -> share of the chunk that was drawn for it; empty where it was not so aimed.
+        schema: what its labels' hashes are of, see :func:`labels_hash`.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class Manifest:
     chunk: dict[str, tuple[Entry, ...]]
     testsets: tuple[HeldOut, ...]
     weights: dict[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA
 
     @property
     def hash(self) -> str:
@@ -190,8 +194,12 @@ def entry_of(item: Item, folder: Path, picture_hash: str) -> Entry:
     return Entry(item.id, labels_hash(item, folder), picture_hash)
 
 
-def labels_hash(item: Item, folder: Path) -> str:
-    """SHA-256 of everything the labels of one item say, independent of how the file is laid out."""
+def labels_hash(item: Item, folder: Path, schema: int = SCHEMA) -> str:
+    """SHA-256 of everything the labels of one item say, independent of how the file is laid out.
+
+    Args:
+        schema: 1 leaves out the picture's own strata and its recording, which teach nothing.
+    """
     people = []
     for person in sorted(item.people, key=lambda p: p.id):
         label: dict[str, Any] = {
@@ -202,10 +210,13 @@ def labels_hash(item: Item, folder: Path) -> str:
             "child": person.child,
             "strata": person.strata,
         }
-        head_box = getattr(person, "head_box_xyxy", None)
-        people.append(label if head_box is None else label | {"head_box": [float(v) for v in head_box]})
+        if person.head_box_xyxy is not None:
+            label["head_box"] = [float(v) for v in person.head_box_xyxy]
+        people.append(label)
     name = item.path.relative_to(folder).as_posix() if item.path.is_relative_to(folder) else item.path.name
-    about = {"picture": name, "frame": item.frame, "size": item.size_wh, "split": item.split}
+    about: dict[str, Any] = {"picture": name, "frame": item.frame, "size": item.size_wh, "split": item.split}
+    if schema > 1:
+        about |= {"strata": item.strata, "recording": item.recording}
     return _digest(about | {"in_view": item.infants_in_view, "people": people})
 
 
@@ -227,7 +238,7 @@ def _unchanged(manifest: Manifest, folder: Path, there: dict[int, Item], entry: 
             where=folder / "annotations.json",
             hint="Restore the data set; 'heightpose data validate' says what is broken",
         )
-    if labels_hash(item, folder) != entry.labels:
+    if labels_hash(item, folder, manifest.schema) != entry.labels:
         raise FileFormatError(
             f"the labels of image {item.id} ({item.name}) have changed since the data iteration "
             f"'{manifest.name}' was drawn",
@@ -264,7 +275,7 @@ def _document(manifest: Manifest) -> dict[str, Any]:
     if manifest.weights:  # left out elsewhere, so that older manifests keep their hash
         aim["weights"] = manifest.weights
     return {
-        "schema": SCHEMA,
+        "schema": manifest.schema,
         "name": manifest.name,
         "order": manifest.order,
         "parent": manifest.parent,
@@ -286,8 +297,8 @@ def _document(manifest: Manifest) -> dict[str, Any]:
 def _read(path: Path) -> Manifest:
     document = read_json(path, "data iteration")
     try:
-        if not isinstance(document, dict) or document["schema"] != SCHEMA:
-            raise ValueError(f"expected an object of schema {SCHEMA}")
+        if not isinstance(document, dict) or document["schema"] not in _SCHEMAS:
+            raise ValueError(f"expected an object of schema {' or '.join(map(str, _SCHEMAS))}")
         manifest = Manifest(
             path, document["name"], document["order"], document["parent"], document["parent_hash"],
             document["created"], document["aim"]["share"],
@@ -298,6 +309,7 @@ def _read(path: Path) -> Manifest:
                 for t in document["testsets"]
             ),
             {str(key): float(weight) for key, weight in document["aim"].get("weights", {}).items()},
+            document["schema"],
         )  # fmt: skip
         written = document["hash"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

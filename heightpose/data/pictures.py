@@ -14,6 +14,7 @@ import numpy as np
 from heightpose.cores import usable_cores
 from heightpose.data.items import Item
 from heightpose.errors import FileFormatError, HeightposeError, InputError
+from heightpose.runtime.stills import decode_picture
 from heightpose.words import plural
 
 log = logging.getLogger(__name__)
@@ -69,22 +70,52 @@ def read_picture(path: Path) -> np.ndarray:
     return decode(_bytes(path), path)
 
 
+def first_frame(path: Path) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB of a picture file as ``infer`` reads it, which cannot read some that :func:`decode` can.
+
+    Raises:
+        InputError: it cannot be read.
+        FileFormatError: its EXIF note mirrors it.
+    """
+    from heightpose.runtime.video import open_clip
+
+    with open_clip(str(path)) as clip:
+        if clip.mirrored:
+            raise _mirrored(path)
+        return next(clip.frames()).rgb
+
+
 def decode(data: bytes, path: Path) -> np.ndarray:
     """Compressed picture to ``(H, W, 3)`` uint8 RGB, turned as its EXIF note says, which is how viewers show it.
 
     Raises:
-        FileFormatError: cannot be decoded, or ends too early (which decoders fill with grey without a word).
+        FileFormatError: cannot be decoded, ends too early (which decoders fill with grey without a word), or its EXIF
+            note mirrors it.
     """
     # In a JPEG's scan 0xFF is always escaped, so the end marker after the last scan's start is the real one.
     short = data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
     short |= data[:4] == b"\x89PNG" and b"IEND" not in data[-16:]
-    bgr = None if short or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
+    try:
+        rgb, _, mirrored = (None, 0, False) if short else decode_picture(data)
+    except cv2.error:  # too large
+        rgb, mirrored = None, False
+    if rgb is None:
         what = "the picture is truncated" if short or not data else "the picture cannot be decoded"
         raise FileFormatError(
-            what, where=path, got=plural(len(data), "byte"), hint="Copy it again, or train with skip_bad"
+            what, where=path, got=plural(len(data), "byte"), hint="Copy it again, or leave it out (skip_bad)"
         )
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    if mirrored:
+        raise _mirrored(path)
+    return rgb
+
+
+def _mirrored(path: Path) -> FileFormatError:
+    """Viewers mirror such a picture, ``infer`` does not, so that left stays left: labels are for one of them."""
+    return FileFormatError(
+        "the picture's EXIF note mirrors it", where=path,
+        hint="Labels made on what viewers show have left and right the wrong way round: remove the note (exiftool "
+        "-Orientation= FILE) and label it again",
+    )  # fmt: skip
 
 
 def _read_all(
@@ -140,7 +171,10 @@ def _video_frames(items: Sequence[Item]) -> dict[tuple[Path, int | None], np.nda
     for path, indices in wanted.items():
         from heightpose.runtime.video import open_clip
 
-        for frame in open_clip(path).frames():
+        clip = open_clip(path)
+        if clip.mirrored:
+            raise _mirrored(path)
+        for frame in clip.frames():
             if frame.index in indices:
                 found[path, frame.index] = frame.rgb
             if frame.index >= max(indices):

@@ -49,7 +49,10 @@ _LABEL_SD_PX = 0.25
 
 @dataclass(frozen=True)
 class Split:
-    """One clip's errors in cm by row of :data:`ROWS`; None where that row could not be or was not measured."""
+    """One clip's errors in cm by row of :data:`ROWS`; None where that row could not be or was not measured.
+
+    ``null_cm``, of the WHO median, is None where the growth tables do not reach.
+    """
 
     clip: str
     length_cm: float
@@ -102,13 +105,8 @@ def _split(
     if truth is not None:
         lengths["bones"] = _from_bones(truth.joints_cm)
     errors = {row: None if value is None else value - clip.length_cm for row, value in lengths.items()}
-    return Split(
-        clip.id,
-        clip.length_cm,
-        errors,
-        dict(clip.strata),
-        null_length(clip.sex, clip.age_months) - clip.length_cm,
-    )
+    null = null_length(clip.sex, clip.age_months) - clip.length_cm
+    return Split(clip.id, clip.length_cm, errors, dict(clip.strata), null if np.isfinite(null) else None)
 
 
 def _measured(frames: list[FrameResult], camera: Camera, plane: Plane | PlaneTrack | None) -> float | None:
@@ -186,7 +184,8 @@ def summarise(splits: Sequence[Split], noise_px: float) -> dict[str, Any]:
         step = np.array([s.errors_cm[row] - (0.0 if before is None else s.errors_cm[before]) for s in whole])  # type: ignore[operator]
         parts[row] = error_figures(step)
     return {
-        "noise_px": noise_px, "rows": rows, "null": error_figures(null), "parts": parts, "parts_clips": len(whole),
+        "noise_px": noise_px, "rows": rows, "parts": parts, "parts_clips": len(whole),
+        "null": error_figures(null) | {"known": len(null), "clips": len(splits)},
     }  # fmt: skip
 
 
@@ -207,6 +206,11 @@ def lines(summary: dict[str, Any]) -> list[str]:
     null = summary["null"]
     figures = (_cm(null["mae_cm"]), _cm(null["bias_cm"], sign=True), _cm(null["p95_cm"]))
     out.append(f"{'WHO median (null model)':<42}{figures[0]:>7}{figures[1]:>8}{figures[2]:>7}")
+    if null["known"] < null["clips"]:
+        left_out = plural(null["clips"] - null["known"], "clip")
+        out.append(
+            f"the WHO median is over {null['known']}: {left_out} without sex and an age of 0 to 24 months"
+        )
     out.append("trained observers on a length board: TEM 0.3-0.5 cm")
     out.append(
         f"'adds' over the {plural(summary['parts_clips'], 'clip')} measured along every row; all in cm"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 from collections.abc import Sequence
@@ -25,7 +23,7 @@ from heightpose.geometry.lift import LIFT_FILE
 from heightpose.metrics.height import null_length
 from heightpose.report.run_files import identity_of
 from heightpose.runtime import presence
-from heightpose.runtime.atomic import folder_name, make_folder, write_json, write_text
+from heightpose.runtime.atomic import folder_name, make_folder, write_csv, write_json
 from heightpose.runtime.code import code_version
 from heightpose.runtime.cover import Cover
 from heightpose.runtime.networks import Detector, PoseModel
@@ -242,12 +240,13 @@ def write_tables(folder: Path, frames: Sequence[FrameRecord], clips: Sequence[Cl
                 *(person.strata.get(s, "") for s in strata), *errors, *person.visibility,
             ]
         )  # fmt: skip
-    write_text(folder / "people.csv", _csv(columns, rows))
+    write_csv(folder / "people.csv", [dict(zip(columns, row, strict=True)) for row in rows], columns)
     strata = sorted({key for clip in clips for key in clip.strata})
     columns = ["id", "child", "file", "sex", "age_months", "length_cm", "measured_cm", "low_cm", "high_cm"]
     columns += ["error_cm", "null_error_cm", "covered", "reasons", "unreported_cm", "frames", "used"]
     columns += [f"stratum.{s}" for s in strata]
-    write_text(folder / "clips.csv", _csv(columns, [_clip_row(clip, strata) for clip in clips]))
+    found = [dict(zip(columns, _clip_row(clip, strata), strict=True)) for clip in clips]
+    write_csv(folder / "clips.csv", found, columns)
 
 
 def _clip_row(clip: ClipRecord, strata: Sequence[str]) -> list[object]:
@@ -260,11 +259,3 @@ def _clip_row(clip: ClipRecord, strata: Sequence[str]) -> list[object]:
         None if np.isnan(null) else round(null - clip.length_cm, 4), covered, " ".join(clip.reasons),
         clip.unreported_cm, clip.frames, clip.used, *(clip.strata.get(s, "") for s in strata),
     ]  # fmt: skip
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()

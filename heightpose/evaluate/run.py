@@ -18,6 +18,7 @@ from tqdm import tqdm
 from heightpose.codec.detection import iou
 from heightpose.data.clips import Clip as LengthClip
 from heightpose.data.items import Item, Person, head_angle_deg
+from heightpose.data.pictures import first_frame
 from heightpose.data.strata import known_values
 from heightpose.errors import FileFormatError, InputError
 from heightpose.evaluate.known import measure_known
@@ -207,8 +208,7 @@ def _rounded(array: np.ndarray, digits: int = 3) -> list:
 def _pictures(items: Sequence[Item]) -> Iterator[Frame]:
     """Each picture as ``infer`` reads it, numbered by its place in ``items``."""
     for number, item in enumerate(items):
-        with open_clip(str(item.path)) as source:
-            yield Frame(number, 0.0, next(source.frames()).rgb)
+        yield Frame(number, 0.0, first_frame(item.path))
 
 
 def _frames(source: Clip, wanted: set[int]) -> Iterator[Frame]:

@@ -278,7 +278,8 @@ def worst(view: View, options: Options) -> list[Html]:
         ref = view.numbers.links([result])
         parts += [
             Html(
-                f"<p>On {html.escape(testset[0])}, faces {'blurred' if options.blur else 'not blurred'}.{ref}</p>"
+                f"<p>On {html.escape(testset[0])}, faces of infants "
+                f"{'blurred' if options.blur else 'not blurred'}.{ref}</p>"
             ),
             grid(shown),
         ]

@@ -168,7 +168,7 @@ def findings_parts(files: Sequence[Path]) -> list[Html]:
                         f["kind"],
                         f["severity"],
                         f["file"],
-                        str(f.get("annotation_id") or ""),
+                        "" if f.get("annotation_id") is None else str(f["annotation_id"]),
                         str(f["text"]),
                     )
                     for f in found[:_FINDINGS]

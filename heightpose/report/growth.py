@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from heightpose.metrics.who import percentile_text, rounded_percentile
 from heightpose.report import page
 from heightpose.report.growth_chart import WORDS, chart_picture, chart_svg
 from heightpose.report.growth_visits import Refused
-from heightpose.runtime.atomic import write_text
+from heightpose.runtime.atomic import write_csv, write_text
 from heightpose.runtime.output import write_png
 
 FILES = ("growth.svg", "growth.png", "growth.csv", "growth.html")
@@ -86,7 +84,7 @@ def write_growth(
     drawing = chart_svg(visits)
     write_text(folder / "growth.svg", drawing)
     write_png(folder / "growth.png", chart_picture(visits))
-    write_text(folder / "growth.csv", _csv(visits, refused, files))
+    write_csv(folder / "growth.csv", _rows(visits, refused, files), _CSV_COLUMNS)
     _write_page(folder / "growth.html", visits, refused, drawing)
 
 
@@ -126,19 +124,23 @@ def _write_page(path: Path, visits: Sequence[Visit], refused: Sequence[Refused],
     page.write_page(path, "Growth", *parts)
 
 
-def _csv(visits: Sequence[Visit], refused: Sequence[Refused], files: Sequence[Path]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ("file", "input", "status", "sex", "age_months", "length_cm", "low_cm", "high_cm", "interval_level",
-         "z_score", "percentile", "change_cm", "change_low_cm", "change_high_cm", "change_shown", "reasons")
-    )  # fmt: skip
+_CSV_COLUMNS = (
+    "file", "input", "status", "sex", "age_months", "length_cm", "low_cm", "high_cm", "interval_level",
+    "z_score", "percentile", "change_cm", "change_low_cm", "change_high_cm", "change_shown", "reasons",
+)  # fmt: skip
+
+
+def _rows(
+    visits: Sequence[Visit], refused: Sequence[Refused], files: Sequence[Path]
+) -> list[dict[str, object]]:
+    """``growth.csv``: what was measured, then what was rejected, of which most is left empty."""
+    found: list[tuple[object, ...]] = []
     for visit, file, change in zip(visits, files, changes(visits), strict=True):
         moved: tuple[object, ...] = ("", "", "", "")
         if change is not None:
             ends = (f"{v:z.2f}" for v in (change.length_cm, *change.interval_cm))
             moved = (*ends, "yes" if change.shown else "no")
-        writer.writerow(
+        found.append(
             (file, visit.name, "measured", visit.sex, f"{visit.age_months:g}", f"{visit.length_cm:.2f}",
              *(f"{end:.2f}" for end in visit.interval_cm), f"{visit.interval_level:g}", f"{visit.z_score:z.2f}",
              f"{rounded_percentile(visit.percentile)}", *moved, "")
@@ -146,5 +148,5 @@ def _csv(visits: Sequence[Visit], refused: Sequence[Refused], files: Sequence[Pa
     for item in refused:
         age = "" if item.age_months is None else f"{item.age_months:g}"
         codes = " ".join(code for code, _ in item.reasons)
-        writer.writerow((item.path, item.name, "rejected", "", age, *[""] * 10, codes))
-    return out.getvalue()
+        found.append((item.path, item.name, "rejected", "", age, *[""] * 10, codes))
+    return [dict(zip(_CSV_COLUMNS, row, strict=True)) for row in found]

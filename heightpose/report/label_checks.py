@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.pictures import Pictures
 from heightpose.report.overlay import blur_faces_in, draw_joints
 from heightpose.report.page import Html, figure, grid, heading, jpeg, paragraph, span, table, write_page
-from heightpose.runtime.atomic import write_json, write_text
+from heightpose.runtime.atomic import write_csv, write_json
 from heightpose.skeleton import Skeleton
 from heightpose.types import Detection, FrameResult, Pose
 from heightpose.words import plural
@@ -33,25 +31,12 @@ def write_findings(
     folder = dataset.path.parent
     documents = [finding.as_dict(rank, folder) for rank, finding in enumerate(findings, 1)]
     write_json(out / "findings.json", {"data": str(dataset.path), "findings": documents})
-    text = io.StringIO()
-    fields = [
-        "rank",
-        "kind",
-        "also",
-        "severity",
-        "file",
-        "image_id",
-        "annotation_id",
-        "joints",
-        "text",
-        "other_files",
+    columns = [
+        "rank", "kind", "also", "severity", "file", "image_id", "annotation_id", "joints", "text", "other_files",
         "fixable",
-    ]
-    writer = csv.DictWriter(text, fields)
-    writer.writeheader()
-    for document in documents:
-        writer.writerow({k: " ".join(v) if isinstance(v, list) else v for k, v in document.items()})
-    write_text(out / "findings.csv", text.getvalue())
+    ]  # fmt: skip
+    cells = [{k: " ".join(v) if isinstance(v, list) else v for k, v in d.items()} for d in documents]
+    write_csv(out / "findings.csv", cells, columns)
     counts = Counter(finding.kind for finding in findings)
     figures = [_figure(rank, one, dataset, blur) for rank, one in enumerate(findings[:rows], 1)]
     write_page(
@@ -79,8 +64,8 @@ def _figure(rank: int, finding: Finding, dataset: Dataset, blur: bool) -> Html:
 
 def _picture(item: Item, finding: Finding, skeleton: Skeleton, blur: bool) -> np.ndarray:
     rgb = Pictures([item]).picture(0).copy()
-    for infant in item.people if blur else ():
-        rgb = _blurred(rgb, infant, skeleton, in_doubt=finding.joints)
+    if blur:
+        rgb = blurred(rgb, item, skeleton, in_doubt=finding.joints)
     person = finding.person if finding.person is not None else next(iter(item.people), None)
     low, high = np.zeros(2), np.array(item.size_wh, dtype=float)
     if person is not None:
@@ -124,12 +109,28 @@ def _draw_partly(picture: np.ndarray, at: np.ndarray, person: Person, skeleton: 
     draw_joints(picture, placed, hidden=person.visibility == 1, scale=0.7, skeleton=skeleton)
 
 
-def _blurred(rgb: np.ndarray, person: Person, skeleton: Skeleton, in_doubt: Sequence[str]) -> np.ndarray:
-    """The labelled head pixelated; the whole picture where the labels do not say where that is, or may be wrong."""
+def blurred(rgb: np.ndarray, item: Item, skeleton: Skeleton, in_doubt: Sequence[str]) -> np.ndarray:
+    """Every labelled head pixelated; all of the picture where a head's place is not labelled, or is in doubt.
+
+    Where more infants lie in view than are labelled, all but the labelled ones' joints is pixelated too.
+    """
+    picture = rgb
+    infants = max(len(item.people), item.infants_in_view or 0)
+    for person in item.people:
+        pose = _labelled_pose(person, skeleton, in_doubt)
+        # Infants that nobody labelled lie outside this one's joints, which "2 infants" hides too.
+        result = FrameResult(0, 0.0, pose, 2 if infants > len(item.people) else 1)
+        picture = blur_faces_in(picture, result, skeleton)
+    return picture if item.people else blur_faces_in(rgb, FrameResult(0, 0.0, None, 1), skeleton)
+
+
+def _labelled_pose(person: Person, skeleton: Skeleton, in_doubt: Sequence[str]) -> Pose | None:
+    """The labels as a pose that tells where the head is; None where they do not say, or may be wrong."""
     named = {n: skeleton.index(n) for n in ("crown", "upper_neck") if n in skeleton.names}
     if len(named) < 2 or set(named) & set(in_doubt) or not person.usable[list(named.values())].all():
-        return blur_faces_in(rgb, FrameResult(0, 0.0, None, 1), None, skeleton)
+        return None
+    # Joints without a label lie nowhere: on the crown they add nothing to what the joints take up.
+    kpts = np.where(person.usable[:, None], person.kpts_frame, person.kpts_frame[named["crown"]])
     angle = head_angle_deg(person.kpts_frame, person.usable, skeleton)
     detection = Detection(person.bbox_xyxy, angle if angle is not None else 0.0, 1.0)
-    pose = Pose(person.kpts_frame, np.ones(len(skeleton)), detection)
-    return blur_faces_in(rgb, FrameResult(0, 0.0, pose, 1), None, skeleton)
+    return Pose(kpts, np.ones(len(skeleton)), detection)

@@ -62,12 +62,12 @@ def draw_overlay(
         rgb: ``(H, W, 3)`` uint8 frame.
         result: what was seen in it.
         caption: texts.
-        blur_faces: make faces unrecognisable first, see :func:`blur_faces_in`.
+        blur_faces: hide the infant's face and all around it first, see :func:`blur_faces_in` with ``strangers``.
 
     Returns:
         ``(H, W, 3)`` uint8.
     """
-    picture = blur_faces_in(rgb, result, None, skeleton) if blur_faces else rgb.copy()
+    picture = blur_faces_in(rgb, result, skeleton, strangers=True) if blur_faces else rgb.copy()
     scale = max(min(rgb.shape[:2]) / 480.0, 0.5)
     if result.pose is not None:
         _draw_skeleton(picture, result.pose, scale, skeleton)
@@ -153,31 +153,30 @@ def _strip(picture: np.ndarray, text: str, colour: tuple[int, int, int], scale: 
 
 
 def blur_faces_in(
-    rgb: np.ndarray, result: FrameResult, last_pose: Pose | None = None, skeleton: Skeleton = INFANT
+    rgb: np.ndarray, result: FrameResult, skeleton: Skeleton = INFANT, *, strangers: bool = False
 ) -> np.ndarray:
-    """A copy of the frame in which no infant's face can be recognised.
+    """A copy of the frame in which no face of an infant that ``result`` counts can be recognised.
 
-    The posed infant's head is pixelated. Where the infant was lost, the head's last place is, generously;
-    where it was never seen, the whole frame is. With several infants everything outside the posed one's joints
-    is too: the others' heads are not known, and a box may hold some of theirs.
+    The posed infant's head is pixelated; where none is posed, the whole frame is. With several infants everything
+    outside the posed one's joints is too: the others' heads are not known, and a box may hold some of theirs.
 
     Args:
         rgb: ``(H, W, 3)`` uint8.
         result: what was found in this very frame; a smoothed skeleton lags behind a head that moves.
-        last_pose: the latest pose of earlier frames, for where this one has none.
+        strangers: hide what lies outside of the posed infant's joints even if it is the only one counted: an adult who
+            leans in or an infant that was missed may be there. Who lies between the joints still shows.
     """
-    picture = rgb.copy()
     pose = result.pose
-    if pose is None and last_pose is None:
+    if pose is None:
         return _pixelated(rgb, rgb)
-    if pose is not None and result.infants > 1:
+    picture = rgb.copy()
+    if strangers or result.infants > 1:
         low, high = pose.bbox_xyxy.reshape(2, 2)
         own = np.clip([pose.kpts_frame.min(axis=0), pose.kpts_frame.max(axis=0)], low, high)
         x0, y0, x1, y1 = _clipped(own.ravel(), rgb)
         picture = _pixelated(rgb, rgb)
         picture[y0:y1, x0:x1] = rgb[y0:y1, x0:x1]
-    centre, radius = _head(pose if pose is not None else last_pose, skeleton)  # type: ignore[arg-type]
-    radius *= 1.0 if pose is not None else 2.0
+    centre, radius = _head(pose, skeleton)
     x0, y0, x1, y1 = _clipped(np.concatenate([centre - radius, centre + radius]), rgb)
     if x1 > x0 and y1 > y0:
         part = picture[y0:y1, x0:x1]

@@ -1,4 +1,4 @@
-"""The contact sheet of suggested frames: what was picked and why, faces blurred."""
+"""The contact sheet of suggested frames: what was picked and why, infants' faces blurred."""
 
 from __future__ import annotations
 

@@ -24,14 +24,16 @@ def log_ablation(folder: Path, document: Mapping[str, Any], mode: str) -> None:
     name = document["name"]
     tracker = Tracker(folder, mode, describe(document), name=f"ablation: {name}", group="ablations",
                       job_type="ablation", tags=["ablation", name[:64]], notes=document["question"])  # fmt: skip
-    with tracker.guarded("cannot log the table"):
-        if tracker.on:
-            tracker.table("ablation", *table(document))
-            tracker.summary(summary(document))
-            picture = cv2.imread(str(folder / "ablation.png"))
-            if picture is not None:
-                tracker.pictures("ablation picture", [(picture[..., ::-1], document["question"])])
-    tracker.finish()
+    try:
+        with tracker.guarded("cannot log the table"):
+            if tracker.on:
+                tracker.table("ablation", *table(document))
+                tracker.summary(summary(document))
+                picture = cv2.imread(str(folder / "ablation.png"))
+                if picture is not None:
+                    tracker.pictures("ablation picture", [(picture[..., ::-1], document["question"])])
+    finally:
+        tracker.finish()
 
 
 def describe(document: Mapping[str, Any]) -> dict[str, Any]:

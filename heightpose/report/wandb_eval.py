@@ -34,10 +34,12 @@ def log_evaluation(
     name = f"{test['name']}: {result.get('run') or result['models']['pose']['name']}"
     tracker = Tracker(folder, mode, describe(result), name=name, group=group_of(about_data), job_type="eval",
                       tags=["eval", f"testset {test['name']}"[:64]], notes=result.get("note") or None)  # fmt: skip
-    with tracker.guarded("cannot log the result"):
-        if tracker.on:
-            _log(tracker, folder, result, data, blur)
-    tracker.finish()
+    try:
+        with tracker.guarded("cannot log the result"):
+            if tracker.on:
+                _log(tracker, folder, result, data, blur)
+    finally:
+        tracker.finish()
 
 
 def _log(tracker: Tracker, folder: Path, result: Mapping[str, Any], data: Path, blur: bool) -> None:

@@ -14,7 +14,7 @@ import logging
 import netrc
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,12 +79,12 @@ class Tracker:
     """
 
     def __init__(self, folder: Path, mode: str, config: Mapping[str, Any], **about: Any) -> None:
-        self.folder, self._run = folder, None
+        self.folder, self._run, self._open = folder, None, None
         self._before: dict[str, str | None] = {}
         if mode == "off":
             return
         with self.guarded("cannot start"):
-            self._run = self._started(mode, config, about)
+            self._run = self._open = self._started(mode, config, about)
         if self._run is None:
             self._restore()
 
@@ -162,10 +162,12 @@ class Tracker:
                 self._run.log_artifact(made)
 
     def finish(self, *, failed: bool = False) -> None:
-        """Close the run. Safe to call twice."""
-        with self.guarded("cannot finish"):
-            if self._run is not None:
-                self._run.finish(exit_code=1 if failed else 0)
+        """Close the run, one whose logging is over too: what it has is kept. Safe to call twice."""
+        run, told, self._open = self._open, not self.on, None
+        # A failure of the logging has been told already.
+        with suppress(Exception, SystemExit) if told else self.guarded("cannot finish"):
+            if run is not None:
+                run.finish(exit_code=1 if failed else 0)
         self._run = None
         self._restore()
 

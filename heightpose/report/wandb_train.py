@@ -172,15 +172,15 @@ class TrainTracking(Callback):
         write_json(manifest, data_manifest(self.record, run.metrics, self.folder))
         about = {"hash": data.get("hash"), "iteration": data.get("iteration")}
         tracker.artifact(f"data-{group_of(data)}", "dataset", [manifest], about)
-        weights = {path.name: sha256([path]) for path in (run.weights, run.onnx)}
+        files = [path for path in (run.weights, run.onnx) if path.is_file()]  # some nets have no ONNX
         about = {
-            "sha256": weights,
+            "sha256": {path.name: sha256([path]) for path in files},
             "run": self.record["id"],
             "best": run.metrics.get("best"),
             "data_hash": data.get("hash"),
         }
         name = f"{run.metrics['kind']}-{self.record['id']}"
-        tracker.artifact(name, "model", [run.weights, run.onnx], about)
+        tracker.artifact(name, "model", files, about)
 
     def _worst(self) -> list[tuple[np.ndarray, str]]:
         """Of the last validation, whose predictions are still there: the infants with the largest errors."""

@@ -1,4 +1,4 @@
-"""The worst cases of an evaluation as pictures: what was found over what is true, faces blurred."""
+"""The worst cases of an evaluation as pictures: what was found over what is true, infants' faces blurred."""
 
 from __future__ import annotations
 
@@ -148,10 +148,12 @@ def blurred(rgb: np.ndarray, record: FrameRecord) -> np.ndarray:
 
 
 def _true_pose(truth: Truth) -> Pose | None:
-    visible = np.array(truth.visibility)
-    if not (visible[INFANT.indices("crown", "upper_neck")] > 0).all():
+    labelled = np.array(truth.visibility) > 0
+    if not labelled[INFANT.indices("crown", "upper_neck")].all():
         return None
-    return Pose(np.array(truth.kpts), np.ones(len(INFANT)), Detection(np.array(truth.bbox_xyxy), 0.0, 1.0))
+    # Joints without a label lie nowhere: on the crown they add nothing to what the joints take up.
+    kpts = np.where(labelled[:, None], truth.kpts, truth.kpts[INFANT.index("crown")])
+    return Pose(kpts, np.ones(len(INFANT)), Detection(np.array(truth.bbox_xyxy), 0.0, 1.0))
 
 
 def _draw_errors(picture: np.ndarray, truth: Truth, guess: Guess, scale: float) -> None:

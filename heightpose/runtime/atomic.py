@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from heightpose.errors import HeightposeError
 
@@ -180,11 +180,17 @@ def write_json(final: Path, value: Any) -> None:
     write_text(final, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def write_csv(final: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of the same keys as CSV atomically, with a header; an empty file of no rows."""
+def write_csv(final: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows as CSV atomically, with a header; an empty file of no rows without ``columns``.
+
+    Args:
+        columns: by default the first row's keys, which all rows have then; what else the rows hold is left out.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    if rows:
+    names = list(columns) if columns else list(rows[0]) if rows else []
+    extra: Literal["ignore", "raise"] = "ignore" if columns else "raise"
+    writer = csv.DictWriter(text, names, extrasaction=extra, lineterminator="\n")
+    if names:
         writer.writeheader()
     writer.writerows(rows)
     write_text(final, text.getvalue())

@@ -44,6 +44,7 @@ class Clip(ABC):
         kind: "video", "image", "folder" or "stream".
         size_wh: (width, height) of the frames given out, after turning.
         rotation_deg: clockwise degrees the stored picture was turned: 0, 90, 180 or 270.
+        mirrored: a picture's note also asks for mirroring, which is left out: left stays left.
         pixel_aspect: width over height of a pixel of these frames, as the source states it; 1 where it does not.
         fps: the average rate where the source states one; timestamps, not this, say when a frame was taken.
         length_hint: number of frames where known beforehand; for progress only.
@@ -55,6 +56,7 @@ class Clip(ABC):
     kind: str
     size_wh: tuple[int, int]
     rotation_deg: int = 0
+    mirrored: bool = False
     pixel_aspect: float = 1.0
     fps: Fraction | None = None
     length_hint: int | None = None

@@ -31,7 +31,7 @@ from heightpose.runtime.session import Outcome, measure_log
 from heightpose.runtime.smooth import SmoothPoses
 from heightpose.runtime.stages import ahead, depth_for
 from heightpose.skeleton import INFANT
-from heightpose.types import FrameResult, Measurement, Pose
+from heightpose.types import FrameResult, Measurement
 
 log = logging.getLogger("heightpose")
 
@@ -217,12 +217,10 @@ class _Artist:
 
     def __init__(self, blur_faces: bool, smooth: bool) -> None:
         self._blur, self._smoother = blur_faces, SmoothPoses() if smooth else None
-        self._last_pose: Pose | None = None
 
     def draw(self, rgb: np.ndarray, result: FrameResult, caption: Caption) -> np.ndarray:
         # The face is where it was found: the smoothed skeleton lags behind a head that moves.
-        picture = blur_faces_in(rgb, result, self._last_pose) if self._blur else rgb
-        self._last_pose = result.pose if result.pose is not None else self._last_pose
+        picture = blur_faces_in(rgb, result, strangers=True) if self._blur else rgb
         return draw_overlay(picture, result if self._smoother is None else self._smoother(result), caption)
 
 

@@ -34,16 +34,39 @@ def natural_key(path: Path) -> list[tuple[int, int | str]]:
     return [(1, int(p)) if p.isdigit() else (0, p) for p in parts if p]
 
 
-def read_picture(path: Path, warn: Callable[..., None], *, upright: bool = True) -> tuple[np.ndarray, int]:
-    """Read a picture upright.
+def decode_picture(data: bytes, *, upright: bool = True) -> tuple[np.ndarray | None, int, bool]:
+    """What every reader of pictures makes of a file's bytes; what libraries say of them goes to stderr.
 
     Args:
         upright: turn it as its orientation tag says; without, it is given as stored.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB (None: it cannot be decoded), the clockwise degrees it was turned, and whether the tag
+        also asks for mirroring, which is left out.
+
+    Raises:
+        cv2.error: the picture is too large.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    bgr = cv2.imdecode(np.frombuffer(exif.as_stored(data), np.uint8), flags) if data else None
+    rotation_deg, mirrored = exif.orientation(data)
+    rotation_deg = rotation_deg if upright else 0
+    rgb = None if bgr is None else turn(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), rotation_deg)
+    return rgb, rotation_deg, mirrored
+
+
+def read_picture(
+    path: Path, warn: Callable[..., None], *, upright: bool = True
+) -> tuple[np.ndarray, int, bool]:
+    """Read a picture upright.
+
+    Args:
+        upright: as :func:`decode_picture`.
         warn: called with what is odd about the picture and its name, or without the name where it is likely to be so of
             all pictures of a folder (:meth:`heightpose.runtime.clip.Clip.warn_once`).
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB and the clockwise degrees it was turned.
+        As :func:`decode_picture`, with a picture.
 
     Raises:
         InputError: the file is empty, no picture, or cannot be read.
@@ -54,8 +77,8 @@ def read_picture(path: Path, warn: Callable[..., None], *, upright: bool = True)
         raise InputError(f"cannot be read: {error.strerror}", where=path, hint="Check the path") from error
     if not data:
         raise InputError("the file is empty", where=path, hint="Copy or record it again")
-    bgr, complaints = _decode(data)
-    if bgr is None:
+    (rgb, rotation_deg, mirrored), complaints = _decode(data, upright)
+    if rgb is None:
         if _TOO_LARGE in complaints:
             raise InputError(f"the picture is {_TOO_LARGE}", where=path, hint="Make it smaller")
         raise InputError("this is not a picture that can be decoded", where=path, hint=_CONVERT)
@@ -65,11 +88,9 @@ def read_picture(path: Path, warn: Callable[..., None], *, upright: bool = True)
         warn(f"the picture may be damaged: {complaints[0]}", path.name)
     if exif.holds_several(data):
         warn("holds several pictures, of which the first is read; a GIF or a video is read whole", path.name)
-    rotation_deg, mirrored = exif.orientation(data)
     if mirrored:
         warn("marked as mirrored; the mirroring is left out so that left stays left")
-    rotation_deg = rotation_deg if upright else 0
-    return turn(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), rotation_deg), rotation_deg
+    return rgb, rotation_deg, mirrored
 
 
 _CONVERT, _TOO_LARGE = "Save it again as JPEG or PNG", "larger than the 134 megapixels that are read"
@@ -82,13 +103,13 @@ _OF_A_LIBRARY = re.compile(
 )
 
 
-def _decode(data: bytes) -> tuple[np.ndarray | None, list[str]]:
-    """``(H, W, 3)`` BGR or None, and what the picture libraries had to say about the file, line by line.
+def _decode(data: bytes, upright: bool) -> tuple[tuple[np.ndarray | None, int, bool], list[str]]:
+    """:func:`decode_picture`, and what the picture libraries had to say about the file, line by line.
 
     They write to the process's stderr, past Python, so that is caught here: a bad file gets one line, ours. What other
     threads wrote meanwhile is passed on; the progress bar, which writes most, waits.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    decoded: tuple[np.ndarray | None, int, bool] = None, 0, False
     try:
         kept = os.dup(2)
     except OSError:  # no stderr at all: nothing to catch
@@ -99,9 +120,9 @@ def _decode(data: bytes) -> tuple[np.ndarray | None, list[str]]:
             if kept is not None:
                 os.dup2(caught.fileno(), 2)
             try:
-                bgr = cv2.imdecode(np.frombuffer(exif.as_stored(data), np.uint8), flags)
+                decoded = decode_picture(data, upright=upright)
             except cv2.error as error:
-                bgr, refused = None, str(error)
+                refused = str(error)
             finally:
                 if kept is not None:
                     os.dup2(kept, 2)
@@ -113,7 +134,7 @@ def _decode(data: bytes) -> tuple[np.ndarray | None, list[str]]:
         with suppress(OSError):  # standard errors may be closed
             os.write(2, others.encode("utf-8", "surrogateescape"))
     complaints = [" ".join(found[0].split()) for found in _OF_A_LIBRARY.finditer(text)]
-    return bgr, [_TOO_LARGE] if "MAX_IMAGE_PIXELS" in refused else complaints
+    return decoded, [_TOO_LARGE] if "MAX_IMAGE_PIXELS" in refused else complaints
 
 
 def _scratch() -> IO[bytes]:
@@ -141,13 +162,13 @@ class StillsClip(Clip):
     def __init__(self, paths: list[Path], name: str, kind: str, *, upright: bool = True) -> None:
         self.name, self.kind, self.paths, self._upright = name, kind, tuple(paths), upright
         self.note_files()
-        first, self.rotation_deg = read_picture(paths[0], self.warn_once, upright=upright)
+        first, self.rotation_deg, self.mirrored = read_picture(paths[0], self.warn_once, upright=upright)
         self.size_wh = (first.shape[1], first.shape[0])
         self.length_hint = len(paths)
 
     def frames(self) -> Iterator[Frame]:
         for index, path in enumerate(self.paths):
-            rgb, rotation_deg = read_picture(path, self.warn_once, upright=self._upright)
+            rgb, rotation_deg, _ = read_picture(path, self.warn_once, upright=self._upright)
             size_wh = (rgb.shape[1], rgb.shape[0])
             if size_wh != self.size_wh or rotation_deg != self.rotation_deg:
                 hint = "Put pictures of another camera into a folder of their own"

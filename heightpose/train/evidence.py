@@ -15,6 +15,7 @@ from heightpose.codec.confidence import Evidence
 from heightpose.codec.detection import iou
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person, head_angle_deg
+from heightpose.data.pictures import first_frame
 from heightpose.errors import ConfigError
 from heightpose.geometry.crop import crop_from_box
 from heightpose.metrics.pckh import head_sizes
@@ -22,7 +23,6 @@ from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.tta import Tta
-from heightpose.runtime.video import open_clip
 from heightpose.types import Detection
 
 #: A pose is the labelled person's when their boxes overlap by this much, as in ``heightpose eval``.
@@ -95,8 +95,7 @@ def detections(
     """
     bar = tqdm(items, unit="picture", desc="posing", disable=None, file=sys.stderr)
     for number, (item, source) in enumerate(bar):
-        with open_clip(str(item.path)) as clip:
-            rgb = next(clip.frames()).rgb
+        rgb = first_frame(item.path)
         pose = None
         if detector is not None:
             ((result, _),) = estimate_poses([Frame(0, 0.0, rgb)], detector, model)

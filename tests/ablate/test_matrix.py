@@ -73,6 +73,26 @@ def test_a_budget_keeps_the_ratio_of_cells_that_set_their_own_epochs(write):
     assert short.optim.batch_size == 8
 
 
+def test_cells_keep_how_often_they_draw_each_folder_of_data_and_name_no_data_beside_it(
+    write, tmp_path, folder
+):
+    """Cells that differ there only would else all be one training, and "no difference shown"."""
+    level = "{data.repeat: [1, 4]}"
+    text = TEXT.replace("  length:", f"  drawn:\n    once: {{}}\n    more: {level}\n  length:")
+    two, one = (Budget(data=(str(folder),) * n) for n in (2, 1))
+    todo = plan(Matrix.load(write(text)), two, tmp_path / "out")
+    assert {t.config.data.repeat for t in todo.trainings} == {(), (1.0, 4.0)}
+    assert len(todo.trainings) == len(todo.measurements) == 8
+    with pytest.raises(ConfigError, match=r"drawn more.*one for each --data"):
+        plan(Matrix.load(write(text)), one, tmp_path / "out")
+    for setting in ("data.iteration: poc", "data.dirs: [elsewhere]"):
+        own = Matrix.load(write(text.replace(level, f"{{{setting}}}")))
+        with pytest.raises(ConfigError, match=r"drawn more.*beside --data"):
+            plan(own, two, tmp_path / "out")
+    by_set = Budget(data=two.data, changes={"data.repeat": [2, 1]})
+    assert own.config({}, "all", by_set).data.repeat == (2.0, 1.0)
+
+
 def test_an_unknown_setting_of_a_cell_is_named_with_file_and_cell(write):
     with pytest.raises(ConfigError) as raised:
         Matrix.load(write(TEXT.replace("optim.lr: 2.0e-3", "optim.lrr: 2.0e-3")))

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import makers
 import pytest
+from click.testing import CliRunner
+
+from heightpose.cli.main import cli
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "evaluate"))
 
@@ -112,6 +115,20 @@ def test_mistakes_get_one_line(heightpose, args, words):
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ("eval --json compare . .", "--json before 'compare' would do nothing"),
+        ("eval --tta flip make x", "--tta before 'make'"),  # its default, but given
+        ("dashboard --no-blur wandb", "--no-blur before 'wandb'"),
+    ],
+)
+def test_options_before_a_verb_are_not_dropped_silently(args, words):
+    done = CliRunner().invoke(cli, args.split())
+    assert done.exit_code == 2
+    assert words in done.output
 
 
 def test_plain_data_by_split(heightpose, models, spots):

@@ -156,11 +156,10 @@ def test_blur_faces_covers_every_frame_of_the_overlay(models, tmp_path):
         # Every joint lies on the spot, so the head is a circle of 12 px about it: the ground's texture goes in there.
         head, far = np.s_[44:56, 49 + 2 * i : 53 + 2 * i], np.s_[70:95, 110:150]
         assert difference(plain[head], blurred[head]) > 8
-        assert difference(plain[far], blurred[far]) < 2
+        assert difference(plain[far], blurred[far]) > 8  # where others may be
     differs = np.abs(shown["plain preview"].astype(int) - shown["blurred preview"]).max(axis=2) > 20
-    rows, columns = np.nonzero(differs)
-    assert len(rows) > 50
-    assert np.hypot(rows - 50, columns - 63).max() < 20
+    assert differs[44:56, 57:69].sum() > 30
+    assert differs[70:95, 110:150].mean() > 0.5
 
 
 def difference(a, b):

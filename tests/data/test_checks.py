@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import cv2
 import drawn
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from heightpose.cli.data_verbs.check import check as verb
-from heightpose.data.checks import check
+from heightpose.data.checks import check, duplicates
 from heightpose.data.checks.bodies import Bodies
 from heightpose.data.checks.fix import apply_fixes
 from heightpose.data.checks.prediction import Predictions
@@ -226,3 +227,29 @@ def test_findings_name_pictures_of_one_name_by_their_folders(clean, tmp_path):
     (found,) = json.loads((tmp_path / "report/findings.json").read_text())["findings"]
     assert (found["file"], found["other_files"]) == ("b/0.jpg", ["a/0.jpg"])
     assert "b/0.jpg, annotation 1" in (tmp_path / "report/findings.html").read_text()
+    assert b"\r" not in (tmp_path / "report/findings.csv").read_bytes()  # as every other table
+
+
+def test_copies_are_looked_for_in_one_picture_after_the_other(tmp_path, monkeypatch):
+    """Not with the bytes of all of them in memory."""
+    rng, images, size = np.random.default_rng(0), [], 0
+    for k in range(12):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), rng.integers(0, 255, (300, 300, 3), np.uint8))
+        size += (tmp_path / f"{k}.png").stat().st_size
+        images.append({"id": k, "file_name": f"{k}.png", "width": 300, "height": 300})
+    (tmp_path / "annotations.json").write_text(json.dumps(drawn.document(images, [])))
+    dataset = Dataset.load(tmp_path)
+    held, decode = [], duplicates.decode
+
+    def decoded(*args):
+        held.append(tracemalloc.get_traced_memory()[0])
+        return decode(*args)
+
+    monkeypatch.setattr(duplicates, "decode", decoded)
+    tracemalloc.start()
+    try:
+        duplicates.find_duplicates(dataset)
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 12
+    assert max(held) < size / 3

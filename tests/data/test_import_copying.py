@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
+import cv2
+import drawn
 import foreign
+import numpy as np
 import pytest
 from imported import imported
 
 from heightpose.data.coco import Dataset
 from heightpose.data.importers import copying
+from heightpose.data.pictures import read_picture
 from heightpose.errors import HeightposeError, InputError
 
 
@@ -67,6 +73,22 @@ def test_a_picture_that_several_entries_name_is_copied_once(tmp_path, monkeypatc
     data = imported("coco", tmp_path / "src", tmp_path / "set", copy=True)
     assert [i.path.name for i in data.items] == ["a.jpg", "a.jpg", "c.jpg"]
     assert taken == ["a.jpg", "c.jpg"]
+
+
+def test_a_name_made_for_one_picture_is_not_anothers(tmp_path):
+    """The second x.jpg became x-3.jpg, which there was, and its picture took that one's place."""
+    (tmp_path / "src").mkdir()
+    names = ["x-3.jpg", "x.jpg", "clips/x.jpg", "clips/x.jpg"]
+    images = [{"id": k, "file_name": n, "width": 8, "height": 8} for k, n in enumerate(names)]
+    document = drawn.document(images, [])
+    (tmp_path / "src/annotations.json").write_text(json.dumps(document))
+    for grey, name in enumerate(names):
+        (tmp_path / "src" / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "src" / name), np.full((8, 8, 3), 60 * grey, np.uint8))
+    data = imported("coco", tmp_path / "src", tmp_path / "set", copy=True)
+    read = [round(read_picture(item.path).mean() / 60) for item in data.items]
+    assert read == [0, 1, 3, 3]
+    assert len({item.path for item in data.items}) == 3
 
 
 def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_read(tmp_path):

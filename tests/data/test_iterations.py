@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import drawn
@@ -16,8 +18,12 @@ from heightpose.cli.data import data as data_group
 from heightpose.config import DataConfig, from_dict
 from heightpose.data import iterations
 from heightpose.data.coco import Dataset
+from heightpose.data.groups import groups_of
+from heightpose.data.items import Item, Person
+from heightpose.data.iterations import labels_hash
 from heightpose.data.testset import freeze
 from heightpose.errors import ConfigError, HeightposeError
+from heightpose.skeleton import INFANT
 
 TRAIN, VAL, EMPTY = 30, 10, 10
 
@@ -166,6 +172,40 @@ def test_a_changed_label_is_refused_by_its_file_and_image(nursery):
     )
 
 
+@pytest.mark.parametrize("field", ["strata", "recording"])
+def test_a_changed_stratum_or_recording_of_a_picture_is_a_changed_label(nursery, field):
+    good("new", "poc", "--data", nursery, "--share", "100%")
+    value = {"sensor": "infrared"} if field == "strata" else "another video"
+    drawn.rewrite(nursery, lambda d: d["images"][0].update({field: value}))
+    assert "the labels of image 0 (000000.png) have changed" in refused("show", "poc")
+
+
+def test_an_iteration_of_schema_1_is_read_and_checked_as_it_was_hashed(nursery, tmp_path):
+    good("new", "poc", "--data", nursery, "--share", "100%")
+    new = iterations.chain("poc")[0]
+    items = {item.id: item for item in Dataset.load(nursery).items}
+    ((place, entries),) = new.chunk.items()
+    old_entries = tuple(replace(e, labels=labels_hash(items[e.id], nursery, 1)) for e in entries)
+    replace(new, schema=1, chunk={place: old_entries}).save()
+    assert json.loads((tmp_path / "iterations/poc.json").read_text())["schema"] == 1
+    drawn.rewrite(nursery, lambda d: d["images"][0].update(recording="another video"))
+    assert iterations.load("poc").name == "poc"
+    drawn.rewrite(nursery, lambda d: d["images"][0].update(infants_in_view=2))
+    assert "the labels of image 0 (000000.png) have changed" in refused("show", "poc")
+
+
+def test_hashes_of_schema_1_are_those_of_older_versions():
+    kpts = np.arange(2.0 * len(INFANT)).reshape(-1, 2)
+    nowhere, seen = np.zeros(len(INFANT), dtype=bool), np.full(len(INFANT), 2)
+    person = Person(kpts, seen, nowhere, np.array([0.0, 1, 40, 41]), "a", {"legs": "tucked"}, 7)
+    item = Item(
+        3, Path("set/images/3.png"), None, (64, 48), "train", (person,), 1, 1.0, {"sensor": "ir"}, "cam"
+    )
+    boxed = replace(item, people=(replace(person, head_box_xyxy=np.array([1.0, 2, 3, 4])),))
+    hashes = [labels_hash(one, Path("set"), 1)[:16] for one in (item, boxed)]
+    assert hashes == ["d622f07b9500fb9f", "4e7505b15cd52474"]
+
+
 def test_a_set_that_grew_keeps_its_iterations_and_its_new_pictures_join_the_pool(nursery):
     good("new", "poc", "--data", nursery, "--share", "100%")
     before = ids("poc")
@@ -268,6 +308,24 @@ def test_two_sets_with_the_same_ids_and_file_names_stay_apart(nursery, tmp_path)
     good("new", "all", "--data", nursery, "--data", other, "--share", "100%")
     assert len(children("all")) == 46
     assert len(ids("all")) == TRAIN + VAL + 2 * EMPTY + 10
+
+
+def test_infants_without_a_name_of_two_sets_in_folders_of_one_name_stay_apart(nursery, tmp_path):
+    """They had one key, so pictures that lie in val of the one set were drawn and counted with train of the other."""
+    drawn.rewrite(nursery, lambda d: [a.pop("child") for a in d["annotations"]])
+    again = tmp_path / "again" / "nursery"
+    shutil.copytree(nursery, again)
+    drawn.rewrite(again, lambda d: [i.update(split="val") for i in d["images"]])
+    groups = groups_of([(f, item) for f in (nursery, again) for item in Dataset.load(f).items])
+    assert all(len(g.members) == 1 and g.split == g.members[0][1].split for g in groups)
+    own = [g.key for g in groups_of([(nursery, item) for item in Dataset.load(nursery).items])]
+    assert own == [f"picture nursery/images/{k:06d}.png" for k in range(len(own))]  # no longer than needed
+    assert f"{tmp_path.name}/nursery" in groups[-1].key
+    assert "again/nursery" in groups[0].key
+    assert not any(str(tmp_path) in g.key for g in groups)
+    infants = TRAIN + VAL
+    output = good("new", "all", "--data", nursery, "--data", again, "--share", "100%")
+    assert f"+{2 * infants} of {2 * infants} files of unnamed infants" in output
 
 
 def test_pictures_named_by_their_whole_path_are_drawn_too(nursery, tmp_path):

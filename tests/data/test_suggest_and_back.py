@@ -22,6 +22,7 @@ from heightpose.cli.main import cli
 from heightpose.data.coco import Dataset
 from heightpose.data.draw import draw
 from heightpose.data.importers.run import Options, import_labels
+from heightpose.data.suggest.back import Suggested
 from heightpose.data.suggest.run import suggest
 from heightpose.data.suggest.write import write_picks
 from heightpose.errors import ConfigError, FileFormatError
@@ -229,3 +230,20 @@ def test_the_verb_from_video_to_folder(tmp_path):
     assert all((out / row["file"]).is_file() and row["frame"] % 2 == 0 for row in record["picks"])
     again = CliRunner().invoke(cli, [str(a) for a in args])
     assert isinstance(again.exception, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("pick", "words"),
+    [
+        (1, r"picks\[0\]: not a pick"),
+        ({"child": "a", "given": {}}, r"picks\[0\]\.file: no file"),
+        ({"file": 3, "child": "a", "given": {}}, r"picks\[0\]\.file: .* got 3"),
+        ({"file": "images/a/1.png", "given": {}}, r"picks\[0\]\.child: no child"),
+        ({"file": "images/a/1.png", "child": "a"}, r"picks\[0\]\.given: no given"),
+        ({"file": "images/a/1.png", "child": "a", "given": {"legs": [1]}}, r"picks\[0\], field strata, legs"),
+    ],
+)
+def test_a_damaged_record_of_suggestions_is_named(tmp_path, pick, words):
+    (tmp_path / "suggestions.json").write_text(json.dumps({"schema": 1, "picks": [pick]}))
+    with pytest.raises(FileFormatError, match=words):
+        Suggested(tmp_path)

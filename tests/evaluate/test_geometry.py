@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from evaluated import known_clip, plane_at
 
 from heightpose.cli.eval import eval_
 from heightpose.data.items import Item, Person
+from heightpose.data.testset import freeze
 from heightpose.errors import FileFormatError
 from heightpose.evaluate.geometry import Split, read_truth, summarise, true_frames
 from heightpose.skeleton import INFANT
@@ -68,6 +70,24 @@ def test_labels_become_frames_as_sure_as_the_noise_put_into_them():
     exact = true_frames(items[1:2], 0.0, np.random.default_rng(0))[0].pose
     np.testing.assert_array_equal(exact.kpts_frame, head)
     assert exact.cov_frame[0].tolist() == [0.25**2, 0.0, 0.25**2]
+
+
+def test_children_whom_the_growth_tables_leave_out_are_left_out_of_the_null_model(folder, tmp_path):
+    """One of 30 months made the whole row nan."""
+    shutil.copytree(folder, tmp_path / "set")
+    clips = json.loads((folder / "clips.json").read_text())
+    (tmp_path / "set/clips.json").write_text(
+        json.dumps([*clips, {**clips[0], "id": "old", "age_months": 30}])
+    )
+    freeze(tmp_path / "set", "split", 2)
+    files = ["--testset", str(tmp_path / "set"), "--out", str(tmp_path / "split.json")]
+    done = CliRunner().invoke(eval_, ["geometry", *files])
+    assert "the WHO median is over 1: 1 clip without sex and an age of 0 to 24 months" in done.output
+    assert "nan" not in done.output
+    found = json.loads((tmp_path / "split.json").read_text())
+    assert (found["null"]["known"], found["null"]["clips"]) == (1, 2)
+    assert found["null"]["mae_cm"] == abs(found["clips"][0]["null_cm"])
+    assert found["clips"][1]["null_cm"] is None
 
 
 def test_a_truth_file_without_joints_is_named(tmp_path):

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import makers
 import numpy as np
+import PIL.Image
 import pytest
 from evaluated import clip, spot_set
 
@@ -148,6 +149,16 @@ def test_other_pictures_under_the_same_labels_are_not_answered_with_old_figures(
         evaluate(Subject.of_data(folder, "test"), Choice(**nets), tmp_path / "a")
     changed, _, _ = evaluate(Subject.of_data(folder, "test"), Choice(**nets), tmp_path / "b")
     assert changed["pose"]["found"]["missed"] == straight["pose"]["found"]["missed"] + 1
+
+
+def test_a_picture_whose_note_mirrors_it_is_refused(scene, tmp_path):
+    """Its labels are for what viewers show, the mirror image of what infer sees."""
+    shutil.copytree(scene[0], tmp_path / "set")
+    note = PIL.Image.Exif()
+    note[0x0112] = 2
+    PIL.Image.open(scene[0] / "images/0.png").save(tmp_path / "set/images/0.png", exif=note)
+    with pytest.raises(FileFormatError, match=r"0\.png: the picture's EXIF note mirrors it"):
+        evaluate(Subject.of_data(tmp_path / "set", "test"), Choice(**scene[1]), tmp_path / "out")
 
 
 def test_a_clip_that_cannot_be_read_counts_against_the_yield(scene, tmp_path):

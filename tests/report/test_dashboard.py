@@ -253,7 +253,8 @@ def test_fifty_runs(tmp_path):
 
 
 def test_the_command_writes_page_and_advice(folder, tmp_path):
-    finding = {"rank": 1, "kind": "swap", "severity": 9.5, "file": "7.jpg", "text": "<left> is right"}
+    finding = {"rank": 1, "kind": "swap", "severity": 9.5, "file": "7.jpg", "text": "<left> is right",
+               "annotation_id": 0}  # fmt: skip
     (tmp_path / "findings.json").write_text(json.dumps({"data": "cots", "findings": [finding]}))
     out, advice = tmp_path / "new" / "page.html", tmp_path / "next.json"
     done = CliRunner().invoke(
@@ -264,6 +265,7 @@ def test_the_command_writes_page_and_advice(folder, tmp_path):
     assert "3 steps from 5 trainings, 4 evaluations, 1 ablation; 4 records skipped" in done.output
     text = out.read_text()
     assert "&lt;left&gt; is right" in text
+    assert re.search(r"7\.jpg</td><td[^>]*>0</td>", text)
     assert data_of(text)["advice"] == json.loads(advice.read_text())
 
 

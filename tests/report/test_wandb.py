@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -153,6 +154,23 @@ def test_the_parts_of_the_loss_are_logged(trained):
         assert logged.series(f"train loss of/{joint}", "trainer/step") == want
 
 
+def test_a_net_without_onnx_keeps_its_weights_as_an_artifact(trained, tmp_path):
+    """The training keeps such a run; W&B lost the artifact, and the run was never closed."""
+    shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("wandb", "pose.onnx"))
+    run = loop.Run(
+        tmp_path / "run", tmp_path / "run/pose.safetensors", tmp_path / "run/pose.onnx",
+        json.loads((trained / "metrics.json").read_text()),
+    )  # fmt: skip
+    with TrainTracking(tmp_path / "run", "offline") as tracking:
+        tracking.record = json.loads((trained / "run.json").read_text())
+        tracking.tracker = Tracker(tmp_path / "run", "offline", {})
+        tracking.conclude(run)
+    logged = Logged(tmp_path / "run")
+    (files,) = [files for kind, _, files, _ in logged.artifacts if kind == "model"]
+    assert files == ["pose.safetensors"]
+    assert logged.exit == 0
+
+
 def test_a_run_says_what_it_is_and_names_no_machine_child_or_picture(trained, data):
     logged = Logged(trained)
     record = json.loads((trained / "run.json").read_text())
@@ -217,9 +235,11 @@ def test_a_failing_wandb_is_told_once_and_stops_nothing(data, tmp_path, monkeypa
     else:
         import wandb
 
+        closed = []
         run = type(
-            "Run", (), {"log": broken, "define_metric": lambda *a, **k: None, "finish": lambda *a, **k: None}
-        )
+            "Run", (), {"log": broken, "define_metric": lambda *a, **k: None,
+                        "finish": lambda *a, **k: closed.append(k)}
+        )  # fmt: skip
         monkeypatch.setattr(wandb, "init", broken if how == "init raises" else lambda **_: run())
     with caplog.at_level(logging.WARNING), TrainTracking(tmp_path / "run", "offline") as tracking:
         run = loop.train(settings(data, epochs=2), tmp_path / "run", callbacks=[tracking])
@@ -228,6 +248,8 @@ def test_a_failing_wandb_is_told_once_and_stops_nothing(data, tmp_path, monkeypa
     told = [r.getMessage() for r in caplog.records if "W&B" in r.getMessage()]
     assert len(told) == 1
     assert ("not installed" if how == "absent" else "no space left") in told[0]
+    if how == "log raises":  # what it has is kept
+        assert closed == [{"exit_code": 0}]
     assert "WANDB_DATA_DIR" not in os.environ
 
 

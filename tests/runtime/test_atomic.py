@@ -16,6 +16,7 @@ from heightpose.runtime.atomic import (
     held,
     make_folder,
     no_empty_folders,
+    write_csv,
     write_text,
 )
 
@@ -135,3 +136,15 @@ def test_a_folder_that_is_held_is_not_taken_for_empty(tmp_path):
                 new.rmdir()
             write_text(new / "a.txt", "whole")
     assert [path.name for path in new.iterdir()] == ["a.txt"]
+
+
+def test_a_table_has_its_columns_with_and_without_rows(tmp_path):
+    path = tmp_path / "t.csv"
+    write_csv(path, [{"a": 1, "b": None}, {"a": "x,y", "b": 2.5}])
+    assert path.read_bytes() == b'a,b\n1,\n"x,y",2.5\n'
+    write_csv(path, [{"a": 1, "b": 2, "more": 3}], ["b", "a"])
+    assert path.read_bytes() == b"b,a\n2,1\n"
+    write_csv(path, [], ["b", "a"])
+    assert path.read_bytes() == b"b,a\n"
+    write_csv(path, [])
+    assert path.read_bytes() == b""

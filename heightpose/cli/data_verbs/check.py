@@ -12,7 +12,7 @@ from heightpose.words import plural
 EPILOG = """\b
 With --out DIR it writes:
   DIR/
-    findings.html      pictures of the first rows, labels drawn, faces blurred
+    findings.html      pictures of the first rows, labels drawn, infants' faces blurred
     findings.json      all findings
     findings.csv       the same as a table
     annotations.json   only with --fix: the corrected copy
@@ -34,7 +34,7 @@ Examples:
 )
 @click.option("--model", default="fast", show_default=True, help="Whom to ask: fast, accurate or a path.")
 @click.option("--no-model", is_flag=True, help="Judge the labels by themselves.")
-@click.option("--no-blur", is_flag=True, help="Leave faces recognisable in findings.html.")
+@click.option("--no-blur", is_flag=True, help="Leave infants' faces recognisable in findings.html.")
 @click.option("--skip-bad", is_flag=True, help="Leave broken entries out instead of stopping at the first.")
 @click.option(
     "--fix", is_flag=True,

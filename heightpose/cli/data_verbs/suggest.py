@@ -16,7 +16,7 @@ Writes:
     annotations/person_keypoints_default.json      the model's joints, COCO keypoints, for CVAT
     label-studio.json, label-studio-config.xml     the same as Label Studio tasks, and the interface for them
     suggestions.csv, suggestions.json              what was picked, how much it is doubted, and why
-    contact-sheet.html                             the same with pictures, faces blurred
+    contact-sheet.html                             the same with pictures, infants' faces blurred
 
 \b
 Examples:
@@ -67,7 +67,7 @@ it say otherwise, or a bone is longer than the child's) and where it is unlike w
 @click.option("--stills", is_flag=True, help="The pictures of a folder are no clip: each stands alone.")
 @click.option("--jpeg", is_flag=True, help="Write JPEG pictures: smaller, not exactly the video's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice.")
-@click.option("--no-blur", is_flag=True, help="Leave faces recognisable on the contact sheet.")
+@click.option("--no-blur", is_flag=True, help="Leave infants' faces recognisable on the contact sheet.")
 def suggest(
     unlabelled: tuple[Path, ...], budget: int, out: Path, advice: Path | None, strata: Path | None,
     labelled: tuple[Path, ...], model: str, detector: str, backend: str, step_s: float, stills: bool, jpeg: bool,

@@ -25,16 +25,19 @@ _SAME_PX = 1.0
 def find_duplicates(dataset: Dataset) -> list[Finding]:
     """Pairs that show the same picture; frames of one video are compared by nobody, they are alike by nature."""
     stills = [item for item in dataset.items if item.frame is None]
-    data = {item.id: item.path.read_bytes() for item in stills}
     same: dict[str, list[Item]] = defaultdict(list)
-    for item in stills:
-        same[hashlib.sha256(data[item.id]).hexdigest()].append(item)
+    thumbs: list[np.ndarray] = []
+    for item in stills:  # one by one: a set of large pictures holds more bytes than a machine
+        data = item.path.read_bytes()
+        group = same[hashlib.sha256(data).hexdigest()]
+        group.append(item)
+        if len(group) == 1:
+            thumbs.append(_thumbnail(decode(data, item.path)))
     folder = dataset.path.parent
     found = [_exact(first, other, folder) for first, *others in same.values() for other in others]
     single = [group[0] for group in same.values()]
     if len(single) > 1:
-        thumbs = np.stack([_thumbnail(decode(data[i.id], i.path)) for i in single])
-        found += _near(single, thumbs, folder)
+        found += _near(single, np.stack(thumbs), folder)
     return found
 
 

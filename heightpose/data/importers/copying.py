@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from heightpose.data.items import Item
-from heightpose.data.placing import place_picture
+from heightpose.data.placing import below_images, place_picture, told_apart
 from heightpose.errors import InputError
 from heightpose.runtime.atomic import all_or_none, no_empty_folders
 
@@ -43,20 +43,10 @@ def copied(
 
 
 def _places(items: Sequence[Item], folders: Mapping[int, Path], out: Path) -> list[Path]:
-    owner: dict[Path, Path] = {}
-    places = []
-    for item in items:
-        relative = Path(os.path.relpath(item.path, folders[item.id]))
-        if relative.parts[0] in ("images", "clips"):
-            relative = Path(*relative.parts[1:])
-        if ".." in relative.parts:
-            relative = Path(item.path.name)
-        place = out / "images" / relative
-        if owner.setdefault(place, item.path) != item.path:
-            place = place.with_name(f"{place.stem}-{item.id}{place.suffix}")
-            owner[place] = item.path
-        places.append(place)
-    return places
+    wanted = (
+        (i.path, below_images(Path(os.path.relpath(i.path, folders[i.id])), i.path.name), i.id) for i in items
+    )
+    return [out / "images" / path for path in told_apart(wanted)]
 
 
 def _copy(source: Path, place: Path, new: list[Path], overwrite: bool) -> None:

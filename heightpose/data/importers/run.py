@@ -176,7 +176,7 @@ def _item(labelled: Labelled, number: int, offset: float, options: Options) -> I
             raise
         except HeightposeError as error:
             raise FileFormatError(f"{error.what}", where=f"{labelled.where}, {error.where}", got=error.got,
-                                  hint="Copy it again") from error  # fmt: skip
+                                  hint=error.hint) from error  # fmt: skip
         if size_wh is not None and size_wh != (width, height):
             raise FileFormatError(
                 "the picture's size is not the one its labels are for", where=f"{labelled.where}, {labelled.path}",

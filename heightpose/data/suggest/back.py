@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from heightpose.data.entries import strata_in
 from heightpose.data.items import Person
 from heightpose.errors import FileFormatError
 from heightpose.textfile import read_json
@@ -30,7 +31,8 @@ class Suggested:
             or not isinstance(document.get("picks"), list)
         ):
             raise FileFormatError("not suggestions of heightpose data suggest", where=folder, expected=RECORD)
-        self._rows = {str(row["file"]).removeprefix("images/"): row for row in document["picks"]}
+        rows = [_checked(row, f"{folder}: picks[{k}]") for k, row in enumerate(document["picks"])]
+        self._rows = {row["file"].removeprefix("images/"): row for row in rows}
 
     def row_of(self, picture: Path) -> dict[str, Any] | None:
         """By the picture's clip and frame, whatever folders a tool has put above them."""
@@ -49,3 +51,19 @@ class Suggested:
             )
             for person in people
         )
+
+
+def _checked(row: Any, where: str) -> dict[str, Any]:
+    """A pick with what comes back of it. FileFormatError naming the field that is wrong."""
+    if not isinstance(row, dict):
+        raise FileFormatError("not a pick", where=where, expected="an object", got=repr(row)[:40])
+    for name, kind, expected in (
+        ("file", str, "a picture's name"),
+        ("child", (str, type(None)), "a text or null"),
+        ("given", dict, "strata, name: value"),
+    ):
+        if name not in row or not isinstance(row[name], kind):
+            got = repr(row[name])[:40] if name in row else "none"
+            raise FileFormatError(f"no {name}", where=f"{where}.{name}", expected=expected, got=got)
+    strata_in({"strata": row["given"]}, where)
+    return row

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from heightpose.data.suggest.label_studio import config_xml, task
 from heightpose.data.suggest.run import Pick
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.geometry.crop import within_frame
-from heightpose.runtime.atomic import atomic_path, make_folder, write_json, write_text
+from heightpose.runtime.atomic import atomic_path, make_folder, write_csv, write_json, write_text
 from heightpose.runtime.refine import detection_around
 from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT
@@ -57,7 +55,8 @@ def write_picks(out: Path, picks: Sequence[Pick], about: dict[str, Any], *, jpeg
     write_text(out / "label-studio-config.xml", config_xml())
     rows = [_about(p) | {"file": n, "rank": k} for k, (n, p) in enumerate(zip(names, picks, strict=True), 1)]
     write_json(out / RECORD, {"schema": SCHEMA, **about, "picks": rows})
-    write_text(out / "suggestions.csv", _csv(rows))
+    columns = ["rank", "file", "source", "frame", "t_s", "doubt", *SIGNALS, "advised", "why", "strata"]
+    write_csv(out / "suggestions.csv", [_csv_row(row) for row in rows], columns)
     return items
 
 
@@ -124,12 +123,6 @@ def _about(pick: Pick) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    columns = ["rank", "file", "source", "frame", "t_s", "doubt", *SIGNALS, "advised", "why", "strata"]
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        strata = "; ".join(f"{k} {v}" for k, v in row["strata"].items())
-        writer.writerow({**row, **row["signals"], "why": "; ".join(row["why"]), "strata": strata})
-    return text.getvalue()
+def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    strata = "; ".join(f"{k} {v}" for k, v in row["strata"].items())
+    return {**row, **row["signals"], "why": "; ".join(row["why"]), "strata": strata}
