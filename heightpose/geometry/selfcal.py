@@ -60,6 +60,12 @@ _CUT_SD, _STRETCHED_SD = 0.04, 0.2
 #: Either is taken where it explains the tags better by this much (twice the cost): whole pictures reach 0.4, a fifth
 #: cut off one side 3 to 80, and made lengths 2 % wrong at a stated 0.5 %; pixels a tenth too narrow 3 % at 0.3 %.
 _OTHER_CHI2 = 3.0
+#: Sizes of television and of video recorders, which squeeze what they show (ITU-R BT.601, CIF, 960H, "lite"): height to
+#: widths, px.
+_SQUEEZED = {
+    240: (352, 360, 704, 720), 288: (352, 360, 704, 720), 480: (352, 528, 544, 704, 720, 928, 944, 960),
+    576: (352, 480, 528, 544, 704, 720, 928, 944, 960), 720: (640,), 1080: (928, 944, 960, 1280), 1440: (1280,),
+}  # fmt: skip
 _STARTS = (0.65, 1.1)
 _SOFT_PX = 0.5
 _LEAST_SIGMA_PX = 0.25
@@ -126,10 +132,11 @@ class _Prior:
     sd: np.ndarray
 
     @classmethod
-    def usual(cls, pixel_aspect: float) -> _Prior:
+    def usual(cls, pixel_aspect: float, size_wh: tuple[int, int]) -> _Prior:
         mean = _PRIOR_MEAN.copy()
         mean[_ASPECT] = np.log(pixel_aspect)
-        return cls(mean, _PRIOR_SD)
+        prior = cls(mean, _PRIOR_SD)
+        return prior.stretched() if pixel_aspect == 1.0 and _is_squeezed(size_wh) else prior
 
     def cut(self) -> _Prior:
         return self._with(_CENTRE, _CUT_SD)
@@ -168,7 +175,7 @@ def self_calibrate(
         straight down to tell its focal length, or seems to be no cot camera. ``height_contradicted``: by the sheet the
         camera is elsewhere.
     """
-    prior = _Prior.usual(pixel_aspect)
+    prior = _Prior.usual(pixel_aspect, size_wh)
     corners, model = _agreeing(views, layout, size_wh, prior)
     fit = _fit(corners, model, size_wh, None, prior)
     alone = _judged(fit, "self-calibrated")
@@ -206,6 +213,12 @@ def self_calibrate(
     if abs(found.height_cm - height_cm) > MOST_HEIGHT_OFF_CM:
         raise _no_camera("the sheet and the given height do not go together. Check --camera-height-cm")
     return found
+
+
+def _is_squeezed(size_wh: tuple[int, int]) -> bool:
+    """Whether a picture's size, upright or turned, is one that recorders squeeze theirs to."""
+    width, height = size_wh
+    return width in _SQUEEZED.get(height, ()) or height in _SQUEEZED.get(width, ())
 
 
 def _is_likely(found: SelfCalibration, prior: _Prior) -> bool:
