@@ -183,6 +183,7 @@ def a_state_dict(path):
         (lambda c: replace(c, task="detector"), None, "something else"),
         (lambda c: replace(c, pose=replace(c.pose, joints="mpii")), None, "another network"),
         (lambda c: replace(c, optim=replace(c.optim, optimizer="sgd")), None, "optimizer 'adamw' -> 'sgd'"),
+        (lambda c: replace(c, loss=replace(c.loss, kind="wing")), None, "loss.kind 'heatmap' -> 'wing'"),
         (lambda c: c, cut_off, "cannot be read"),
         (lambda c: c, a_state_dict, "not the checkpoint of a training"),
         (lambda c: c, lambda path: path.write_bytes(b""), "cannot be read"),
@@ -218,9 +219,9 @@ def test_what_changed_since_is_said_where_a_run_goes_on(finished, folder, tmp_pa
     loop.train(same, run, resume=True)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     config = settings(other, epochs=3, lr=1e-4)
-    loop.train(replace(config, loss=replace(config.loss, kind="wing")), run, resume=True)
+    loop.train(replace(config, loss=replace(config.loss, edge_weight=3.0)), run, resume=True)
     told = "\n".join(record.getMessage() for record in caplog.records)
-    assert "loss.kind 'heatmap' -> 'wing'" in told
+    assert "loss.edge_weight 1.0 -> 3.0" in told
     assert "optim.lr 0.0015 -> 0.0001" in told
     assert "other data" in told
     assert "epochs" not in told
