@@ -9,15 +9,15 @@ python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 ruff format --check .
 ruff check .
 mypy
-# Two processes of one thread each: trainings, networks and calibration in the one, everything else in the other, about
+# Two processes of one thread each: trainings, networks, calibration and rendering in the one, everything else in the other, about
 # as long as each other.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-python -m pytest tests/train tests/models tests/ablate tests/calibrate > "$report" 2>&1 &
+python -m pytest tests/train tests/models tests/ablate tests/calibrate tests/synth > "$report" 2>&1 &
 trainings=$!
 failed=0
-python -m pytest --ignore tests/train --ignore tests/models --ignore tests/ablate --ignore tests/calibrate || failed=1
+python -m pytest --ignore tests/train --ignore tests/models --ignore tests/ablate --ignore tests/calibrate --ignore tests/synth || failed=1
 wait "$trainings" || failed=1
 cat "$report"
 exit "$failed"
