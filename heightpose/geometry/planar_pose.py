@@ -15,7 +15,7 @@ import numpy as np
 from heightpose.geometry.camera import Camera
 
 _MAX_TRIPLES = 400
-_SOFT_PX = 0.5  # residuals beyond this count linearly
+SOFT_PX = 0.5  # residuals beyond this count linearly
 #: Corners of one tag err together: where more than a pose is fitted they are taken to be this good, px per axis, and
 #: errors beyond so many times it count linearly.
 _TAG_SIGMA_PX, _TAG_SOFT = 0.4, 1.5
@@ -23,7 +23,7 @@ _TAG_SIGMA_PX, _TAG_SOFT = 0.4, 1.5
 #: mattress seen straight from above do, and may answer with NaN or with another pose. So points are moved by about this
 #: much of the focal length, some 0.01 px, for the pose that the fit to where they are starts from.
 _NUDGE = 1e-5
-_LEAST_SIGMA_PX = 0.25  # corners are never taken to be better than this when errors are propagated
+LEAST_SIGMA_PX = 0.25  # corners are never taken to be better than this when errors are propagated
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +131,11 @@ def _refine(
 
     distance = max(float(np.linalg.norm(t_cm)), 1e-6)
     scale = np.array([1.0, 1.0, 1.0, distance, distance, distance])
-    fit = least_squares(residuals, np.zeros(6), loss="soft_l1", f_scale=_SOFT_PX, x_scale=scale, xtol=1e-12)
+    fit = least_squares(residuals, np.zeros(6), loss="soft_l1", f_scale=SOFT_PX, x_scale=scale, xtol=1e-12)
     best_R, best_t = stepped(fit.x, R, t_cm)
     rms_px = float(np.sqrt((residuals(fit.x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
     slopes = jacobian(residuals, fit.x, scale)
-    sigma = max(rms_px / np.sqrt(2.0), _LEAST_SIGMA_PX)  # per coordinate
+    sigma = max(rms_px / np.sqrt(2.0), LEAST_SIGMA_PX)  # per coordinate
     return PoseFit(best_R, best_t, rms_px, np.linalg.pinv(slopes.T @ slopes) * sigma**2)
 
 

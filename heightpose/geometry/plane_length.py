@@ -13,8 +13,9 @@ from heightpose.geometry.camera import Camera
 if TYPE_CHECKING:
     from heightpose.geometry.plane import Plane
 
-#: An infant's length and its joints' height over the mattress, for which planes are compared.
-_LENGTH_CM, _ELEVATION_CM = 65.0, 10.0
+#: An infant's length, and its joints' height over the mattress (knees and crown lie about so high), for which planes
+#: and lenses are judged.
+LENGTH_CM, JOINT_ELEVATION_CM = 65.0, 10.0
 
 
 def length_changes(
@@ -31,12 +32,12 @@ def length_changes(
         ``(4,)``: for lengths in four directions, as high over the mattress as joints lie.
     """
     angle = np.arange(4) * np.pi / 4
-    half = np.column_stack([np.cos(angle), np.sin(angle)]) * _LENGTH_CM / 2
-    z_cm = _ELEVATION_CM if min(stored.height_cm, seen.height_cm) > 2 * _ELEVATION_CM else 0.0
+    half = np.column_stack([np.cos(angle), np.sin(angle)]) * LENGTH_CM / 2
+    z_cm = JOINT_ELEVATION_CM if min(stored.height_cm, seen.height_cm) > 2 * JOINT_ELEVATION_CM else 0.0
     ends = np.concatenate([half, -half]) + (0.0 if middle_cm is None else middle_cm)
     ends = np.pad(ends, ((0, 0), (0, 1)), constant_values=z_cm)
     back = stored.to_mattress(stored_camera or camera, seen.to_frame(camera, ends), z_cm)
-    return np.linalg.norm(back[:4] - back[4:], axis=1) / _LENGTH_CM - 1.0
+    return np.linalg.norm(back[:4] - back[4:], axis=1) / LENGTH_CM - 1.0
 
 
 def length_noise(plane: Plane, camera: Camera, cov: np.ndarray) -> float:

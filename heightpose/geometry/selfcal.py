@@ -17,13 +17,10 @@ import numpy as np
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import PlaneError, tag_medians
+from heightpose.geometry.plane import Plane, PlaneError, tag_medians
+from heightpose.geometry.plane_length import JOINT_ELEVATION_CM, LENGTH_CM
 from heightpose.geometry.sheet import SheetLayout, TagView
 
-#: Elevation at which a length must be sure: knees and the crown of an infant lie about so high.
-JOINT_ELEVATION_CM = 10.0
-#: The length that must be sure.
-_LENGTH_CM = 65.0
 #: Accepted when the camera adds no more than this to a length at joint elevation, relative, 1 sd (0.8 cm of 65).
 MAX_LENGTH_SD = 0.012
 #: A camera's height measured with a tape: from which part of the lens is anyone's guess. cm, 1 sd.
@@ -67,8 +64,6 @@ _SQUEEZED = {
     576: (352, 480, 528, 544, 704, 720, 928, 944, 960), 720: (640,), 1080: (928, 944, 960, 1280), 1440: (1280,),
 }  # fmt: skip
 _STARTS = (0.65, 1.1)
-_SOFT_PX = 0.5
-_LEAST_SIGMA_PX = 0.25
 #: Corners of one tag err together (paper that lifts, light that spreads), which independent residuals do not show.
 _SHARED_SIGMA = 1.6
 
@@ -240,7 +235,7 @@ def length_sd(fit: _Fit) -> float:
     For a camera straight above this is the parallax ``h / (H (H - h)) * sd(H)`` and the scale's own error. The larger
     of the two directions, along and across the sheet, counts.
     """
-    half = _LENGTH_CM / 2.0
+    half = LENGTH_CM / 2.0
     worst = 0.0
     for axis in (0, 1):
         ends = np.zeros((2, 3))
@@ -250,19 +245,11 @@ def length_sd(fit: _Fit) -> float:
         kpts = fit.camera(fit.x).project(ends @ R.T + t_cm)
 
         def length(x: np.ndarray, kpts: np.ndarray = kpts) -> np.ndarray:
-            back = _at_elevation(fit.camera(x), *fit.pose(x), kpts, JOINT_ELEVATION_CM)
+            back = Plane(*fit.pose(x)).to_mattress(fit.camera(x), kpts, JOINT_ELEVATION_CM)
             return np.array([np.linalg.norm(back[1] - back[0])])
 
         worst = max(worst, _propagated(length, fit))
-    return worst / _LENGTH_CM
-
-
-def _at_elevation(
-    camera: Camera, R: np.ndarray, t_cm: np.ndarray, kpts_frame: np.ndarray, z_cm: float
-) -> np.ndarray:
-    rays = np.concatenate([camera.undistort(kpts_frame), np.ones((len(kpts_frame), 1))], axis=1) @ R
-    centre = -R.T @ t_cm
-    return centre + rays * ((z_cm - centre[2]) / rays[:, 2])[:, None]
+    return worst / LENGTH_CM
 
 
 def _propagated(function: Callable[[np.ndarray], np.ndarray], fit: _Fit) -> float:
@@ -364,8 +351,8 @@ def _refined(
         turned, shifted = _pose(x, R, t_cm)
         return np.append(known, ((-turned.T @ shifted)[2] - height_cm) / HEIGHT_SD_CM)
 
-    sigma = _LEAST_SIGMA_PX * _SHARED_SIGMA
-    soft = _SOFT_PX / sigma
+    sigma = planar_pose.LEAST_SIGMA_PX * _SHARED_SIGMA
+    soft = planar_pose.SOFT_PX / sigma
     for _ in range(2):  # the second time with the noise that the first one found
 
         def residuals(x: np.ndarray, sigma: float = sigma, soft: float = soft) -> np.ndarray:
@@ -376,8 +363,8 @@ def _refined(
         solved = least_squares(residuals, x, x_scale=scale, xtol=1e-9, ftol=1e-9, max_nfev=40)
         x = solved.x
         rms = float(np.sqrt((errors(x) ** 2).mean()))
-        sigma = _SHARED_SIGMA * max(_LEAST_SIGMA_PX, rms)
-        soft = max(_SOFT_PX / sigma, 1.0)
+        sigma = _SHARED_SIGMA * max(planar_pose.LEAST_SIGMA_PX, rms)
+        soft = max(planar_pose.SOFT_PX / sigma, 1.0)
     seen = planar_pose.jacobian(errors, x, scale) / sigma
     known = planar_pose.jacobian(priors, x, scale)
     cov = np.linalg.inv(seen.T @ seen + known.T @ known + np.diag(1e-12 / scale**2))

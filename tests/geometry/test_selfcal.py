@@ -9,7 +9,8 @@ import pytest
 from heightpose.geometry import selfcal
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import PlaneError, plane_from_tags
-from heightpose.geometry.selfcal import JOINT_ELEVATION_CM, MAX_LENGTH_SD, self_calibrate
+from heightpose.geometry.plane_length import JOINT_ELEVATION_CM
+from heightpose.geometry.selfcal import MAX_LENGTH_SD, self_calibrate
 from heightpose.geometry.sheet import TagView, detect_tags
 
 from . import sheet_picture
