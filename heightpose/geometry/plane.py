@@ -22,6 +22,7 @@ from heightpose.geometry.plane_length import length_noise
 from heightpose.geometry.sheet import SheetLayout, TagView
 from heightpose.geometry.sheet_bend import bend_sd
 from heightpose.geometry.sheet_size import size_off
+from heightpose.geometry.tag_fit import TagFit
 from heightpose.textfile import read_json
 from heightpose.types import Reason, require_finite, require_shape
 
@@ -272,10 +273,11 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     assert plane.rms_px is not None
     if plane.rms_px > max(1.0, 0.3 * px_per_cm):
         raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
-    bent = bend_sd(plane, camera, corners, model, layout.size_cm, keep)
+    tags = TagFit(plane, camera, corners, model, layout.size_cm, keep)
+    bent = bend_sd(tags)
     focal_off, lens = lens_doubt(plane, camera, corners, model, keep)
     _require_sure(plane.length_sd, bent, lens)
-    size = size_off(plane, camera, corners, model, layout.size_cm, keep)
+    size = size_off(tags)
     if abs(size) > _MAX_LENGTH_SD:
         raise _another_sheet(int((~keep).sum()), len(ids), size)
     # A wrong lens looks bent, and a bent sheet as seen through another lens: of all the largest counts.

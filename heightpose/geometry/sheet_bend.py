@@ -21,53 +21,40 @@ import numpy as np
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane_length import length_changes
+from heightpose.geometry.tag_fit import TagFit
 
 if TYPE_CHECKING:
     from heightpose.geometry.plane import Plane
 
-_BEND_CM = 2.0  # sheets bend by about this much, 1 sd
 #: A bend counts from so many of its own standard deviations on, where the flat sheets of 51 rendered clips reach 1.5;
 #: and from this change of a length on: flat sheets in dark pictures reach 0.0024.
 _CERTAIN, _LEAST_CHANGE = 2.0, 0.003
 #: Of what is left over, so much is noise: flat sheets of those clips leave 0.47 px at most, of dark pictures 0.55. And
 #: what the rest weighs.
 _NOISE_PX, _WRINKLE_TIMES = 0.6, 3.0
-#: Tags that are left out are asked where they are so many, and this share of those seen. An elevation explains one
-#: where it leaves this share of its misfit; of so many of them it has to, and lengths err by so many times what it is.
-_LEAST_OUT, _OUT_SHARE = 2, 0.15
+#: Tags that are left out are asked where they are so many. An elevation explains one where it leaves this share of its
+#: misfit; of so many of them it has to, and lengths err by so many times what it is.
+_LEAST_OUT = 2
 _ELEVATIONS_CM = np.linspace(-12.0, 12.0, 97)
 _EXPLAINED, _NEARLY_ALL, _RAISED_TIMES = 0.5, 0.8, 1.5
 
 
-def bend_sd(
-    plane: Plane,
-    camera: Camera,
-    corners: np.ndarray,
-    model: np.ndarray,
-    size_cm: tuple[float, float],
-    keep: np.ndarray,
-) -> float:
+def bend_sd(tags: TagFit) -> float:
     """How far a bent sheet may put lengths over the flat plane off, relative (1 sd); 0 for a sheet that looks flat.
 
     Of a mattress that sags, or is raised on one side, the tags that would show it are left out as displaced and the
     rest looks flat. So where several are, each is asked whether it lies higher or lower than the plane; where nearly
     all of them do, lengths are taken to be off by that. A fold or a shift within the sheet moves tags as no elevation
     does.
-
-    Args:
-        plane: fitted to the tags that agree with it.
-        corners: ``(M, 4, 2)`` frame pixels of all tags seen.
-        model: ``(M, 4, 2)`` cm, where they are on the sheet.
-        size_cm: the sheet's size across and along.
-        keep: ``(M,)`` bool, which of them agree with ``plane``.
     """
-    own, _ = _bent(plane, camera, corners[keep], model[keep], size_cm)
-    if (~keep).sum() < max(_LEAST_OUT, _OUT_SHARE * len(keep)):
+    plane, camera, corners, model, keep = tags.plane, tags.camera, tags.corners, tags.model, tags.keep
+    own, _ = _bent(tags.bent, plane, camera, corners[keep], model[keep])
+    if not tags.leaves_out(_LEAST_OUT):
         return own
     raised = _raised(plane, camera, corners[~keep], model[~keep])
     if not raised:
         return own
-    whole, left_px = _bent(plane, camera, corners, model, size_cm)
+    whole, left_px = _bent(tags.bent_whole, plane, camera, corners, model)
     if np.median(left_px[~keep]) < _EXPLAINED * np.median(plane.tag_rms_px(camera, corners, model)[~keep]):
         return max(own, whole)
     return max(own, raised)
@@ -95,32 +82,15 @@ def _raised(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray
     return _RAISED_TIMES * float(np.median(np.abs(best_cm[explained]))) / plane.height_cm
 
 
-def bent_fit(
-    plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray, size_cm: tuple[float, float]
-) -> planar_pose.WiderFit:
-    """The pose and the three numbers of the bend (cm) that explain these tags best."""
-    pts = model.reshape(-1, 2)
-    u, v = (pts / (np.asarray(size_cm) / 2)).T
-    shapes = np.column_stack([u * u, v * v, u * v])
-
-    def project(R: np.ndarray, t_cm: np.ndarray, bend_cm: np.ndarray) -> np.ndarray:
-        return camera.project(np.column_stack([pts, shapes @ bend_cm]) @ R.T + t_cm)
-
-    size = np.full(3, float(np.linalg.norm(plane.t_cm)))
-    kpts = corners.reshape(-1, 2)
-    return planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.full(3, _BEND_CM), size)
-
-
 def _bent(
-    plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray, size_cm: tuple[float, float]
+    fit: planar_pose.WiderFit, plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """What the bend of these tags' sheet does to lengths, relative (1 sd), and ``(M,)`` px what it leaves of each."""
+    """What the bend fitted to these tags does to lengths, relative (1 sd), and ``(M,)`` px what it leaves of each."""
 
     def change(x: np.ndarray) -> np.ndarray:
         R, t_cm = planar_pose.stepped(x, plane.R, plane.t_cm)
         return length_changes(replace(plane, R=R, t_cm=t_cm), plane, camera)
 
-    fit = bent_fit(plane, camera, corners, model, size_cm)
     sds = planar_pose.standard_errors(change, fit.x, fit.cov, fit.scale)
     changes = np.abs(change(fit.x))
     worst = int(np.argmax(changes))

@@ -12,49 +12,28 @@ rendered clips.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from heightpose.geometry.camera import Camera
-from heightpose.geometry.sheet_bend import bent_fit
+from heightpose.geometry.tag_fit import TagFit
 
-if TYPE_CHECKING:
-    from heightpose.geometry.plane import Plane
-
-#: Asked where so many tags, and this share of those seen, are left out.
-_LEAST_OUT, _OUT_SHARE = 3, 0.15
+#: Asked where so many tags are left out.
+_LEAST_OUT = 3
 #: Corners' noise makes up to about this. Believed where so many of the tags are off the same way: of 750 bowed,
 #: twisted, wrinkled and folded sheets one is refused for it.
 _NOISE, _NEARLY_ALL = 0.005, 0.9
 
 
-def size_off(
-    plane: Plane,
-    camera: Camera,
-    corners: np.ndarray,
-    model: np.ndarray,
-    size_cm: tuple[float, float],
-    keep: np.ndarray,
-) -> float:
+def size_off(tags: TagFit) -> float:
     """How much larger than the sheet file says its tags are along the direction that is worst, relative.
-
-    Args:
-        plane: fitted to the tags that agree with it.
-        corners: ``(M, 4, 2)`` frame pixels of all tags seen.
-        model: ``(M, 4, 2)`` cm, where they are on the sheet.
-        size_cm: the sheet's size across and along.
-        keep: ``(M,)`` bool, which of them agree with ``plane``.
 
     Returns:
         Negative for smaller; 0 where few tags are left out, or it is no more than noise, a bow or wrinkles.
     """
-    if (~keep).sum() < max(_LEAST_OUT, _OUT_SHARE * len(keep)):
+    if not tags.leaves_out(_LEAST_OUT):
         return 0.0
-    left_px = bent_fit(plane, camera, corners[keep], model[keep], size_cm).left_px.reshape(-1, 4, 2)
-    said, seen = (
-        quads - quads.mean(axis=1, keepdims=True) for quads in (corners[keep] + left_px, corners[keep])
-    )
+    there = tags.corners[tags.keep]
+    left_px = tags.bent.left_px.reshape(there.shape)
+    said, seen = (quads - quads.mean(axis=1, keepdims=True) for quads in (there + left_px, there))
     # said @ affine = seen; u the direction in the picture that is worst, v the one that it comes out in
     affine = np.linalg.lstsq(said.reshape(-1, 2), seen.reshape(-1, 2), rcond=None)[0]
     U, scales, V = np.linalg.svd(affine)
