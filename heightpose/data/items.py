@@ -70,6 +70,11 @@ class Item:
     def name(self) -> str:
         return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame}"
 
+    @property
+    def has_unlabelled(self) -> bool:
+        """Whether infants are known to be in view that nobody labelled."""
+        return (self.infants_in_view or 0) > len(self.people)
+
     def place_in(self, folder: Path) -> str:
         """What it is known by in its set: the way to it from the set's folder, and the frame."""
         return frame_key(relative_path(self.path, folder), self.frame)

@@ -63,7 +63,7 @@ class Looked:
     def strays(self, threshold: float) -> int:
         """Detections of nothing beside labelled infants; 0 where somebody is in view whom nobody labelled."""
         people = self.item.people
-        if not people or (self.item.infants_in_view or 0) > len(people):
+        if not people or self.item.has_unlabelled:
             return 0
         return sum(
             all(iou(one.bbox_xyxy, person.bbox_xyxy) < _NOBODY_IOU for person in people)

@@ -117,7 +117,7 @@ class Evaluation:
     def _unseen(self, item: Item) -> FrameRecord:
         file = self.subject.relative(item.path)
         people = [truth_of(person, f"{file}#{item.frame}/{n}", None) for n, person in enumerate(item.people)]
-        return FrameRecord(file, item.frame, item.split, people, None, 0, _has_unlabelled(item))
+        return FrameRecord(file, item.frame, item.split, people, None, 0, item.has_unlabelled)
 
     def _measured(self, clip: LengthClip, measurement: Measurement, best: FrameResult | None) -> ClipRecord:
         return ClipRecord(
@@ -151,7 +151,7 @@ class Evaluation:
         ]
         return FrameRecord(
             file, item.frame, item.split, people, _guess(result, item.people), result.infants,
-            _has_unlabelled(item),
+            item.has_unlabelled,
         )  # fmt: skip
 
     def _in_true_boxes(self, item: Item, rgb: np.ndarray) -> list[np.ndarray | None]:
@@ -161,10 +161,6 @@ class Evaluation:
             for person, angle in zip(item.people, angles, strict=True)
         ]
         return [pose.kpts_frame for pose in self._pose.estimate([rgb] * len(boxes), boxes)]
-
-
-def _has_unlabelled(item: Item) -> bool:
-    return item.infants_in_view is not None and item.infants_in_view > len(item.people)
 
 
 def match(box: np.ndarray, people: Sequence[Person]) -> tuple[int | None, float]:

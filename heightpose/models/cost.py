@@ -41,6 +41,10 @@ RUNTIMES = ("torch", "openvino")
 _FEWEST, _MOST = 3, 200
 
 
+#: What counters and exporters say to a layer that they do not know.
+_UNKNOWN_LAYER = (RuntimeError, ValueError, AssertionError)
+
+
 @dataclass(frozen=True)
 class Cost:
     """A row of the table.
@@ -147,9 +151,9 @@ def _row(
     latency, notes = {}, []
     try:
         gflops = flops(net) / 1e9
-    except (RuntimeError, ValueError, AssertionError) as error:  # a layer that the counter does not know
+    except _UNKNOWN_LAYER as error:
         gflops = None
-        notes.append(f"operations: {' '.join(str(error).split())[:200]}")
+        notes.append(_noted("operations", error))
     with tempfile.TemporaryDirectory() as folder:
         for runtime in runtimes:
             try:
@@ -157,17 +161,17 @@ def _row(
                 latency[runtime] = {n: median_ms(call, _pictures(net, n), seconds) for n in batches}
             except HeightposeError as error:
                 notes.append(f"{runtime}: {error}")
-            except (
-                RuntimeError,
-                ValueError,
-                AssertionError,
-            ) as error:  # an unknown layer
-                notes.append(f"{runtime}: {' '.join(str(error).split())[:200]}")
+            except _UNKNOWN_LAYER as error:
+                notes.append(_noted(runtime, error))
     return Cost(
         name, str(net.arch["backbone"]), str(net.arch["head"]), net.input_wh,
         net.heatmap_wh if net.output == "heatmaps" else None,
         sum(p.numel() for p in net.parameters()), gflops, latency, tuple(notes),
     )  # fmt: skip
+
+
+def _noted(what: str, error: Exception) -> str:
+    return f"{what}: {' '.join(str(error).split())[:200]}"
 
 
 def flops(net: PoseNet) -> int:

@@ -13,11 +13,11 @@ from heightpose.data.checks.finding import Finding
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.pictures import Pictures
-from heightpose.report.overlay import blur_faces_in, draw_joints
+from heightpose.report.overlay import blur_labelled, draw_joints, labelled_pose
 from heightpose.report.page import Html, figure, grid, heading, jpeg, paragraph, span, table, write_page
 from heightpose.runtime.atomic import write_csv, write_json
 from heightpose.skeleton import Skeleton
-from heightpose.types import Detection, FrameResult, Pose
+from heightpose.types import Detection, Pose
 from heightpose.words import plural
 
 _SIDE_PX = 320
@@ -114,23 +114,15 @@ def blurred(rgb: np.ndarray, item: Item, skeleton: Skeleton, in_doubt: Sequence[
 
     Where more infants lie in view than are labelled, all but the labelled ones' joints is pixelated too.
     """
-    picture = rgb
-    infants = max(len(item.people), item.infants_in_view or 0)
-    for person in item.people:
-        pose = _labelled_pose(person, skeleton, in_doubt)
-        # Infants that nobody labelled lie outside this one's joints, which "2 infants" hides too.
-        result = FrameResult(0, 0.0, pose, 2 if infants > len(item.people) else 1)
-        picture = blur_faces_in(picture, result, skeleton)
-    return picture if item.people else blur_faces_in(rgb, FrameResult(0, 0.0, None, 1), skeleton)
+    poses = [_labelled_pose(person, skeleton, in_doubt) for person in item.people]
+    return blur_labelled(rgb, poses, item.has_unlabelled, skeleton)
 
 
 def _labelled_pose(person: Person, skeleton: Skeleton, in_doubt: Sequence[str]) -> Pose | None:
     """The labels as a pose that tells where the head is; None where they do not say, or may be wrong."""
-    named = {n: skeleton.index(n) for n in ("crown", "upper_neck") if n in skeleton.names}
-    if len(named) < 2 or set(named) & set(in_doubt) or not person.usable[list(named.values())].all():
+    head = {"crown", "upper_neck"}
+    if not head <= set(skeleton.names) or head & set(in_doubt):
         return None
-    # Joints without a label lie nowhere: on the crown they add nothing to what the joints take up.
-    kpts = np.where(person.usable[:, None], person.kpts_frame, person.kpts_frame[named["crown"]])
     angle = head_angle_deg(person.kpts_frame, person.usable, skeleton)
     detection = Detection(person.bbox_xyxy, angle if angle is not None else 0.0, 1.0)
-    return Pose(kpts, np.ones(len(skeleton)), detection)
+    return labelled_pose(person.kpts_frame, person.usable, detection, skeleton)

@@ -6,13 +6,14 @@ The strip at the top says what this frame shows, the strip at the bottom what is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from heightpose.skeleton import INFANT, Skeleton
-from heightpose.types import FrameResult, Measurement, Pose
+from heightpose.types import Detection, FrameResult, Measurement, Pose
 
 LEFT_RGB = (255, 150, 30)
 RIGHT_RGB = (40, 160, 255)
@@ -185,6 +186,38 @@ def blur_faces_in(
         cv2.circle(mask, at, max(1, round(float(radius))), 1, -1)
         part[mask == 1] = _pixelated(part, rgb, radius / 3)[mask == 1]
     return picture
+
+
+def blur_labelled(
+    rgb: np.ndarray, poses: Sequence[Pose | None], unlabelled: bool, skeleton: Skeleton = INFANT
+) -> np.ndarray:
+    """A copy of a labelled picture with every labelled head pixelated, all of it where a head's place is not known.
+
+    Args:
+        poses: the labels of each infant; None where they do not tell where its head is.
+        unlabelled: whether more infants are in view: all but the labelled ones' joints is pixelated too.
+    """
+    picture = rgb if poses else blur_faces_in(rgb, FrameResult(0, 0.0, None, 1), skeleton)
+    for pose in poses:
+        # What "2 infants" hides beside this one.
+        picture = blur_faces_in(picture, FrameResult(0, 0.0, pose, 2 if unlabelled else 1), skeleton)
+    return picture
+
+
+def labelled_pose(
+    kpts_frame: np.ndarray, labelled: np.ndarray, detection: Detection, skeleton: Skeleton = INFANT
+) -> Pose | None:
+    """Labels as a pose for :func:`blur_labelled`; None where they do not tell where the head is.
+
+    Args:
+        kpts_frame: ``(K, 2)`` px; labelled: ``(K,)`` bool.
+    """
+    crown = skeleton.index("crown")
+    if not labelled[skeleton.indices("crown", "upper_neck")].all():
+        return None
+    # Joints without a label lie nowhere: on the crown they add nothing to what the joints take up.
+    kpts = np.where(labelled[:, None], kpts_frame, kpts_frame[crown])
+    return Pose(kpts, np.ones(len(skeleton)), detection)
 
 
 def _head(pose: Pose, skeleton: Skeleton) -> tuple[np.ndarray, float]:

@@ -13,11 +13,11 @@ from heightpose.data.strata import without_annotator
 from heightpose.errors import HeightposeError
 from heightpose.evaluate.people import People
 from heightpose.evaluate.records import ClipRecord, FrameRecord, Guess, Truth
-from heightpose.report.overlay import blur_faces_in, draw_joints
+from heightpose.report.overlay import blur_labelled, draw_joints, labelled_pose
 from heightpose.report.page import Html, figure, jpeg
 from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT
-from heightpose.types import Detection, FrameResult, Pose
+from heightpose.types import Detection
 from heightpose.words import plural
 
 TRUTH_RGB = (90, 230, 120)
@@ -127,7 +127,7 @@ def clip_figure(clip: ClipRecord, records: Sequence[FrameRecord], folder: Path, 
     own = next((r for r in records if r.file == clip.file and r.frame == clip.best_frame), None)
     picture = rgb.copy()
     if blur:  # without labels nobody knows that the head was found, least of all in a worst case: blur it all
-        picture = blurred(rgb, own) if own is not None else blur_faces_in(rgb, FrameResult(0, 0.0, None, 1))
+        picture = blurred(rgb, own) if own is not None else blur_labelled(rgb, (), unlabelled=False)
     guess = clip.best
     if guess is None:
         return figure(jpeg(_limited(picture)), words, "Worst clip")
@@ -138,22 +138,15 @@ def clip_figure(clip: ClipRecord, records: Sequence[FrameRecord], folder: Path, 
 
 def blurred(rgb: np.ndarray, record: FrameRecord) -> np.ndarray:
     """Every labelled head pixelated; all of the picture where a head's place is not labelled."""
-    picture = rgb
-    for truth in record.people:
-        pose = _true_pose(truth)
-        # Infants that nobody labelled lie outside this one's box, which "2 infants" hides too.
-        result = FrameResult(0, 0.0, pose, 2 if record.unlabelled else 1)
-        picture = blur_faces_in(picture, result)
-    return picture if record.people else blur_faces_in(rgb, FrameResult(0, 0.0, None, 1))
-
-
-def _true_pose(truth: Truth) -> Pose | None:
-    labelled = np.array(truth.visibility) > 0
-    if not labelled[INFANT.indices("crown", "upper_neck")].all():
-        return None
-    # Joints without a label lie nowhere: on the crown they add nothing to what the joints take up.
-    kpts = np.where(labelled[:, None], truth.kpts, truth.kpts[INFANT.index("crown")])
-    return Pose(kpts, np.ones(len(INFANT)), Detection(np.array(truth.bbox_xyxy), 0.0, 1.0))
+    poses = [
+        labelled_pose(
+            np.array(truth.kpts),
+            np.array(truth.visibility) > 0,
+            Detection(np.array(truth.bbox_xyxy), 0.0, 1.0),
+        )
+        for truth in record.people
+    ]
+    return blur_labelled(rgb, poses, record.unlabelled)
 
 
 def _draw_errors(picture: np.ndarray, truth: Truth, guess: Guess, scale: float) -> None:

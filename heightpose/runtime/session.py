@@ -30,7 +30,7 @@ from heightpose.runtime.sheet_looks import SheetLooks, looked_again
 from heightpose.runtime.stages import NETWORKS_S, Beside, ahead, depth_for
 from heightpose.runtime.times import StageTimes
 from heightpose.skeleton import INFANT
-from heightpose.types import FrameResult, Measurement, Reason
+from heightpose.types import FrameResult, Measurement, Pose, Reason
 
 log_to = logging.getLogger("heightpose")
 
@@ -344,7 +344,12 @@ def _place(log: PoseLog) -> np.ndarray | None:
     poses = [frame.pose for frame in _spread(log) if frame.pose is not None]
     if not poses:
         return None
-    return np.median([pose.kpts_frame[INFANT.height_joints].mean(axis=0) for pose in poses], axis=0)
+    return np.median([_middle(pose) for pose in poses], axis=0)
+
+
+def _middle(pose: Pose) -> np.ndarray:
+    """``(2,)`` frame pixels: the middle of the height joints."""
+    return pose.kpts_frame[INFANT.height_joints].mean(axis=0)
 
 
 def _beside_sheet_cm(log: PoseLog, plane: Plane | PlaneTrack, camera: Camera, sheet: SheetLayout) -> float:
@@ -354,8 +359,8 @@ def _beside_sheet_cm(log: PoseLog, plane: Plane | PlaneTrack, camera: Camera, sh
     for frame in _spread(log):
         at = plane.at(frame.index) if isinstance(plane, PlaneTrack) else plane
         if frame.pose is not None and at is not None:
-            middle = frame.pose.kpts_frame[INFANT.height_joints].mean(axis=0, keepdims=True)
-            aside = np.abs(at.to_mattress(camera, middle)[0, :2]) - np.array(sheet.size_cm) / 2.0
+            place_cm = at.to_mattress(camera, _middle(frame.pose)[None])[0, :2]
+            aside = np.abs(place_cm) - np.array(sheet.size_cm) / 2.0
             beyond.append(float(aside.max()))
     return max(0.0, float(np.median(beyond))) if beyond else 0.0
 

@@ -51,10 +51,9 @@ def _coco(records: list[list[dict]], kind: str) -> dict:
                 if infant["bbox_xyxy"] is None:
                     continue
                 x0, y0, x1, y1 = infant["bbox_xyxy"]
+                # Ids from 0, unlike in sets of others: recorded test sets are known by their hash.
                 annotation = {
-                    "id": len(
-                        annotations
-                    ),  # from 0, unlike in sets of others: recorded test sets are known by hash
+                    "id": len(annotations),
                     "image_id": image["id"],
                     "category_id": 1,
                     "iscrowd": 0,

@@ -173,8 +173,7 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     def of_split(split: str) -> list[Any]:
         return [task.relabel(i) for i in everything if i.split == split and i.people]
 
-    def few(split: str) -> list[Any]:
-        own = of_split(split)
+    def few(own: list[Any]) -> list[Any]:
         return own[:: max(1, len(own) // _PICTURES)][:_PICTURES]
 
     def batches(items: list[Any], augment: AugmentConfig | None, rounds: int) -> Iterator[Any]:
@@ -185,7 +184,7 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
             part = [samples.sample(i, rng) for i in order[start : start + _BATCH]]
             yield task.collate(part)  # type: ignore[arg-type]
 
-    validation = few("val")
+    validation = few(of_split("val"))
     if not validation:
         raise InputError("no labelled picture in the split 'val'", where=", ".join(config.data.dirs))
     gaze, activity = Gaze(net, task), Activity(net)
@@ -206,8 +205,9 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     e = replace(e, looks=(*e.looks, look))
     if isinstance(task, PoseTask):
         tally = TargetTally(task)
-        tally.add_pictures(of_split("train"))
-        training = few("train")
+        taught = of_split("train")
+        tally.add_pictures(taught)
+        training = few(taught)
         # Several rounds, so that every joint is seen mirrored and not.
         for batch in batches(training, config.augment, -(-_TARGETS // max(1, len(training)))):
             tally.add(batch, maps=True)
