@@ -35,7 +35,8 @@ from heightpose.runtime.earlier import ANSWER, Earlier, Identity, identity
 from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.networks import Detector, PoseModel
-from heightpose.runtime.session import Outcome, Scale, StoppedBeforeError, measure_clip
+from heightpose.runtime.scale import Scale
+from heightpose.runtime.session import Outcome, StoppedBeforeError, measure_clip
 from heightpose.runtime.settings import Settings
 from heightpose.runtime.stages import Beside, depth_for
 from heightpose.runtime.video import open_clip

@@ -18,6 +18,9 @@ T = TypeVar("T")
 _BLOCK = 1024
 #: Blocks of rows kept in memory, half a megabyte each.
 _BLOCKS_IN_MEMORY = 2
+#: A longer clip is measured from an even sample of that many frames, so that memory stays flat: twenty seconds of
+#: frames that hardly differ from their neighbours, or as many spread over an hour.
+MEASURE_FRAMES = 500
 #: Marks what a pose does not have: neither a standard deviation nor a probability is negative.
 _ABSENT = -1.0
 #: Standard deviations are kept within what half precision holds, and correlations off 1 by more than it rounds.
@@ -168,6 +171,16 @@ class PoseLog:
         """Indices of the frames that the networks saw, in order; only those smaller than ``before``."""
         end = self._length if before is None else min(before, self._length)
         return np.flatnonzero(np.frombuffer(bytes(self._looked[:end]), np.uint8))
+
+    def sample(self, before: int | None = None) -> list[FrameResult]:
+        """The frames that are measured from: of those looked at, at most :data:`MEASURE_FRAMES`, spread evenly.
+
+        Args:
+            before: only frames with a smaller index.
+        """
+        looked_at = self.looked_at(before)
+        even = np.linspace(0, len(looked_at) - 1, min(len(looked_at), MEASURE_FRAMES)).round().astype(int)
+        return [self[int(i)] for i in looked_at[even]]
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < self._length:

@@ -25,9 +25,10 @@ from heightpose.runtime import output, presence
 from heightpose.runtime.atomic import remove, write_json
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
+from heightpose.runtime.length import measure_log
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.poselog import PoseLog
-from heightpose.runtime.session import Outcome, measure_log
+from heightpose.runtime.session import Outcome
 from heightpose.runtime.smooth import SmoothPoses
 from heightpose.runtime.stages import ahead, depth_for
 from heightpose.skeleton import INFANT

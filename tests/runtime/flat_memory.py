@@ -29,8 +29,9 @@ from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.modelfile import ModelFile
 from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.scale import Scale
 from heightpose.runtime.selection import Selection
-from heightpose.runtime.session import Scale, measure_clip
+from heightpose.runtime.session import measure_clip
 from heightpose.runtime.tta import Tta
 from heightpose.runtime.video import open_clip
 from heightpose.skeleton import INFANT

@@ -19,11 +19,12 @@ from heightpose.errors import ConfigError, FileFormatError, HeightposeError, Inp
 from heightpose.geometry import body
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import plane_from_height
-from heightpose.runtime import batch, results, session
+from heightpose.runtime import batch, poselog, results, session
 from heightpose.runtime.batch import Settings, run_all, worst
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.inputs import expand_inputs
 from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.scale import Scale
 from heightpose.types import Measurement
 
 
@@ -330,7 +331,7 @@ def test_a_file_that_changes_between_reading_and_drawing(tmp_path, settings, cha
 
     networks = Detector.load(settings.detector), PoseModel.load(settings.model)
     clip = Grown(5, change)
-    outcome = session.measure_clip(clip, *networks, session.Scale())
+    outcome = session.measure_clip(clip, *networks, Scale())
     assert results.write_overlay(tmp_path / "o.mp4", clip, outcome, blur_faces=False)
     with av.open(str(tmp_path / "o.mp4")) as video:
         assert len(list(video.decode(video=0))) == drawn
@@ -394,10 +395,10 @@ def measured(monkeypatch):
 def outcome(settings, monkeypatch):
     """A clip of 12 frames, measured from at most 5 of them, with only the camera's height known."""
     measured(monkeypatch)
-    monkeypatch.setattr(session, "MEASURE_FRAMES", 5)
+    monkeypatch.setattr(poselog, "MEASURE_FRAMES", 5)
     networks = Detector.load(settings.detector), PoseModel.load(settings.model)
     camera = Camera("pinhole", (160, 120), np.diag([200.0, 200.0, 1.0]), np.zeros(5))
-    scale = session.Scale(camera=camera, plane=plane_from_height(150.0))
+    scale = Scale(camera=camera, plane=plane_from_height(150.0))
     return session.measure_clip(Grown(12, 0), *networks, scale)
 
 

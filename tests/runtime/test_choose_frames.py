@@ -16,6 +16,7 @@ from heightpose.runtime.batch import Settings, run_all
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Interrupt
 from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.scale import Scale
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_stopped_while_a_camera_is_silent(settings, how):
     networks = Detector.load(settings["detector"]), PoseModel.load(settings["model"])
     # The frames that there are wait for a full group, and none is looked at.
     with Interrupt() as interrupt, pytest.raises(session.StoppedBeforeError):
-        session.measure_clip(Silent(hang, how), *networks, session.Scale(), interrupt=interrupt)
+        session.measure_clip(Silent(hang, how), *networks, Scale(), interrupt=interrupt)
     assert not hang.is_set()
     hang.set()
 

@@ -14,8 +14,9 @@ from heightpose.geometry.plane import Plane, plane_from_height
 from heightpose.geometry.plane_track import PlaneTrack, Stretch
 from heightpose.geometry.selfcal import MOST_HEIGHT_OFF_CM
 from heightpose.runtime.clip import Frame
-from heightpose.runtime.poselog import PoseLog
-from heightpose.runtime.session import MEASURE_FRAMES, _checked, _Solved, measure_log
+from heightpose.runtime.length import measure_log
+from heightpose.runtime.poselog import MEASURE_FRAMES, PoseLog
+from heightpose.runtime.solve import Solved, checked
 from heightpose.types import Detection, FrameResult, Pose, Reason
 
 CAMERA = Camera("pinhole", (960, 540), np.array([[700.0, 0, 479.5], [0, 700, 269.5], [0, 0, 1]]), np.zeros(5))
@@ -113,9 +114,9 @@ def test_without_a_scale_or_an_infant_there_is_no_length_but_every_reason() -> N
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_measured_height_that_contradicts_the_plane_leaves_none(sign: int) -> None:
-    solved = _Solved(CAMERA, ABOVE)
-    assert _checked(solved, None) is solved
-    assert _checked(solved, 160.0 + sign * (MOST_HEIGHT_OFF_CM - 0.1)) is solved
-    refused = _checked(solved, 160.0 + sign * (MOST_HEIGHT_OFF_CM + 0.1))
+    solved = Solved(CAMERA, ABOVE)
+    assert checked(solved, None) is solved
+    assert checked(solved, 160.0 + sign * (MOST_HEIGHT_OFF_CM - 0.1)) is solved
+    refused = checked(solved, 160.0 + sign * (MOST_HEIGHT_OFF_CM + 0.1))
     assert refused.plane is None
     assert refused.trouble.code == "height_contradicted"

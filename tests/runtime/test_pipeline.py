@@ -16,12 +16,13 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.sheet import SheetLayout
 from heightpose.geometry.tag_follow import TagFollower
-from heightpose.runtime import session
+from heightpose.runtime import poselog, session
 from heightpose.runtime.backends import Active, Backend
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.modelfile import ModelFile
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
+from heightpose.runtime.scale import Scale
 from heightpose.runtime.times import StageTimes
 from heightpose.runtime.tta import Tta
 from heightpose.skeleton import INFANT
@@ -289,7 +290,7 @@ def test_the_plane_comes_from_tags_on_a_few_frames(networks, estimator, monkeypa
     monkeypatch.setattr(TagFollower, "look", lambda self, gray: looked.append(1) or look(self, gray))
     scene = np.maximum(rgb, makers.scene((640, 480), (320, 240), 12))
     outcome = session.measure_clip(
-        Recorded([scene] * 40, hint), *networks, session.Scale(camera=camera, sheet=layout)
+        Recorded([scene] * 40, hint), *networks, Scale(camera=camera, sheet=layout)
     )
     assert outcome.plane.height_cm == pytest.approx(120, rel=0.01)
     assert outcome.plane.tags == 6
@@ -303,17 +304,15 @@ def test_a_stored_plane_is_used_and_without_a_sheet_no_tags_are_sought(networks,
     _, camera, rgb = sheet_and_camera()
     monkeypatch.setattr(TagFollower, "look", lambda *_: pytest.fail("tags were looked for"))
     plane = Plane(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 99.0]))
-    scale = session.Scale(camera=camera, plane=plane)
+    scale = Scale(camera=camera, plane=plane)
     assert session.measure_clip(Recorded([rgb] * 3), *networks, scale).plane is plane
 
 
 def test_a_stored_plane_is_used_and_the_sheet_only_checks_it(networks, estimator):
     layout, camera, rgb = sheet_and_camera()
-    seen = session.measure_clip(
-        Recorded([rgb] * 3), *networks, session.Scale(camera=camera, sheet=layout)
-    ).plane
+    seen = session.measure_clip(Recorded([rgb] * 3), *networks, Scale(camera=camera, sheet=layout)).plane
     for plane, code in ((seen, None), (Plane(seen.R, seen.t_cm * 1.04), "plane_outdated")):
-        scale = session.Scale(camera=camera, sheet=layout, plane=plane)
+        scale = Scale(camera=camera, sheet=layout, plane=plane)
         outcome = session.measure_clip(Recorded([rgb] * 3), *networks, scale)
         if code is None:
             assert outcome.plane is plane
@@ -327,15 +326,15 @@ def test_a_camera_file_for_another_shape_is_an_error_before_any_frame(networks):
     clip = Recorded([rgb[:, :500]])
     clip.frames = lambda: pytest.fail("frames were read")
     with pytest.raises(FileFormatError, match="640x480"):
-        session.measure_clip(clip, *networks, session.Scale(camera=camera))
+        session.measure_clip(clip, *networks, Scale(camera=camera))
 
 
 def test_a_long_clip_is_measured_from_an_even_sample(networks, estimator, monkeypatch):
     _, camera, rgb = sheet_and_camera()
-    monkeypatch.setattr(session, "MEASURE_FRAMES", 5)
+    monkeypatch.setattr(poselog, "MEASURE_FRAMES", 5)
     plane = Plane(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 99.0]))
     scene = np.maximum(rgb, makers.scene((640, 480), (320, 240), 12))
-    scale = session.Scale(camera=camera, plane=plane)
+    scale = Scale(camera=camera, plane=plane)
     outcome = session.measure_clip(Recorded([scene] * 12), *networks, scale)
     assert [f.index for f in estimator[0][0]] == [0, 3, 6, 8, 11]
     assert len(outcome.log) == 12

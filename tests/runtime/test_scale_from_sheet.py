@@ -18,6 +18,7 @@ from heightpose.runtime import results, session, sheet_looks
 from heightpose.runtime.batch import Settings
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.scale import Scale
 from heightpose.types import Measurement
 
 SIZE = (960, 540)
@@ -97,7 +98,7 @@ def estimator(monkeypatch):
 def test_a_tilted_sheet_stands_in_for_the_camera_file(networks, estimator):
     still = pose(150.0, 24.0)
     clip = Shown([still] * 4)
-    outcome = session.measure_clip(clip, *networks, session.Scale(sheet=LAYOUT))
+    outcome = session.measure_clip(clip, *networks, Scale(sheet=LAYOUT))
     found = outcome.calibration
     assert outcome.camera_source == "self-calibrated"
     assert abs(found.camera.K[0, 0] - 640.0) < 2 * found.focal_sd_px
@@ -112,7 +113,7 @@ def test_a_tilted_sheet_stands_in_for_the_camera_file(networks, estimator):
         found.camera.K[0, 0], abs=0.01
     )
     assert (document["sex"], document["age_months"]) == ("female", 6.5)
-    by_file = session.measure_clip(clip, *networks, session.Scale(camera=CAMERA, sheet=LAYOUT))
+    by_file = session.measure_clip(clip, *networks, Scale(camera=CAMERA, sheet=LAYOUT))
     assert by_file.measurement.interval_cm == pytest.approx((64.0, 66.0), abs=0.01)
     details = results.height_of(clip, by_file, None, None)["details"]
     assert details == {"a": 1, "camera_source": "file"}
@@ -121,7 +122,7 @@ def test_a_tilted_sheet_stands_in_for_the_camera_file(networks, estimator):
 
 def test_straight_down_it_takes_the_cameras_height(networks, estimator, tmp_path):
     clip = Shown([pose(150.0, 0.5)] * 3)
-    refused = session.measure_clip(clip, *networks, session.Scale(sheet=LAYOUT))
+    refused = session.measure_clip(clip, *networks, Scale(sheet=LAYOUT))
     (reason,) = refused.measurement.reasons
     assert reason.code == "no_camera"
     assert "--camera-height-cm" in reason.text
@@ -139,7 +140,7 @@ def test_straight_down_it_takes_the_cameras_height(networks, estimator, tmp_path
 def test_a_measured_height_checks_the_sheet(networks, estimator, printed, given_cm, codes):
     """A sheet printed at 94 % puts the camera 9 cm too high, and makes every length as much too long."""
     clip = Shown([pose(150.0 / printed, 8.0)] * 3)
-    scale = session.Scale(camera=CAMERA, sheet=LAYOUT, height_cm=given_cm)
+    scale = Scale(camera=CAMERA, sheet=LAYOUT, height_cm=given_cm)
     outcome = session.measure_clip(clip, *networks, scale)
     assert [reason.code for reason in outcome.measurement.reasons] == codes
     assert (outcome.plane is None) == bool(codes)
@@ -149,7 +150,7 @@ def test_a_knocked_camera_is_followed_on_a_second_reading(networks, estimator, m
     monkeypatch.setattr(sheet_looks, "MOVING_TAG_FRAMES", 10)
     before, after = pose(150.0, 8.0), pose(145.0, 14.0, 4.0)
     clip = Shown([before] * 9 + [after] * 11)
-    outcome = session.measure_clip(clip, *networks, session.Scale(camera=CAMERA, sheet=LAYOUT))
+    outcome = session.measure_clip(clip, *networks, Scale(camera=CAMERA, sheet=LAYOUT))
     assert clip.readings == 2
     ((frames, _, track),) = estimator
     assert isinstance(track, PlaneTrack)
@@ -171,7 +172,7 @@ def test_a_camera_that_moves_at_the_very_end_of_a_clip_of_unknown_length_is_noti
     before, after = pose(150.0, 8.0), pose(145.0, 14.0, 4.0)
     clip = Shown([before] * 21 + [after] * 2)  # looks at 0, 4, ... 20
     clip.length_hint = None
-    outcome = session.measure_clip(clip, *networks, session.Scale(camera=CAMERA, sheet=LAYOUT))
+    outcome = session.measure_clip(clip, *networks, Scale(camera=CAMERA, sheet=LAYOUT))
     assert outcome.track is not None
     assert len(outcome.track.stretches) == 2
 
@@ -215,7 +216,7 @@ def test_an_infant_far_beside_the_sheet_is_not_measured_by_it(networks, estimato
     R, t_cm = pose(150.0, 0.0)
     seen = (R, t_cm - R @ np.array([0.0, LAYOUT.size_cm[1] / 2 + beyond_cm, 0.0]))
     clip = Shown([seen] * 4, spot_px=16)
-    outcome = session.measure_clip(clip, *networks, session.Scale(camera=CAMERA, sheet=LAYOUT))
+    outcome = session.measure_clip(clip, *networks, Scale(camera=CAMERA, sheet=LAYOUT))
     assert [reason.code for reason in outcome.measurement.reasons] == codes
     assert outcome.measurement.length_cm == (None if codes else 65.0)
 
@@ -225,9 +226,9 @@ def test_a_mirrored_picture_is_refused_also_under_a_stored_plane(networks, estim
     poses = [pose(150.0, 8.0)] * 3
     stored = Plane(*poses[0], source="tags", sheet=LAYOUT)
     for scale in (
-        session.Scale(camera=CAMERA, sheet=LAYOUT),
-        session.Scale(sheet=LAYOUT),
-        session.Scale(camera=CAMERA, plane=stored, sheet=LAYOUT),
+        Scale(camera=CAMERA, sheet=LAYOUT),
+        Scale(sheet=LAYOUT),
+        Scale(camera=CAMERA, plane=stored, sheet=LAYOUT),
     ):
         refused = session.measure_clip(Mirrored(poses), *networks, scale).measurement
         assert [reason.code for reason in refused.reasons] == ["picture_mirrored"]
