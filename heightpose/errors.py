@@ -10,6 +10,8 @@ import copy
 import reprlib
 from typing import Any
 
+from heightpose.words import one_line
+
 EXIT_MEASURED = 0
 EXIT_USAGE = 2
 EXIT_REJECTED = 3
@@ -69,7 +71,7 @@ class HeightposeError(Exception):
             text += f" ({', '.join(parts)})"
         if self.hint is not None:
             text += f". {self.hint}"
-        return " ".join(text.split())  # always one line
+        return one_line(text)
 
 
 def _restored(kind: type[HeightposeError], args: tuple[Any, ...], state: dict[str, Any]) -> HeightposeError:

@@ -16,6 +16,7 @@ from typing import Any
 from heightpose.config import DataConfig, TrainConfig, from_dict
 from heightpose.errors import ConfigError
 from heightpose.textfile import read_yaml
+from heightpose.words import one_line
 
 Overrides = dict[str, Any]
 
@@ -135,7 +136,7 @@ class Matrix:
         matrix = cls(
             path,
             _folder_name(document.get("name", path.stem), path),
-            " ".join(str(document.get("question", "")).split()),
+            one_line(document.get("question", "")),
             base,
             changes,
             factors,

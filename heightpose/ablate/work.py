@@ -23,6 +23,7 @@ from tqdm import tqdm
 from heightpose.ablate.jobs import FINAL, Measurement, Plan, Training
 from heightpose.errors import HeightposeError
 from heightpose.runtime.atomic import make_folder, write_json
+from heightpose.words import one_line
 
 log = logging.getLogger("heightpose")
 
@@ -160,7 +161,7 @@ def _trouble(future: Future, training: Training) -> str | None:
             hint="Out of memory? Try fewer --jobs; the same command goes on",
         ) from error  # fmt: skip
     except FAILURES as error:
-        return " ".join(str(error).split())[:300]
+        return one_line(error, 300)
     return None
 
 

@@ -16,6 +16,7 @@ from heightpose.cli._streams import StdoutError, prepare_streams, silence_stdout
 from heightpose.cli.lazy import LazyGroup
 from heightpose.errors import EXIT_INTERRUPTED, EXIT_NO_READER, EXIT_USAGE, HeightposeError
 from heightpose.runtime.interrupt import ignore_requests, raise_on_request
+from heightpose.words import one_line
 
 #: One line per verb, kept here so that ``--help`` imports none of them.
 VERBS = {
@@ -141,7 +142,7 @@ def _run(args: list[str], debug: bool) -> int:
 
 
 def _unexpected(error: Exception, debug: bool) -> int:
-    text = " ".join(f"unexpected {type(error).__name__}: {error}".split())
+    text = one_line(f"unexpected {type(error).__name__}: {error}")
     return _fail(error, f"{text}. Run again with --debug and report the traceback", 1, debug)
 
 
@@ -150,7 +151,7 @@ def _fail(error: Exception, text: str, code: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-    tell("error: " + " ".join(text.split()))
+    tell("error: " + one_line(text))
     return code
 
 

@@ -20,6 +20,7 @@ from heightpose.data.testset import MANIFEST, RECIPE, SHELF, TestSet, freeze, li
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
 from heightpose.runtime.atomic import write_json, write_text
 from heightpose.textfile import read_yaml
+from heightpose.words import one_line
 
 MADE_WITH = "made_with.json"
 #: What decides a rendered file's bytes besides the recipe.
@@ -134,7 +135,7 @@ def versions() -> dict[str, str]:
     """
     import cv2
 
-    processor = " ".join(cv2.getCPUFeaturesLine().split())
+    processor = one_line(cv2.getCPUFeaturesLine())
     found = {"heightpose": __version__, "machine": platform.machine(), "processor": processor}
     for package in _PACKAGES:
         try:

@@ -28,7 +28,7 @@ from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import ModelFile, read_model_file
 from heightpose.runtime.output import sha256
 from heightpose.skeleton import Skeleton
-from heightpose.words import plural
+from heightpose.words import one_line, plural
 
 log = logging.getLogger("heightpose")
 
@@ -246,7 +246,7 @@ def _runner(path: Path, to: str) -> Run:
                 return scripted(torch.from_numpy(np.ascontiguousarray(batch))).float().numpy()
         except RuntimeError as error:
             raise FileFormatError(
-                "TorchScript cannot run this network", where=path, got=" ".join(str(error).split())[-200:]
+                "TorchScript cannot run this network", where=path, got=one_line(error)[-200:]
             ) from error
 
     return run

@@ -19,6 +19,7 @@ from heightpose.models.detector_net import DetectorNet
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.atomic import atomic_path
 from heightpose.runtime.modelfile import read_model_file
+from heightpose.words import one_line
 
 _TORCH = (".pt", ".pth", ".ckpt", ".tar", ".bin")
 
@@ -85,7 +86,7 @@ def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any
         raise FileFormatError(
             "the weights do not fit the network the file describes",
             where=path,
-            got=" ".join(str(error).split())[:300],
+            got=one_line(error, 300),
             hint="Use the file as it was written",
         ) from error
     return model.eval(), meta

@@ -27,6 +27,7 @@ from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.pose_net import PoseNet, require_name, resolve_head
 from heightpose.runtime.backends import load_backend
 from heightpose.skeleton import INFANT
+from heightpose.words import one_line
 
 #: One of every kind that ``pose.backbone`` can name; a head other than its default after a colon.
 NETWORKS = (
@@ -171,7 +172,7 @@ def _row(
 
 
 def _noted(what: str, error: Exception) -> str:
-    return f"{what}: {' '.join(str(error).split())[:200]}"
+    return f"{what}: {one_line(error, 200)}"
 
 
 def flops(net: PoseNet) -> int:

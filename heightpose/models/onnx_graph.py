@@ -20,6 +20,7 @@ from heightpose.models.checkpoint import require_finite
 from heightpose.models.description import META_KEY
 from heightpose.models.onnx_storage import store_half
 from heightpose.runtime.atomic import atomic_path
+from heightpose.words import one_line
 
 OPSET = 17
 
@@ -77,7 +78,7 @@ def export_onnx(
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise ConfigError(
-                "the network cannot be written as ONNX", where=path, got=" ".join(str(error).split())[:160],
+                "the network cannot be written as ONNX", where=path, got=one_line(error, 160),
                 hint="Its .safetensors serve with --backend torch, or choose another pose.backbone",
             ) from error  # fmt: skip
         proto = onnx.load(str(tmp))

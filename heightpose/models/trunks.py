@@ -21,6 +21,7 @@ from timm.models.hrnet import HighResolutionModule
 from torch import Tensor, nn
 
 from heightpose.errors import ConfigError, FileFormatError
+from heightpose.words import one_line
 
 HRNET = "hrnet_"
 
@@ -150,7 +151,7 @@ class TimmTrunk(nn.Module):
         except Exception as error:  # whatever a network that was made for another size runs into
             raise ConfigError(
                 "the network cannot be run at this size", where="pose.backbone",
-                got=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+                got=f"{type(error).__name__}: {one_line(error, 200)}",
                 hint="Choose another backbone, or the pose.input_wh it was made for",
             ) from error  # fmt: skip
         finally:

@@ -24,6 +24,7 @@ import numpy as np
 
 from heightpose.data.strata import without_annotator
 from heightpose.report.worst import Case, person_picture
+from heightpose.words import one_line
 
 log = logging.getLogger("heightpose")
 
@@ -183,7 +184,7 @@ class Tracker:
             if isinstance(error, ModuleNotFoundError) and error.name == "wandb":
                 why = "it is not installed (pip install 'heightpose[wandb]')"
             else:
-                why = " ".join(f"it {what}: {type(error).__name__}: {error}".split())[:300]
+                why = one_line(f"it {what}: {type(error).__name__}: {error}", 300)
             log.warning("W&B logs nothing: %s. The run goes on; --wandb off silences this", why)
 
     def _set(self, values: Mapping[str, str]) -> None:

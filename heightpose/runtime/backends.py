@@ -22,6 +22,7 @@ from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError, FileFormatError, MissingExtraError
 from heightpose.runtime import selftest
 from heightpose.runtime.modelfile import WEIGHTS_DIR, ModelFile, is_file, read_model_file
+from heightpose.words import one_line
 
 NAMES = ("openvino", "onnxruntime", "torch")
 
@@ -78,7 +79,7 @@ class Backend(ABC):
             raise FileFormatError(
                 f"{self.active.name} cannot run this model",
                 where=self._path,
-                got=" ".join(str(error).split())[:200],
+                got=one_line(error, 200),
                 hint="Export it again",
             ) from error
         out = np.asarray(raw, dtype=np.float32)
@@ -169,7 +170,7 @@ def create_backend(name: str, file: Path, precision: str, threads: int) -> Backe
             return OnnxRuntimeBackend(file, threads)
         return TorchBackend(file, threads)
     except (RuntimeError, ValueError) as error:  # what the runtimes raise for a graph they cannot load
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise FileFormatError(
             f"{name} cannot load this model", where=file, got=text[:200], hint="Export it again"
         ) from error

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from heightpose.errors import InputError
 from heightpose.runtime import exif
 from heightpose.runtime.clip import Clip, Frame, turn
+from heightpose.words import one_line
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 
@@ -133,7 +134,7 @@ def _decode(data: bytes, upright: bool) -> tuple[tuple[np.ndarray | None, int, b
     if others:
         with suppress(OSError):  # standard errors may be closed
             os.write(2, others.encode("utf-8", "surrogateescape"))
-    complaints = [" ".join(found[0].split()) for found in _OF_A_LIBRARY.finditer(text)]
+    complaints = [one_line(found[0]) for found in _OF_A_LIBRARY.finditer(text)]
     return decoded, [_TOO_LARGE] if "MAX_IMAGE_PIXELS" in refused else complaints
 
 

@@ -25,6 +25,7 @@ from heightpose.runtime import arrival
 from heightpose.runtime.address import called, is_address, local_path, require_possible
 from heightpose.runtime.clip import NO_PICTURE, Clip, Clock, Frame, turn
 from heightpose.runtime.stills import PICTURE_SUFFIXES, UNREAD_SUFFIXES, StillsClip, list_folder
+from heightpose.words import one_line
 
 __all__ = ["VIDEO_SUFFIXES", "Clip", "Frame", "VideoClip", "open_clip"]
 
@@ -379,4 +380,4 @@ def _why(error: Exception) -> str:
     if isinstance(error, av.ExitError):  # how PyAV ends a call that took too long
         return f"nothing came for {_TIMEOUT_S:g} s"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split()).rstrip(".")
+    return one_line(text).rstrip(".")

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from heightpose.config import HardwareConfig, TrainConfig
 from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError
+from heightpose.words import one_line
 
 
 def resolve_precision(precision: str, accelerator: str = "auto") -> str:
@@ -73,7 +74,7 @@ def make_trainer(
         raise ConfigError(
             "cannot compute so on this machine", where="hardware",
             got=f"accelerator {hardware.accelerator}, devices {hardware.devices}, precision {precision}: "
-            + " ".join(str(error).split())[:200],
+            + one_line(error, 200),
             expected="devices: auto or how many there are", hint="accelerator: auto takes what there is",
         ) from error  # fmt: skip
 
