@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from heightpose.geometry import selfcal
+from heightpose.geometry import selfcal, selfcal_fit
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import PlaneError, plane_from_tags
 from heightpose.geometry.plane_length import JOINT_ELEVATION_CM
@@ -124,7 +124,7 @@ def test_the_doubt_straight_above_is_the_parallax_of_an_uncertain_height():
     along = np.zeros(14)
     along[0], along[13] = 1.0, height  # a longer lens further away: the sheet looks the same
     cov = np.outer(along, along) * relative**2
-    fit = selfcal._Fit(x, cov, R, t, size, 0.0, 0.1)
+    fit = selfcal_fit.LensFit(x, cov, R, t, size, 0.0, 0.1)
     h = JOINT_ELEVATION_CM
     assert selfcal.length_sd(fit) == pytest.approx(h / (height - h) * relative, rel=1e-3)
 
