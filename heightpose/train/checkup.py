@@ -37,6 +37,11 @@ class Checkup:
     sources: tuple[str, ...]
     skipped: tuple[str, ...]
 
+    @property
+    def looked(self) -> bool:
+        """Whether there was anything of the run but its settings."""
+        return self.sources != (CONFIG,)
+
     def document(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -74,8 +79,12 @@ def check(
         sources.append(DIAGNOSTICS)
     else:
         evidence = _settings(read_yaml(run / CONFIG, "configuration"))
-        skipped.append(f"how far steps moved the weights: no {DIAGNOSTICS} (an older run)")
     rows = _rows(run / LOG)
+    if DIAGNOSTICS not in sources:
+        skipped.append(
+            f"how far steps moved the weights: no {DIAGNOSTICS} (an older run)" if rows
+            else "steps: the run recorded none; it has only begun, or ended in its first ones"
+        )  # fmt: skip
     if rows:
         sources.append(LOG)
         evidence = with_log(evidence, rows)

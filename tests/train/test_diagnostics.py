@@ -518,3 +518,10 @@ def test_damaged_records_are_named(tmp_path, text):
     (tmp_path / DIAGNOSTICS).write_text(text)
     with pytest.raises(FileFormatError, match=r"diagnostics\.json"):
         checkup.check(tmp_path, look=False)
+
+
+def test_a_run_that_recorded_no_step_is_not_called_sound(folder, tmp_path):
+    (tmp_path / "config.yaml").write_text(json.dumps(config_of(folder).to_dict()))
+    told = CliRunner().invoke(doctor_train, [str(tmp_path)], standalone_mode=False).output
+    assert "nothing to examine yet" in told
+    assert "not looked at: steps: the run recorded none" in told

@@ -67,7 +67,7 @@ def train(
             for line in finding.advice:
                 click.echo(f"     try: {line}")
         if not result.findings:
-            click.echo("nothing found")
+            click.echo("nothing found" if result.looked else "nothing to examine yet")
         click.echo(f"read: {', '.join(result.sources)}")
         for line in result.skipped:
             click.echo(f"not looked at: {line}")
