@@ -31,7 +31,7 @@ from heightpose.train.observed import DIAGNOSTICS
 from heightpose.train.record import begin
 from heightpose.train.resume import require_resumable
 from heightpose.train.tasks import Task, make_task
-from heightpose.train.trainer import device_name, make_trainer, prepare_process, resolve_precision
+from heightpose.train.trainer import device_name, make_trainer, prepare_process
 from heightpose.train.training_data import load_data
 
 log = logging.getLogger(__name__)
@@ -88,10 +88,9 @@ def train(
     if overfit_one_batch:
         config = for_one_batch(config)
     prepare_process(config)
-    precision = resolve_precision(config.hardware.precision, config.hardware.accelerator)
     journal, keeper, stopper = Journal(out), Keeper(out), Stopper()
     # In this order: a row is written before the checkpoint that goes on after it.
-    trainer = make_trainer(config, out, precision, [journal, keeper, stopper])
+    trainer = make_trainer(config, out, [journal, keeper, stopper])
     task = make_task(config)
     training, validation, about = load_data(config, task, overfit_one_batch)
     training.shard = validation.shard = lambda: (trainer.global_rank, trainer.world_size)
@@ -120,13 +119,13 @@ def train(
     module.total_steps = max(1, config.optim.epochs * len(training))
     module.on_train = lambda net: on_train(net, task, training, _PROBE_SAMPLES)
     log.info(
-        "training %s on %s, %s, %d samples, validating on %d", task.kind, device_name(trainer), precision,
+        "training %s on %s, %s, %d samples, validating on %d", task.kind, device_name(trainer), trainer.precision,
         len(training.samples), len(validation.samples),
     )  # fmt: skip
     with stopper.listening(trainer):
         _fit(trainer, module, training, validation, last if resume else None)
     training.done_of = lambda: 0  # whoever iterates from here on wants whole epochs
-    about |= {"precision": precision}
+    about |= {"precision": str(trainer.precision)}
     return _finish(out, task, module, trainer, keeper, about, training)
 
 

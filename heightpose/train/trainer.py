@@ -38,10 +38,10 @@ def prepare_process(config: TrainConfig) -> None:
     cv2.setNumThreads(1)  # the batches' own threads do the work
 
 
-def make_trainer(
-    config: TrainConfig, out: Path, precision: str, callbacks: Sequence[Callback]
-) -> lightning.Trainer:
+def make_trainer(config: TrainConfig, out: Path, callbacks: Sequence[Callback]) -> lightning.Trainer:
     """Lightning's trainer, which writes nothing but what the callbacks write into ``out``.
+
+    Its ``precision`` is what it computes in, which may be another than was asked for (no 16-mixed on a processor).
 
     Raises:
         ConfigError: this machine does not have the devices, or they not the precision.
@@ -50,6 +50,7 @@ def make_trainer(
         logging.getLogger(name).setLevel(logging.WARNING)
     hardware = config.hardware
     _require_cores(hardware)
+    precision = resolve_precision(hardware.precision, hardware.accelerator)
     try:
         return lightning.Trainer(
             default_root_dir=out,

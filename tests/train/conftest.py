@@ -20,7 +20,7 @@ def tiny(monkeypatch):
     seen = {}
 
     def finish(out, task, module, trainer, keeper, about, training):
-        seen.update(module=module, best=keeper.best, training=training)
+        seen.update(module=module, best=keeper.best, training=training, about=about)
         return loop.Run(out, out, out, {"best": keeper.best, "last": module.val_metrics})
 
     monkeypatch.setattr(loop, "_finish", finish)

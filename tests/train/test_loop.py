@@ -300,6 +300,16 @@ def test_auto_precision_is_bf16_only_where_it_is_fast(monkeypatch):
     assert resolve_precision("32-true", "cpu") == "32-true"
 
 
+def test_the_precision_on_record_is_the_one_computed_in(tmp_path, tiny):
+    """A processor has no 16-mixed: bf16-mixed takes its place."""
+    folder = tmp_path / "set"
+    drawn.nursery(folder, train=3, val=1)
+    config = settings(str(folder), epochs=1)
+    config = replace(config, hardware=replace(config.hardware, precision="16-mixed", accelerator="cpu"))
+    loop.train(config, tmp_path / "run")
+    assert tiny["about"]["precision"] == "bf16-mixed"
+
+
 def test_module_elapsed_time_goes_on_where_the_resumed_run_stopped():
     config = settings("nowhere", max_minutes=10.0)
     module = TrainingModule(TinyNet(), PoseTask(config), config, total_steps=100)
