@@ -80,7 +80,10 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
     help="Light paths per pixel; 4 for stills, 12 for clips by default.",
 )
 @click.option("--easy", is_flag=True, help="On the back, legs mostly extended, uncovered, whole cot in view.")
-@click.option("--posture", type=click.Choice(["back", "side", "front"]), help="Only this posture.")
+@click.option(
+    "--posture", type=click.Choice(["back", "side", "front", "loose"]),
+    help="Only this posture; loose: on the back, legs held anywhere instead of resting on the mattress.",
+)  # fmt: skip
 @click.option("--legs", type=click.Choice(["extended", "mixed", "tucked"]), help="Only these legs.")
 @click.option("--empty", type=FiniteRange(0, 1), help="Share of empty cots (stills: 0.07 by default).")
 @click.option("--twins", type=FiniteRange(0, 1), help="Share of cots with twins (stills: 0.04 by default).")
@@ -120,8 +123,9 @@ def synth(
     Infants (Anny bodies) lie on a tagged sheet in a cot and are path-traced by Mitsuba.
     """
     pictures = {
-        "clips": clips or None, "size": size, "samples": samples, "easy": easy or None, "posture": posture,
-        "legs": legs, "empty": empty, "twins": twins, "arm": arm, "blanket": blanket, "infrared": infrared,
+        "clips": clips or None, "size": size, "samples": samples, "easy": easy or None,
+        "posture": None if bodies else posture, "legs": legs, "empty": empty, "twins": twins, "arm": arm,
+        "blanket": blanket, "infrared": infrared,
         "fisheye": fisheye, "sheet": sheet, "textures": textures, "split": split,
     }  # fmt: skip
     if fit or bodies:
@@ -143,13 +147,17 @@ def synth(
     if bodies:
         from heightpose.synth.bodies import simulate
 
-        path = simulate(out, seed=seed, children=count, frames=frames, jobs=jobs or usable_cores())
+        path = simulate(
+            out, seed=seed, children=count, frames=frames, jobs=jobs or usable_cores(), posture=posture
+        )
         click.echo(f"{plural(count, 'child')} in {plural(frames, 'frame')} each in {path}")
         return
     if easy and (posture or legs):
         raise ConfigError(
             "--easy already sets posture and legs", hint="Give either --easy or --posture/--legs"
         )
+    if posture == "loose" and legs:
+        raise ConfigError("--posture loose draws the legs itself", hint="Leave --legs out")
     options = Options().easy() if easy else Options()
     changes: dict = {
         "size_wh": size if size is not None else ((960, 540) if clips else None),

@@ -1,7 +1,8 @@
 """3D joints of many moving infants without pictures: what the elevation model is learned from.
 
 No rendering is involved, so a child's clip takes a second or two. The same draws as the nursery's clips: same
-children, motions and resting on the mattress.
+children, motions and resting on the mattress; bodies that hold their legs anywhere (:mod:`heightpose.synth.loose`) take
+a tenth of the time.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import numpy as np
 
 from heightpose.arrays import read_arrays
 from heightpose.runtime.atomic import atomic_path, make_folder
-from heightpose.synth import posture, scenario
+from heightpose.synth import scenario
 from heightpose.synth.body import BodyModel
 from heightpose.synth.dress import Wardrobe
+from heightpose.synth.loose import LOOSE
+from heightpose.synth.posture import POSTURES
 from heightpose.synth.puppet import Puppet
 
 #: Posture of a clip. Most measurements are of infants on their back; the others need examples enough to be learned.
@@ -36,39 +39,43 @@ def _start() -> None:
     _model = BodyModel()
 
 
-def _clip(seed: int, frames: int) -> dict[str, Any]:
-
+def _clip(seed: int, frames: int, only: str | None) -> dict[str, Any]:
     assert _model is not None
     rng = np.random.default_rng([seed, 9])
     child = _model.sample_child(seed)
     puppet = Puppet(_model, child)
     naked = Wardrobe("none", np.zeros((0, 3)), ())
-    lying = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    lying = only or str(rng.choice(list(SHARES), p=list(SHARES.values())))
     infants = scenario.lie_down(
         puppet, rng, posture=lying, legs=None, frames=frames,
         fps=float(rng.choice(RATES)), wardrobe=naked,
     )  # fmt: skip
     return {
         "joints_cm": np.array([infant.joints_cm for infant in infants], np.float32),
-        "posture": np.int8(posture.POSTURES.index(lying)),
+        "posture": np.int8(POSTURES.index("back" if lying == LOOSE else lying)),
         "length_cm": np.float32(child.length_cm),
         "child": np.int64(seed),
         "rest_cm": puppet.rest_joints.astype(np.float32),
     }
 
 
-def _part(args: tuple[Path, list[int], int]) -> int:
-    path, seeds, frames = args
+def _part(args: tuple[Path, list[int], int, str | None]) -> int:
+    path, seeds, frames, only = args
     if not path.is_file():
-        clips = [_clip(seed, frames) for seed in seeds]
+        clips = [_clip(seed, frames, only) for seed in seeds]
         arrays: dict[str, Any] = {key: np.stack([clip[key] for clip in clips]) for key in clips[0]}
         with atomic_path(path) as tmp:
             np.savez_compressed(tmp, **arrays)
     return len(seeds)
 
 
-def simulate(out: Path, *, seed: int, children: int, frames: int, jobs: int) -> Path:
+def simulate(
+    out: Path, *, seed: int, children: int, frames: int, jobs: int, posture: str | None = None
+) -> Path:
     """Write ``out/bodies.npz``: one clip of each of ``children``. A run that was interrupted goes on.
+
+    Args:
+        posture: of all of them; None: drawn by :data:`SHARES`.
 
     Its arrays: ``joints_cm`` (N, T, K, 3) in a mattress frame whose origin lies under the trunk, ``rest_cm``
     (N, K, 3) in the body frame, ``posture`` (N,) an index into :data:`heightpose.synth.posture.POSTURES`,
@@ -84,7 +91,8 @@ def simulate(out: Path, *, seed: int, children: int, frames: int, jobs: int) -> 
     work = []
     for start in range(0, children, _PART):
         chosen = seeds[start : start + _PART]
-        work.append((parts / f"{seed}-{start}-{len(chosen)}x{frames}.npz", chosen, frames))
+        kind = "" if posture is None else f"{posture}-"
+        work.append((parts / f"{kind}{seed}-{start}-{len(chosen)}x{frames}.npz", chosen, frames, posture))
     context = multiprocessing.get_context("spawn")
     with (
         context.Pool(jobs, _start) as pool,
@@ -92,7 +100,7 @@ def simulate(out: Path, *, seed: int, children: int, frames: int, jobs: int) -> 
     ):
         for done in pool.imap_unordered(_part, work):
             bar.update(done)
-    loaded = [read_arrays(path) for path, _, _ in work]
+    loaded = [read_arrays(path) for path, *_ in work]
     arrays: dict[str, Any] = {key: np.concatenate([part[key] for part in loaded]) for key in loaded[0]}
     final = out / "bodies.npz"
     with atomic_path(final) as tmp:

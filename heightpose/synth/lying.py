@@ -39,6 +39,8 @@ FLATTEN_CM = 1.5
 OVERLAP_CM = 1.0
 FLOAT_CM = 2.5
 JOINT_ABOVE_CM = 0.1
+#: Flesh that rests flattens to this height over the mattress.
+FLAT_CM = 0.05
 SPEED_CM_S = 120.0
 
 
@@ -223,7 +225,7 @@ def lie(puppet: Puppet, motion: Motion, fps: float) -> list[Lying] | str:
             fault = "jump" if jump > SPEED_CM_S / fps else None
         if fault is not None:
             return fault
-        vertices[:, 2] = np.maximum(vertices[:, 2], 0.05)  # flesh that rests flattens
+        vertices[:, 2] = np.maximum(vertices[:, 2], FLAT_CM)
         out.append(Lying(vertices, joints))
     return out
 

@@ -19,6 +19,7 @@ from heightpose.synth import posture, scenario, sensor, textures
 from heightpose.synth.blanket import BlanketPlan, cover, plan_blanket
 from heightpose.synth.body import BodyModel, Child
 from heightpose.synth.dress import dress
+from heightpose.synth.loose import LOOSE
 from heightpose.synth.materials import Materials
 from heightpose.synth.puppet import Puppet
 from heightpose.synth.relief import Relief, surface_samples
@@ -167,7 +168,7 @@ class Nursery:
             Puppet(self.model, child), rng, posture=lying, legs=options.legs,
             frames=recipe.frames, fps=recipe.fps, wardrobe=wardrobe,
         )  # fmt: skip
-        return Guest(child, lying, frames)
+        return Guest(child, "back" if lying == LOOSE else lying, frames)
 
     def _furnish(
         self,

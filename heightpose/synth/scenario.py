@@ -14,9 +14,10 @@ from heightpose.geometry.sheet import SheetLayout
 from heightpose.synth import textures
 from heightpose.synth.body import BodyModel
 from heightpose.synth.dress import Wardrobe, vertex_normals
-from heightpose.synth.lying import lie
+from heightpose.synth.loose import LOOSE, draw_loose, put_down
+from heightpose.synth.lying import Lying, lie
 from heightpose.synth.materials import Materials
-from heightpose.synth.posture import draw_motion
+from heightpose.synth.posture import Motion, draw_motion
 from heightpose.synth.puppet import Puppet
 from heightpose.synth.relief import surface_samples
 from heightpose.synth.room import draw_bed, draw_light, draw_surroundings
@@ -93,12 +94,16 @@ def lie_down(
     """Draw motions until one can be lain in: the infant in every frame, the middle of its trunk over the origin.
 
     Args:
+        posture: one of :data:`heightpose.synth.posture.POSTURES`, or :data:`heightpose.synth.loose.LOOSE`.
         legs: one of :data:`LEG_CLASSES`, None for any. What each leg does is drawn again
             where many motions fail: legs raised for long while the infant lies on its front, for one.
 
     Raises:
         ConfigError: none of many draws could, which only very long clips come to.
     """
+    if posture == LOOSE:
+        motion = draw_loose(rng, frames, fps)
+        return _headed(put_down(puppet, motion, rng), motion, wardrobe)
     reasons = []
     for number in range(_DRAWS):
         if number % _DRAWS_OF_KIND == 0:
@@ -106,15 +111,18 @@ def lie_down(
         motion = draw_motion(rng, frames, fps, posture=posture, leg_kinds=leg_kinds)
         found = lie(puppet, motion, fps)
         if isinstance(found, list):
-            headings = motion.angles["heading"]
-            infants = [Infant(at.vertices_cm, at.joints_cm, wardrobe) for at in found]
-            return [moved(i, float(h), np.zeros(2)) for i, h in zip(infants, headings, strict=True)]
+            return _headed(found, motion, wardrobe)
         reasons.append(found)
     raise ConfigError(
         f"no motion of {frames} frames on the {posture} with legs {legs or 'of any kind'} could be lain in",
         got=f"in {_DRAWS} draws: {', '.join(sorted(set(reasons)))}",
         hint="Fewer frames or another seed",
     )
+
+
+def _headed(bodies: list[Lying], motion: Motion, wardrobe: Wardrobe) -> list[Infant]:
+    infants = [Infant(at.vertices_cm, at.joints_cm, wardrobe) for at in bodies]
+    return [moved(i, float(h), np.zeros(2)) for i, h in zip(infants, motion.angles["heading"], strict=True)]
 
 
 def draw_leg_kinds(legs: str | None, rng: np.random.Generator) -> tuple[str, str]:

@@ -23,7 +23,7 @@ def test_a_clip_shows_one_child_whose_bones_keep_their_length(
 ) -> None:
     monkeypatch.setattr(bodies, "_model", model)
     path = tmp_path / "part.npz"
-    assert bodies._part((path, [11, 12], 3)) == 2
+    assert bodies._part((path, [11, 12], 3, None)) == 2
     with np.load(path) as data:
         joints, rest = data["joints_cm"].astype(float), data["rest_cm"].astype(float)
         assert joints.shape == (2, 3, len(INFANT), 3)
@@ -35,7 +35,7 @@ def test_a_clip_shows_one_child_whose_bones_keep_their_length(
     assert np.abs(np.diff(joints, axis=1)).max() > 0.1  # it moves
     before = path.stat().st_mtime_ns
     monkeypatch.setattr(bodies, "_clip", lambda *_: pytest.fail("drawn twice"))
-    bodies._part((path, [11, 12], 3))
+    bodies._part((path, [11, 12], 3, None))
     assert path.stat().st_mtime_ns == before
 
 

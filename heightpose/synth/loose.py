@@ -1,0 +1,124 @@
+"""Bodies that are not settled by their weight: legs held anywhere in the air, a trunk put down stiffly.
+
+The nursery's infants rest on the mattress wherever they can (:mod:`heightpose.synth.lying`), so that from a picture of
+theirs one can tell how high a foot lies. Real legs kick and are held up, and other people's renderings are posed by
+rule of thumb. An elevation model that knows resting infants alone takes a raised leg for a short one and is sure of it:
+of 44 clips posed and rendered by other code 27 were measured, four of them more than 4 cm short. So a part of what it
+learns from is drawn here: any angle that joints can have, nothing below the mattress, and no more physics than that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from heightpose.synth.kinematics import UNKNOWNS, Kinematics
+from heightpose.synth.lying import FLAT_CM, JOINT_ABOVE_CM, Lying
+from heightpose.synth.posture import LIMITS, SIDES, Motion, draw_motion
+from heightpose.synth.puppet import Puppet
+
+#: The name of the posture, beside those of :mod:`heightpose.synth.posture`.
+LOOSE = "loose"
+_AT = {name: k for k, name in enumerate(UNKNOWNS)}
+#: Degrees that a leg is held at, by kind: hip bent, knee bent, thigh to the side, thigh turned outward.
+_LEGS = {
+    "extended": {"flex": (-2, 32), "knee": (0, 35), "abduct": (-5, 35), "outward": (-15, 60)},
+    "bent": {"flex": (15, 80), "knee": (15, 110), "abduct": (-5, 45), "outward": (-20, 80)},
+    "tucked": {"flex": (35, 120), "knee": (40, 135), "abduct": (0, 50), "outward": (-15, 85)},
+}
+_KINDS, _KIND_SHARES = tuple(_LEGS), (0.4, 0.25, 0.35)
+#: How often the other leg is of the same kind, and of these how often held nearly alike (degrees, 1 sd).
+_SAME_KIND, _ALIKE, _ALIKE_DEG = 0.65, 0.5, 10.0
+#: Largest standard deviation of a leg's angles over a clip, degrees.
+_MOVES_DEG = 14.0
+#: How far the lowest skin of head and trunk lies under the mattress's plane, cm: a soft mattress, a hard one.
+_SINK_CM = (-0.3, 1.0)
+#: How often a body is put down as stiffly as it is, instead of pitched until both head and seat lie down; its own
+#: pitch then, degrees (1 sd).
+_STIFF, _PITCH_DEG = 0.5, 3.0
+#: Limbs' skin may lie so far below the mattress: flesh flattens.
+_BELOW_CM = 0.3
+
+
+def draw_loose(rng: np.random.Generator, frames: int, fps: float) -> Motion:
+    """An infant on its back whose legs are held at drawn angles; trunk, head and arms as in the nursery."""
+    motion = draw_motion(rng, frames, fps, posture="back", leg_kinds=("straight", "straight"))
+    angles = dict(motion.angles)
+    kinds = [str(rng.choice(_KINDS, p=_KIND_SHARES)) for _ in SIDES]
+    if rng.random() < _SAME_KIND:
+        kinds[1] = kinds[0]
+    alike = kinds[0] == kinds[1] and rng.random() < _ALIKE
+    held: dict[str, float] = {}
+    time = np.linspace(0.0, frames / fps, frames)
+    moves = rng.uniform(0.0, _MOVES_DEG)
+    for side, kind in zip(SIDES, kinds, strict=True):
+        for angle, span in _LEGS[kind].items():
+            base = rng.uniform(*span)
+            if alike:
+                base = held.setdefault(angle, base) + rng.normal(0, _ALIKE_DEG) * (side != SIDES[0])
+            wave = np.sin(2 * np.pi * (rng.uniform(0.1, 0.8) * time + rng.random()))
+            angles[f"{side}_{angle}"] = np.clip(base + moves * rng.uniform(0, 1.4) * wave, *LIMITS[angle])
+        angles[f"{side}_kick"] = np.zeros(frames)
+        angles[f"{side}_lift"] = angles[f"{side}_lift"] + rng.uniform(-10, 50) * (rng.random() < 0.4)
+    return replace(motion, angles=angles, leg_kinds=(kinds[0], kinds[1]))
+
+
+def put_down(puppet: Puppet, motion: Motion, rng: np.random.Generator) -> list[Lying]:
+    """The body in every frame of a motion, its angles as they are."""
+    stiff, sink, pitch = rng.random() < _STIFF, rng.uniform(*_SINK_CM), rng.normal(0, _PITCH_DEG)
+    return [_frame(puppet, motion, t, stiff, sink, pitch) for t in range(len(motion))]
+
+
+def _frame(puppet: Puppet, motion: Motion, t: int, stiff: bool, sink_cm: float, pitch_deg: float) -> Lying:
+    body = Kinematics(puppet, motion, t)
+    skin = _skin(puppet)
+    x = np.array([float(motion.angles[name][t]) if name in motion.angles else 0.0 for name in UNKNOWNS])
+    x[_AT["height"]], x[_AT["pitch"]] = 0.0, pitch_deg
+    if not stiff:  # of many pitches that with which head and seat are equally low
+        tried = _varied(x, "pitch", np.linspace(*LIMITS["pitch"], 29))
+        z = body.points(tried)[:, :, 2]
+        x = tried[np.abs(z[:, skin["head"]].min(axis=1) - z[:, skin["seat"]].min(axis=1)).argmin()]
+    bearing = np.concatenate([skin["head"], skin["trunk"]])
+    x[_AT["height"]] -= body.points(x[None])[0, bearing, 2].min() + sink_cm
+    for side in SIDES:
+        x = _above(body, x, f"{side}_flex", skin[f"{side}_leg"])
+        x = _above(body, x, f"{side}_lift", skin[f"{side}_arm"])
+    posed = puppet.pose(body.rotations(x))
+    vertices, joints = body.lay(x, posed.vertices_cm), body.lay(x, posed.joints_cm)
+    lift = max(0.0, JOINT_ABOVE_CM - joints[:, 2].min())
+    vertices[:, 2] = np.maximum(vertices[:, 2] + lift, FLAT_CM)
+    joints[:, 2] += lift
+    return Lying(vertices, joints)
+
+
+def _above(body: Kinematics, x: np.ndarray, angle: str, points: np.ndarray) -> np.ndarray:
+    """The same with the angle raised as little as lifts all ``points`` out of the mattress."""
+    tried = _varied(x, angle, x[_AT[angle]] + np.arange(0.0, 75.0, 2.5))
+    low = body.points(tried)[:, points, 2].min(axis=1)
+    free = np.flatnonzero(low >= -_BELOW_CM)
+    return tried[free[0] if len(free) else low.argmax()]
+
+
+def _varied(x: np.ndarray, name: str, values: np.ndarray) -> np.ndarray:
+    out = np.repeat(x[None], len(values), axis=0)
+    out[:, _AT[name]] = values
+    return out
+
+
+def _skin(puppet: Puppet) -> dict[str, np.ndarray]:
+    """Where in :meth:`Kinematics.points` the skin of head, trunk, seat and limbs is."""
+    found: dict[str, list[np.ndarray]] = {}
+    at = 0
+    for name, part in puppet.parts.items():
+        count = len(part.points) - len(part.radii) - len(part.marks)
+        own = np.arange(at, at + count)
+        at += len(part.points)
+        kind, _, suffix = name.partition(".")
+        side = {"L": "left", "R": "right"}.get(suffix)
+        limb = "leg" if kind in ("upperleg01", "lowerleg01", "foot") else "arm"
+        found.setdefault(kind if side is None else f"{side}_{limb}", []).append(own)
+        if kind == "trunk":
+            height = part.points[:count, 2]
+            found["seat"] = [own[height <= np.median(height)]]
+    return {name: np.concatenate(parts) for name, parts in found.items()}
