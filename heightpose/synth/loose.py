@@ -30,6 +30,9 @@ _LEGS = {
 _KINDS, _KIND_SHARES = tuple(_LEGS), (0.4, 0.25, 0.35)
 #: How often the other leg is of the same kind, and of these how often held nearly alike (degrees, 1 sd).
 _SAME_KIND, _ALIKE, _ALIKE_DEG = 0.65, 0.5, 10.0
+#: How often thighs stay beside each other however far they are bent, and how much they then differ from that (degrees,
+#: 1 sd); otherwise a bent thigh falls to the side by the drawn angle.
+_BESIDE, _BESIDE_DEG = 0.5, 6.0
 #: Largest standard deviation of a leg's angles over a clip, degrees.
 _MOVES_DEG = 14.0
 #: How far the lowest skin of head and trunk lies under the mattress's plane, cm: a soft mattress, a hard one.
@@ -48,6 +51,7 @@ def draw_loose(rng: np.random.Generator, frames: int, fps: float) -> Motion:
     kinds = [str(rng.choice(_KINDS, p=_KIND_SHARES)) for _ in SIDES]
     if rng.random() < _SAME_KIND:
         kinds[1] = kinds[0]
+    beside = rng.random() < _BESIDE
     alike = kinds[0] == kinds[1] and rng.random() < _ALIKE
     held: dict[str, float] = {}
     time = np.linspace(0.0, frames / fps, frames)
@@ -59,6 +63,11 @@ def draw_loose(rng: np.random.Generator, frames: int, fps: float) -> Motion:
                 base = held.setdefault(angle, base) + rng.normal(0, _ALIKE_DEG) * (side != SIDES[0])
             wave = np.sin(2 * np.pi * (rng.uniform(0.1, 0.8) * time + rng.random()))
             angles[f"{side}_{angle}"] = np.clip(base + moves * rng.uniform(0, 1.4) * wave, *LIMITS[angle])
+        if beside:
+            bent = np.cos(np.deg2rad(angles[f"{side}_flex"]))
+            angles[f"{side}_abduct"] = angles[f"{side}_abduct"] * np.maximum(bent, 0.0) + rng.normal(
+                0, _BESIDE_DEG
+            )
         angles[f"{side}_kick"] = np.zeros(frames)
         angles[f"{side}_lift"] = angles[f"{side}_lift"] + rng.uniform(-10, 50) * (rng.random() < 0.4)
     return replace(motion, angles=angles, leg_kinds=(kinds[0], kinds[1]))
