@@ -26,10 +26,12 @@ _LEGS = {
     "extended": {"flex": (-2, 32), "knee": (0, 35), "abduct": (-5, 35), "outward": (-15, 60)},
     "bent": {"flex": (15, 80), "knee": (15, 110), "abduct": (-5, 45), "outward": (-20, 80)},
     "tucked": {"flex": (35, 120), "knee": (40, 135), "abduct": (0, 50), "outward": (-15, 85)},
+    # The thigh on end, of which a picture from above shows next to nothing.
+    "up": {"flex": (60, 110), "knee": (20, 130), "abduct": (-5, 30), "outward": (-20, 60)},
 }
-_KINDS, _KIND_SHARES = tuple(_LEGS), (0.4, 0.25, 0.35)
+_KINDS, _KIND_SHARES = tuple(_LEGS), (0.35, 0.2, 0.2, 0.25)
 #: How often the other leg is of the same kind, and of these how often held nearly alike (degrees, 1 sd).
-_SAME_KIND, _ALIKE, _ALIKE_DEG = 0.65, 0.5, 10.0
+_SAME_KIND, _ALIKE, _ALIKE_DEG = 0.7, 0.5, 10.0
 #: How often thighs stay beside each other however far they are bent, and how much they then differ from that (degrees,
 #: 1 sd); otherwise a bent thigh falls to the side by the drawn angle.
 _BESIDE, _BESIDE_DEG = 0.5, 6.0
@@ -55,7 +57,7 @@ def draw_loose(rng: np.random.Generator, frames: int, fps: float) -> Motion:
     alike = kinds[0] == kinds[1] and rng.random() < _ALIKE
     held: dict[str, float] = {}
     time = np.linspace(0.0, frames / fps, frames)
-    moves = rng.uniform(0.0, _MOVES_DEG)
+    moves = _MOVES_DEG * rng.random() ** 1.5  # many hardly move
     for side, kind in zip(SIDES, kinds, strict=True):
         for angle, span in _LEGS[kind].items():
             base = rng.uniform(*span)
