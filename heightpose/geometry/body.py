@@ -42,7 +42,7 @@ _UNSEEN_TIMES, _TUCKED_TIMES, _UNCALIBRATED_TIMES = 1.4, 1.2, 2.3
 #: A clip is refused when its length is known worse than this, relative (1 sd); children of one age and sex spread by
 #: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage: 0.0325, the widest that kept errors beyond
 #: 4 cm under 2 % of a first set, let 4 of 207 of a second one through, this one 1 of 197
-#: (with the gates of now 2 of 184; docs/measurement.md).
+#: (with the gates and elevation model of now 2 of 186; docs/measurement.md).
 _MAX_RELATIVE_SD = 0.03
 #: Fewer frames than this share with a leg unbent: the legs count as tucked.
 _TUCKED_SHARE = 0.2
@@ -234,6 +234,8 @@ def clear_frames(frames: Sequence[FrameResult], camera: Camera) -> list[FrameRes
 
 def _doubt(bones: ClipBones, parts: np.ndarray, sd: float, *, hidden: bool, tucked: bool) -> str | None:
     """Why a length with the relative standard deviation ``sd`` is not given out; None when it may be."""
+    if hidden and sd > _MAX_RELATIVE_SD:  # what can be done about it, whatever the guessed legs look like
+        return "legs_covered"
     ratios = np.log(bones.lengths_cm[1:] / bones.lengths_cm[0])
     if (np.abs(ratios - _USUAL_RATIOS) > _MOST_UNUSUAL).any():
         return "implausible_proportions"
@@ -242,9 +244,8 @@ def _doubt(bones: ClipBones, parts: np.ndarray, sd: float, *, hidden: bool, tuck
     if sd <= _MAX_RELATIVE_SD:
         return None
     doubt = parts * bones.relative_sd
-    if not (tucked or hidden) and float(np.hypot(*doubt[1:])) <= float(doubt[0]):
-        return "uncertain"
-    return "legs_covered" if hidden else "legs_not_seen"
+    upper_body = float(np.hypot(*doubt[1:])) <= float(doubt[0])
+    return "uncertain" if upper_body and not tucked else "legs_not_seen"
 
 
 def _contradiction(bones: ClipBones) -> float:

@@ -2,9 +2,9 @@
 
 The nursery's infants rest on the mattress wherever they can (:mod:`heightpose.synth.lying`), so that from a picture of
 theirs one can tell how high a foot lies. Real legs kick and are held up, and other people's renderings are posed by
-rule of thumb. An elevation model that knows resting infants alone takes a raised leg for a short one and is sure of it:
-of 44 clips posed and rendered by other code 27 were measured, four of them more than 4 cm short. So a part of what it
-learns from is drawn here: any angle that joints can have, nothing below the mattress, and no more physics than that.
+rule of thumb. An elevation model that knows resting infants alone takes a raised leg for a short one and is sure of it
+(docs/measurement.md). So a part of what it learns from is drawn here: any angle that joints can have, nothing below the
+mattress, and no more physics than that.
 """
 
 from __future__ import annotations
