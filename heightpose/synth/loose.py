@@ -35,7 +35,7 @@ _SAME_KIND, _ALIKE, _ALIKE_DEG = 0.7, 0.5, 10.0
 #: How often thighs stay beside each other however far they are bent, and how much they then differ from that (degrees,
 #: 1 sd); otherwise a bent thigh falls to the side by the drawn angle.
 _BESIDE, _BESIDE_DEG = 0.5, 6.0
-#: Largest standard deviation of a leg's angles over a clip, degrees.
+#: Most that a leg's angles move by within a clip, degrees, times 1.4.
 _MOVES_DEG = 14.0
 #: How far the lowest skin of head and trunk lies under the mattress's plane, cm: a soft mattress, a hard one.
 _SINK_CM = (-0.3, 1.0)
