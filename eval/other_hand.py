@@ -151,6 +151,8 @@ class OtherHand:
         self.layout = SheetLayout.load(shipped_sheet())
         self.swatches = None if textures is None else load_swatches(textures)
         self.bones = np.array(self.model.bones)[self.model.vertex_bone]
+        trunk = self.on("root", "pelvis", "spine", "clavicle", "shoulder", "breast")
+        self.bears = trunk | ~self.on(*BELOW_THE_NECK, "neck")
 
     def on(self, *starts: str) -> np.ndarray:
         """``(V,)`` bool: vertices that bones of these names move most."""
@@ -207,10 +209,7 @@ class OtherHand:
         vertices, joints = posed.vertices_cm @ SUPINE.T, posed.joints_cm @ SUPINE.T
         middle = joints[INFANT.indices("pelvis", "thorax")].mean(axis=0)
         vertices, joints = (vertices - middle) @ heading.T + at_cm, (joints - middle) @ heading.T + at_cm
-        bears = self.on("root", "pelvis", "spine", "clavicle", "shoulder", "breast") | ~self.on(
-            *BELOW_THE_NECK, "neck"
-        )
-        low = np.percentile(vertices[bears, 2], 1.0)
+        low = np.percentile(vertices[self.bears, 2], 1.0)
         vertices[:, 2], joints[:, 2] = np.maximum(vertices[:, 2] - low, 0.05), joints[:, 2] - low
         return vertices, joints
 

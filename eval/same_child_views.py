@@ -15,22 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from heightpose.codec.confidence import chance_right
+from heightpose.evaluate.geometry import told_true
 from heightpose.geometry.body import measure
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.legs import legs_extended
 from heightpose.geometry.plane import Plane
 from heightpose.skeleton import INFANT
 from heightpose.synth.posture import POSTURES
-from heightpose.types import Detection, FrameResult, Pose
+from heightpose.types import Detection, FrameResult
 
 SIZE_WH = (1280, 720)
 CAMERA = Camera("pinhole", SIZE_WH, np.array([[760.0, 0, 639.5], [0, 760.0, 359.5], [0, 0, 1]]), np.zeros(5))
 HEIGHTS_CM = (120.0, 150.0, 180.0, 220.0)
 #: Tilt and the side it is seen from, degrees.
 DIRECTIONS = ((0, 0), (15, 40), (15, 220), (30, 0), (30, 120), (30, 240))
-#: Standard deviation that the joints are said to have, px.
-SD_PX = 0.25
 
 
 def view(height_cm: float, tilt_deg: float, azimuth_deg: float, target_cm: np.ndarray) -> Plane:
@@ -43,17 +41,12 @@ def view(height_cm: float, tilt_deg: float, azimuth_deg: float, target_cm: np.nd
 
 def frames_of(joints_cm: np.ndarray, plane: Plane) -> list[FrameResult]:
     """``(T, K, 3)`` as a pose net without errors sees them."""
-    cov = np.tile([SD_PX**2, 0.0, SD_PX**2], (len(INFANT), 1))
     found = []
     for t, points in enumerate(joints_cm):
         kpts = plane.to_frame(CAMERA, points)
         box = Detection(np.concatenate([kpts.min(0), kpts.max(0)]), 0.0, 1.0)
-        ones = np.ones(len(INFANT))
-        head = np.linalg.norm(np.subtract(*kpts[INFANT.indices("crown", "upper_neck")]))
-        right = np.full(
-            len(INFANT), chance_right(head, SD_PX)
-        )  # as heightpose eval geometry tells true joints
-        found.append(FrameResult(t, t / 5, Pose(kpts, ones, box, cov, right), 1))
+        head_px = float(np.linalg.norm(np.subtract(*kpts[INFANT.indices("crown", "upper_neck")])))
+        found.append(FrameResult(t, t / 5, told_true(kpts, box, head_px), 1))
     return found
 
 

@@ -123,6 +123,21 @@ def _from_bones(joints_cm: np.ndarray) -> float:
     return float(default_lift().length_weights @ bones)
 
 
+def told_true(kpts: np.ndarray, detection: Detection, head_px: float, noise_px: float = 0.0) -> Pose:
+    """Joints ``(K, 2)`` frame px as a pose net tells of them that knows its errors.
+
+    Args:
+        head_px: the head's true size in the picture, crown to upper_neck.
+        noise_px: what ``kpts`` err by, standard deviation of each coordinate; labels are never taken to be exact.
+    """
+    variance = max(noise_px, _LABEL_SD_PX) ** 2
+    return Pose(
+        kpts, np.ones(len(INFANT)), detection,
+        cov_frame=np.tile([variance, 0.0, variance], (len(INFANT), 1)),
+        probabilities=np.full(len(INFANT), chance_right(head_px, np.sqrt(variance))),
+    )  # fmt: skip
+
+
 def true_frames(items: Sequence[Item], noise_px: float, rng: np.random.Generator) -> list[FrameResult]:
     """The labels of a clip's frames as if a perfect pose net, or one that errs by ``noise_px``, had seen them."""
     found = []
@@ -132,14 +147,9 @@ def true_frames(items: Sequence[Item], noise_px: float, rng: np.random.Generator
             person = item.people[0]
             kpts = person.kpts_frame + rng.normal(0, noise_px, person.kpts_frame.shape)
             angle = head_angle_deg(person.kpts_frame, person.visibility > 0)
-            variance = max(noise_px, _LABEL_SD_PX) ** 2
             crown, neck = person.kpts_frame[list(INFANT.indices("crown", "upper_neck"))]
-            right = chance_right(np.linalg.norm(crown - neck), np.sqrt(variance))
-            pose = Pose(
-                kpts, np.ones(len(INFANT)), Detection(person.bbox_xyxy, angle or 0.0, 1.0),
-                cov_frame=np.tile([variance, 0.0, variance], (len(INFANT), 1)),
-                probabilities=np.full(len(INFANT), right),
-            )  # fmt: skip
+            head_px = float(np.linalg.norm(crown - neck))
+            pose = told_true(kpts, Detection(person.bbox_xyxy, angle or 0.0, 1.0), head_px, noise_px)
         found.append(FrameResult(index, float(index), pose, len(item.people)))
     return found
 

@@ -244,8 +244,8 @@ def _doubt(bones: ClipBones, parts: np.ndarray, sd: float, *, hidden: bool, tuck
     if sd <= _MAX_RELATIVE_SD:
         return None
     doubt = parts * bones.relative_sd
-    upper_body = float(np.hypot(*doubt[1:])) <= float(doubt[0])
-    return "uncertain" if upper_body and not tucked else "legs_not_seen"
+    legs_known = not tucked and float(np.hypot(*doubt[1:])) <= float(doubt[0])
+    return "uncertain" if legs_known else "legs_not_seen"
 
 
 def _contradiction(bones: ClipBones) -> float:

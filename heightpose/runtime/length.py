@@ -63,12 +63,8 @@ def measure_log(
     if len(frames) + moving < total:
         details["frames_sampled"] = len(frames) + moving
     measurement = replace(measurement, frames_total=total, details=details)
-    planes = (
-        [plane] if isinstance(plane, Plane) else [plane.at(frame.index) for frame in frames if frame.pose]
-    )
-    sds = [
-        plane_sd(one) for one in planes if one is not None
-    ]  # of a track those that the infant was seen over
+    planes = [plane if isinstance(plane, Plane) else plane.at(frame.index) for frame in frames if frame.pose]
+    sds = [plane_sd(one) for one in planes if one is not None]  # those that the infant was seen over
     return widened(measurement, (max(low for low, _ in sds), max(high for _, high in sds)))
 
 

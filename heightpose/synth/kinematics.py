@@ -30,6 +30,11 @@ def turn(axis: np.ndarray, degrees: float) -> np.ndarray:
     return Rotation.from_rotvec(np.deg2rad(degrees) * axis).as_matrix()
 
 
+def aim_of(motion: Motion, t: int) -> np.ndarray:
+    """``(U,)`` what the motion means the unknowns to be at frame ``t``; 0 where it does not say."""
+    return np.array([float(motion.angles[name][t]) if name in motion.angles else 0.0 for name in UNKNOWNS])
+
+
 class Kinematics:
     """One puppet at one frame of a motion: trunk and turn of the head as drawn, everything else to be chosen.
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from heightpose.synth.kinematics import UNKNOWNS, Kinematics
-from heightpose.synth.lying import FLAT_CM, JOINT_ABOVE_CM, Lying
+from heightpose.synth.kinematics import UNKNOWNS, Kinematics, aim_of
+from heightpose.synth.lying import Layout, Lying, flattened, laid
 from heightpose.synth.posture import LIMITS, SIDES, Motion, draw_motion
 from heightpose.synth.puppet import Puppet
 
@@ -42,6 +42,8 @@ _SINK_CM = (-0.3, 1.0)
 #: How often a body is put down as stiffly as it is, instead of pitched until both head and seat lie down; its own
 #: pitch then, degrees (1 sd).
 _STIFF, _PITCH_DEG = 0.5, 3.0
+#: The angle that lifts a limb out of the mattress, and the limb's parts.
+_LIFTED_BY = {"flex": ("upperleg01", "lowerleg01", "foot"), "lift": ("upperarm01", "lowerarm01")}
 #: Limbs' skin may lie so far below the mattress: flesh flattens.
 _BELOW_CM = 0.3
 
@@ -78,29 +80,31 @@ def draw_loose(rng: np.random.Generator, frames: int, fps: float) -> Motion:
 def put_down(puppet: Puppet, motion: Motion, rng: np.random.Generator) -> list[Lying]:
     """The body in every frame of a motion, its angles as they are."""
     stiff, sink, pitch = rng.random() < _STIFF, rng.uniform(*_SINK_CM), rng.normal(0, _PITCH_DEG)
-    return [_frame(puppet, motion, t, stiff, sink, pitch) for t in range(len(motion))]
+    layout = Layout(puppet)
+    return [
+        _frame(Kinematics(puppet, motion, t), layout, aim_of(motion, t), stiff, sink, pitch)
+        for t in range(len(motion))
+    ]
 
 
-def _frame(puppet: Puppet, motion: Motion, t: int, stiff: bool, sink_cm: float, pitch_deg: float) -> Lying:
-    body = Kinematics(puppet, motion, t)
-    skin = _skin(puppet)
-    x = np.array([float(motion.angles[name][t]) if name in motion.angles else 0.0 for name in UNKNOWNS])
+def _frame(
+    body: Kinematics, layout: Layout, x: np.ndarray, stiff: bool, sink_cm: float, pitch_deg: float
+) -> Lying:
+    skin = layout.skin
     x[_AT["height"]], x[_AT["pitch"]] = 0.0, pitch_deg
     if not stiff:  # of many pitches that with which head and seat are equally low
         tried = _varied(x, "pitch", np.linspace(*LIMITS["pitch"], 29))
         z = body.points(tried)[:, :, 2]
-        x = tried[np.abs(z[:, skin["head"]].min(axis=1) - z[:, skin["seat"]].min(axis=1)).argmin()]
+        low = {name: z[:, layout.groups[name]].min(axis=1) for name in ("head", "seat")}
+        x = tried[np.abs(low["head"] - low["seat"]).argmin()]
     bearing = np.concatenate([skin["head"], skin["trunk"]])
     x[_AT["height"]] -= body.points(x[None])[0, bearing, 2].min() + sink_cm
     for side in SIDES:
-        x = _above(body, x, f"{side}_flex", skin[f"{side}_leg"])
-        x = _above(body, x, f"{side}_lift", skin[f"{side}_arm"])
-    posed = puppet.pose(body.rotations(x))
-    vertices, joints = body.lay(x, posed.vertices_cm), body.lay(x, posed.joints_cm)
-    lift = max(0.0, JOINT_ABOVE_CM - joints[:, 2].min())
-    vertices[:, 2] = np.maximum(vertices[:, 2] + lift, FLAT_CM)
-    joints[:, 2] += lift
-    return Lying(vertices, joints)
+        for angle, bones in _LIFTED_BY.items():
+            limb = np.concatenate([skin[f"{bone}.{side[0].upper()}"] for bone in bones])
+            x = _above(body, x, f"{side}_{angle}", limb)
+    vertices, joints, _ = laid(body, x)
+    return flattened(vertices, joints)
 
 
 def _above(body: Kinematics, x: np.ndarray, angle: str, points: np.ndarray) -> np.ndarray:
@@ -115,21 +119,3 @@ def _varied(x: np.ndarray, name: str, values: np.ndarray) -> np.ndarray:
     out = np.repeat(x[None], len(values), axis=0)
     out[:, _AT[name]] = values
     return out
-
-
-def _skin(puppet: Puppet) -> dict[str, np.ndarray]:
-    """Where in :meth:`Kinematics.points` the skin of head, trunk, seat and limbs is."""
-    found: dict[str, list[np.ndarray]] = {}
-    at = 0
-    for name, part in puppet.parts.items():
-        count = len(part.points) - len(part.radii) - len(part.marks)
-        own = np.arange(at, at + count)
-        at += len(part.points)
-        kind, _, suffix = name.partition(".")
-        side = {"L": "left", "R": "right"}.get(suffix)
-        limb = "leg" if kind in ("upperleg01", "lowerleg01", "foot") else "arm"
-        found.setdefault(kind if side is None else f"{side}_{limb}", []).append(own)
-        if kind == "trunk":
-            height = part.points[:count, 2]
-            found["seat"] = [own[height <= np.median(height)]]
-    return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from heightpose.skeleton import INFANT
-from heightpose.synth.kinematics import UNKNOWNS, Kinematics
+from heightpose.synth.kinematics import UNKNOWNS, Kinematics, aim_of
 from heightpose.synth.posture import LIMITS, SIDES, Motion
 from heightpose.synth.puppet import Puppet
 
@@ -52,7 +52,7 @@ class Lying:
     joints_cm: np.ndarray
 
 
-class _Layout:
+class Layout:
     """Where each part's points are in what :meth:`Kinematics.points` returns, and which balls must stay apart."""
 
     def __init__(self, puppet: Puppet) -> None:
@@ -115,18 +115,19 @@ class _Frame:
     """The residuals of one frame."""
 
     def __init__(
-        self, layout: _Layout, body: Kinematics, motion: Motion, t: int, reach_cm: float,
+        self, layout: Layout, body: Kinematics, motion: Motion, t: int, reach_cm: float,
         before: tuple[np.ndarray, np.ndarray] | None, firm_deg: float,
     ) -> None:  # fmt: skip
         self.layout, self.body, self.motion = layout, body, motion
-        aims = {name: float(track[t]) for name, track in motion.angles.items()}
-        self.aim = np.array([aims.get(name, 0.0) for name in UNKNOWNS])
+        self.aim = aim_of(motion, t)
         self.spread = np.array(
             [_FREE if n in motion.free else _SPREAD[p] for n, p in zip(UNKNOWNS, _PART, strict=True)]
         )
         self.before, self.firm = before, np.full(len(UNKNOWNS), firm_deg)
         self.firm[_AT["height"]] = 0.1 * firm_deg
-        self.kick = {f"{s}_foot": reach_cm * np.sin(np.deg2rad(aims[f"{s}_kick"])) for s in SIDES}
+        self.kick = {
+            f"{s}_foot": reach_cm * np.sin(np.deg2rad(float(motion.angles[f"{s}_kick"][t]))) for s in SIDES
+        }
         self.pulls = [(layout.groups[n], 1.2, -_SINK_CM) for n in ("chest", "seat", "head")]
         self.pulls += [(layout.groups[n], w, float(self.kick.get(n, 0.0))) for n, w in motion.touch.items()]
 
@@ -202,7 +203,7 @@ def lie(puppet: Puppet, motion: Motion, fps: float) -> list[Lying] | str:
         One :class:`Lying` per frame, or in a word why the motion cannot be done: "flesh" (sinks in too far), "overlap"
         (a limb in another or in the trunk), "float" (a part that should rest does not), "jump".
     """
-    layout = _Layout(puppet)
+    layout = Layout(puppet)
     joint = {n: puppet.rest_joints[k] for k, n in enumerate(INFANT.names)}
     reach_cm = float(np.linalg.norm(joint["left_hip"] - joint["left_ankle"]))
     out: list[Lying] = []
@@ -212,22 +213,32 @@ def lie(puppet: Puppet, motion: Motion, fps: float) -> list[Lying] | str:
         frame = _Frame(layout, body, motion, t, reach_cm, before, _FIRM_DEG * 10.0 / fps)
         x = frame.solve(frame.first_guess() if before is None else before[0] + frame.aim - before[1])
         before = (x, frame.aim)
-        posed = puppet.pose(body.rotations(x))
-        vertices, joints = body.lay(x, posed.vertices_cm), body.lay(x, posed.joints_cm)
-        lift = max(
-            0.0, JOINT_ABOVE_CM - joints[:, 2].min()
-        )  # a heel that yields a millimetre lifts the body by one
-        vertices[:, 2] += lift
-        joints[:, 2] += lift
+        vertices, joints, lift = laid(body, x)
         fault = _fault(frame, x, vertices, lift)
         if fault is None and out:
             jump = np.linalg.norm(joints - out[-1].joints_cm, axis=1).max()
             fault = "jump" if jump > SPEED_CM_S / fps else None
         if fault is not None:
             return fault
-        vertices[:, 2] = np.maximum(vertices[:, 2], FLAT_CM)
-        out.append(Lying(vertices, joints))
+        out.append(flattened(vertices, joints))
     return out
+
+
+def laid(body: Kinematics, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Vertices ``(V, 3)`` and joints ``(K, 3)`` with the unknowns ``x``, no joint in the mattress, and by how much they
+    were lifted for that, cm: a heel that yields a millimetre lifts the body by one."""
+    posed = body.puppet.pose(body.rotations(x))
+    vertices, joints = body.lay(x, posed.vertices_cm), body.lay(x, posed.joints_cm)
+    lift = max(0.0, JOINT_ABOVE_CM - joints[:, 2].min())
+    vertices[:, 2] += lift
+    joints[:, 2] += lift
+    return vertices, joints, lift
+
+
+def flattened(vertices: np.ndarray, joints: np.ndarray) -> Lying:
+    """The laid body, its skin pressed flat where it lies."""
+    vertices[:, 2] = np.maximum(vertices[:, 2], FLAT_CM)
+    return Lying(vertices, joints)
 
 
 def _fault(frame: _Frame, x: np.ndarray, vertices: np.ndarray, lift: float) -> str | None:

@@ -56,7 +56,7 @@ def test_a_puppet_poses_like_the_body_model(puppets: list[Puppet]) -> None:
     assert np.abs(puppet.pose(rotations).vertices_cm - wanted.vertices_cm).max() < 1e-9
     assert np.abs(puppet.pose(rotations).joints_cm - wanted.joints_cm).max() < 1e-9
     # and the solver reckons with the points that are then posed
-    layout, points = lying._Layout(puppet), body.points(angles[None])[0]
+    layout, points = lying.Layout(puppet), body.points(angles[None])[0]
     joints = body.lay(angles, wanted.joints_cm)
     for name in ("crown", "left_heel", "right_toe"):
         assert points[layout.mark[name]] == pytest.approx(joints[INFANT.index(name)], abs=0.05)
