@@ -1,6 +1,7 @@
 """Clips as another hand might make them: posed by rule of thumb, dressed, lit and rendered by other code.
 
     python eval/other_hand.py --out other --count 44 --seed 1 [--textures swatches]
+    heightpose eval --testset other
     heightpose eval geometry --testset other
     heightpose eval intervals --testset other
 
@@ -31,11 +32,12 @@ from heightpose.geometry.sheet import SheetLayout, shipped_sheet
 from heightpose.runtime.output import open_video_writer
 from heightpose.skeleton import INFANT
 from heightpose.synth.body import BELOW_THE_NECK, BodyModel, Child
-from heightpose.synth.dress import vertex_normals
+from heightpose.synth.dress import Wardrobe, vertex_normals
 from heightpose.synth.index import leg_stratum
 from heightpose.synth.posture import SUPINE, legs_extended
-from heightpose.synth.scene import bitmap, mesh, mitsuba, use_threads
+from heightpose.synth.scene import Infant, bitmap, mesh, mitsuba, use_threads
 from heightpose.synth.swatches import Swatches, load_swatches
+from heightpose.synth.visibility import of_joints
 
 FRAMES, FPS, SAMPLES = 8, 5, 5
 SIZE_WH = (960, 540)
@@ -170,7 +172,7 @@ class OtherHand:
             np.array([*rng.normal(0, 4, 2), 0.0]),
         )
         gain, noise, blur = rng.uniform(0.75, 1.0), rng.uniform(0.5, 5), rng.uniform(0.2, 0.7)
-        joints = []
+        joints, people = [], []
         with open_video_writer(
             out / "clips" / f"{name}.mp4", camera.size_wh, Fraction(FPS), reproducible=True
         ) as writer:
@@ -185,6 +187,7 @@ class OtherHand:
                 image = cv2.GaussianBlur(image, (0, 0), blur) + rng.normal(0, noise, image.shape)
                 writer.write(np.clip(image, 0, 255).astype(np.uint8), t / FPS)
                 joints.append(found)
+                people.append(self._person(skin, found, colour, camera, plane))
         legs = leg_stratum([legs_extended(points) for points in joints])
         files = {"camera": camera.to_dict()}
         files["truth"] = {
@@ -195,11 +198,27 @@ class OtherHand:
         for kind, document in files.items():
             (out / "clips" / f"{name}.{kind}.json").write_text(json.dumps(document))
         strata = {"posture": "back", "legs": legs, "occlusion": "none", "outfit": outfit}
-        return {
+        clip = {
             "id": name, "child": f"other-{child.seed}", "video": f"clips/{name}.mp4", "sheet": "clips/sheet.yaml",
             "camera": f"clips/{name}.camera.json", "truth": f"clips/{name}.truth.json", "strata": strata,
             "length_cm": child.length_cm, "sex": child.sex, "age_months": child.age_months,
         }  # fmt: skip
+        return {"clip": clip, "people": people}
+
+    def _person(
+        self, skin: np.ndarray, joints: np.ndarray, colour: np.ndarray, camera: Camera, plane: Plane
+    ) -> dict[str, Any]:
+        """One frame's keypoints, seen or behind another part of the body, and box, px."""
+        body = mesh("infant0", skin, self.model.faces, {"type": "diffuse"})
+        alone = mitsuba().load_dict({"type": "scene", "infant0": body}, parallel=False)
+        infant = Infant(skin, joints, Wardrobe("", colour, ()))
+        visibility, _ = of_joints(alone, self.model, infant, 0, plane)
+        kpts, outline = plane.to_frame(camera, joints), plane.to_frame(camera, skin)
+        low, high = (
+            np.clip(edge, -0.5, np.array(camera.size_wh) - 0.5) for edge in (outline.min(0), outline.max(0))
+        )
+        labels = np.column_stack([kpts.round(3), visibility])
+        return {"keypoints": labels.ravel().tolist(), "bbox": [*low.round(2), *(high - low).round(2)]}
 
     def _posed(
         self, child: Child, bones: dict[str, np.ndarray], heading: np.ndarray, at_cm: np.ndarray
@@ -303,6 +322,24 @@ def _sensor(camera: Camera, plane: Plane) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def annotations(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """COCO keypoints of every frame."""
+    images: list[dict[str, Any]] = []
+    people: list[dict[str, Any]] = []
+    for entry in entries:
+        clip = entry["clip"]
+        for t, person in enumerate(entry["people"]):
+            number, size = len(images) + 1, dict(zip(("width", "height"), SIZE_WH, strict=True))
+            images.append(
+                {"id": number, "video": clip["video"], "frame": t, "strata": clip["strata"], **size}
+            )
+            about = {"child": clip["child"], "strata": clip["strata"], "iscrowd": 0}
+            about["area"] = person["bbox"][2] * person["bbox"][3]
+            people.append({"id": number, "image_id": number, "category_id": 1, **about, **person})
+    category = {"id": 1, "name": "infant", "keypoints": list(INFANT.names)}
+    return {"images": images, "annotations": people, "categories": [category]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -322,8 +359,9 @@ def main() -> None:
         entry = args.out / "entries" / f"{index:06d}.json"
         if not entry.is_file():
             entry.write_text(json.dumps(hand.clip(index, args.out)))
-    clips = [json.loads((args.out / "entries" / f"{i:06d}.json").read_text()) for i in range(args.count)]
-    (args.out / "clips.json").write_text(json.dumps(clips, indent=1))
+    entries = [json.loads((args.out / "entries" / f"{i:06d}.json").read_text()) for i in range(args.count)]
+    (args.out / "clips.json").write_text(json.dumps([entry["clip"] for entry in entries], indent=1))
+    (args.out / "annotations.json").write_text(json.dumps(annotations(entries)))
     freeze(args.out, f"other-hand-{args.seed}", 1, replace=True)
 
 

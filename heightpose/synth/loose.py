@@ -37,6 +37,13 @@ _SAME_KIND, _ALIKE, _ALIKE_DEG = 0.7, 0.5, 10.0
 _BESIDE, _BESIDE_DEG = 0.5, 6.0
 #: Most that a leg's angles move by within a clip, degrees, times 1.4.
 _MOVES_DEG = 14.0
+#: Degrees of arms that are held anywhere as well, of half of them; the others rest as in the nursery.
+_ARMS, _ARM_ANYWHERE = (
+    {"shoulder": (-45, 105), "lift": (-35, 100), "twist": (-100, 75), "elbow": (2, 125)},
+    0.5,
+)
+#: Degrees that a foot points at, and how far the head nods and tilts (mean, 1 sd).
+_FOOT, _HEAD = (-30, 50), {"nod": (-2.0, 7.0), "tilt": (0.0, 8.0)}
 #: How far the lowest skin of head and trunk lies under the mattress's plane, cm: a soft mattress, a hard one.
 _SINK_CM = (-0.3, 1.0)
 #: How often a body is put down as stiffly as it is, instead of pitched until both head and seat lie down; its own
@@ -49,7 +56,7 @@ _BELOW_CM = 0.3
 
 
 def draw_loose(rng: np.random.Generator, frames: int, fps: float) -> Motion:
-    """An infant on its back whose legs are held at drawn angles; trunk, head and arms as in the nursery."""
+    """An infant on its back whose legs, feet and many arms are held at drawn angles; its trunk as in the nursery."""
     motion = draw_motion(rng, frames, fps, posture="back", leg_kinds=("straight", "straight"))
     angles = dict(motion.angles)
     kinds = [str(rng.choice(_KINDS, p=_KIND_SHARES)) for _ in SIDES]
@@ -73,8 +80,20 @@ def draw_loose(rng: np.random.Generator, frames: int, fps: float) -> Motion:
                 0, _BESIDE_DEG
             )
         angles[f"{side}_kick"] = np.zeros(frames)
-        angles[f"{side}_lift"] = angles[f"{side}_lift"] + rng.uniform(-10, 50) * (rng.random() < 0.4)
+        angles[f"{side}_ankle"] = _about(angles[f"{side}_ankle"], rng.uniform(*_FOOT), "ankle")
+        if rng.random() < _ARM_ANYWHERE:
+            for angle, span in _ARMS.items():
+                angles[f"{side}_{angle}"] = _about(angles[f"{side}_{angle}"], rng.uniform(*span), angle)
+        else:
+            angles[f"{side}_lift"] = angles[f"{side}_lift"] + rng.uniform(-10, 50) * (rng.random() < 0.4)
+    for angle, (mean, sd) in _HEAD.items():
+        angles[angle] = _about(angles[angle], rng.normal(mean, sd), angle)
     return replace(motion, angles=angles, leg_kinds=(kinds[0], kinds[1]))
+
+
+def _about(track: np.ndarray, middle: float, angle: str) -> np.ndarray:
+    """The same movement ``(T,)`` about another angle, within what the joint can do."""
+    return np.clip(track - track.mean() + middle, *LIMITS[angle])
 
 
 def put_down(puppet: Puppet, motion: Motion, rng: np.random.Generator) -> list[Lying]:

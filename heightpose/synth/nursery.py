@@ -96,6 +96,9 @@ class Nursery:
         materials = Materials(bool(rng.random() < options.infrared), rng)
         room, bed = scenario.draw_room(rng, self.layout, options, plane, materials)
         guests = self._guests(child, rng, materials)
+        if options.near and guests:
+            skin = np.concatenate([infant.vertices_cm for infant in guests[0].frames])
+            camera, plane = scenario.come_near(np.random.default_rng([seed, 5]), camera, plane, skin)
         plan = None
         if guests and rng.random() < options.blanket:
             cloth = materials.cloth(textures.cloth(rng))

@@ -22,11 +22,12 @@ from heightpose.synth.puppet import Puppet
 from heightpose.synth.relief import surface_samples
 from heightpose.synth.room import draw_bed, draw_light, draw_surroundings
 from heightpose.synth.scene import Infant, Room, shell_vertices
-from heightpose.synth.viewpoint import MATTRESS_CM, draw_camera
+from heightpose.synth.viewpoint import MATTRESS_CM, come_near, draw_camera
 
 __all__ = [
     "MATTRESS_CM",
     "Options",
+    "come_near",
     "draw_camera",
     "draw_room",
     "frame_box",
@@ -65,6 +66,7 @@ class Options:
     max_tilt_deg: float = 35.0
     height_cm: tuple[float, float] = (120.0, 220.0)
     keep_cot_in_view: bool = False
+    near: bool = False
 
     def easy(self) -> Options:
         return replace(

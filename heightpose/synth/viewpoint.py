@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MATTRESS_CM = (70.0, 132.0)
 #: A fisheye's corner looks at most this far off the axis: one perspective picture must hold all it sees.
 _FISHEYE_REACH = np.deg2rad(57.0)
+#: Share of the picture that an infant seen from near reaches across; above 1 its hands or feet may lie beyond.
+_NEAR_FILL = (0.65, 1.02)
 _SMALL_SIZES = ((448, 336), (480, 272), (336, 448), (416, 320))
 
 
@@ -29,6 +31,26 @@ def draw_camera(rng: np.random.Generator, options: Options) -> tuple[Camera, Pla
     if rng.random() < options.fisheye:
         return _fisheye(rng, size, focal), plane
     return _pinhole(rng, size, focal), plane
+
+
+def come_near(
+    rng: np.random.Generator, camera: Camera, plane: Plane, points_cm: np.ndarray
+) -> tuple[Camera, Plane]:
+    """The same lens in the same place, turned towards the infant and zoomed until that fills most of the picture.
+
+    Args:
+        points_cm: ``(N, 3)`` the infant's skin, mattress frame.
+    """
+    middle = (points_cm.min(axis=0) + points_cm.max(axis=0)) / 2
+    target = np.array([*(middle[:2] + rng.normal(0, 2, 2)), 0.0])
+    turn = rng.uniform(0, 2 * np.pi)
+    near = Plane.looking_at(plane.camera_centre_cm, target, np.array([np.sin(turn), np.cos(turn), 0.0]))
+    in_camera = points_cm @ near.R.T + near.t_cm
+    extent = np.abs(in_camera[:, :2] / in_camera[:, 2:]).max(axis=0)
+    focal = rng.uniform(*_NEAR_FILL) * float((np.array(camera.size_wh) / 2 / extent).min())
+    zoomed = np.diag([focal / camera.K[0, 0], focal / camera.K[0, 0], 1.0]) @ camera.K
+    zoomed[:2, 2] = camera.K[:2, 2]
+    return replace(camera, K=zoomed), replace(near, rms_px=0.0, source="nursery")
 
 
 def _draw_plane(rng: np.random.Generator, options: Options) -> Plane:

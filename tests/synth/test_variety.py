@@ -165,6 +165,39 @@ def test_a_fisheye_is_covered_by_one_perspective_picture() -> None:
         assert np.abs(camera.project(rays) - [[0, 0], [319, 239]]).max() < 1e-3
 
 
+@pytest.mark.parametrize("fisheye", [0.0, 1.0])
+def test_from_near_the_infant_fills_the_picture_and_the_camera_stays(fisheye: float) -> None:
+    rng = np.random.default_rng(4)
+    options = replace(Options(), fisheye=fisheye)
+    for _ in range(20):
+        far, over = viewpoint.draw_camera(rng, options)
+        skin = rng.uniform(-1, 1, (300, 3)) * [10, 32, 6] + [rng.normal(0, 6), rng.normal(0, 12), 6]
+        near, plane = viewpoint.come_near(rng, far, over, skin)
+        np.testing.assert_allclose(plane.camera_centre_cm, over.camera_centre_cm, atol=1e-9)
+        np.testing.assert_allclose(plane.R @ plane.R.T, np.eye(3), atol=1e-12)
+        assert near.size_wh == far.size_wh
+        at = plane.to_frame(near, skin)
+        size = np.array(near.size_wh)
+        reach = (np.abs(at - (size - 1) / 2).max(axis=0) / (size / 2)).max()
+        assert 0.5 < reach < 1.25
+        _, _, to_ideal = scene.lens_map(near)
+        assert (to_ideal >= 0).all()
+
+
+def test_a_still_from_near_shows_the_same_infant_larger() -> None:
+    options = replace(Options(), size_wh=(96, 72), samples=1, clutter=0.0, arm=0.0, blanket=0.0)
+    found = []
+    for near in (False, True):
+        recipe = Recipe(
+            seed=5, kind="stills", options=replace(options, near=near), sheet=str(shipped_sheet())
+        )
+        found.append(next(Nursery(recipe, threads=1).item(0))[1]["infants"][0])
+    far, close = found
+    assert close["joints_cm"] == far["joints_cm"]
+    sides = [np.ptp(np.reshape(infant["bbox_xyxy"], (2, 2)), axis=0).max() for infant in found]
+    assert sides[1] > 1.2 * sides[0]
+
+
 def test_infrared_is_not_the_colour_turned_grey() -> None:
     rng = np.random.default_rng(3)
     night = Materials(True, rng)
