@@ -322,7 +322,7 @@ def _sensor(camera: Camera, plane: Plane) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def annotations(entries: list[dict[str, Any]]) -> dict[str, Any]:
+def keypoint_labels(entries: list[dict[str, Any]]) -> dict[str, Any]:
     """COCO keypoints of every frame."""
     images: list[dict[str, Any]] = []
     people: list[dict[str, Any]] = []
@@ -361,7 +361,7 @@ def main() -> None:
             entry.write_text(json.dumps(hand.clip(index, args.out)))
     entries = [json.loads((args.out / "entries" / f"{i:06d}.json").read_text()) for i in range(args.count)]
     (args.out / "clips.json").write_text(json.dumps([entry["clip"] for entry in entries], indent=1))
-    (args.out / "annotations.json").write_text(json.dumps(annotations(entries)))
+    (args.out / "annotations.json").write_text(json.dumps(keypoint_labels(entries)))
     freeze(args.out, f"other-hand-{args.seed}", 1, replace=True)
 
 

@@ -1,3 +1,5 @@
+import contextlib
+import json
 import sys
 from pathlib import Path
 
@@ -5,8 +7,10 @@ import numpy as np
 import pytest
 from tinynet import TinyNet
 
+from heightpose.errors import HeightposeError
 from heightpose.skeleton import INFANT
 from heightpose.train import loop
+from heightpose.train.observed import DIAGNOSTICS, read_evidence
 from heightpose.train.pose_task import PoseTask
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
@@ -53,3 +57,29 @@ def bodies(tmp_path):
     np.savez(path, joints_cm=joints, rest_cm=rest, posture=np.zeros(48, np.int8), length_cm=68.3 * scale,
              child=np.arange(48))  # fmt: skip
     return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """24 drawn infants to train on and 12 to validate on; read only."""
+    import drawn
+
+    path = tmp_path_factory.mktemp("data") / "set"
+    drawn.nursery(path, train=24, val=12)
+    return path
+
+
+@pytest.fixture
+def run(folder, tmp_path, tiny, monkeypatch):
+    """Trains and returns what ``diagnostics.json`` holds, as (findings by name, evidence)."""
+    import diagnosed
+
+    def go(net=diagnosed.small, name="run", config=None, one_batch=False, **optim):
+        monkeypatch.setattr(PoseTask, "net", lambda self: net())
+        config = diagnosed.config_of(folder, **optim) if config is None else config
+        with contextlib.suppress(HeightposeError):  # of a loss that broke off, which the evidence tells
+            loop.train(config, tmp_path / name, overfit_one_batch=one_batch)
+        found = json.loads((tmp_path / name / DIAGNOSTICS).read_text())["findings"]
+        return {f["name"]: f for f in found}, read_evidence(tmp_path / name / DIAGNOSTICS)
+
+    return go

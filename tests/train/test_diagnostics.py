@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import logging
 import math
 from dataclasses import replace
 
-import drawn
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from tinynet import TinyNet, settings
+from diagnosed import LR, config_of, small
+from tinynet import TinyNet
 from torch import nn
 
-from heightpose.cli.doctor_verbs.train import train as doctor_train
-from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.config import DataConfig, DiagnosticsConfig
-from heightpose.data.samples import PoseSamples
-from heightpose.errors import FileFormatError, HeightposeError, InputError
-from heightpose.models.checkpoint import save_weights
-from heightpose.models.description import pose_meta
-from heightpose.models.pose_net import PoseNet
-from heightpose.skeleton import INFANT, Skeleton
+from heightpose.skeleton import INFANT
 from heightpose.train import checkup, diagnostics, loop, observe
-from heightpose.train.gaze import Gaze
 from heightpose.train.learning_rate import rate_too_high, rate_too_low
 from heightpose.train.observed import DIAGNOSTICS, Evidence, Look, Stretch, Swap, read_evidence
 from heightpose.train.pose_task import PoseTask
-from heightpose.train.target_tally import TargetTally, reach, share_off_picture
-from heightpose.train.training_data import load_data
 
 JOINTS = 21
-LR = 1e-2
 
 
 class OnePose(nn.Module):
@@ -58,10 +45,6 @@ class Silenced(TinyNet):
         return super().forward(image) * keep[:, None, None]
 
 
-def small(width=24):
-    return TinyNet(width=width)
-
-
 def only_biases_of_the_head():
     net = small().requires_grad_(False)
     net.net[-1].bias.requires_grad_(True)
@@ -73,34 +56,6 @@ def a_third_of_a_layer_dead():
     with torch.no_grad():  # below zero at every input: the unit gets no gradient and never comes back
         net.net[1].weight[:8], net.net[1].bias[:8] = 0.0, -1.0
     return net
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "set"
-    drawn.nursery(path, train=24, val=12)
-    return path
-
-
-def config_of(folder, **optim):
-    optim = {"epochs": 16, "batch_size": 8, "lr": LR, "val_every_epochs": 8, "ema_decay": 0.9} | optim
-    config = settings(folder, **optim)
-    return replace(config, pose=replace(config.pose, input_wh=(64, 64)))
-
-
-@pytest.fixture
-def run(folder, tmp_path, tiny, monkeypatch):
-    """Trains and returns what ``diagnostics.json`` holds, as (findings by name, evidence)."""
-
-    def go(net=small, name="run", config=None, one_batch=False, **optim):
-        monkeypatch.setattr(PoseTask, "net", lambda self: net())
-        config = config_of(folder, **optim) if config is None else config
-        with contextlib.suppress(HeightposeError):  # of a loss that broke off, which the evidence tells
-            loop.train(config, tmp_path / name, overfit_one_batch=one_batch)
-        found = json.loads((tmp_path / name / DIAGNOSTICS).read_text())["findings"]
-        return {f["name"]: f for f in found}, read_evidence(tmp_path / name / DIAGNOSTICS)
-
-    return go
 
 
 def test_a_healthy_run_is_told_nothing(run, tmp_path, caplog):
@@ -254,169 +209,9 @@ def test_dead_channels_are_named(run, net, words):
     assert diagnostics.dead_channels(replace(evidence, looks=(alive,))) is None
 
 
-def batches(folder, epochs=3):
-    config = config_of(folder)
-    task = PoseTask(config)
-    training, _, _ = load_data(config, task)
-    tally = TargetTally(task)
-    for _ in range(epochs):
-        for batch in training:
-            tally.add(batch, maps=True)
-    names = task.skeleton.names
-    return Evidence(targets=tally.targets(), joints=names, flip_map=tuple(task.skeleton.flip_map.tolist()))
-
-
-def test_targets_and_mirrored_labels_that_are_right(folder):
-    evidence = batches(folder)
-    assert diagnostics.flip_map(evidence) is None
-    assert diagnostics.target_scale(evidence) is None
-    assert min(evidence.targets.plain_n) >= 8
-    assert min(evidence.targets.mirrored_n) >= 8
-
-
-def test_flip_pairs_that_are_not_the_names(folder, monkeypatch):
-    wrong = INFANT.flip_map.copy()
-    a, b = INFANT.indices("left_wrist", "left_elbow")
-    wrong[[a, b]] = wrong[[b, a]]
-    monkeypatch.setitem(INFANT.__dict__, "flip_map", wrong)
-    found = diagnostics.flip_map(batches(folder))
-    assert "left_wrist with right_elbow" in found.seen
-
-
-@pytest.mark.parametrize("mistake", ["none swapped", "wrist with elbow"])
-def test_flip_pairs_that_only_the_mirrored_labels_betray(folder, monkeypatch, mistake):
-    wrong = Skeleton(INFANT.names, INFANT.init_from, INFANT.loss_weights)
-    order = np.arange(JOINTS)
-    if mistake != "none swapped":
-        order = INFANT.flip_map.copy()
-        ours = INFANT.indices("left_wrist", "left_elbow")
-        order[ours] = order[ours[::-1]]
-    wrong.__dict__["flip_map"] = order
-    monkeypatch.setattr(
-        PoseTask, "samples", lambda self, pictures, how: PoseSamples(pictures, self.codec, how, wrong)
-    )
-    # Two joints of one arm lie close together: that takes more samples to tell.
-    found = diagnostics.flip_map(batches(folder, epochs=3 if mistake == "none swapped" else 12))
-    assert found.severity == 3
-    swapped = [("left_wrist", "right_elbow")] if mistake != "none swapped" else [("right_knee", "right_knee")]
-    for joint, other in swapped:
-        assert f"{joint} is the mirror image of {other}" in found.seen
-
-
-def scaled_encode(place, height):
-    whole = HeatmapCodec.encode
-
-    def encode(self, kpts_crop, labelled):
-        maps, weights = whole(self, np.asarray(kpts_crop) * place, labelled)
-        return maps * np.float32(height), weights
-
-    return encode
-
-
-@pytest.mark.parametrize(
-    ("place", "height", "words"), [(2.0, 1.0, "lie at 2"), (0.5, 1.0, "lie at 0.5"), (1.0, 2.0, "peak at 2")]
-)
-def test_targets_off_by_a_scale(folder, monkeypatch, place, height, words):
-    monkeypatch.setattr(HeatmapCodec, "encode", scaled_encode(place, height))
-    found = diagnostics.target_scale(batches(folder))
-    assert found.name == "target-scale"
-    assert words in found.seen
-
-
-def test_a_joint_that_no_picture_teaches_is_named(run, folder, tmp_path):
-    drawn.nursery(tmp_path / "set", train=8, val=4)
-    heel = INFANT.index("left_heel")
-
-    def without_heel(document):
-        for annotation in document["annotations"]:
-            annotation["keypoints"][3 * heel : 3 * heel + 3] = [0, 0, 0]
-
-    drawn.rewrite(tmp_path / "set", without_heel)
-    found, e = run(config=config_of(tmp_path / "set", epochs=2))
-    assert "no training picture teaches left_heel:" in found["unlabelled-joint"]["seen"]
-    assert e.targets.learners[heel] == 0 < min(n for k, n in enumerate(e.targets.learners) if k != heel)
-    unweighed = config_of(folder, epochs=2)
-    unweighed = replace(unweighed, loss=replace(unweighed.loss, edge_weight=0.0))
-    found, _ = run(name="other", config=unweighed)
-    assert "crown, left_heel, right_heel, left_toe, right_toe" in found["unlabelled-joint"]["seen"]
-
-
-def test_labels_of_pictures_of_another_size(folder, tmp_path):
-    drawn.nursery(tmp_path / "big", train=6, val=1)
-
-    def twice(document):
-        for annotation in document["annotations"]:
-            kpts = np.array(annotation["keypoints"], dtype=float).reshape(-1, 3)
-            kpts[:, :2] *= 2
-            annotation["keypoints"] = kpts.ravel().tolist()
-            annotation["bbox"] = [2 * v for v in annotation["bbox"]]
-
-    drawn.rewrite(tmp_path / "big", twice)
-    share = share_off_picture(drawn_items(tmp_path / "big"))
-    assert share > 0.3
-    assert share_off_picture(drawn_items(folder)) < 0.05
-    found = diagnostics.target_scale(
-        replace(Evidence(), targets=replace(Evidence().targets, off_picture=share))
-    )
-    assert "off their picture" in found.seen
-
-
-def test_labels_of_pictures_half_as_large_end_in_the_middle(run, folder, tmp_path):
-    drawn.nursery(tmp_path / "half", train=24, val=2)
-
-    def halved(document):
-        for annotation in document["annotations"]:
-            kpts = np.array(annotation["keypoints"], dtype=float).reshape(-1, 3)
-            kpts[:, :2] /= 2
-            annotation["keypoints"] = kpts.ravel().tolist()
-            annotation["bbox"] = [v / 2 for v in annotation["bbox"]]
-
-    drawn.rewrite(tmp_path / "half", halved)
-    assert reach(drawn_items(folder)) > 0.8
-    found, _ = run(config=config_of(tmp_path / "half", epochs=1, val_every_epochs=1))
-    assert "no label lies further right or down than 4" in found["target-scale"]["seen"]
-    assert reach(drawn_items(tmp_path / "half")[:3]) == 1.0  # too few to tell
-
-
 def test_causes_are_told_before_what_follows_from_them(run):
     found, _ = run(lr=1.0)
     assert list(found)[:2] == ["rate-too-high", "collapse"]
-
-
-def drawn_items(path):
-    from heightpose.data.coco import Dataset
-
-    return Dataset.load(path).items
-
-
-def test_predictions_off_by_a_scale_and_joints_taken_for_others(folder):
-    """A net whose answers are known: the truth, then twice as far out, then with sides swapped."""
-    config = config_of(folder)
-    task = PoseTask(config)
-    _, validation, _ = load_data(config, task)
-    batch = next(iter(validation))
-    truth = batch["kpts_crop"]
-
-    def seen(kpts):
-        maps, _ = task.codec.encode(kpts, np.ones(kpts.shape[:2], dtype=bool))
-        net = nn.Identity()
-        gaze = Gaze(net, task)
-        net(torch.from_numpy(maps))
-        gaze.add(batch)
-        gaze.close()
-        return Evidence(looks=(gaze.into(Look(100, 1.0)),))
-
-    right = seen(truth)
-    assert diagnostics.diagnose(right) == []
-    assert right.looks[0].scale == pytest.approx(1.0, abs=0.03)
-    half = seen(0.5 * truth)
-    assert half.looks[0].scale == pytest.approx(0.5, abs=0.03)
-    assert "predictions lie at 0.4" in diagnostics.target_scale(half).seen
-    sides = seen(truth[:, INFANT.flip_map])
-    found = diagnostics.taken_for(sides)
-    assert found.name == "joints-swapped"
-    assert "heightpose data check" in found.advice[0]
-    assert diagnostics.taken_for(replace(sides, looks=(replace(sides.looks[0], midline_error=0.3),))) is None
 
 
 def test_overfit_is_judged_by_the_setting(run, folder):
@@ -451,77 +246,3 @@ def test_long_runs_are_told_in_few_rows():
     assert all(a.last + 1 == b.first for a, b in itertools.pairwise(rows))
     assert rows[-1].last == 5000
     assert rows[100].loss == pytest.approx((rows[100].first + rows[100].last) / 2)
-
-
-def test_doctor_reads_a_run_with_its_weights(folder, tmp_path):
-    """A real network whose left knee is cut off and whose log says that it overfits."""
-    path, config = tmp_path / "run", config_of(folder)
-    path.mkdir()
-    config = replace(config, pose=replace(config.pose, backbone="hrnet_w18_small"))
-    task = PoseTask(config)
-    torch.manual_seed(0)
-    net = task.net().eval()
-    assert isinstance(net, PoseNet)
-    last = [m for m in net.modules() if isinstance(m, nn.Conv2d)][-1]
-    with torch.no_grad():
-        last.weight[4] = 0.0
-    save_weights(path / "pose.safetensors", net.state_dict(), pose_meta(net, INFANT.names, task.codec))
-    (path / "config.yaml").write_text(json.dumps(config.to_dict()))
-    log_rows = ["epoch,step,loss,lr,Mean@0.1,MeanSmS@0.1,train Mean@0.1,overfit,val loss"]
-    log_rows += ["1,10,1.0,0.001,,,,,", "2,20,0.5,0.001,30.0,35.0,60.0,30.0,0.6"]
-    (path / "log.csv").write_text("\n".join(log_rows) + "\n")
-    found = checkup.check(path)
-    assert {"dead-channels", "overfit"} <= {f.name for f in found.findings}
-    dead = next(f for f in found.findings if f.name == "dead-channels")
-    assert INFANT.names[4] in dead.seen
-    assert "pose.safetensors on 12 validation samples" in found.sources
-    severities = [f.severity for f in found.findings]
-    assert severities == sorted(severities, reverse=True)
-
-    records = checkup.check(path, look=False)
-    assert [f.name for f in records.findings] == ["overfit"]
-    assert checkup.check(path, look=False, limit=50.0).findings == ()
-
-
-def test_doctor_on_the_command_line(run, tmp_path):
-    run(epochs=2, val_every_epochs=2)
-    folder = tmp_path / "run"
-
-    def call(*options):
-        return CliRunner().invoke(doctor_train, [str(folder), *options], standalone_mode=False)
-
-    fine = call("--no-look", "--strict")
-    assert fine.return_value == 0
-    assert "nothing found" in fine.output
-    # Nothing that this version can load: the records are read all the same.
-    assert "not looked at: weights" in call().output
-
-    document = json.loads((folder / DIAGNOSTICS).read_text())
-    document["evidence"]["looks"][-1]["overfit"] = 40.0
-    (folder / DIAGNOSTICS).write_text(json.dumps(document))
-    found = call("--no-look")
-    assert found.return_value == 0
-    assert "1. overfit" in found.output
-    assert "try: " in found.output
-    strict = call("--no-look", "--strict", "--json")
-    assert strict.return_value == 1
-    assert [f["name"] for f in json.loads(strict.stdout)["findings"]] == ["overfit"]
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", '{"schema": 2}', '{"schema": 1, "evidence": {"looks": [{"stp": 1}]}}']
-)
-def test_damaged_records_are_named(tmp_path, text):
-    with pytest.raises(InputError, match="no training run"):
-        checkup.check(tmp_path)
-    (tmp_path / "config.yaml").write_text("task: pose\n")
-    (tmp_path / DIAGNOSTICS).write_text(text)
-    with pytest.raises(FileFormatError, match=r"diagnostics\.json"):
-        checkup.check(tmp_path, look=False)
-
-
-def test_a_run_that_recorded_no_step_is_not_called_sound(folder, tmp_path):
-    (tmp_path / "config.yaml").write_text(json.dumps(config_of(folder).to_dict()))
-    told = CliRunner().invoke(doctor_train, [str(tmp_path)], standalone_mode=False).output
-    assert "nothing to examine yet" in told
-    assert "not looked at: steps: the run recorded none" in told
