@@ -96,7 +96,9 @@ def train(
     training.shard = validation.shard = lambda: (trainer.global_rank, trainer.world_size)
     training.require_enough()
     # Nothing is written before all that can be wrong with the settings and the data has had its say.
-    module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
+    # A resumed run has its weights in the checkpoint: the files that it started from may be gone.
+    net = make_task(without_weights(config)).net() if resume else task.net()
+    module = TrainingModule(net, task, config, total_steps=config.optim.epochs * len(training))
     if resume:
         require_resumable(out, module, config, about["data"])
     make_folder(out)
@@ -140,6 +142,16 @@ def _require_no_run(out: Path) -> None:
         raise ConfigError(
             "the folder already holds a finished run", where=out, got=held, hint="Choose another --out"
         )
+
+
+def without_weights(config: TrainConfig) -> TrainConfig:
+    """The same network as :func:`train` builds, with weights of its own."""
+    return replace(
+        config,
+        start_from=None,
+        pose=replace(config.pose, pretrained=False),
+        detector=replace(config.detector, pretrained=False),
+    )
 
 
 def for_one_batch(config: TrainConfig) -> TrainConfig:

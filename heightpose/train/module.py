@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning
@@ -226,6 +226,7 @@ class TrainingModule(lightning.LightningModule):
         checkpoint["heightpose"] = {
             "elapsed_s": self.elapsed_s,
             "kind": self.task.kind,
+            "kept": self._names_of(self._kept),
             "random": _random_state(),
             # What the epoch's row of the log is made of, should it end in another process.
             "epoch_loss": torch.stack(self.epoch_loss).cpu() if self.epoch_loss else torch.zeros(0),
@@ -236,11 +237,19 @@ class TrainingModule(lightning.LightningModule):
             "validated_step": self.validated_step,
         }
 
+    def _names_of(self, layers: Sequence[nn.Module]) -> list[str]:
+        chosen = {id(layer) for layer in layers}
+        return [name for name, layer in self.net.named_modules() if id(layer) in chosen]
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         own = checkpoint["heightpose"]
         self.elapsed_before_s = float(own["elapsed_s"])
         if "random" not in own:  # written before runs were resumed to the bit
             return
+        if self.config.optim.norm == "kept":
+            # The network was built without the weights that the run started from.
+            self._kept = tuple(self.net.get_submodule(name) for name in own["kept"])
+            self.train(self.training)
         self._random = own["random"]
         self.epoch_loss, self.images_seen = list(own["epoch_loss"]), own["images_seen"]
         self.tally.sums = own["parts"]

@@ -73,7 +73,7 @@ def begin(
         "seed": config.seed,
         "code": code_version(),
         "data": data,
-        "parent": parent_of(config.start_from),
+        "parent": before["parent"] if "parent" in before else parent_of(config.start_from),
     }
     if before:
         # The code or the data may be others than those it began with.

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 #: What Lightning and the training module need of a checkpoint.
 _PARTS = ("state_dict", "optimizer_states", "loops", "callbacks", "epoch", "global_step", "heightpose")
 #: Settings that the optimizer's own numbers, or what the net's answers mean, depend on.
-_BINDING = ("optim.optimizer", "optim.freeze", "loss.balance", "loss.kind")
+_BINDING = ("optim.optimizer", "optim.freeze", "optim.norm", "loss.balance", "loss.kind")
 #: Settings that say how long, where and how closely watched, not what is learned.
 _FREE = ("optim.epochs", "optim.max_minutes", "optim.val_every_epochs", "data.workers", "data.memory_mb")
 _FREE_GROUPS = ("hardware.", "diagnostics.", "validation.")
@@ -58,6 +58,12 @@ def require_resumable(
         raise ConfigError(
             "the run to resume trained another network", where=path, expected=f"{len(own)} tensors like these",
             got=f"{len(other)} others, first {other[0]}", hint=hint,
+        )  # fmt: skip
+    if config.optim.norm == "kept" and "kept" not in checkpoint["heightpose"]:
+        raise ConfigError(
+            "the checkpoint does not tell which statistics are kept", where=path,
+            expected="one written since November 2026",
+            hint="Start anew in another --out from best.safetensors, with --start-from",
         )  # fmt: skip
     done = _epochs_done(checkpoint)
     if done > config.optim.epochs:

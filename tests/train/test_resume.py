@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import os
 import shutil
@@ -137,6 +138,40 @@ def test_a_stopped_run_goes_on_to_the_bit(
     assert len(rows(tmp_path / "part" / "log.csv")) == 4
     assert forgetful["best"] == best
     assert len((tmp_path / "whole" / "progress.txt").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("norm", ["batch", "kept"])
+def test_the_weights_that_a_run_started_from_may_be_gone(folder, tmp_path, forgetful, monkeypatch, norm):
+    """Which statistics are kept, all but those of the layer that the weights lack, is told by the checkpoint."""
+    weights = tmp_path / "weights.pt"
+    torch.save(ForgetfulNet().state_dict(), weights)
+
+    def net(self):
+        own = ForgetfulNet()
+        if self.config.start_from is not None:
+            own.load_state_dict(torch.load(self.config.start_from, weights_only=True))
+            for layer in [m for m in own.modules() if isinstance(m, nn.BatchNorm2d)][:-1]:
+                layer.running_mean.fill_(3.0)
+        return own
+
+    monkeypatch.setattr(PoseTask, "net", net)
+    config = replace(four_epochs(folder, norm=norm), start_from=str(weights))
+    loop.train(config, tmp_path / "whole")
+    whole = forgetful["module"].net.state_dict()
+    monkeypatch.setattr(PoseTask, "plain_loss", PoseTask.loss, raising=False)
+    loss, error = stop_with_ctrl_c(5)
+    monkeypatch.setattr(PoseTask, "loss", loss)
+    with pytest.raises(error):
+        loop.train(config, tmp_path / "part")
+    began = json.loads((tmp_path / "part" / "run.json").read_text())
+    monkeypatch.setattr(PoseTask, "loss", PoseTask.plain_loss)
+    weights.unlink()
+    loop.train(config, tmp_path / "part", resume=True)
+    resumed = forgetful["module"].net.state_dict()
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    means = [bool((value == 3.0).all()) for name, value in resumed.items() if name.endswith("running_mean")]
+    assert means == [norm == "kept"] * (len(means) - 1) + [False]
+    assert json.loads((tmp_path / "part" / "run.json").read_text())["parent"] == began["parent"]
 
 
 def test_a_second_ctrl_c_does_not_wait(folder, tmp_path, forgetful, monkeypatch):
