@@ -113,6 +113,8 @@ def known_stills(folder: Path, split: str) -> list[Item]:
         ConfigError: there is none.
     """
     items = [i for i in Dataset.load(folder).items if i.split == split and len(i.people) == 1]
+    # Of twins one may lie beyond the picture's edge, unlabelled.
+    items = [i for i in items if str(i.strata.get("infants", 1)) == "1"]
     known = [item for item in items if _record_of(item).exists()]
     if not known:
         raise ConfigError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 from heightpose.errors import ConfigError
 from heightpose.runtime.atomic import atomic_path, make_folder, write_json, write_text
 from heightpose.synth.nursery import Nursery, Recipe
+from heightpose.synth.scenario import Options
 
 #: What a data set keeps under names of ours.
 _OURS = ("annotations.json", "clips.json", "images", "clips", "items")
@@ -85,7 +87,7 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
     wanted = recipe.to_dict()
     make_folder(out)
     stored = out / "recipe.json"
-    if stored.exists() and json.loads(stored.read_text()) != wanted:
+    if stored.exists() and _recipe_in(stored) != wanted:
         raise ConfigError(
             "this folder holds items of another recipe",
             where=out,
@@ -111,6 +113,12 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
                 pass
     write_index(out, recipe, count)
     write_contact_sheet(out, recipe.kind, count, seed=recipe.seed)
+
+
+def _recipe_in(path: Path) -> dict:
+    """The recipe of a folder; options that came later were at their defaults when it was rendered."""
+    recipe = json.loads(path.read_text())
+    return recipe | {"options": json.loads(json.dumps(asdict(Options()))) | recipe.get("options", {})}
 
 
 def _require_no_other_set(out: Path) -> None:

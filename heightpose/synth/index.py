@@ -51,9 +51,9 @@ def _coco(records: list[list[dict]], kind: str) -> dict:
                 if infant["bbox_xyxy"] is None:
                     continue
                 x0, y0, x1, y1 = infant["bbox_xyxy"]
-                # Ids from 0, unlike in sets of others: recorded test sets are known by their hash.
+                # COCO's own evaluation takes an annotation with the id 0 for none.
                 annotation = {
-                    "id": len(annotations),
+                    "id": len(annotations) + 1,
                     "image_id": image["id"],
                     "category_id": 1,
                     "iscrowd": 0,

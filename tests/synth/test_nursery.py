@@ -117,6 +117,11 @@ def test_a_run_resumes_without_rendering_twice_and_refuses_another_recipe(tmp_pa
     assert all(40 < c["length_cm"] < 100 and (tmp_path / c["video"]).stat().st_size > 0 for c in clips)
     coco = json.loads((tmp_path / "annotations.json").read_text())
     assert len(coco["images"]) == 4
+    assert [a["id"] for a in coco["annotations"]] == [1, 2, 3, 4]
+    stored = json.loads((tmp_path / "recipe.json").read_text())
+    del stored["options"]["near"]  # as written before there was such an option
+    (tmp_path / "recipe.json").write_text(json.dumps(stored))
+    generate(recipe, tmp_path, 2, jobs=1)
     assert (tmp_path / "testset.yaml").exists()
     assert cv2.imread(str(tmp_path / "contact_sheet.png")) is not None
     with pytest.raises(ConfigError, match="another recipe"):
