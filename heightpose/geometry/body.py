@@ -39,11 +39,13 @@ _SHORT, _CLEAN_SD = 0.5, 0.011
 #: fitted on 310 clips of 352x264 px and 215 stills of held-out nursery children in all postures, each a child of its
 #: own, and judged on 400 other clips (docs/measurement.md); the last is older, and on the wide side.
 _UNSEEN_TIMES, _TUCKED_TIMES, _UNCALIBRATED_TIMES = 1.4, 1.2, 2.3
+#: A bent leg's thigh stands on end where the knee lies higher than the hip by more than this share of it: from above it
+#: hardly shows, and lengths that rest on it are less sure than the elevation model says (docs/measurement.md).
+_ON_END, _ON_END_TIMES = 0.5, 1.5
 #: A clip is refused when its length is known worse than this, relative (1 sd); children of one age and sex spread by
-#: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage: 0.0325, the widest that kept errors beyond
-#: 4 cm under 2 % of a first set, let 4 of 207 of a second one through, this one 1 of 197
-#: (with the gates and elevation model of now 2 of 186; docs/measurement.md).
-_MAX_RELATIVE_SD = 0.03
+#: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage, as the widest that keeps errors beyond 4 cm
+#: under 2 %: of 310 nursery clips three of 181 (docs/measurement.md).
+_MAX_RELATIVE_SD = 0.0325
 #: Fewer frames than this share with a leg unbent: the legs count as tucked.
 _TUCKED_SHARE = 0.2
 #: Flexion read off a picture errs by some 20 degrees (hips above all), so a leg counts as bent only well beyond 30.
@@ -160,7 +162,8 @@ def measure(
     on_back = float(lying.mean())
     bones = combine(lifted, lift)
     hidden, tucked = _legs_hidden(usable), _share_extended(lifted, _SURELY_BENT_DEG) < _TUCKED_SHARE
-    factor = _doubt_factor(usable, unseen=hidden or _leg_in_doubt(usable), tucked=tucked)
+    unseen, on_end = hidden or _leg_in_doubt(usable), tucked and _thighs_on_end(lifted)
+    factor = _doubt_factor(usable, unseen=unseen, tucked=tucked, on_end=on_end)
     agreeing_sd = float(np.hypot(factor * bones.length_relative_sd, _MODEL_SD))
     lengths_cm = bones.lengths_cm * np.exp(_SHORT * max(0.0, agreeing_sd - _CLEAN_SD))
     sd = float(np.hypot(agreeing_sd, _contradiction(bones)))
@@ -257,9 +260,11 @@ def _contradiction(bones: ClipBones) -> float:
     return float(np.sqrt(max(0.0, float(bones.spread[0]) ** 2 - expected**2)))
 
 
-def _doubt_factor(frames: Sequence[FrameResult], *, unseen: bool, tucked: bool) -> float:
+def _doubt_factor(frames: Sequence[FrameResult], *, unseen: bool, tucked: bool, on_end: bool) -> float:
     if not any(f.pose is not None and f.pose.probabilities is not None for f in frames):
         return _UNCALIBRATED_TIMES
+    if on_end:
+        return _ON_END_TIMES
     return _UNSEEN_TIMES if unseen else _TUCKED_TIMES if tucked else 1.0
 
 
@@ -273,6 +278,16 @@ def _leg_in_doubt(frames: Sequence[FrameResult]) -> bool:
     """Whether a part of the leg is mostly hidden on both sides: its place is a guess, however sharp its heatmap."""
     seen = [f.pose.seen for f in frames if f.pose is not None and f.pose.seen is not None]
     return bool(seen) and bool(np.mean(seen, axis=0)[_LEG_PAIRS].max(axis=1).min() < 0.5)
+
+
+def _thighs_on_end(lifted: LiftedFrames) -> bool:
+    """Whether both thighs point up in most frames."""
+    joints = lifted.joints_cm
+    rises = []
+    for side in ("left", "right"):
+        thigh = joints[:, INFANT.index(f"{side}_knee")] - joints[:, INFANT.index(f"{side}_hip")]
+        rises.append(np.median(thigh[:, 2] / np.maximum(np.linalg.norm(thigh, axis=1), 1e-6)))
+    return bool(min(rises) > _ON_END)
 
 
 def _share_extended(lifted: LiftedFrames, limit_deg: float = EXTENDED_DEG) -> float:

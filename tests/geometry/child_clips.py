@@ -50,6 +50,13 @@ BENT = STRAIGHT | {
 }  # fmt: skip
 
 
+#: Bent as much, the thighs lying aside.
+FROG = STRAIGHT | {
+    "left_knee": (15.0, -13.0, 4.5), "left_ankle": (4.0, -17.0, 3.0),
+    "left_heel": (3.0, -17.5, 2.2), "left_toe": (2.5, -21.5, 2.2),
+}  # fmt: skip
+
+
 def crowned(frames: list[FrameResult], crown_seen: list[float]) -> list[FrameResult]:
     """The same frames, calibrated, with how likely the crown is seen."""
     out = []

@@ -13,7 +13,7 @@ from heightpose.geometry.clip_lift import combine
 from heightpose.geometry.lift import default_lift, lift_frames
 from heightpose.skeleton import INFANT
 
-from .child_clips import BENT, CAMERA, HIDDEN_LEGS, above, blurred, clip, seen_as, told, true_length
+from .child_clips import BENT, CAMERA, FROG, HIDDEN_LEGS, above, blurred, clip, seen_as, told, true_length
 
 
 @pytest.mark.parametrize("height_cm", [120.0, 160.0, 220.0])
@@ -166,6 +166,8 @@ def test_frames_that_differ_a_little_widen_the_interval() -> None:
         (6, 0, HIDDEN_LEGS, 1.4),
         (0, 6, {}, 1.2),
         (0, 6, HIDDEN_LEGS, 1.4),
+        (0, -6, {}, 1.5),  # thighs on end
+        (0, -6, HIDDEN_LEGS, 1.5),
         (1, 4, {}, 1.0),  # a fifth of the frames unbent is enough
         (1, 5, {}, 1.2),
         (6, 0, None, 2.3),  # no calibration, so no word on what is seen either
@@ -176,7 +178,7 @@ def test_doubt_grows_with_what_the_legs_show_and_so_does_the_length(
 ) -> None:
     """The elevation model's own standard deviation by so much, and 0.7 % that neither joints nor elevations explain."""
     plane = above(170.0)
-    frames = told(clip([body()] * straight + [body(BENT)] * bent, plane))
+    frames = told(clip([body()] * straight + [body(FROG if bent > 0 else BENT)] * abs(bent), plane))
     if chances is None:
         frames = [replace(f, pose=replace(f.pose, probabilities=None, seen=None)) for f in frames if f.pose]
     else:
