@@ -142,7 +142,8 @@ def test_a_trunk_that_is_not_clear_is_not_blamed_on_the_legs() -> None:
         (BENT, {}, "legs_not_seen"),
         (STRAIGHT, HIDDEN_LEGS, "legs_covered"),  # what can be done about it
     ):
-        frames = [blurred(f, trunk, 50.0) for f in seen_as(told(clip([body(points)] * 3, plane)), chances)]
+        unclear = [*trunk, *chances]
+        frames = [blurred(f, unclear, 50.0) for f in seen_as(told(clip([body(points)] * 3, plane)), chances)]
         assert [r.code for r in measure(frames, CAMERA, plane).reasons] == [code]
 
 
