@@ -33,7 +33,8 @@ from heightpose.runtime.output import open_video_writer
 from heightpose.skeleton import INFANT
 from heightpose.synth.body import BELOW_THE_NECK, BodyModel, Child
 from heightpose.synth.dress import Wardrobe, vertex_normals
-from heightpose.synth.index import leg_stratum
+from heightpose.synth.index import coco_labels, leg_stratum
+from heightpose.synth.nursery import truth_of
 from heightpose.synth.posture import SUPINE, legs_extended
 from heightpose.synth.scene import Infant, bitmap, mesh, mitsuba, use_threads
 from heightpose.synth.swatches import Swatches, load_swatches
@@ -172,7 +173,7 @@ class OtherHand:
             np.array([*rng.normal(0, 4, 2), 0.0]),
         )
         gain, noise, blur = rng.uniform(0.75, 1.0), rng.uniform(0.5, 5), rng.uniform(0.2, 0.7)
-        joints, people = [], []
+        joints, frames = [], []
         with open_video_writer(
             out / "clips" / f"{name}.mp4", camera.size_wh, Fraction(FPS), reproducible=True
         ) as writer:
@@ -187,7 +188,8 @@ class OtherHand:
                 image = cv2.GaussianBlur(image, (0, 0), blur) + rng.normal(0, noise, image.shape)
                 writer.write(np.clip(image, 0, 255).astype(np.uint8), t / FPS)
                 joints.append(found)
-                people.append(self._person(skin, found, colour, camera, plane))
+                labels = self._labels(child, skin, found, colour, camera, plane)
+                frames.append({"index": index, "frame": t, "infants": [labels]})
         legs = leg_stratum([legs_extended(points) for points in joints])
         files = {"camera": camera.to_dict()}
         files["truth"] = {
@@ -203,22 +205,26 @@ class OtherHand:
             "camera": f"clips/{name}.camera.json", "truth": f"clips/{name}.truth.json", "strata": strata,
             "length_cm": child.length_cm, "sex": child.sex, "age_months": child.age_months,
         }  # fmt: skip
-        return {"clip": clip, "people": people}
+        shared = {"camera": files["camera"], "split": "test", "strata": strata}
+        return {"clip": clip, "frames": [shared | frame for frame in frames]}
 
-    def _person(
-        self, skin: np.ndarray, joints: np.ndarray, colour: np.ndarray, camera: Camera, plane: Plane
+    def _labels(
+        self,
+        child: Child,
+        skin: np.ndarray,
+        joints: np.ndarray,
+        colour: np.ndarray,
+        camera: Camera,
+        plane: Plane,
     ) -> dict[str, Any]:
         """One frame's keypoints, seen or behind another part of the body, and box, px."""
         body = mesh("infant0", skin, self.model.faces, {"type": "diffuse"})
         alone = mitsuba().load_dict({"type": "scene", "infant0": body}, parallel=False)
         infant = Infant(skin, joints, Wardrobe("", colour, ()))
         visibility, _ = of_joints(alone, self.model, infant, 0, plane)
-        kpts, outline = plane.to_frame(camera, joints), plane.to_frame(camera, skin)
-        low, high = (
-            np.clip(edge, -0.5, np.array(camera.size_wh) - 0.5) for edge in (outline.min(0), outline.max(0))
-        )
-        labels = np.column_stack([kpts.round(3), visibility])
-        return {"keypoints": labels.ravel().tolist(), "bbox": [*low.round(2), *(high - low).round(2)]}
+        return truth_of(self.model, child, infant, visibility, camera, plane) | {
+            "child": f"other-{child.seed}"
+        }
 
     def _posed(
         self, child: Child, bones: dict[str, np.ndarray], heading: np.ndarray, at_cm: np.ndarray
@@ -322,24 +328,6 @@ def _sensor(camera: Camera, plane: Plane) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def keypoint_labels(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """COCO keypoints of every frame."""
-    images: list[dict[str, Any]] = []
-    people: list[dict[str, Any]] = []
-    for entry in entries:
-        clip = entry["clip"]
-        for t, person in enumerate(entry["people"]):
-            number, size = len(images) + 1, dict(zip(("width", "height"), SIZE_WH, strict=True))
-            images.append(
-                {"id": number, "video": clip["video"], "frame": t, "strata": clip["strata"], **size}
-            )
-            about = {"child": clip["child"], "strata": clip["strata"], "iscrowd": 0}
-            about["area"] = person["bbox"][2] * person["bbox"][3]
-            people.append({"id": number, "image_id": number, "category_id": 1, **about, **person})
-    category = {"id": 1, "name": "infant", "keypoints": list(INFANT.names)}
-    return {"images": images, "annotations": people, "categories": [category]}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -361,7 +349,9 @@ def main() -> None:
             entry.write_text(json.dumps(hand.clip(index, args.out)))
     entries = [json.loads((args.out / "entries" / f"{i:06d}.json").read_text()) for i in range(args.count)]
     (args.out / "clips.json").write_text(json.dumps([entry["clip"] for entry in entries], indent=1))
-    (args.out / "annotations.json").write_text(json.dumps(keypoint_labels(entries)))
+    (args.out / "annotations.json").write_text(
+        json.dumps(coco_labels([entry["frames"] for entry in entries], "clips"))
+    )
     freeze(args.out, f"other-hand-{args.seed}", 1, replace=True)
 
 

@@ -29,7 +29,8 @@ def leg_stratum(extended: list[bool], covered: list[bool] | None = None) -> str:
     return "extended" if share >= 0.8 else "mixed" if share >= 0.2 else "tucked"
 
 
-def _coco(records: list[list[dict]], kind: str) -> dict:
+def coco_labels(records: list[list[dict]], kind: str) -> dict:
+    """COCO keypoints of all items' frames, stills or clips."""
     images: list[dict] = []
     annotations: list[dict] = []
     for frames in records:
@@ -119,7 +120,7 @@ def _clips(records: list[list[dict]], folder: Path) -> list[dict]:
 def write_index(out: Path, recipe: Recipe, count: int) -> None:
     """Write ``annotations.json`` and, for clips, ``clips.json`` and ``testset.yaml`` with every file's SHA-256."""
     records = [json.loads((out / "items" / f"{i:06d}.json").read_text()) for i in range(count)]
-    write_json(out / "annotations.json", _coco(records, recipe.kind))
+    write_json(out / "annotations.json", coco_labels(records, recipe.kind))
     if recipe.kind != "clips":
         return
     write_json(out / "clips.json", _clips(records, out))

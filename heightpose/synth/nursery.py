@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane
 from heightpose.geometry.sheet import SheetLayout
 from heightpose.skeleton import INFANT
 from heightpose.synth import posture, scenario, sensor, textures
@@ -130,7 +132,7 @@ class Nursery:
                 "infants": [],
             }
             for guest, infant, (visibility, hidden_by) in zip(guests, infants, seen, strict=True):
-                truth = self._truth(guest.child, infant, visibility, camera, plane)
+                truth = truth_of(self.model, guest.child, infant, visibility, camera, plane)
                 truth["legs_covered"] = all(hidden_by[k] is not None for k in _LEG_JOINTS)
                 occlusion = _occlusion([hidden_by], plan is not None)
                 truth["strata"] = _own_strata(guest) | {"occlusion": occlusion, "legs": _legs(truth)}
@@ -214,25 +216,6 @@ class Nursery:
             "annotator": "renderer",
         }
 
-    def _truth(self, child: Child, infant, visibility, camera, plane) -> dict:
-        kpts = plane.to_frame(camera, infant.joints_cm)
-        width, height = camera.size_wh
-        inside = (kpts >= -0.5).all(1) & (kpts <= [width - 0.5, height - 0.5]).all(1)
-        box = scenario.frame_box(camera, plane, infant.vertices_cm)
-        head_box = scenario.frame_box(camera, plane, infant.vertices_cm[self.model.head_vertices])
-        return {
-            "child": f"nursery-{child.seed}",
-            "sex": child.sex,
-            "age_months": round(child.age_months, 3),
-            "length_cm": round(child.length_cm, 4),
-            "keypoints": np.column_stack([kpts.round(3), visibility]).tolist(),
-            "out_of_frame": (~inside).tolist(),
-            "joints_cm": infant.joints_cm.round(3).tolist(),
-            "bbox_xyxy": None if box is None else box.round(2).tolist(),
-            "head_box_xyxy": None if head_box is None else head_box.round(2).tolist(),
-            "leg_extended": bool(posture.legs_extended(infant.joints_cm)),
-        }
-
 
 def settle(guests: list[Guest], rng: np.random.Generator) -> list[Guest] | None:
     """Headings and places where all infants stay on the mattress and off each other in every frame, or None."""
@@ -254,6 +237,29 @@ def settle(guests: list[Guest], rng: np.random.Generator) -> list[Guest] | None:
         if len(placed) == len(guests):
             return placed
     return None
+
+
+def truth_of(
+    model: BodyModel, child: Child, infant: Infant, visibility: np.ndarray, camera: Camera, plane: Plane
+) -> dict:
+    """What a frame's record says of one infant."""
+    kpts = plane.to_frame(camera, infant.joints_cm)
+    width, height = camera.size_wh
+    inside = (kpts >= -0.5).all(1) & (kpts <= [width - 0.5, height - 0.5]).all(1)
+    box = scenario.frame_box(camera, plane, infant.vertices_cm)
+    head_box = scenario.frame_box(camera, plane, infant.vertices_cm[model.head_vertices])
+    return {
+        "child": f"nursery-{child.seed}",
+        "sex": child.sex,
+        "age_months": round(child.age_months, 3),
+        "length_cm": round(child.length_cm, 4),
+        "keypoints": np.column_stack([kpts.round(3), visibility]).tolist(),
+        "out_of_frame": (~inside).tolist(),
+        "joints_cm": infant.joints_cm.round(3).tolist(),
+        "bbox_xyxy": None if box is None else box.round(2).tolist(),
+        "head_box_xyxy": None if head_box is None else head_box.round(2).tolist(),
+        "leg_extended": bool(posture.legs_extended(infant.joints_cm)),
+    }
 
 
 def _has_toys(room: Room) -> bool:

@@ -44,13 +44,23 @@ def come_near(
     middle = (points_cm.min(axis=0) + points_cm.max(axis=0)) / 2
     target = np.array([*(middle[:2] + rng.normal(0, 2, 2)), 0.0])
     turn = rng.uniform(0, 2 * np.pi)
-    near = Plane.looking_at(plane.camera_centre_cm, target, np.array([np.sin(turn), np.cos(turn), 0.0]))
-    in_camera = points_cm @ near.R.T + near.t_cm
-    extent = np.abs(in_camera[:, :2] / in_camera[:, 2:]).max(axis=0)
-    focal = rng.uniform(*_NEAR_FILL) * float((np.array(camera.size_wh) / 2 / extent).min())
-    zoomed = np.diag([focal / camera.K[0, 0], focal / camera.K[0, 0], 1.0]) @ camera.K
-    zoomed[:2, 2] = camera.K[:2, 2]
-    return replace(camera, K=zoomed), replace(near, rms_px=0.0, source="nursery")
+    near = _looking(plane.camera_centre_cm, target, turn)
+    focal = rng.uniform(*_NEAR_FILL) * float(_fitting_focals(camera.size_wh, near, points_cm).min())
+    zoomed = camera.K.copy()
+    zoomed[:2, :2] *= focal / camera.K[0, 0]
+    return replace(camera, K=zoomed), near
+
+
+def _looking(centre_cm: np.ndarray, target_cm: np.ndarray, turn: float) -> Plane:
+    """Seen from ``centre_cm`` with the target in the middle, turned in the picture by ``turn`` radians."""
+    seen = Plane.looking_at(centre_cm, target_cm, np.array([np.sin(turn), np.cos(turn), 0.0]))
+    return replace(seen, rms_px=0.0, source="nursery")
+
+
+def _fitting_focals(size_wh: tuple[int, int], plane: Plane, points_cm: np.ndarray) -> np.ndarray:
+    """``(2,)`` the focal lengths, px, at which points just fit into a picture across and down."""
+    in_camera = points_cm @ plane.R.T + plane.t_cm
+    return np.array(size_wh) / 2 / np.abs(in_camera[:, :2] / in_camera[:, 2:]).max(axis=0)
 
 
 def _draw_plane(rng: np.random.Generator, options: Options) -> Plane:
@@ -65,21 +75,18 @@ def _draw_plane(rng: np.random.Generator, options: Options) -> Plane:
     centre = np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
     target = np.array([rng.normal(0, 3), rng.normal(0, 5), 0.0])
     centre = target + centre * (above / np.cos(tilt))
-    up = np.array([np.sin(turn), np.cos(turn), 0.0])
-    return replace(Plane.looking_at(centre, target, up), rms_px=0.0, source="nursery")
+    return _looking(centre, target, turn)
 
 
 def _focal(rng: np.random.Generator, options: Options, size_wh: tuple[int, int], plane: Plane) -> float:
-    width, height = size_wh
     half = np.array(MATTRESS_CM) / 2
     corners = np.array([[x, y, 0.0] for x in (-half[0], half[0]) for y in (-half[1], half[1])])
-    in_camera = corners @ plane.R.T + plane.t_cm
-    extent = np.abs(in_camera[:, :2] / in_camera[:, 2:]).max(axis=0)
+    fitting = _fitting_focals(size_wh, plane, corners)
     fill = rng.uniform(0.80, 0.97) if options.keep_cot_in_view else rng.uniform(0.85, 1.40)
-    focal = fill * min(width / 2 / extent[0], height / 2 / extent[1])
+    focal = fill * fitting.min()
     # a landscape picture of a cot that stands upright in it
     if not options.keep_cot_in_view and rng.random() < 0.3:
-        focal = min(focal * 1.3, fill * max(width / 2 / extent[0], height / 2 / extent[1]))
+        focal = min(focal * 1.3, fill * fitting.max())
     return float(focal)
 
 

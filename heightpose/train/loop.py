@@ -30,7 +30,7 @@ from heightpose.train.observe import Observer
 from heightpose.train.observed import DIAGNOSTICS
 from heightpose.train.record import begin
 from heightpose.train.resume import require_resumable
-from heightpose.train.tasks import Task, make_task
+from heightpose.train.tasks import Task, make_task, without_weights
 from heightpose.train.trainer import device_name, make_trainer, prepare_process
 from heightpose.train.training_data import load_data
 
@@ -91,14 +91,13 @@ def train(
     journal, keeper, stopper = Journal(out), Keeper(out), Stopper()
     # In this order: a row is written before the checkpoint that goes on after it.
     trainer = make_trainer(config, out, [journal, keeper, stopper])
-    task = make_task(config)
+    # A resumed run has its weights in the checkpoint: the files that it started from may be gone.
+    task = make_task(without_weights(config) if resume else config)
     training, validation, about = load_data(config, task, overfit_one_batch)
     training.shard = validation.shard = lambda: (trainer.global_rank, trainer.world_size)
     training.require_enough()
     # Nothing is written before all that can be wrong with the settings and the data has had its say.
-    # A resumed run has its weights in the checkpoint: the files that it started from may be gone.
-    net = make_task(without_weights(config)).net() if resume else task.net()
-    module = TrainingModule(net, task, config, total_steps=config.optim.epochs * len(training))
+    module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
     if resume:
         require_resumable(out, module, config, about["data"])
     make_folder(out)
@@ -142,16 +141,6 @@ def _require_no_run(out: Path) -> None:
         raise ConfigError(
             "the folder already holds a finished run", where=out, got=held, hint="Choose another --out"
         )
-
-
-def without_weights(config: TrainConfig) -> TrainConfig:
-    """The same network as :func:`train` builds, with weights of its own."""
-    return replace(
-        config,
-        start_from=None,
-        pose=replace(config.pose, pretrained=False),
-        detector=replace(config.detector, pretrained=False),
-    )
 
 
 def for_one_batch(config: TrainConfig) -> TrainConfig:

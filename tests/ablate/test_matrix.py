@@ -138,9 +138,7 @@ def test_mistakes_are_named(write, old, new, word):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "set"
-    drawn.nursery(path, train=2, val=1)
-    return path
+    return drawn.shared_nursery(tmp_path_factory, train=2, val=1)
 
 
 def test_equal_settings_are_trained_once_and_what_only_validates_never_again(write, tmp_path, folder):

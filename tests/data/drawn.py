@@ -87,6 +87,13 @@ def document(images, annotations, names=INFANT.names):
     }
 
 
+def shared_nursery(tmp_path_factory, **counts):
+    """A folder with :func:`nursery`, for fixtures of a module or a session; read only."""
+    path = tmp_path_factory.mktemp("data") / "set"
+    nursery(path, **counts)
+    return path
+
+
 def nursery(folder, train=6, val=2, empty=1, size_wh=(160, 120), seed=0):
     """A data set of drawn infants and empty cots in ``folder``; returns the document as written."""
     rng = np.random.default_rng(seed)

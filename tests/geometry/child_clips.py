@@ -57,6 +57,12 @@ FROG = STRAIGHT | {
 }  # fmt: skip
 
 
+def with_longer_shanks(cm: float) -> dict[str, tuple[float, float, float]]:
+    """The straight infant, its ankles and feet further down."""
+    feet = {f"left_{name}": STRAIGHT[f"left_{name}"] for name in ("ankle", "heel", "toe")}
+    return STRAIGHT | {name: (x, y - cm, z) for name, (x, y, z) in feet.items()}
+
+
 def crowned(frames: list[FrameResult], crown_seen: list[float]) -> list[FrameResult]:
     """The same frames, calibrated, with how likely the crown is seen."""
     out = []

@@ -13,7 +13,19 @@ from heightpose.geometry.clip_lift import combine
 from heightpose.geometry.lift import default_lift, lift_frames
 from heightpose.skeleton import INFANT
 
-from .child_clips import BENT, CAMERA, FROG, HIDDEN_LEGS, above, blurred, clip, seen_as, told, true_length
+from .child_clips import (
+    BENT,
+    CAMERA,
+    FROG,
+    HIDDEN_LEGS,
+    above,
+    blurred,
+    clip,
+    seen_as,
+    told,
+    true_length,
+    with_longer_shanks,
+)
 
 
 @pytest.mark.parametrize("height_cm", [120.0, 160.0, 220.0])
@@ -36,10 +48,7 @@ def test_the_number_comes_from_the_picture() -> None:
 
 
 def test_longer_shanks_are_seen() -> None:
-    points = dict(STRAIGHT)
-    for name in ("left_ankle", "left_heel", "left_toe"):
-        x, y, z = points[name]
-        points[name] = (x, y - 3.0, z)
+    points = with_longer_shanks(3.0)
     plane = above(160.0)
     a, b = (measure(clip([body(p)] * 5, plane), CAMERA, plane) for p in (STRAIGHT, points))
     assert b.length_cm - a.length_cm == pytest.approx(3.0, abs=1.0)

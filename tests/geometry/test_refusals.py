@@ -12,7 +12,18 @@ from heightpose.geometry.body import measure
 from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult
 
-from .child_clips import BENT, CAMERA, HIDDEN_LEGS, above, blurred, clip, crowned, seen_as, told
+from .child_clips import (
+    BENT,
+    CAMERA,
+    HIDDEN_LEGS,
+    above,
+    blurred,
+    clip,
+    crowned,
+    seen_as,
+    told,
+    with_longer_shanks,
+)
 
 
 def test_refusals_have_codes_and_words() -> None:
@@ -84,10 +95,7 @@ def test_an_infant_on_its_side_is_told_to_lie_on_its_back() -> None:
 
 
 def test_proportions_that_no_infant_has_are_refused() -> None:
-    points = dict(STRAIGHT)
-    for name in ("left_ankle", "left_heel", "left_toe"):
-        x, y, z = points[name]
-        points[name] = (x, y - 18.0, z)
+    points = with_longer_shanks(18.0)
     plane = above(200.0)
     result = measure(clip([body(points)] * 6, plane), CAMERA, plane)
     assert [r.code for r in result.reasons] == ["implausible_proportions"]

@@ -36,9 +36,7 @@ def three_infants(tmp_path_factory):
     """A data set of three drawn infants and an empty cot to train on, and one more to validate on; read only."""
     import drawn
 
-    path = tmp_path_factory.mktemp("data") / "set"
-    drawn.nursery(path, train=3, val=1)
-    return path
+    return drawn.shared_nursery(tmp_path_factory, train=3, val=1)
 
 
 @pytest.fixture
@@ -64,9 +62,7 @@ def folder(tmp_path_factory):
     """24 drawn infants to train on and 12 to validate on; read only."""
     import drawn
 
-    path = tmp_path_factory.mktemp("data") / "set"
-    drawn.nursery(path, train=24, val=12)
-    return path
+    return drawn.shared_nursery(tmp_path_factory, train=24, val=12)
 
 
 @pytest.fixture

@@ -26,9 +26,7 @@ from heightpose.train.trainer import resolve_precision
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "set"
-    drawn.nursery(path, train=6, val=2)
-    return path
+    return drawn.shared_nursery(tmp_path_factory, train=6, val=2)
 
 
 def test_a_finished_run_that_is_resumed_has_nothing_left_to_do(folder, tmp_path, tiny):

@@ -30,9 +30,7 @@ STEPS = {"cross_entropy": 450, "wing": 450, "oks": 400}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "set"
-    drawn.nursery(path, train=3, val=1)
-    return path
+    return drawn.shared_nursery(tmp_path_factory, train=3, val=1)
 
 
 def pose_settings(folder, loss):

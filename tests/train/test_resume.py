@@ -35,9 +35,7 @@ class ForgetfulNet(TinyNet):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "set"
-    drawn.nursery(path, train=6, val=2)
-    return path
+    return drawn.shared_nursery(tmp_path_factory, train=6, val=2)
 
 
 @pytest.fixture
