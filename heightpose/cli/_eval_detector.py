@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._eval_verbs import BACKEND, FOLDERS, SPLIT, TESTSETS
-from heightpose.cli._params import FilePath, FiniteRange
+from heightpose.cli._params import FilePath, FiniteRange, require_data_for_split
 from heightpose.errors import ConfigError
 
 
@@ -65,6 +65,8 @@ def detector_(
 
     if not folders and not testsets:
         raise ConfigError("nothing to look at", hint="Give --data FOLDER or --testset NAME_OR_DIR")
+    if not folders:
+        require_data_for_split()
     subjects = [Subject.of_testset(name) for name in testsets]
     subjects += [Subject.of_data(folder, None if split == "all" else split) for folder in folders]
     finder = Detector.load(detector, backend)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from heightpose.cli._eval_verbs import BACKEND, FOLDERS, MODEL, SPLIT, TESTSETS
-from heightpose.cli._params import FilePath
+from heightpose.cli._params import FilePath, require_data_for_split
 from heightpose.errors import ConfigError
 
 
@@ -58,6 +58,8 @@ def intervals_(
 
     if not folders and not testsets:
         raise ConfigError("nothing to measure", hint="Give --data FOLDER or --testset NAME_OR_DIR")
+    if not folders:
+        require_data_for_split()
     subjects = [Subject.of_testset(name) for name in testsets]
     networks = Detector.load(detector, backend), PoseModel.load(model, backend)
     lengths = measure_stills(folders, split, *networks) + measure_clips(subjects, *networks)
@@ -68,7 +70,7 @@ def intervals_(
     folder = Path("eval-results") / "intervals" / stem if out is None else out
     make_folder(folder)
     write_text(folder / "intervals.txt", "\n".join(lines(summary)) + "\n")
-    write_json(folder / "intervals.json", {"model": stem, "split": split} | summary)
+    write_json(folder / "intervals.json", {"model": stem, "split": split if folders else None} | summary)
     rows = [dataclasses.asdict(one) for one in lengths]
     flat = [{k: v for k, v in row.items() if k != "strata"} | row["strata"] for row in rows]
     write_csv(folder / "lengths.csv", flat)

@@ -40,7 +40,8 @@ BACKEND = click.option(
 @BACKEND
 @click.option(
     "--tta", "views", multiple=True, default=("flip", "none"), show_default=True,
-    help="Views to calibrate, as infer's --tta; repeat for several. Under others scores stay raw peaks.",
+    help="Views to calibrate, as infer's --tta; repeat for several. Others take that of flip where they "
+    "mirror, else that of none.",
 )  # fmt: skip
 @click.option(
     "--out",
@@ -135,12 +136,14 @@ def tta_(
       heightpose eval tta --model fast --data n41
     """
     from heightpose.evaluate.tta import TABLE, lines, table
-    from heightpose.runtime.atomic import write_json
+    from heightpose.runtime.atomic import make_folder, write_json
     from heightpose.runtime.networks import PoseModel
     from heightpose.runtime.output import plain
     from heightpose.runtime.tta import Tta
     from heightpose.train import evidence
 
+    if out is not None:
+        make_folder(out.parent)  # before the work
     pose_model = PoseModel.load(model, backend)
     costs: dict[str, evidence.Cost] = {}
     items = evidence.labelled(folders, split)[:limit]

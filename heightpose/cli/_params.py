@@ -20,6 +20,15 @@ def require_none_before_verb(ctx: click.Context) -> None:
             )
 
 
+def require_data_for_split() -> None:
+    """UsageError for a ``--split`` beside test sets alone, which are judged whole."""
+    ctx = click.get_current_context()
+    if ctx.get_parameter_source("split") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(
+            "--split would do nothing: it chooses from --data, and a test set is judged whole.", ctx
+        )
+
+
 class FilePath(click.Path):
     """A path, there or not, but not an empty one: a shell variable without a value would be the current folder."""
 

@@ -10,7 +10,13 @@ import click
 from heightpose.cli._eval_detector import detector_
 from heightpose.cli._eval_intervals import intervals_
 from heightpose.cli._eval_verbs import confidence_, tta_
-from heightpose.cli._params import FilePath, FiniteRange, require_none_before_verb, wandb_option
+from heightpose.cli._params import (
+    FilePath,
+    FiniteRange,
+    require_data_for_split,
+    require_none_before_verb,
+    wandb_option,
+)
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
 from heightpose.words import plural
 
@@ -92,13 +98,15 @@ def eval_(
         return None
     if (testset is None) == (data is None):
         raise click.UsageError("Give --testset NAME_OR_DIR, or --data DIR.", ctx)
+    if data is None:
+        require_data_for_split()
     if run_folder is not None and model is not None and detector is not None:
         raise ConfigError(
             "--run has nothing left to choose", hint="Leave out --run, or --model or --detector"
         )
     import json
 
-    from heightpose.evaluate.result import Choice, evaluate, write_baseline
+    from heightpose.evaluate.result import Choice, evaluate, require_recordable, write_baseline
     from heightpose.evaluate.subject import Subject
     from heightpose.evaluate.text import lines
     from heightpose.report.evaluation import write_report
@@ -107,6 +115,8 @@ def eval_(
     chosen = {k: v for k, v in given.items() if v is not None}
     chosen |= {"backend": backend, "tta": tta, "truth_crops": truth_crops, "limit": limit}
     choice = Choice(**chosen) if run_folder is None else Choice.of_run(run_folder, **chosen)
+    if record is not None:  # before the work
+        require_recordable(record, limit)
     if testset is not None:
         subject = Subject.of_testset(testset)
     else:
@@ -226,10 +236,12 @@ def geometry_(testset: str, noise_px: float, model: str, seed: int, out: Path | 
 
     from heightpose.evaluate.geometry import lines, split_errors, summarise
     from heightpose.evaluate.subject import Subject
-    from heightpose.runtime.atomic import write_json
+    from heightpose.runtime.atomic import make_folder, write_json
     from heightpose.runtime.networks import Detector, PoseModel
     from heightpose.runtime.output import plain
 
+    if out is not None:
+        make_folder(out.parent)  # before the work
     subject = Subject.of_testset(testset)
     splits = split_errors(
         subject, Detector.load("detector"), PoseModel.load(model), noise_px=noise_px, seed=seed

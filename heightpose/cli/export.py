@@ -69,11 +69,10 @@ def export(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from heightpose.export.run import Request
     from heightpose.export.run import export as run_export
-    from heightpose.runtime.modelfile import find_model, is_file
+    from heightpose.export.source import with_network
+    from heightpose.runtime.modelfile import find_model
 
-    path = find_model(weights)
-    twin = path.with_suffix(".safetensors")
-    path = twin if path.suffix == ".onnx" and is_file(twin) else path
+    path = with_network(find_model(weights))
     precision = "fp16" if fp16 else "int8" if int8 else "f32"
     report = run_export(Request(path, to, out, precision, calibration, heldout, prune, fixed_size, force))
     for line in report.lines():

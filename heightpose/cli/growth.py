@@ -87,6 +87,8 @@ def growth(
             raise ConfigError("--age-months goes with files; with --visits the CSV gives the ages")
         requests = requests_from_csv(visits, None if born is None else born.date())
     else:
+        if born is not None:
+            raise ConfigError("--born goes with the dates of --visits; with files give --age-months")
         if age_months is not None and len(age_months) != len(measurements):
             raise ConfigError(
                 "one age per measurement is needed", expected=len(measurements), got=len(age_months)

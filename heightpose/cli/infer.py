@@ -12,6 +12,7 @@ import click
 
 from heightpose.cli._params import FilePath, FiniteRange, Pair, Point
 from heightpose.cli._streams import tell
+from heightpose.errors import EXIT_INTERRUPTED
 
 EPILOG = """\b
 Writes, for each input:
@@ -153,11 +154,11 @@ def infer(inputs: tuple[str, ...], as_json: bool, **options: Any) -> int:
     items = []
     with closing(run_all(named, settings)) as run:
         for item in run:
-            if item.error is not None and not is_batch:
+            if item.error is not None and not is_batch and item.code != EXIT_INTERRUPTED:
                 raise item.error
             if item.error is not None:
                 tell(f"error: {item.error}")
-            if not as_json:
+            if not as_json and (is_batch or item.error is None):
                 click.echo(f"{item.name}: {item.answer}" if is_batch else item.answer)
             items.append(item)
     if as_json:  # at the end, so that stdout holds whole JSON or nothing

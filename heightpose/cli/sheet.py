@@ -32,6 +32,9 @@ Every size has tags of its own, so that no sheet is taken for another one; keep 
 """
 
 
+_FAMILY = "DICT_APRILTAG_36h11"
+
+
 @click.command("sheet", epilog=EPILOG)
 @click.option("--size", type=Pair(float, "ACROSSxALONG"), help="The sheet's size in cm, such as 70x132.")
 @click.option("--layout", type=FilePath(), help="Print this layout instead of a new one (YAML).")
@@ -41,14 +44,14 @@ Every size has tags of its own, so that no sheet is taken for another one; keep 
     show_default=True, help="Paper to cut the sheet to; full is one page.",
 )  # fmt: skip
 @click.option("--tag-cm", type=float, help="Side of the tags. Default 6, less on a small sheet.")
-@click.option("--family", default="DICT_APRILTAG_36h11", show_default=True, help="OpenCV's name of the tags.")
+@click.option("--family", help=f"OpenCV's name of the tags.  [default: {_FAMILY}]")
 def sheet(
     size: tuple[float, float] | None,
     layout: Path | None,
     out: Path,
     paper: str,
     tag_cm: float | None,
-    family: str,
+    family: str | None,
 ) -> int:
     """Draw a cot sheet with tags to print, and write the layout file that goes with it."""
     from heightpose.calibrate.paper import sheet_drawing, write_pdf
@@ -62,10 +65,14 @@ def sheet(
     if out.suffix.lower() in (".yaml", ".yml"):
         raise ConfigError("--out names the PDF", got=out, hint="The layout is written beside it")
     if layout is not None:
+        if tag_cm is not None or family is not None:
+            raise ConfigError(
+                "--tag-cm and --family are for a new sheet; a layout has its tags", where=layout
+            )
         made = SheetLayout.load(layout)
     else:
         assert size is not None
-        made = make_layout(size, family, tag_cm)
+        made = make_layout(size, family or _FAMILY, tag_cm)
     make_folder(out.parent)
     tiling = write_pdf(sheet_drawing(made), paper, out, "heightpose sheet")
     beside = out.with_suffix(".yaml")

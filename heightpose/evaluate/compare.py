@@ -73,7 +73,8 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
         many of each such intervals would show were nothing different), "a", "b", "people", "clips".
 
     Raises:
-        ConfigError: the results are of different test sets, or of other pictures under the same labels.
+        ConfigError: the results are of different test sets, or of other pictures under the same labels; an evaluation
+            into one of the folders was interrupted.
     """
     results = load_result(a), load_result(b)
     first, second = (r["testset"] for r in results)
@@ -90,7 +91,9 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
             "these results are of different pictures, though their labels are the same", where=b,
             hint="Evaluate both on the same pictures, all or as many of them",
         )  # fmt: skip
-    (frames_a, clips_a), (frames_b, clips_b) = require_records(a), require_records(b)
+    (frames_a, clips_a), (frames_b, clips_b) = (
+        _whole_records(folder, result) for folder, result in zip((a, b), results, strict=True)
+    )
     frames_a, frames_b = _common(frames_a, frames_b)
     clips_a, clips_b = _common(clips_a, clips_b)
     found = list(_of_joints(frames_a, frames_b)) + list(_of_heights(clips_a, clips_b))
@@ -101,6 +104,7 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
         "testset": first,
         "a": _about(a, results[0]),
         "b": _about(b, results[1]),
+        "made_differently": _made_differently(*results),
         "people": sum(len(f.people) for f in frames_a),
         "clips": len(clips_a),
         "differences": [d.as_dict() for d in found],
@@ -115,6 +119,7 @@ def lines(comparison: dict[str, Any]) -> list[str]:
     out = [
         f"A {comparison['a']['folder']}: {comparison['a']['model']}, {comparison['a']['detector']}",
         f"B {comparison['b']['folder']}: {comparison['b']['model']}, {comparison['b']['detector']}",
+        *(f"{name}: {a} -> {b}" for name, (a, b) in comparison["made_differently"].items()),
         f"{comparison['testset']['name']}: {plural(comparison['people'], 'person')}, "
         f"{plural(comparison['clips'], 'clip')} in both; "
         "B - A with 90 % intervals, paired, by child",
@@ -281,6 +286,37 @@ def _about(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         "model": f"{pose['name']} {pose['sha256'][:10]}{calibrated}",
         "detector": f"{detector['name']} {detector['sha256'][:10]}",
     }  # fmt: skip
+
+
+def _made_differently(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[str]]:
+    """What beside the weights differs between two results, each with its values: it may be all that a difference is."""
+    both = [_made(result) for result in (a, b)]
+    return {
+        name: [str(made.get(name, "not recorded")) for made in both]
+        for name in both[0] | both[1]
+        if both[0].get(name) != both[1].get(name)
+    }
+
+
+def _made(result: dict[str, Any]) -> dict[str, Any]:
+    settings = {name.replace("_", " "): value for name, value in result.get("settings", {}).items()}
+    code, backends = result.get("code") or {}, result.get("backend", {})
+    versions = {"code": str(code["sha256"])[:10]} if "sha256" in code else {}
+    runs = {f"{kind} by": " ".join(str(v) for v in active.values()) for kind, active in backends.items()}
+    return settings | versions | runs
+
+
+def _whole_records(folder: Path, result: dict[str, Any]) -> tuple[list[FrameRecord], list[ClipRecord]]:
+    records, expected = require_records(folder), result["testset"]
+    counts = tuple(len(part) for part in records)
+    if counts != (expected.get("frames", counts[0]), expected.get("clips", counts[1])):
+        raise ConfigError(
+            "the records are not all of the result's: an evaluation into this folder was interrupted", where=folder,
+            expected=f"{plural(expected['frames'], 'picture')}, {plural(expected['clips'], 'clip')}",
+            got=f"{plural(counts[0], 'picture')}, {plural(counts[1], 'clip')}",
+            hint="Give the same heightpose eval command again, which goes on",
+        )  # fmt: skip
+    return records
 
 
 def _named(test: dict[str, Any]) -> str:

@@ -34,6 +34,8 @@ from heightpose.textfile import read_json
 
 log = logging.getLogger("heightpose")
 
+#: What is worked out from the records of a whole run.
+_MADE_OF_RECORDS = ("result.json", "report.html", "people.csv", "clips.csv")
 #: Where recorded figures are kept, from the current folder.
 BASELINES = Path("eval/baselines")
 
@@ -134,12 +136,21 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
     return result, folder, whole
 
 
-def write_baseline(result: dict[str, Any], name: str) -> Path:
-    """Keep a result's main figures under ``eval/baselines/SET/NAME.json``: no curves, strata by headline only."""
+def require_recordable(name: str, limit: int | None) -> None:
+    """ConfigError where no baseline may have that name, or ``limit`` leaves a part of the set out."""
     if not name.strip(".") or Path(name).name != name:
         raise ConfigError("a baseline's name is a word, not a path", got=name)
-    if result["settings"]["limit"] is not None:
+    if limit is not None:
         raise ConfigError("a baseline is about the whole set", hint="Leave out --limit, or --record")
+
+
+def write_baseline(result: dict[str, Any], name: str) -> Path:
+    """Keep a result's main figures under ``eval/baselines/SET/NAME.json``: no curves, strata by headline only.
+
+    Raises:
+        ConfigError: as :func:`require_recordable`.
+    """
+    require_recordable(name, result["settings"]["limit"])
     kept = ("schema", "created", "heightpose", "run", "testset", "models", "backend", "settings", "headline")
     document = {key: result[key] for key in kept} | {"kind": "baseline"}
     for part in ("pose", "truth_crops"):
@@ -218,6 +229,8 @@ def _forget_of_other_measurement(records: Path, calibration: str) -> None:
     same = path.is_file() and json.loads(path.read_text(encoding="utf-8")) == made_by
     if not same and forget(records):
         log.info("%s is of an earlier measurement: everything is judged anew", records.parent)
+        for name in _MADE_OF_RECORDS:  # an interruption would leave them beside records that are not theirs
+            (records.parent / name).unlink(missing_ok=True)
     write_json(path, made_by)
 
 

@@ -18,7 +18,7 @@ from heightpose.models.description import META_KEY
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.onnx_storage import restore, store_half
 from heightpose.runtime.backends import load_backend
-from heightpose.runtime.modelfile import ModelFile
+from heightpose.runtime.modelfile import ModelFile, is_file, read_model_file
 
 
 class Source(ABC):
@@ -128,6 +128,17 @@ class GraphSource(Source):
             store_half(proto)
         onnx.helper.set_model_props(proto, {META_KEY: json.dumps(meta, allow_nan=False)})
         path.write_bytes(proto.SerializeToString())
+
+
+def with_network(path: Path) -> Path:
+    """The ``.safetensors`` beside an ``.onnx`` that says the same of itself, as training writes both; else ``path``.
+
+    A file exported under another file's stem, pruned say, is not what lies beside it.
+    """
+    twin = path.with_suffix(".safetensors")
+    if path.suffix != ".onnx" or not is_file(twin):
+        return path
+    return twin if read_model_file(twin).meta == read_model_file(path).meta else path
 
 
 def open_source(file: ModelFile) -> Source:

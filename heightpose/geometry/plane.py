@@ -18,7 +18,7 @@ from heightpose.errors import EXIT_REJECTED, ConfigError, FileFormatError, Heigh
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera, as_floats
 from heightpose.geometry.lens_check import lens_doubt
-from heightpose.geometry.plane_length import length_noise
+from heightpose.geometry.plane_length import length_growth, length_noise
 from heightpose.geometry.sheet import SheetLayout, TagView
 from heightpose.geometry.sheet_bend import bend_sd
 from heightpose.geometry.sheet_size import size_off
@@ -377,7 +377,8 @@ def fit_plane(corners: np.ndarray, model: np.ndarray, camera: Camera, source: st
     plane = Plane(best.R, best.t_cm, best.rms_px, 0, source, best.height_sd_cm)
     if source != "tags":
         return plane
-    return replace(plane, tags=len(model), length_sd=length_noise(plane, camera, best.cov))
+    noise, growth = length_noise(plane, camera, best.cov), length_growth(plane, camera, corners, model)
+    return replace(plane, tags=len(model), length_sd=float(np.hypot(noise, growth)))
 
 
 def _sides(quads: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,7 +26,6 @@ IndexedView = tuple[int, TagView]
 _STILL_SHARE, _STILL_PX = 0.0007, 1.0
 #: Frames between two stretches that lie further apart than this many times the above have no plane.
 _JUMP = 2.0
-_MIN_SHARED = 2
 #: Share of the looked-at frames that must have a plane.
 _MIN_PLACED = 0.5
 
@@ -83,28 +83,33 @@ class PlaneTrack:
 def stretches_of(views: Sequence[IndexedView], size_wh: tuple[int, int]) -> list[list[IndexedView]]:
     """Cut looks at the tags into runs during which the camera stood still; looks without tags are passed over.
 
+    Tags come and go behind hands and in noise: each is compared with where it was when the run first showed it.
+
     Args:
         views: in order of frames.
     """
     still = still_px(size_wh)
     runs: list[list[IndexedView]] = []
+    shown: TagView | None = None
     for index, view in views:
         if not len(view.ids):
             continue
-        if runs and tags_moved_px(runs[-1][0][1], view) <= still:
+        if shown is not None and tags_moved_px(shown, view) <= still:
             runs[-1].append((index, view))
+            shown = shown.with_others_of(view)
         else:
             runs.append([(index, view)])
+            shown = view
     return runs
 
 
 def tags_moved_px(one: TagView, other: TagView) -> float:
-    """Typical way of the tags between two looks: the median over the tags seen in both, infinite if too few are.
+    """Typical way of the tags between two looks: the median over the tags seen in both, infinite if none is.
 
     The median, so that a tag that a hand pushes aside or a blanket bends is no moving camera.
     """
     shared, mine, theirs = np.intersect1d(one.ids, other.ids, return_indices=True)
-    if len(shared) < min(_MIN_SHARED, len(one.ids)):
+    if not len(shared):
         return np.inf
     moved = other.corners_frame[theirs].mean(axis=1) - one.corners_frame[mine].mean(axis=1)
     return float(np.median(np.linalg.norm(moved, axis=1)))
@@ -117,20 +122,24 @@ def track_from_tags(runs: Sequence[Sequence[IndexedView]], camera: Camera, layou
         runs: what :func:`stretches_of` gave.
 
     Raises:
-        PlaneError: fewer than half of the looks belong to a stretch whose tags give a plane.
+        PlaneError: fewer than half of the looks belong to a stretch whose tags give a plane. Where no tag was seen to
+            move, what the longest stretch lacks.
     """
     limit = _JUMP * still_px(camera.size_wh)
-    stretches = []
-    for i, run in enumerate(runs):
+    ways_px = [tags_moved_px(run[-1][1], after[0][1]) for run, after in pairwise(runs)]
+    stretches, failed = [], dict[int, PlaneError]()
+    for run, way_px in zip(runs, [*ways_px, 0.0], strict=False):
+        plane = None
         try:
             plane = plane_from_tags([view for _, view in run], camera, layout)
-        except PlaneError:
-            plane = None
-        after = tags_moved_px(run[-1][1], runs[i + 1][0][1]) if i + 1 < len(runs) else 0.0
-        stretches.append(Stretch(run[0][0], run[-1][0], plane, len(run), after > limit))
+        except PlaneError as error:
+            failed.setdefault(len(run), error)
+        stretches.append(Stretch(run[0][0], run[-1][0], plane, len(run), way_px > limit))
     looks = [index for run in runs for index, _ in run]
     placed = sum(s.views for s in stretches if s.plane is not None)
     if placed < _MIN_PLACED * len(looks) or not placed:
+        if failed and np.isinf(ways_px).all():  # nothing says that it did
+            raise failed[max(failed)]
         text = (
             "The camera moved during the recording, and too few of the sheet's tags were in view to follow it. "
             "Please fix it in place above the cot and record again."

@@ -133,6 +133,14 @@ class TagView:
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "corners_frame", corners)
 
+    def with_others_of(self, other: TagView) -> TagView:
+        """With those tags of another view that are not in this one, ascending by id."""
+        new = ~np.isin(other.ids, self.ids)
+        ids = np.concatenate([self.ids, other.ids[new]])
+        corners = np.concatenate([self.corners_frame, other.corners_frame[new]])
+        order = np.argsort(ids)
+        return replace(self, ids=ids[order], corners_frame=corners[order])
+
 
 def detect_tags(gray: np.ndarray, layout: SheetLayout, *, bent: bool = False) -> TagView:
     """Find the layout's tags in one frame.

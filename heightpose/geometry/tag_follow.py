@@ -22,6 +22,9 @@ from heightpose.geometry.tag_edges import sample
 _LEAST_KEPT = 0.5
 #: Share of a tag's cells that may look wrong, and the least difference of light and dark cells in grey levels.
 _WRONG_CELLS, _LEAST_CONTRAST = 0.05, 8.0
+#: The same share of a tag that a search of the whole frame missed and whose corners are where they were: noise and blur
+#: spoil cells, and half of them are wrong where something else is.
+_WRONG_CELLS_STILL = 0.2
 
 
 class TagFollower:
@@ -38,6 +41,7 @@ class TagFollower:
         self.searches = self.looks = 0
         self._layout = layout
         self._places: dict[int, np.ndarray] = {}
+        self._known: dict[int, np.ndarray] = {}
         self._searched: TagView | None = None
         self._shape: tuple[int, ...] = ()
 
@@ -47,14 +51,27 @@ class TagFollower:
         view = self._checked(gray) if gray.shape == self._shape else None
         if view is None:
             view = self._search(gray)
-        self._places.update(zip(view.ids.tolist(), view.corners_frame, strict=True))
+        seen = dict(zip(view.ids.tolist(), view.corners_frame, strict=True))
+        self._places.update(seen)
+        self._known.update(seen)
         return view
 
     def _search(self, gray: np.ndarray) -> TagView:
         self.searches += 1
         view = detect_tags(gray, self._layout)
+        if gray.shape != self._shape:
+            self._known = {}
         self._places, self._searched, self._shape = {}, view, gray.shape
-        return view
+        return view.with_others_of(self._still_there(gray, view))
+
+    def _still_there(self, gray: np.ndarray, found: TagView) -> TagView:
+        """The tags of earlier frames that a search missed, where they were."""
+        missed = {tag: quad for tag, quad in self._known.items() if tag not in found.ids}
+        view = refined_view(gray, self._layout, missed)
+        before = np.stack([missed[tag] for tag in view.ids.tolist()]) if len(view.ids) else view.corners_frame
+        moved_px = np.linalg.norm(view.corners_frame - before, axis=2).max(axis=1, initial=0.0)
+        still = moved_px <= plane_track.still_px((gray.shape[1], gray.shape[0]))
+        return _only(view, still & readable(gray, view, self._layout, _WRONG_CELLS_STILL))
 
     def _checked(self, gray: np.ndarray) -> TagView | None:
         """The tags by a check of their places; None where that is not enough."""
@@ -62,8 +79,7 @@ class TagFollower:
         if before is None or not len(before.ids):
             return None
         view = refined_view(gray, self._layout, self._places)
-        reads = readable(gray, view, self._layout)
-        view = TagView(view.ids[reads], view.corners_frame[reads])
+        view = _only(view, readable(gray, view, self._layout))
         if np.isin(before.ids, view.ids).mean() < _LEAST_KEPT:
             return None
         if plane_track.tags_moved_px(before, view) > plane_track.still_px((gray.shape[1], gray.shape[0])):
@@ -75,8 +91,14 @@ class TagFollower:
         return TagView(ids, np.stack([found[tag] for tag in ids.tolist()]))
 
 
-def readable(gray: np.ndarray, view: TagView, layout: SheetLayout) -> np.ndarray:
-    """``(M,)`` bool: whether each tag's cells in the frame are dark and light as its code says."""
+def _only(view: TagView, these: np.ndarray) -> TagView:
+    return TagView(view.ids[these], view.corners_frame[these])
+
+
+def readable(
+    gray: np.ndarray, view: TagView, layout: SheetLayout, most_wrong: float = _WRONG_CELLS
+) -> np.ndarray:
+    """``(M,)`` bool: whether each tag's cells in the frame are dark and light as its code says, up to a share."""
     codes = np.stack([code_cells(layout.family, tag) for tag in view.ids.tolist()]) if len(view.ids) else None
     if codes is None:
         return np.zeros(0, bool)
@@ -93,7 +115,7 @@ def readable(gray: np.ndarray, view: TagView, layout: SheetLayout) -> np.ndarray
     light = np.where(codes, level, 0).sum(axis=(1, 2)) / np.maximum(codes.sum(axis=(1, 2)), 1)
     dark = np.where(codes, 0, level).sum(axis=(1, 2)) / np.maximum((~codes).sum(axis=(1, 2)), 1)
     wrong = ((level > 0.5 * (light + dark)[:, None, None]) != codes).mean(axis=(1, 2))
-    return (light - dark > _LEAST_CONTRAST) & (wrong <= _WRONG_CELLS)
+    return (light - dark > _LEAST_CONTRAST) & (wrong <= most_wrong)
 
 
 @lru_cache(maxsize=1024)

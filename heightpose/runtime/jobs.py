@@ -100,7 +100,8 @@ class _Crew:
 
     def __init__(self, inputs: list[tuple[str, str]], settings: Settings, scale: Scale) -> None:
         self._context = _Context()
-        self.event = self._context.Event()
+        with _deaf():  # it starts Python's process that tidies up, too
+            self.event = self._context.Event()
         self._begun = self._context.RawArray("b", len(inputs))
         level = logging.getLogger("heightpose").level
         self._share = (settings, scale, inputs, self.event, self._begun, level)

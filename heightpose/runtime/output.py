@@ -25,6 +25,8 @@ from heightpose.types import FrameResult, Measurement, direction_deg
 
 #: Ticks per second of the overlay's clock: every common rate and millisecond times are near-exact in it.
 _TICKS = 90_000
+#: MP4 has no words for gaps of seven hours, and nobody waits for one.
+_LONGEST_GAP_S = 3600.0
 
 
 def height_document(
@@ -168,14 +170,18 @@ class VideoWriter:
             stream.codec_context.sample_aspect_ratio = Fraction(pixel_aspect).limit_denominator(1000)
         self._stream = stream
         self._zero_s: float | None = None
-        self._last = -(2**62)
+        self._last = -1
 
     def write(self, rgb: np.ndarray, t_s: float) -> None:
         """Append a frame ``(H, W, 3)`` uint8 of the time ``t_s``; the video begins with the first one's.
 
-        With the time of a clip's part that begins after two hours, players would show nothing for as long.
+        With the time of a clip's part that begins after two hours, players would show nothing for as long; nor are
+        gaps within it longer than :data:`_LONGEST_GAP_S`.
         """
         self._zero_s = t_s if self._zero_s is None else self._zero_s
+        gap_s = t_s - self._zero_s - self._last / _TICKS
+        if self._last >= 0 and gap_s > _LONGEST_GAP_S:
+            self._zero_s += gap_s - _LONGEST_GAP_S
         pad_x, pad_y = self._padded[0] - rgb.shape[1], self._padded[1] - rgb.shape[0]
         if pad_x or pad_y:
             rgb = cv2.copyMakeBorder(rgb, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)

@@ -18,9 +18,9 @@ from heightpose.runtime.selection import Selection
 from heightpose.runtime.stages import Beside, ahead, depth_for
 from heightpose.runtime.times import StageTimes
 
-#: Frames in which the sheet's tags are looked for, spread over the clip. On a nursery clip the height is the same to
-#: 0.01 cm from 1 frame or 12: several are for hidden tags only. The first costs as much as ten poses, the others
-#: as much as two.
+#: Frames in which the sheet's tags are looked for at least, spread over the clip; less than twice as many, and every
+#: one of a clip that has no more. On a nursery clip the height is the same to 0.01 cm from 1 frame or 12: several are
+#: for hidden tags only. The first costs as much as ten poses, the others as much as two.
 TAG_FRAMES = 6
 #: The same, on a second reading, of a clip whose tags show that the camera moved.
 MOVING_TAG_FRAMES = 64
@@ -46,7 +46,7 @@ class SheetLooks:
         expected = selection.expected(clip.length_hint, fps)
         # From the first frame to the last few: a camera may be moved near the end.
         step = max(1, ((expected or 1) - 1) // (TAG_FRAMES - 1))
-        self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(TAG_FRAMES, step)
+        self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(2 * TAG_FRAMES, step)
         #: Of a clip that does not say how long it is, the latest frame: after it the camera was not seen to move.
         self._latest: tuple[int, np.ndarray] | None = None
         self._open_ended = expected is None

@@ -41,11 +41,14 @@ class Keeper(Callback):
 
     Attributes:
         about: plain JSON values to describe the weights with.
+        anew: of a run that goes on: whether the best so far was validated otherwise, so that the next validation's
+            weights are kept whatever its score.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.about: dict[str, Any] = {}
+        self.anew = False
         self.best_score: float | None = None
         self.best: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
@@ -98,7 +101,7 @@ class Keeper(Callback):
         return {"best_score": self.best_score, "best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_score, self.best = state_dict["best_score"], state_dict["best"]
+        self.best_score, self.best = None if self.anew else state_dict["best_score"], state_dict["best"]
 
 
 def save_last(trainer: lightning.Trainer, folder: Path) -> None:

@@ -107,8 +107,11 @@ def check(
             except HeightposeError as error:
                 skipped.append(f"weights on validation samples: {error}")
         if by_heart_steps:
-            found += _by_heart(config, by_heart_steps)
-            sources.append(f"a new net on one batch, {by_heart_steps} steps")
+            try:
+                found += _by_heart(config, by_heart_steps)
+                sources.append(f"a new net on one batch, {by_heart_steps} steps")
+            except HeightposeError as error:
+                skipped.append(f"a new net on one batch: {error}")
     for finding in diagnose(evidence):
         if finding.name not in {one.name for one in found}:
             found.append(finding)
@@ -210,7 +213,9 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     last = max((look.step for look in e.looks), default=0)
     known = next((look for look in reversed(e.looks) if look.overfit is not None), Look(last, 1.0))
     score = next((look.score for look in reversed(e.looks) if look.score is not None), None)
-    look = activity.into(gaze.into(replace(known, step=last, progress=1.0, score=score)))
+    # Of a run under way as young as its last look: what is not told of a young run is not told here.
+    done = 1.0 if (run / METRICS).is_file() or not e.looks else e.looks[-1].progress
+    look = activity.into(gaze.into(replace(known, step=last, progress=done, score=score)))
     e = replace(e, looks=(*e.looks, look))
     if isinstance(task, PoseTask):
         tally = TargetTally(task)
@@ -230,8 +235,11 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
 def _by_heart(config: TrainConfig, steps: int) -> list[Finding]:
     """What the health check on one batch finds: a new net learns it by heart, or does not."""
     from heightpose.train.loop import train
+    from heightpose.train.tasks import without_weights
 
-    config = replace(config, optim=replace(config.optim, epochs=steps, max_minutes=None))
+    # New in every part: the run's first weights may be gone, and what had learned already would prove nothing.
+    optim = replace(config.optim, epochs=steps, max_minutes=None, freeze="none", norm="batch")
+    config = replace(without_weights(config), optim=optim)
     with tempfile.TemporaryDirectory(prefix="heightpose-doctor-") as folder:
         train(config, Path(folder) / "run", overfit_one_batch=True)
         e = read_evidence(Path(folder) / "run" / DIAGNOSTICS)
@@ -246,7 +254,15 @@ def _config(run: Path, data: tuple[Path, ...]) -> tuple[TrainConfig | None, str]
     except HeightposeError as error:
         return None, str(error)
     if data:
-        which = replace(config.data, dirs=tuple(str(d) for d in data), iteration=None, repeat=())
+        # What is drawn how often was said of the run's own sets and strata.
+        which = replace(
+            config.data,
+            dirs=tuple(str(d) for d in data),
+            iteration=None,
+            repeat=(),
+            oversample={},
+            not_infants=(),
+        )
         config = replace(config, data=which)
     return config, ""
 

@@ -99,7 +99,7 @@ def train(
     # Nothing is written before all that can be wrong with the settings and the data has had its say.
     module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
     if resume:
-        require_resumable(out, module, config, about["data"])
+        keeper.anew = not require_resumable(out, module, config, about["data"])
     make_folder(out)
     if not resume:
         for name in (PROGRESS, LOG, PARTS, DIAGNOSTICS):  # of a run that died before its first checkpoint

@@ -59,6 +59,11 @@ class TrainingModule(lightning.LightningModule):
                 "there are no statistics to keep", where="optim.norm", got="kept", expected="batch",
                 hint="Name the weights that they come with in start_from",
             )  # fmt: skip
+        if config.optim.freeze != "none" and not (config.start_from or _pretrained(config)):
+            raise ConfigError(
+                "what would be frozen has learned nothing", where="optim.freeze", got=config.optim.freeze,
+                expected="none", hint="Name the weights to keep in start_from",
+            )  # fmt: skip
         self.net = net.to(memory_format=torch.channels_last) if config.hardware.channels_last else net
         self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
         if config.hardware.compile:

@@ -162,7 +162,7 @@ class PoseTask:
 
     def _reachable(self, kpts_crop: np.ndarray) -> np.ndarray:
         """``(N, K)`` float32: 0 for joints off the map where only the map's own places can be answered."""
-        if self.config.loss.kind in ("heatmap", "cross_entropy"):
+        if self.coordinates or self.config.loss.kind in ("heatmap", "cross_entropy"):
             return np.ones(kpts_crop.shape[:2], dtype=np.float32)
         size = np.array(self.codec.input_wh)
         with np.errstate(invalid="ignore"):

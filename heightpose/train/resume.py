@@ -22,19 +22,28 @@ log = logging.getLogger(__name__)
 _PARTS = ("state_dict", "optimizer_states", "loops", "callbacks", "epoch", "global_step", "heightpose")
 #: Settings that the optimizer's own numbers, or what the net's answers mean, depend on.
 _BINDING = ("optim.optimizer", "optim.freeze", "optim.norm", "loss.balance", "loss.kind")
-#: Settings that say how long, where and how closely watched, not what is learned.
-_FREE = ("optim.epochs", "optim.max_minutes", "optim.val_every_epochs", "data.workers", "data.memory_mb")
-_FREE_GROUPS = ("hardware.", "diagnostics.", "validation.")
+#: Settings that say how long, where and how closely watched, not what is learned. Which data they are is told by their
+#: hash, wherever they lie, and what the run started from is in the checkpoint.
+_FREE = (
+    "optim.epochs", "optim.max_minutes", "optim.val_every_epochs", "data.workers", "data.memory_mb", "data.dirs",
+    "validation.tta", "start_from", "pose.pretrained", "detector.pretrained",
+)  # fmt: skip
+_FREE_GROUPS = ("hardware.", "diagnostics.")
+#: Of those groups: settings that change the numbers all the same.
+_TOLD_OF_GROUPS = ("hardware.precision", "hardware.devices")
 
 
 def require_resumable(
     folder: Path, module: TrainingModule, config: TrainConfig, data: Mapping[str, Any]
-) -> None:
+) -> bool:
     """Check that ``folder/last.ckpt`` is whole and of this training; a warning for each thing that changed since.
 
     Args:
         module: as it would begin, with its network.
         data: what identifies the data, as :func:`heightpose.train.record.describe_data` gives it.
+
+    Returns:
+        Whether scores of validations to come can be compared with those so far.
 
     Raises:
         FileFormatError: a checkpoint that is damaged or none of a training.
@@ -71,7 +80,7 @@ def require_resumable(
             "the run to resume has more epochs behind it", where=path, expected=f"at most {config.optim.epochs}",
             got=done, hint=f"Resume with --epochs {done} or more",
         )  # fmt: skip
-    _compare(folder, config, data, hint)
+    return _compare(folder, config, data, hint)
 
 
 def _epochs_done(checkpoint: Mapping[str, Any]) -> int:
@@ -98,8 +107,13 @@ def _read(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _compare(folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: str) -> None:
-    """What else is not as it was: an error where the optimizer cannot go on, else a warning."""
+def _compare(folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: str) -> bool:
+    """What else is not as it was: an error where the optimizer cannot go on, else a warning.
+
+    Returns:
+        Whether weights are still validated on the same pictures in the same way.
+    """
+    changed: dict[str, str] = {}
     if (folder / CONFIG).is_file():
         try:
             before = _flat(TrainConfig.load(folder / CONFIG).to_dict())
@@ -121,13 +135,20 @@ def _compare(folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: s
                 hint=hint,
             )
         # Which data they are is told by their hash, wherever they lie.
-        free = (*_FREE, "data.dirs")
-        others = [t for n, t in changed.items() if n not in free and not n.startswith(_FREE_GROUPS)]
+        others = [text for name, text in changed.items() if _is_told(name)]
         if others:
             log.warning("goes on with other settings: %s", ", ".join(others))
     was = (read_identity(folder / RUN).get("data") or {}).get("hash")
     if was is not None and was != data.get("hash"):
         log.warning("goes on with other data than the run began with")
+    comparable = (was is None or was == data.get("hash")) and "validation.decode" not in changed
+    if not comparable:
+        log.warning("scores so far do not compare with those to come: the best weights are chosen anew")
+    return comparable
+
+
+def _is_told(name: str) -> bool:
+    return name not in _FREE and (name in _TOLD_OF_GROUPS or not name.startswith(_FREE_GROUPS))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -178,6 +178,9 @@ def test_a_sheet_and_its_layout(heightpose, tmp_path):
     layout = SheetLayout.load(tmp_path / "s" / "sheet.yaml")
     assert layout.size_cm == (60.0, 120.0)
     assert (tmp_path / "s" / "sheet.pdf").read_bytes().startswith(b"%PDF")
+    done = heightpose("sheet", "--layout", "s/sheet.yaml", "--tag-cm", "3", "--out", "t.pdf")
+    assert done.returncode == 2
+    assert "--tag-cm" in done.stderr
     done = heightpose("sheet", "--size", "7x132", "--out", "t.pdf")
     assert done.returncode == 2
     assert "size is out of range" in done.stderr

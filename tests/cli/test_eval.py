@@ -108,6 +108,9 @@ def test_a_changed_test_set_is_refused(heightpose, models, spots, tmp_path):
         (("--testset", "nowhere"), "no such test set"),
         (("--testset", "x", "--data", "y"), "--data"),
         (("compare", ".", "."), "result.json"),
+        (("--testset", "x", "--split", "val"), "--split would do nothing"),  # its default, but given
+        (("intervals", "--testset", "x", "--split", "test"), "--split would do nothing"),
+        (("detector", "--testset", "x", "--split", "test"), "--split would do nothing"),
     ],
 )
 def test_mistakes_get_one_line(heightpose, args, words):
@@ -149,6 +152,7 @@ def test_a_baseline_is_recorded_without_curves(heightpose, models, spots, tmp_pa
     part = heightpose("eval", "--testset", spots, *models, "--out", "b", "--limit", "1", "--record", "tiny")
     assert part.returncode == 2
     assert "whole set" in part.stderr
+    assert not (tmp_path / "b").exists()  # said before the work
 
 
 def test_the_detector_alone(heightpose, spots, tmp_path):

@@ -145,6 +145,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     for age in ("-1", "24.5", "nan"):
         assert "0 to 24 months" in str(refusal(nameless, "--sex", "male", f"--age-months={age}")), age
     assert "named twice" in str(refusal(girl, girl.parent))
+    assert "--visits" in str(refusal(girl, "--born", "2025-01-14"))
     assert "expected 2, got 1" in str(refusal(girl, boy, "--age-months", "3"))
     wide = measured(tmp_path, "wide", 63.0, sex="female", age_months=5.0, interval_level=0.95)
     assert "different levels" in str(refusal(girl, wide))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import makers
 import pytest
 from conftest import environment
 
@@ -44,6 +45,24 @@ def test_before_the_work_begins(tmp_path, how, times):
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err.strip()) == (130, "", "interrupted")
     assert os.listdir(tmp_path) == ["slow"]
+
+
+def test_side_by_side_a_terminal_that_goes_leaves_no_traceback(models, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        makers.write_video(tmp_path / name, [makers.scene((160, 120))] * 600)
+    args = ["infer", "a.mp4", "b.mp4", "--jobs", "2", "--out", "res", *map(str, models)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "heightpose.cli.main", *args], cwd=tmp_path, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not all((tmp_path / "res" / name).exists() for name in "ab"):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGHUP)  # to every process, as a closed terminal does
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "resource_tracker" not in err
 
 
 def test_under_nohup_a_terminal_may_go(tmp_path):

@@ -14,16 +14,16 @@ from heightpose.runtime.output import plain
 from heightpose.skeleton import INFANT
 
 
-def stored(folder, frames, clips, sha="s", **more):
+def stored(folder, frames, clips, sha="s", about=None, counted=None, **more):
     (folder / "records").mkdir(parents=True)
     Log(folder / "records").add(frames)
     for one in clips:
         Log(folder / "records").add(clip=one)
     model = {"name": "net.onnx", "sha256": folder.name * 10}
     about = {
-        "testset": {"name": "set", "split": None, "sha256": sha, **more},
+        "testset": {"name": "set", "split": None, "sha256": sha, **(counted or {}), **more},
         "models": {"pose": model, "detector": model},
-    }
+    } | (about or {})
     head = {"kind": "evaluation", "schema": SCHEMA, "run": None, "created": "today"}
     write_json(folder / "result.json", plain(head | about | summarise(frames, clips)))
     return folder
@@ -80,6 +80,27 @@ def test_regressions_are_named_where_they_are(tmp_path):
     back = compare(b, a)
     assert back["regressions"] == []
     assert set(back["improvements"]) == set(c["regressions"])
+
+
+def test_what_else_differs_is_said(tmp_path):
+    settings = [
+        {"settings": {"tta": tta, "second_look": True}, "code": {"sha256": "c" * 64}}
+        for tta in ("none", "flip")
+    ]
+    a, b = (
+        stored(tmp_path / name, people(lambda i: 0.0), [], about=about)
+        for name, about in zip("ab", settings, strict=True)
+    )
+    assert compare(a, b)["made_differently"] == {"tta": ["none", "flip"]}
+    assert "tta: none -> flip" in lines(compare(a, b))
+
+
+def test_the_records_of_an_interrupted_evaluation_are_not_compared(tmp_path):
+    whole = stored(tmp_path / "a", people(lambda i: 0.0), [], counted={"frames": 12, "clips": 0})
+    part = stored(tmp_path / "b", people(lambda i: 0.0)[:7], [], counted={"frames": 12, "clips": 0})
+    assert compare(whole, whole)["people"] == 12
+    with pytest.raises(ConfigError, match=r"interrupted.*expected 12 pictures.*got 7"):
+        compare(whole, part)
 
 
 def test_equal_results_show_nothing(tmp_path):
@@ -177,7 +198,7 @@ def test_the_table_keeps_columns_apart_and_tells_bounds_from_0(change, interval,
     about = {"folder": "x", "model": "m", "detector": "d"}
     table = lines(
         {"a": about, "b": about, "testset": {"name": "t"}, "people": 9, "clips": 0, "by_chance": 0,
-         "differences": [one.as_dict()], "regressions": [], "improvements": []}
+         "differences": [one.as_dict()], "regressions": [], "improvements": [], "made_differently": {}}
     )  # fmt: skip
     (row,) = [line for line in table if line.startswith("found")]
     assert f"{100.0 + change:.2f} " in row

@@ -18,7 +18,7 @@ from heightpose.data.testset import freeze
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.evaluate.records import Log, read_records
 from heightpose.evaluate.result import Choice, evaluate, write_baseline, write_tables
-from heightpose.evaluate.run import match, truth_of
+from heightpose.evaluate.run import Evaluation, match, truth_of
 from heightpose.evaluate.subject import Subject
 from heightpose.metrics.height import null_length
 from heightpose.report.evaluation import write_report
@@ -98,6 +98,17 @@ def test_records_of_other_code_are_judged_anew(scene, tmp_path):
     )
     again, _, _ = evaluate(subject, Choice(**nets), tmp_path / "a")
     assert again["pose"] == straight["pose"]
+
+
+def test_judged_anew_and_interrupted_leaves_no_result_of_before(scene, tmp_path, monkeypatch):
+    folder, nets = scene
+    subject = Subject.of_testset(str(folder))
+    evaluate(subject, Choice(**nets), tmp_path / "a")
+    assert {"result.json", "people.csv", "clips.csv"} < {p.name for p in (tmp_path / "a").iterdir()}
+    (tmp_path / "a" / "records" / "made_by.json").write_text("{}")
+    monkeypatch.setattr(Evaluation, "run", lambda self: False)
+    assert evaluate(subject, Choice(**nets), tmp_path / "a")[2] is False
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["records"]
 
 
 def test_a_folder_of_another_setting_is_refused(scene, tmp_path):

@@ -19,6 +19,7 @@ from heightpose.export import run  # noqa: E402
 from heightpose.export.check import LIMIT_PX, agreement, decoded  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
+from heightpose.export.source import with_network  # noqa: E402
 from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
 from heightpose.models.description import detector_meta  # noqa: E402
 from heightpose.models.detector_net import DetectorNet  # noqa: E402
@@ -30,6 +31,19 @@ from heightpose.runtime.networks import PoseModel  # noqa: E402
 from heightpose.skeleton import INFANT  # noqa: E402
 
 WH = (64, 64)
+
+
+def test_what_lies_beside_a_file_is_taken_for_it_only_where_it_is_the_same_network(weights, tmp_path):
+    beside = tmp_path / "pose.safetensors"
+    shutil.copy(weights, beside)
+    model, meta = load_weights(beside)
+    trained = tmp_path / "pose.onnx"
+    export_onnx(model, trained, meta)
+    assert with_network(trained) == beside
+    run.export(run.Request(beside, "onnx", tmp_path / "other.onnx", prune=0.25))
+    (tmp_path / "other.onnx").rename(trained)
+    assert with_network(trained) == trained
+    assert with_network(beside) == beside
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_the_right_file_is_not_doubted(tilt_deg: float, seed: int) -> None:
     _, view = _seen(tilt_deg, seed)
     plane = plane_from_tags([view], RIGHT, LAYOUT)
     assert plane.focal_off == 0.0
-    assert plane.length_sd < 0.0005  # what corner noise does
+    assert plane.length_sd < 0.0006  # what corner noise and the tags' size do
 
 
 @pytest.mark.parametrize("times", [0.9, 1.1])

@@ -181,6 +181,35 @@ def test_no_tags_and_too_few_tags():
     assert _code([TagView(view.ids[:2], view.corners_frame[:2])]) == "too_few_tags"
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_one_or_two_tags_the_length_is_as_unsure_as_their_size(count):
+    """Light makes all tags look larger alike; of a sheet with more of them their distances tell the scale."""
+    rng, given, off = np.random.default_rng(0), 0, []
+    for seed in range(40):
+        R, t = sheet_picture.pose(
+            rng.uniform(110, 150), spin_deg=rng.uniform(0, 360), tilt_deg=rng.uniform(12, 30)
+        )
+        (view,) = _views(PINHOLE, R, t, noise_px=0.1, seed=seed)
+        chosen = [seed % 20, (seed + 1) % 20][:count]
+        corners = view.corners_frame[chosen]
+        out = corners - corners.mean(axis=1, keepdims=True)
+        corners = corners + 0.4 * np.sqrt(2) * out / np.linalg.norm(out, axis=2, keepdims=True)
+        layout = SheetLayout(
+            LAYOUT.name,
+            LAYOUT.size_cm,
+            LAYOUT.family,
+            {int(tag): LAYOUT.tags[int(tag)] for tag in view.ids[chosen]},
+        )
+        try:
+            plane = plane_from_tags([TagView(view.ids[chosen], corners)], PINHOLE, layout)
+        except PlaneError:
+            continue
+        given += 1
+        off.append(abs(length_change(plane, Plane(R, t), PINHOLE)) > 1.645 * plane.length_sd + 0.005)
+    assert given >= 10
+    assert np.mean(off) <= 0.1
+
+
 @pytest.mark.parametrize("spin", [90.0, 4.0])
 def test_tags_that_all_look_a_little_small_still_agree(spin):
     """An over-exposed sheet: white runs into black. No two tags alone foretell where the others are."""

@@ -155,6 +155,32 @@ def test_looks_that_share_no_tags_cannot_be_compared():
     assert tags_moved_px(view, view) == 0.0
 
 
+def only(view, tags):
+    kept = np.isin(view.ids, view.ids[tags])
+    return TagView(view.ids[kept], view.corners_frame[kept])
+
+
+def test_tags_that_come_and_go_are_no_moving_camera():
+    (view,) = _views(PINHOLE, *step(0))
+    looks = [(i, only(view, tags)) for i, tags in enumerate(([0, 1, 2], [2, 9], [9, 15, 16], [0, 16], [19]))]
+    runs = stretches_of(looks, SIZE)
+    assert [len(run) for run in runs] == [4, 1]  # the last tag was never seen before
+    plane = track_from_tags(runs, PINHOLE, LAYOUT).at(2)
+    assert plane is not None
+    assert plane.height_cm == pytest.approx(150.0, abs=0.5)
+    (pushed,) = _views(PINHOLE, *step(20))
+    assert len(stretches_of([*looks[:4], (4, only(pushed, [9]))], SIZE)) == 2  # one that did move
+
+
+def test_too_few_tags_are_told_from_a_moving_camera():
+    """Where no two looks share a tag nothing says that the camera moved."""
+    (view,) = _views(PINHOLE, *step(0))
+    looks = [(i, only(view, [2 * i, 2 * i + 1])) for i in range(4)]
+    with pytest.raises(PlaneError) as caught:
+        track_from_tags(stretches_of(looks, SIZE), PINHOLE, LAYOUT)
+    assert caught.value.code == "too_few_tags"
+
+
 def test_the_length_of_a_child_under_a_moving_camera_is_that_under_a_still_one():
     """The same body through both poses of a knocked camera, against the first pose alone."""
     views = views_along({i: step(i) for i in range(40)})

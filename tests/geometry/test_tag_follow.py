@@ -107,6 +107,23 @@ def test_a_moved_camera_is_searched_anew_and_corners_are_where_the_tags_are(stil
         assert rms_px(view, pose) < 0.1
 
 
+def test_known_tags_that_a_search_misses_in_noise_are_read_where_they_were(still):
+    small = cv2.resize(still, (480, 270), interpolation=cv2.INTER_AREA)
+    for seed in range(3):
+        follower = TagFollower(LAYOUT)
+        assert len(follower.look(noisy(small, 9, 1.0)).ids) >= 18
+        dark = noisy(small, seed, 30.0)
+        dark[:, :250] = 128  # a blanket over more than half of the sheet: the frame is searched
+        view, searched = follower.look(dark), detect_tags(dark, LAYOUT)
+        assert follower.searches == 2
+        assert set(searched.ids.tolist()) < set(view.ids.tolist())
+        assert len(view.ids) >= 7
+        assert np.abs(view.corners_frame - ((truth_of(view.ids) + 0.5) / 2 - 0.5)).max() < 1.0
+        # of a camera that moved they are not taken for where they were
+        shifted = np.roll(dark, 5, axis=0)
+        assert set(follower.look(shifted).ids.tolist()) <= set(detect_tags(shifted, LAYOUT).ids.tolist())
+
+
 def test_an_arm_over_the_whole_sheet_is_no_tags_and_no_end(still):
     follower = TagFollower(LAYOUT)
     assert len(follower.look(np.full_like(still, 128)).ids) == 0

@@ -10,6 +10,7 @@ import threading
 import makers
 import pytest
 
+from heightpose.cli import main
 from heightpose.errors import ConfigError
 from heightpose.runtime import batch, session
 from heightpose.runtime.batch import Settings, run_all
@@ -110,7 +111,7 @@ def test_times_without_a_frame_in_a_source_of_unknown_rate(settings, monkeypatch
     assert not settings["out"].exists()
 
 
-def test_a_stream_stopped_before_its_first_frame_has_no_results(settings, monkeypatch):
+def test_a_stream_stopped_before_its_first_frame_has_no_results(settings, monkeypatch, capsys):
     class Mute(Brief):
         def frames(self):
             os.kill(os.getpid(), signal.SIGINT)
@@ -121,3 +122,9 @@ def test_a_stream_stopped_before_its_first_frame_has_no_results(settings, monkey
     assert item.code == 130
     assert item.answer == "error: x: not measured: interrupted before it began"
     assert not settings["out"].exists()
+    # the command too was interrupted, and its input is not one that cannot be read
+    options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    assert main._run(["infer", "x.mp4", *options, "--json"], False) == 130
+    out, err = capsys.readouterr()
+    assert json.loads(out)["status"] == "error"
+    assert err.strip().endswith("error: x.mp4: not measured: interrupted before it began")

@@ -206,6 +206,15 @@ def test_a_video_that_fails_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_nobody_waits_for_a_night_without_pictures(tmp_path):
+    with open_small(tmp_path) as writer:
+        for t_s in (5.0, 5.04, 60_000.0, 60_000.04, 63_599.0):
+            writer.write(makers.scene((64, 64)), t_s)
+    with av.open(str(tmp_path / "o.mp4")) as video:
+        times = [f.time for f in video.decode(video=0)]
+    np.testing.assert_allclose(times, [0.0, 0.04, 3600.04, 3600.08, 7199.04], atol=2e-4)
+
+
 def test_times_that_do_not_increase_are_written_in_order(tmp_path):
     with output.open_video_writer(tmp_path / "o.mp4", (64, 64), None) as writer:
         for _ in range(3):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from click.testing import CliRunner
 from diagnosed import config_of
+from tinynet import TinyNet
 from torch import nn
 
 from heightpose.cli.doctor_verbs.train import train as doctor_train
@@ -17,8 +18,8 @@ from heightpose.models.checkpoint import save_weights
 from heightpose.models.description import pose_meta
 from heightpose.models.pose_net import PoseNet
 from heightpose.skeleton import INFANT
-from heightpose.train import checkup
-from heightpose.train.observed import DIAGNOSTICS
+from heightpose.train import checkup, loop
+from heightpose.train.observed import DIAGNOSTICS, Evidence, Look
 from heightpose.train.pose_task import PoseTask
 
 
@@ -50,6 +51,53 @@ def test_doctor_reads_a_run_with_its_weights(folder, tmp_path):
     records = checkup.check(path, look=False)
     assert [f.name for f in records.findings] == ["overfit"]
     assert checkup.check(path, look=False, limit=50.0).findings == ()
+
+
+def test_a_run_under_way_is_looked_at_as_what_it_is(folder, tmp_path):
+    """A net that has hardly begun answers alike to all: no news of a young run, and the worst of a finished one."""
+    config = config_of(folder)
+    config = replace(
+        config,
+        pose=replace(config.pose, backbone="hrnet_w18_small"),
+        optim=replace(config.optim, warmup_steps=80),
+    )
+    task = PoseTask(config)
+    torch.manual_seed(0)
+    net = task.net().eval()
+    assert isinstance(net, PoseNet)
+    last = [m for m in net.modules() if isinstance(m, nn.Conv2d)][-1]
+    with torch.no_grad():  # blind: only what it adds is left
+        last.weight.zero_()
+        last.bias.copy_(torch.linspace(-1.0, 1.0, len(INFANT)))
+    save_weights(tmp_path / "best.safetensors", net.state_dict(), pose_meta(net, INFANT.names, task.codec))
+    (tmp_path / "config.yaml").write_text(json.dumps(config.to_dict()))
+    young = Evidence(kind="pose", warmup_steps=80, joints=INFANT.names, looks=(Look(12, 0.01, score=1.0),))
+    (tmp_path / DIAGNOSTICS).write_text(json.dumps({"schema": 1, "findings": [], "evidence": asdict(young)}))
+    told = {finding.name for finding in checkup.check(tmp_path).findings}
+    assert not told & {"collapse", "dead-channels"}
+    (tmp_path / "metrics.json").write_text("{}")
+    assert "collapse" in {finding.name for finding in checkup.check(tmp_path).findings}
+
+
+def test_by_heart_is_learned_by_a_new_net(folder, tmp_path, monkeypatch):
+    config = replace(
+        config_of(folder), start_from=str(tmp_path / "gone.safetensors"),
+        optim=replace(config_of(folder).optim, freeze="all_but_head", norm="kept"),
+    )  # fmt: skip
+    (tmp_path / "config.yaml").write_text(json.dumps(config.to_dict()))
+    monkeypatch.setattr(PoseTask, "net", lambda self: TinyNet())
+    monkeypatch.setattr(PoseTask, "meta", lambda self, net, **extra: {"kind": "pose", **extra})
+    monkeypatch.setattr(loop, "_finish", lambda *_: None)
+    assert "a new net on one batch, 3 steps" in checkup.check(tmp_path, look=False, by_heart_steps=3).sources
+    monkeypatch.setattr(loop, "load_data", refuse)
+    (skipped,) = [
+        s for s in checkup.check(tmp_path, look=False, by_heart_steps=3).skipped if "one batch" in s
+    ]
+    assert skipped == "a new net on one batch: no such data"
+
+
+def refuse(*_):
+    raise InputError("no such data")
 
 
 def test_doctor_on_the_command_line(run, tmp_path):

@@ -114,6 +114,11 @@ def test_a_run_keeps_what_is_frozen_through_training_validation_and_averaging(tm
     monkeypatch.setattr(PoseTask, "net", lambda self: Parted())
     drawn.nursery(tmp_path / "set", train=3, val=1)
     config = settings(tmp_path / "set", epochs=2, batch_size=3, freeze="all_but_head")
+    with pytest.raises(ConfigError, match="has learned nothing"):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "weights").write_bytes(b"")  # the net above has its own
+    config = replace(config, start_from=str(tmp_path / "weights"))
     start, init = {}, TrainingModule.on_train_start
     monkeypatch.setattr(
         TrainingModule,

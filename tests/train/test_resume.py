@@ -259,6 +259,26 @@ def test_what_changed_since_is_said_where_a_run_goes_on(finished, folder, tmp_pa
     assert "other data" in told
     assert "epochs" not in told
     assert "dirs" not in told
+    assert "chosen anew" in told
+
+
+@pytest.mark.parametrize("other", ["data", "decoder"])
+def test_the_best_of_other_pictures_is_no_measure_for_what_follows(finished, folder, tmp_path, tiny, other):
+    run, config = shutil.copytree(finished, tmp_path / "run"), settings(folder, epochs=2)
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    own = next(state for state in checkpoint["callbacks"].values() if "best_score" in state)
+    own["best_score"] = 99.9  # of an easier set
+    torch.save(checkpoint, run / "last.ckpt")
+    loop.train(config, run, resume=True)
+    before = (run / "best.safetensors").read_bytes()
+    assert before == (finished / "best.safetensors").read_bytes()
+    if other == "data":
+        drawn.nursery(tmp_path / "other", train=6, val=2, seed=9)
+        config = settings(tmp_path / "other", epochs=3)
+    else:
+        config = replace(settings(folder, epochs=3), validation=replace(config.validation, decode="argmax"))
+    loop.train(config, run, resume=True)
+    assert (run / "best.safetensors").read_bytes() != before
 
 
 def test_checkpoints_without_random_state_still_go_on():

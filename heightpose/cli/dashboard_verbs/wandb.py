@@ -71,8 +71,10 @@ def wandb(roots: tuple[Path, ...], out: Path, entity: str | None, project: str, 
             "nothing was sent; after 'wandb login' add --entity NAME --publish to save them in W&B", err=True
         )
     elif not logged_in():
-        click.echo(
-            "W&B: not logged in, nothing was sent. Run 'wandb login' and the same command again", err=True
+        raise ConfigError(
+            "W&B: not logged in, nothing was sent",
+            where="--publish",
+            hint="Run 'wandb login' and the same command again",
         )
     else:
         for address in _published(built):
