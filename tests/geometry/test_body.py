@@ -173,12 +173,12 @@ def test_frames_that_differ_a_little_widen_the_interval() -> None:
         (6, 0, {"left_heel": 0.1, "right_heel": 0.4}, 1.4),
         (6, 0, {"left_heel": 0.1, "right_heel": 0.6}, 1.0),
         (6, 0, HIDDEN_LEGS, 1.4),
-        (0, 6, {}, 1.2),
+        (0, 6, {}, 1.3),
         (0, 6, HIDDEN_LEGS, 1.4),
         (0, -6, {}, 1.5),  # thighs on end
         (0, -6, HIDDEN_LEGS, 1.5),
         (1, 4, {}, 1.0),  # a fifth of the frames unbent is enough
-        (1, 5, {}, 1.2),
+        (1, 5, {}, 1.3),
         (6, 0, None, 2.3),  # no calibration, so no word on what is seen either
     ],
 )
