@@ -46,10 +46,13 @@ class SheetLooks:
         expected = selection.expected(clip.length_hint, fps)
         # From the first frame to the last few: a camera may be moved near the end.
         step = max(1, ((expected or 1) - 1) // (TAG_FRAMES - 1))
-        self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(2 * TAG_FRAMES, step)
         #: Of a clip that does not say how long it is, the latest frame: after it the camera was not seen to move.
         self._latest: tuple[int, np.ndarray] | None = None
         self._open_ended = expected is None
+        most = (
+            TAG_FRAMES if self._open_ended else 2 * TAG_FRAMES
+        )  # of a stream many looks are thinned out again
+        self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(most, step)
 
     def watching(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames, on whose way those that are due are looked at: before the networks have seen them."""

@@ -185,7 +185,7 @@ def test_no_tags_and_too_few_tags():
 def test_of_one_or_two_tags_the_length_is_as_unsure_as_their_size(count):
     """Light makes all tags look larger alike; of a sheet with more of them their distances tell the scale."""
     rng, given, off = np.random.default_rng(0), 0, []
-    for seed in range(40):
+    for seed in range(20):
         R, t = sheet_picture.pose(
             rng.uniform(110, 150), spin_deg=rng.uniform(0, 360), tilt_deg=rng.uniform(12, 30)
         )
@@ -206,7 +206,7 @@ def test_of_one_or_two_tags_the_length_is_as_unsure_as_their_size(count):
             continue
         given += 1
         off.append(abs(length_change(plane, Plane(R, t), PINHOLE)) > 1.645 * plane.length_sd + 0.005)
-    assert given >= 10
+    assert given >= 5
     assert np.mean(off) <= 0.1
 
 

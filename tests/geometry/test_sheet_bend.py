@@ -41,7 +41,7 @@ def seen(shape, seed, *, pushed=False):
 @pytest.mark.parametrize("pushed", [False, True], ids=["flat", "one tag pushed"])
 def test_a_flat_sheet_widens_nothing(pushed):
     said = [seen(lambda u, v: 0 * u, seed, pushed=pushed)[0].length_sd for seed in range(6)]
-    assert max(said) < 0.0005  # what corner noise does
+    assert max(said) < 0.0007  # what corner noise and the tags' size do
 
 
 @pytest.mark.parametrize("sagitta_cm", [2.0, 4.0])

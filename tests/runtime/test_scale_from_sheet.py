@@ -104,7 +104,7 @@ def test_a_tilted_sheet_stands_in_for_the_camera_file(networks, estimator):
     assert abs(found.camera.K[0, 0] - 640.0) < 2 * found.focal_sd_px
     assert outcome.plane.height_cm == pytest.approx(150.0, rel=0.08)
     low, high = outcome.measurement.interval_cm
-    more = 1.6449 * found.length_sd * 65.0
+    more = 1.6449 * np.hypot(found.length_sd, outcome.plane.length_sd) * 65.0
     assert (65.0 - low, high - 65.0) == pytest.approx((np.hypot(1, more), np.hypot(1, more)), abs=1e-3)
     assert more > 0.05
     document = results.height_of(clip, outcome, "female", 6.5)
