@@ -154,9 +154,9 @@ def infer(inputs: tuple[str, ...], as_json: bool, **options: Any) -> int:
     items = []
     with closing(run_all(named, settings)) as run:
         for item in run:
-            if item.error is not None and not is_batch and item.code != EXIT_INTERRUPTED:
-                raise item.error
             if item.error is not None:
+                if not is_batch and item.code != EXIT_INTERRUPTED:
+                    raise item.error
                 tell(f"error: {item.error}")
             if not as_json and (is_batch or item.error is None):
                 click.echo(f"{item.name}: {item.answer}" if is_batch else item.answer)

@@ -85,10 +85,7 @@ class TagFollower:
         if plane_track.tags_moved_px(before, view) > plane_track.still_px((gray.shape[1], gray.shape[0])):
             return None
         found = dict(zip(view.ids.tolist(), view.corners_frame, strict=True))
-        more = refined_view(gray, self._layout, find_missing(gray, self._layout, found))
-        found.update(zip(more.ids.tolist(), more.corners_frame, strict=True))
-        ids = np.array(sorted(found))
-        return TagView(ids, np.stack([found[tag] for tag in ids.tolist()]))
+        return view.with_others_of(refined_view(gray, self._layout, find_missing(gray, self._layout, found)))
 
 
 def _only(view: TagView, these: np.ndarray) -> TagView:

@@ -49,9 +49,8 @@ class SheetLooks:
         #: Of a clip that does not say how long it is, the latest frame: after it the camera was not seen to move.
         self._latest: tuple[int, np.ndarray] | None = None
         self._open_ended = expected is None
-        most = (
-            TAG_FRAMES if self._open_ended else 2 * TAG_FRAMES
-        )  # of a stream many looks are thinned out again
+        # Where the length is not known many looks are thinned out again.
+        most = TAG_FRAMES if self._open_ended else 2 * TAG_FRAMES
         self._looks: Thinned[tuple[int, Future[TagView]]] = Thinned(most, step)
 
     def watching(self, frames: Iterable[Frame]) -> Iterator[Frame]:

@@ -171,7 +171,7 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     from heightpose.train.gaze import Gaze
     from heightpose.train.pose_task import PoseTask
     from heightpose.train.target_tally import TargetTally
-    from heightpose.train.tasks import make_task
+    from heightpose.train.tasks import make_task, without_weights
     from heightpose.train.training_data import load_items
 
     names = (f"{config.task}.safetensors", "best.safetensors")
@@ -179,7 +179,7 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     if path is None:
         raise InputError("no weights yet", where=run, expected=" or ".join(names))
     net, _ = load_weights(path)
-    task = make_task(replace(config, start_from=None))
+    task = make_task(without_weights(config))
     everything, _ = load_items(config.data)
 
     def of_split(split: str) -> list[Any]:

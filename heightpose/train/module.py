@@ -54,12 +54,13 @@ class TrainingModule(lightning.LightningModule):
     def __init__(self, net: nn.Module, task: Task, config: TrainConfig, total_steps: int) -> None:
         super().__init__()
         check_schedule(config.optim)
-        if config.optim.norm == "kept" and not (config.start_from or _pretrained(config)):
+        has_weights = bool(config.start_from or _pretrained(config))
+        if config.optim.norm == "kept" and not has_weights:
             raise ConfigError(
                 "there are no statistics to keep", where="optim.norm", got="kept", expected="batch",
                 hint="Name the weights that they come with in start_from",
             )  # fmt: skip
-        if config.optim.freeze != "none" and not (config.start_from or _pretrained(config)):
+        if config.optim.freeze != "none" and not has_weights:
             raise ConfigError(
                 "what would be frozen has learned nothing", where="optim.freeze", got=config.optim.freeze,
                 expected="none", hint="Name the weights to keep in start_from",

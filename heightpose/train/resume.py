@@ -134,14 +134,14 @@ def _compare(folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: s
                 got=", ".join(binding),
                 hint=hint,
             )
-        # Which data they are is told by their hash, wherever they lie.
         others = [text for name, text in changed.items() if _is_told(name)]
         if others:
             log.warning("goes on with other settings: %s", ", ".join(others))
     was = (read_identity(folder / RUN).get("data") or {}).get("hash")
-    if was is not None and was != data.get("hash"):
+    other_data = was is not None and was != data.get("hash")
+    if other_data:
         log.warning("goes on with other data than the run began with")
-    comparable = (was is None or was == data.get("hash")) and "validation.decode" not in changed
+    comparable = not other_data and "validation.decode" not in changed
     if not comparable:
         log.warning("scores so far do not compare with those to come: the best weights are chosen anew")
     return comparable
