@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from heightpose.cores import usable_cores
-from heightpose.runtime.backends import Backend
+from heightpose.errors import HeightposeError
+from heightpose.runtime.backends import Backend, resolve
 from heightpose.runtime.modelfile import ModelFile
 
 BATCHES = (1, 8)
@@ -22,7 +23,8 @@ def bench_net(loaded: Backend, file: ModelFile, seconds: float) -> dict[str, Any
 
     Args:
         loaded: the network in its runtime.
-        file: what it was loaded from; eager PyTorch takes the .safetensors of that name.
+        file: what it was loaded from; eager PyTorch takes the .safetensors of that name, or an .onnx that tells the
+            weights of its layers.
         seconds: spent on each figure.
 
     Returns:
@@ -31,7 +33,7 @@ def bench_net(loaded: Backend, file: ModelFile, seconds: float) -> dict[str, Any
     """
     rng = np.random.default_rng(0)
     width, height = file.input_wh
-    eager = _eager(file.path.with_suffix(".safetensors"))
+    eager = _eager(file.path)
     result: dict[str, Any] = {
         "file": file.path.name,
         "backend": str(loaded.active),
@@ -52,15 +54,18 @@ def bench_net(loaded: Backend, file: ModelFile, seconds: float) -> dict[str, Any
     return result
 
 
-def _eager(weights: Path) -> Callable[[np.ndarray], object] | None:
-    if not weights.is_file() or find_spec("torch") is None or find_spec("timm") is None:
+def _eager(file: Path) -> Callable[[np.ndarray], object] | None:
+    if find_spec("torch") is None:
         return None
     import torch
 
-    from heightpose.models.checkpoint import load_weights
+    try:
+        from heightpose.models.checkpoint import load_weights
 
+        model: Any = load_weights(resolve("torch", file)[1])[0].float().eval()
+    except (ModuleNotFoundError, HeightposeError):  # several networks in one file, say
+        return None
     torch.set_num_threads(usable_cores())
-    model: Any = load_weights(weights)[0].float().eval()
 
     def run(pictures: np.ndarray) -> object:
         with torch.inference_mode():

@@ -88,8 +88,8 @@ def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
     "--init",
     "start_from",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Weights to start from: ours, a published HRNet .pth or a state dict, with joints matched by name, or "
-    "timm's ImageNet weights of the backbone.",
+    help="Weights to start from: ours (.safetensors, .onnx), a published HRNet .pth or a state dict, with joints "
+    "matched by name, or timm's ImageNet weights of the backbone.",
 )
 @click.option(
     "--overfit-one-batch",

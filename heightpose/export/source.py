@@ -1,4 +1,4 @@
-"""What is exported: a network with its PyTorch weights, or a graph where the weights are there as ONNX alone."""
+"""What is exported: a network with its PyTorch weights, or a graph that does not tell the weights of its layers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Source(ABC):
 
 
 class NetworkSource(Source):
-    """A ``.safetensors`` file."""
+    """A ``.safetensors`` file, or an ``.onnx`` whose graph tells the weights of each layer, as ``accurate``'s does."""
 
     def __init__(self, file: ModelFile) -> None:
         self.file = file
@@ -89,7 +89,7 @@ class NetworkSource(Source):
 
 
 class GraphSource(Source):
-    """An ``.onnx`` file, as ``accurate`` is shipped: a graph of one input size, whatever form its weights are in."""
+    """Another ``.onnx`` file, of several networks say: a graph of one input size, whatever form its weights are in."""
 
     def __init__(self, file: ModelFile) -> None:
         import onnx
@@ -114,7 +114,8 @@ class GraphSource(Source):
     def network(self, wanted_for: str) -> Any:
         raise ConfigError(
             f"{wanted_for} needs the network in PyTorch", where=self.file.path, expected="a .safetensors file",
-            got="ONNX alone", hint="Take --to onnx or --to openvino, or the training run's .safetensors",
+            got="a graph that does not tell the weights of its layers",
+            hint="Take --to onnx or --to openvino, or the training run's .safetensors",
         )  # fmt: skip
 
     def pruned(self, share: float) -> tuple[Source, tuple[int, int]]:
@@ -151,13 +152,14 @@ def open_source(file: ModelFile) -> Source:
         raise FileFormatError(
             "this is another kind of model", where=file.path, expected="pose or detector", got=file.kind
         )
-    kinds: dict[str, type[NetworkSource | GraphSource]] = {
-        ".safetensors": NetworkSource,
-        ".onnx": GraphSource,
-    }
-    kind = kinds.get(file.path.suffix.lower())
-    if kind is None:
+    suffix = file.path.suffix.lower()
+    if suffix not in (".safetensors", ".onnx"):
         raise FileFormatError(
             "not a weights file", where=file.path, expected="a .safetensors or an .onnx file"
         )
-    return kind(file)
+    try:
+        return NetworkSource(file)
+    except FileFormatError:
+        if suffix != ".onnx":
+            raise
+        return GraphSource(file)

@@ -16,6 +16,7 @@ import torch
 from heightpose.errors import FileFormatError
 from heightpose.models.description import META_KEY, build
 from heightpose.models.detector_net import DetectorNet
+from heightpose.models.onnx_weights import read_onnx_state
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.atomic import atomic_path
 from heightpose.runtime.modelfile import read_model_file
@@ -72,13 +73,15 @@ def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any
         The network (float32, evaluation mode, on the processor) and its description.
 
     Raises:
-        FileFormatError: not a safetensors file of ours, damaged, of another schema, weights that do not fit
+        FileFormatError: not a file of ours, damaged, of another schema, weights that do not fit
             the description or are not finite.
     """
     path = Path(path)
     state, meta = read_state(path)
-    if path.suffix.lower() != ".safetensors" or meta is None:
-        raise FileFormatError("not a weights file", where=path, expected="a .safetensors of this project")
+    if meta is None:
+        raise FileFormatError(
+            "not a weights file", where=path, expected="a .safetensors or an .onnx of this project"
+        )
     model = build(path, meta, state)
     try:
         model.load_state_dict(state)
@@ -93,7 +96,8 @@ def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any
 
 
 def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
-    """A state dict, in float32, from a safetensors file or a torch checkpoint (.pt, .pth, .ckpt, .tar, .bin).
+    """A state dict, in float32, from a safetensors file, a torch checkpoint (.pt, .pth, .ckpt, .tar, .bin) or an .onnx
+    of a pose net of ours (:mod:`heightpose.models.onnx_weights`).
 
     Meant for starting from a checkpoint of any origin; :func:`load_weights` is for our own. Of a training
     checkpoint the entry ``state_dict``, ``best_state_dict`` or ``model`` is taken.
@@ -113,8 +117,12 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
         state, meta = _read_safetensors(path)
     elif path.suffix.lower() in _TORCH:
         state = _read_torch(path)
+    elif path.suffix.lower() == ".onnx":
+        state, meta = read_onnx_state(path)
     else:
-        raise FileFormatError("not a weights file", where=path, expected=f".safetensors, {', '.join(_TORCH)}")
+        raise FileFormatError(
+            "not a weights file", where=path, expected=f".safetensors, .onnx, {', '.join(_TORCH)}"
+        )
     require_finite(state, path)
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, meta
 

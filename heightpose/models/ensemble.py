@@ -19,7 +19,7 @@ import numpy as np
 
 from heightpose.errors import FileFormatError, HeightposeError
 from heightpose.models.description import META_KEY
-from heightpose.models.onnx_storage import restore, store_bytes, store_half
+from heightpose.models.onnx_storage import MEMBER, restore, store_bytes, store_half
 from heightpose.runtime.atomic import atomic_path
 from heightpose.runtime.modelfile import ModelFile, read_model_file
 
@@ -56,7 +56,7 @@ def ensemble(members: Sequence[Path], shares: Sequence[float], out: Path, *, in_
     nodes, initializers, weighted = [], [], []
     for number, (proto, share) in enumerate(zip(protos, shares, strict=True)):
         restore(proto)
-        prefix = f"net{number}/"
+        prefix = MEMBER.format(number)
         graph = compose.add_prefix(proto, prefix).graph
         nodes.append(helper.make_node("Identity", [_INPUT], [prefix + _INPUT], name=f"{prefix}input"))
         nodes += graph.node

@@ -15,6 +15,9 @@ _STORED_FROM = 1024
 _HALF, _BYTE, _STEP = ".half", ".byte", ".step"
 _LARGEST_BYTE = 127
 
+#: What the names of a network's part of the graph begin with in a file of :mod:`heightpose.models.ensemble`.
+MEMBER = "net{}/"
+
 
 def store_half(proto: Any) -> None:
     """Store large float32 initialisers as float16, each followed by a Cast back; edits ``proto``."""

@@ -33,7 +33,7 @@ _MOST_VALUES = 1 << 28
 _LARGEST_PART = 16
 
 #: The file forms a backend reads, the one to look for first.
-_READS = {"openvino": (".onnx", ".xml"), "onnxruntime": (".onnx",), "torch": (".safetensors",)}
+_READS = {"openvino": (".onnx", ".xml"), "onnxruntime": (".onnx",), "torch": (".safetensors", ".onnx")}
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ class Backend(ABC):
 def resolve(name: str, path: Path) -> tuple[str, Path]:
     """The backend to use and the file it reads.
 
-    ``auto`` takes the first backend that is installed and can read the file. A backend that reads the other
-    form takes the file of the same name beside it.
+    ``auto`` takes the first backend that is installed and can read the file. A backend that is named takes the file
+    of the same name beside it where that has the form it reads first, or the only one: torch has less to do, and more
+    networks, with the ``.safetensors``.
 
     Raises:
         ConfigError: an unknown name, or no file that the backend can read.
@@ -114,20 +115,21 @@ def resolve(name: str, path: Path) -> tuple[str, Path]:
     for candidate in NAMES if name == "auto" else (name,):
         forms = _READS[candidate]
         file = path if path.suffix.lower() in forms else path.with_suffix(forms[0])
+        if name == "torch" and is_file(beside := path.with_suffix(forms[0])):
+            file = beside
         if importlib.util.find_spec(candidate) is None or not is_file(file):
             continue
         # auto must not leave the file that was named for its neighbour.
         if name != "auto" or file == path:
             return candidate, file
-    suffix = path.suffix if name == "auto" else _READS[name][0]
+    if name == "auto":
+        raise ConfigError(
+            f"no installed backend reads this {path.suffix} file", where=path,
+            hint="Give an .onnx file, or install heightpose[train] for .safetensors",
+        )  # fmt: skip
+    wanted = " or ".join(_READS[name])
     raise ConfigError(
-        f"no installed backend reads this {suffix} file"
-        if name == "auto"
-        else f"{name} needs a {suffix} file",
-        where=path,
-        hint="Give an .onnx file, or install heightpose[train] for .safetensors"
-        if name == "auto"
-        else f"Leave --backend out, or give a {suffix} file",
+        f"{name} needs a {wanted} file", where=path, hint=f"Leave --backend out, or give a {wanted} file"
     )
 
 
@@ -320,13 +322,16 @@ class TorchBackend(Backend):
     def __init__(self, path: Path, threads: int) -> None:
         import torch
 
-        from heightpose.models.checkpoint import load_weights
+        try:
+            from heightpose.models.checkpoint import load_weights
 
+            model: Any = load_weights(path)[0]
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(str(error.name), "train", "--backend torch") from error
         self._torch, self._path = torch, path
         torch.set_num_threads(threads)
         torch.backends.cudnn.allow_tf32 = False  # of 24 bits of a weight it would keep 11
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        model: Any = load_weights(path)[0]
         model = model.float().eval().to(self._device, memory_format=torch.channels_last)
         self._forward = getattr(model, "forward_export", model)
         label = torch.cuda.get_device_name() if self._device == "cuda" else "CPU"

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -59,6 +60,12 @@ class TrainingModule(lightning.LightningModule):
             raise ConfigError(
                 "there are no statistics to keep", where="optim.norm", got="kept", expected="batch",
                 hint="Name the weights that they come with in start_from",
+            )  # fmt: skip
+        if Path(config.start_from or "").suffix.lower() == ".onnx" and config.optim.norm != "kept":
+            raise ConfigError(
+                "the normalisations of an .onnx have no data's statistics that batches could go on from",
+                where="optim.norm", got=config.optim.norm, expected="kept",
+                hint="Or start from the .safetensors of the same training",
             )  # fmt: skip
         if config.optim.freeze != "none" and not has_weights:
             raise ConfigError(

@@ -23,6 +23,7 @@ from heightpose.export.source import with_network  # noqa: E402
 from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
 from heightpose.models.description import detector_meta  # noqa: E402
 from heightpose.models.detector_net import DetectorNet  # noqa: E402
+from heightpose.models.ensemble import ensemble  # noqa: E402
 from heightpose.models.onnx_graph import export_onnx  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
 from heightpose.runtime.backends import load_backend  # noqa: E402
@@ -309,17 +310,33 @@ def test_a_detectors_output_that_its_codec_cannot_read(detector):
 
 
 @pytest.mark.parametrize(("to", "name"), [("openvino", "a.xml"), ("onnx", "b.onnx")])
-def test_onnx_alone_is_exported_as_it_answers(graph, tmp_path, to, name):
-    report = run.export(run.Request(graph, to, tmp_path / name))
+def test_several_networks_in_one_file_are_exported_as_they_answer(graph, tmp_path, to, name):
+    half, two = graph.with_name("half.onnx"), tmp_path / "two.onnx"
+    ensemble([half, half], [0.5, 0.5], two)
+    report = run.export(run.Request(two, to, tmp_path / name))
     assert report.passed
     assert list(report.checks) == ["at 64x64"]  # the graph's size is fixed
     assert report.checks["at 64x64"].distance_px.max() < 0.01
     backend, file = load_backend(tmp_path / name, "auto", precision="f32")
     assert file.joints == INFANT.names
-    assert "ensemble" in file.meta
+    assert len(file.meta["ensemble"]) == 2
     batch = drawn_batch(2, WH)
-    expected = load_backend(graph, "onnxruntime")[0].run(batch)
+    expected = load_backend(two, "onnxruntime")[0].run(batch)
     np.testing.assert_allclose(backend.run(batch), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("to", "name"), [("openvino", "a.xml"), ("onnx", "b.onnx"), ("torchscript", "c.pt")])
+def test_onnx_alone_is_exported_at_any_size(graph, tmp_path, to, name):
+    """What its graph fixes, the network that is built from its weights leaves free."""
+    report = run.export(run.Request(graph, to, tmp_path / name))
+    assert report.passed
+    assert len(report.checks) == 2
+    assert all(check.distance_px.max() < 0.01 for check in report.checks.values())
+    if to != "torchscript":
+        batch = drawn_batch(2, WH)
+        expected = load_backend(graph, "onnxruntime")[0].run(batch)
+        found = load_backend(tmp_path / name, "auto", precision="f32")[0].run(batch)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_slow_file_is_not_timed_for_minutes(monkeypatch):

@@ -320,8 +320,9 @@ def test_damaged_and_foreign_files_are_refused(pose_files, tmp_path):
             load_weights(path)
     with pytest.raises(FileFormatError, match="no such"):
         load_weights(tmp_path / "absent.safetensors")
+    (tmp_path / "pose.xml").write_bytes((pose_files / "pose.onnx").read_bytes())
     with pytest.raises(FileFormatError, match="not a weights file"):
-        load_weights(pose_files / "pose.onnx")
+        load_weights(tmp_path / "pose.xml")
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, str(tmp_path / "foreign.safetensors"))

@@ -328,8 +328,9 @@ def test_auto_takes_the_first_installed(pose, monkeypatch):
 
 
 def test_torch_takes_the_file_beside_the_onnx_one(pose, tmp_path):
-    with pytest.raises(ConfigError, match=r"torch needs a \.safetensors file"):
-        resolve("torch", pose)
+    assert resolve("torch", pose) == ("torch", pose)  # nothing lies beside it
+    with pytest.raises(ConfigError, match=r"torch needs a \.safetensors or \.onnx file"):
+        resolve("torch", tmp_path / "m.xml")
     for suffix in (".onnx", ".safetensors"):
         (tmp_path / f"m{suffix}").touch()
     assert resolve("torch", tmp_path / "m.onnx") == ("torch", tmp_path / "m.safetensors")
