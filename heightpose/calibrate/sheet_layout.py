@@ -21,7 +21,6 @@ from heightpose.errors import ConfigError
 from heightpose.geometry.sheet import SheetLayout, shipped_sheet
 from heightpose.runtime.atomic import write_text
 
-DEFAULT_FAMILY = "DICT_APRILTAG_36h11"
 _TAG_CM = 6.0  # 20 px and more from 2 m in a 1280x720 picture
 _MARGIN_CM = 3.0  # to the sheet's edge: hems and mattress edges bend the cloth
 _PITCH_CM = 17.5  # from tag to tag, about
@@ -33,7 +32,7 @@ _DRAW = 190
 
 
 def make_layout(
-    size_cm: tuple[float, float], family: str = DEFAULT_FAMILY, tag_cm: float | None = None
+    size_cm: tuple[float, float], family: str | None = None, tag_cm: float | None = None
 ) -> SheetLayout:
     """The layout for a sheet of that size.
 
@@ -41,7 +40,7 @@ def make_layout(
 
     Args:
         size_cm: (across, along) the cot.
-        family: OpenCV's name of the tag dictionary.
+        family: OpenCV's name of the tag dictionary; without it the shipped sheet's.
         tag_cm: side of a tag; without it 6 cm, less on a small sheet.
 
     Raises:
@@ -52,6 +51,7 @@ def make_layout(
         want = "{:.0f} to {:.0f} cm".format(*_SIZE_RANGE_CM)
         raise ConfigError("the sheet's size is out of range", expected=want, got=f"{width:g}x{height:g}")
     shipped = SheetLayout.load(shipped_sheet())
+    family = family or shipped.family
     if size_cm == shipped.size_cm and family == shipped.family and tag_cm in (None, _TAG_CM):
         return shipped
     tag = min(_TAG_CM, min(size_cm) / 6) if tag_cm is None else tag_cm

@@ -32,9 +32,6 @@ Every size has tags of its own, so that no sheet is taken for another one; keep 
 """
 
 
-_FAMILY = "DICT_APRILTAG_36h11"
-
-
 @click.command("sheet", epilog=EPILOG)
 @click.option("--size", type=Pair(float, "ACROSSxALONG"), help="The sheet's size in cm, such as 70x132.")
 @click.option("--layout", type=FilePath(), help="Print this layout instead of a new one (YAML).")
@@ -44,7 +41,7 @@ _FAMILY = "DICT_APRILTAG_36h11"
     show_default=True, help="Paper to cut the sheet to; full is one page.",
 )  # fmt: skip
 @click.option("--tag-cm", type=float, help="Side of the tags. Default 6, less on a small sheet.")
-@click.option("--family", help=f"OpenCV's name of the tags.  [default: {_FAMILY}]")
+@click.option("--family", help="OpenCV's name of the tags. Default DICT_APRILTAG_36h11.")
 def sheet(
     size: tuple[float, float] | None,
     layout: Path | None,
@@ -72,7 +69,7 @@ def sheet(
         made = SheetLayout.load(layout)
     else:
         assert size is not None
-        made = make_layout(size, family or _FAMILY, tag_cm)
+        made = make_layout(size, family, tag_cm)
     make_folder(out.parent)
     tiling = write_pdf(sheet_drawing(made), paper, out, "heightpose sheet")
     beside = out.with_suffix(".yaml")

@@ -309,7 +309,7 @@ def _made(result: dict[str, Any]) -> dict[str, Any]:
 def _whole_records(folder: Path, result: dict[str, Any]) -> tuple[list[FrameRecord], list[ClipRecord]]:
     records, expected = require_records(folder), result["testset"]
     counts = tuple(len(part) for part in records)
-    if counts != (expected.get("frames", counts[0]), expected.get("clips", counts[1])):
+    if counts != (expected["frames"], expected["clips"]):
         raise ConfigError(
             "the records are not all of the result's: an evaluation into this folder was interrupted", where=folder,
             expected=f"{plural(expected['frames'], 'picture')}, {plural(expected['clips'], 'clip')}",

@@ -14,18 +14,20 @@ from heightpose.runtime.output import plain
 from heightpose.skeleton import INFANT
 
 
-def stored(folder, frames, clips, sha="s", about=None, counted=None, **more):
+def stored(folder, pictures, clips, sha="s", about=None, **more):
     (folder / "records").mkdir(parents=True)
-    Log(folder / "records").add(frames)
+    Log(folder / "records").add(pictures)
     for one in clips:
         Log(folder / "records").add(clip=one)
     model = {"name": "net.onnx", "sha256": folder.name * 10}
     about = {
-        "testset": {"name": "set", "split": None, "sha256": sha, **(counted or {}), **more},
+        "testset": {"name": "set", "split": None, "sha256": sha}
+        | {"frames": len(pictures), "clips": len(clips)}
+        | more,
         "models": {"pose": model, "detector": model},
     } | (about or {})
     head = {"kind": "evaluation", "schema": SCHEMA, "run": None, "created": "today"}
-    write_json(folder / "result.json", plain(head | about | summarise(frames, clips)))
+    write_json(folder / "result.json", plain(head | about | summarise(pictures, clips)))
     return folder
 
 
@@ -96,8 +98,8 @@ def test_what_else_differs_is_said(tmp_path):
 
 
 def test_the_records_of_an_interrupted_evaluation_are_not_compared(tmp_path):
-    whole = stored(tmp_path / "a", people(lambda i: 0.0), [], counted={"frames": 12, "clips": 0})
-    part = stored(tmp_path / "b", people(lambda i: 0.0)[:7], [], counted={"frames": 12, "clips": 0})
+    whole = stored(tmp_path / "a", people(lambda i: 0.0), [])
+    part = stored(tmp_path / "b", people(lambda i: 0.0)[:7], [], frames=12)
     assert compare(whole, whole)["people"] == 12
     with pytest.raises(ConfigError, match=r"interrupted.*expected 12 pictures.*got 7"):
         compare(whole, part)
