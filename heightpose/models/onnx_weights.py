@@ -171,8 +171,9 @@ def _complete(
     path: Path, net: PoseNet | DetectorNet, state: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """``state`` with what is no weight as in a new network, checked against ``net``."""
-    counters = {name: value for name, value in net.state_dict().items() if not value.is_floating_point()}
-    state = counters | {name: value for name, value in state.items() if name in net.state_dict()}
+    own = net.state_dict()
+    counters = {name: value for name, value in own.items() if not value.is_floating_point()}
+    state = counters | {name: value for name, value in state.items() if name in own}
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
