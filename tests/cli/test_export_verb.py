@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from click.testing import CliRunner
 
 from heightpose.cli.export import export
 from heightpose.errors import ConfigError
+from heightpose.models.ensemble import ensemble
 from heightpose.runtime.modelfile import shipped_path
 
 pytest.importorskip("torch")
 
 
-def test_what_needs_the_network_itself_says_so_of_onnx_alone(tmp_path):
+def test_what_needs_the_network_itself_says_so_of_several_in_one_file(tmp_path):
     alone = tmp_path / "pose.onnx"
-    shutil.copy(shipped_path("fast"), alone)
+    ensemble([shipped_path("fast")] * 2, [0.5, 0.5], alone)
     for args in (
         ["--to", "torchscript", "--out", "a.pt"],
         ["--to", "onnx", "--prune", "0.2", "--out", "a.onnx"],
