@@ -97,7 +97,7 @@ def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any
 
 def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
     """A state dict, in float32, from a safetensors file, a torch checkpoint (.pt, .pth, .ckpt, .tar, .bin) or an .onnx
-    of a pose net of ours (:mod:`heightpose.models.onnx_weights`).
+    of ours (:mod:`heightpose.models.onnx_weights`).
 
     Meant for starting from a checkpoint of any origin; :func:`load_weights` is for our own. Of a training
     checkpoint the entry ``state_dict``, ``best_state_dict`` or ``model`` is taken.

@@ -25,6 +25,8 @@ from heightpose.words import one_line
 
 #: Names that the exporter gives what the graph was made of (:func:`heightpose.models.onnx_graph.export_onnx`).
 _MODEL = "model."
+#: A channel whose weights are shorter says nothing, and stays as it is.
+_LEAST_LENGTH = 1e-6
 _TIMM_WRAPPER = ("trunk.model.", "trunk.model.model.")
 
 
@@ -153,7 +155,8 @@ def _unfolded(
     if weight.shape != layer.weight.shape or bias.shape != after.bias.shape:
         return {}
     length = weight.flatten(1).norm(dim=1)
-    scale = torch.where(length > 0, (2.0 * weight.shape[0] / weight[0].numel()) ** 0.5 / length, 1.0)
+    usual = (2.0 * weight.shape[0] / weight[0].numel()) ** 0.5
+    scale = torch.where(length > _LEAST_LENGTH, usual / length, 1.0)
     variance = scale.square()
     state = {
         f"{conv}.weight": weight * scale.view(-1, 1, 1, 1),
