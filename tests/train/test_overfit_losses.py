@@ -66,7 +66,7 @@ def test_a_pose_loss_learns_a_batch_by_heart(folder, tmp_path, tiny, loss):
 def test_the_detector_learns_a_batch_by_heart_however_its_losses_are_balanced(
     folder, tmp_path, monkeypatch, balance
 ):
-    config = settings(folder, batch_size=4, epochs=90, lr=1e-2, warmup_steps=10)
+    config = settings(folder, batch_size=4, epochs=75, lr=1e-2, warmup_steps=10)
     config = replace(
         config, task="detector", loss=LossConfig(balance=balance), detector=DetectorConfig(width=32)
     )
