@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +54,9 @@ def bench_net(loaded: Backend, file: ModelFile, seconds: float) -> dict[str, Any
 
 
 def _eager(file: Path) -> Callable[[np.ndarray], object] | None:
-    if find_spec("torch") is None:
-        return None
-    import torch
-
     try:
+        import torch
+
         from heightpose.models.checkpoint import load_weights
 
         model: Any = load_weights(resolve("torch", file)[1])[0].float().eval()

@@ -16,7 +16,7 @@ import torch
 from heightpose.errors import FileFormatError
 from heightpose.models.description import META_KEY, build
 from heightpose.models.detector_net import DetectorNet
-from heightpose.models.onnx_weights import read_onnx_state
+from heightpose.models.onnx_weights import read_onnx
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.atomic import atomic_path
 from heightpose.runtime.modelfile import read_model_file
@@ -77,6 +77,10 @@ def load_weights(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any
             the description or are not finite.
     """
     path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        net, description = read_onnx(path)
+        require_finite(net.state_dict(), path)
+        return net, description
     state, meta = read_state(path)
     if meta is None:
         raise FileFormatError(
@@ -118,7 +122,8 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
     elif path.suffix.lower() in _TORCH:
         state = _read_torch(path)
     elif path.suffix.lower() == ".onnx":
-        state, meta = read_onnx_state(path)
+        net, meta = read_onnx(path)
+        state = net.state_dict()
     else:
         raise FileFormatError(
             "not a weights file", where=path, expected=f".safetensors, .onnx, {', '.join(_TORCH)}"

@@ -30,8 +30,8 @@ _LEAST_LENGTH = 1e-6
 _TIMM_WRAPPER = ("trunk.model.", "trunk.model.model.")
 
 
-def read_onnx_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """State dict, in float32, and description of the network in an ``.onnx`` of ours.
+def read_onnx(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any]]:
+    """The network in an ``.onnx`` of ours (float32, evaluation mode, on the processor) and its description.
 
     Weights in half precision or bytes are restored first. The file may be of
     :mod:`heightpose.models.ensemble` where that has a single member (how ``accurate`` is stored).
@@ -73,7 +73,8 @@ def read_onnx_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str
         weight, bias = (values.get(name) for name in (*convs.get(conv, ()), "", "")[:2])
         if f"{norm}.running_var" not in state and weight is not None and bias is not None:
             state |= _unfolded(net, conv, norm, weight, bias)
-    return _complete(path, net, state), meta
+    _fill(path, net, state)
+    return net, meta
 
 
 def _single(path: Path, meta: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _module_name(node: str) -> str:
 
 
 def _followed_by_norm(net: PoseNet | DetectorNet, meta: dict[str, Any]) -> dict[str, str]:
-    """Each convolution whose output a batch normalisation alone takes, and that one, as a pass of the net shows."""
+    """Each convolution whose output a batch normalisation takes, and that one, as a pass of the net shows."""
     made_by: dict[int, str] = {}
     kept: list[torch.Tensor] = []  # an id is one tensor's only while that lives
     pairs: dict[str, str] = {}
@@ -170,18 +171,14 @@ def _unfolded(
     return state
 
 
-def _complete(
-    path: Path, net: PoseNet | DetectorNet, state: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """``state`` with what is no weight as in a new network, checked against ``net``."""
+def _fill(path: Path, net: PoseNet | DetectorNet, state: dict[str, torch.Tensor]) -> None:
+    """Load ``state`` into ``net``, which keeps what is no weight and must get everything else."""
     own = net.state_dict()
     counters = {name: value for name, value in own.items() if not value.is_floating_point()}
-    state = counters | {name: value for name, value in state.items() if name in own}
     try:
-        net.load_state_dict(state)
+        net.load_state_dict(counters | {name: value for name, value in state.items() if name in own})
     except RuntimeError as error:
         raise _untold(path, error) from error
-    return state
 
 
 def _untold(path: Path, error: Exception) -> FileFormatError:

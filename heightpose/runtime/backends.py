@@ -322,14 +322,14 @@ class TorchBackend(Backend):
     def __init__(self, path: Path, threads: int) -> None:
         import torch
 
+        self._torch, self._path = torch, path
+        torch.set_num_threads(threads)
         try:
             from heightpose.models.checkpoint import load_weights
 
             model: Any = load_weights(path)[0]
         except ModuleNotFoundError as error:
             raise MissingExtraError(str(error.name), "train", "--backend torch") from error
-        self._torch, self._path = torch, path
-        torch.set_num_threads(threads)
         torch.backends.cudnn.allow_tf32 = False  # of 24 bits of a weight it would keep 11
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         model = model.float().eval().to(self._device, memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from heightpose.models.description import detector_meta, pose_meta
 from heightpose.models.detector_net import DetectorNet
 from heightpose.models.ensemble import ensemble
 from heightpose.models.onnx_graph import export_onnx
-from heightpose.models.onnx_weights import read_onnx_state
+from heightpose.models.onnx_weights import read_onnx
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.backends import load_backend
 from heightpose.skeleton import INFANT
@@ -132,7 +132,7 @@ def test_what_cannot_be_told_is_refused(stored, tmp_path):
     half = stored.with_name("half.onnx")
     ensemble([half, half], [0.5, 0.5], tmp_path / "two.onnx")
     with pytest.raises(FileFormatError, match="no common weights"):
-        read_onnx_state(tmp_path / "two.onnx")
+        read_onnx(tmp_path / "two.onnx")
     detector = DetectorNet("hrnet_w18_small")  # has layers that its answer does not need
     export_onnx(detector, tmp_path / "detector.onnx", detector_meta(detector))
     vit = PoseNet("test_vit2", 21, input_wh=WH)
@@ -143,7 +143,7 @@ def test_what_cannot_be_told_is_refused(stored, tmp_path):
     onnx.save(renamed, str(tmp_path / "renamed.onnx"))
     for name in ("detector.onnx", "vit.onnx", "renamed.onnx"):
         with pytest.raises(FileFormatError, match="does not tell which weights are which layer's"):
-            read_onnx_state(tmp_path / name)
+            read_onnx(tmp_path / name)
 
 
 def test_weights_of_another_shape_than_described_are_refused(stored, tmp_path):
@@ -154,4 +154,4 @@ def test_weights_of_another_shape_than_described_are_refused(stored, tmp_path):
     bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias)[:-1], bias.name))
     onnx.save(proto, str(tmp_path / "cut.onnx"))
     with pytest.raises(FileFormatError, match="does not tell"):
-        read_onnx_state(tmp_path / "cut.onnx")
+        read_onnx(tmp_path / "cut.onnx")
