@@ -12,8 +12,13 @@ mypy
 # Two processes of one thread each: trainings, networks, calibration and rendering in the one, everything else in the other, about
 # as long as each other.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
-report=$(mktemp)
-trap 'rm -f "$report"' EXIT
+# Their files are many and small: in memory where there is room for them, as a disk makes each one wait until it is safe.
+shared_memory_kb=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1 || true)
+if [ -w /dev/shm ] && [ "${shared_memory_kb:-0}" -gt 4000000 ]; then export TMPDIR=/dev/shm; fi
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export TMPDIR=$scratch
+report=$scratch/trainings.txt
 python -m pytest tests/train tests/models tests/ablate tests/calibrate tests/synth > "$report" 2>&1 &
 trainings=$!
 failed=0

@@ -157,7 +157,7 @@ class Journal(Callback):
     def __init__(self, folder: Path, quiet: bool = False) -> None:
         self.folder, self.quiet = folder, quiet
         self._clock = self._trained = self._spent = 0.0
-        self._tables: dict[str, tuple[str, list[str], int]] = {}  # text, columns, last epoch
+        self._tables: dict[str, tuple[list[str], int]] = {}  # columns, last epoch
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         # Of a run that goes on inside an epoch, which then does not start again.
@@ -225,21 +225,24 @@ class Journal(Callback):
         path = self.folder / name
         if not path.is_file():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        whole = path.read_text(encoding="utf-8").rpartition("\n")[
+            0
+        ]  # a machine may have stopped within a row
+        return list(csv.DictReader(io.StringIO(whole)))
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         """Add a row; columns that come later, as validation's do, get their place in the rows before too."""
-        text, columns, last = self._tables.get(name, ("", [], -1))
+        columns, last = self._tables.get(name, ([], -1))
         if last < row["epoch"] and row.keys() <= set(columns):
-            text += _table(columns, [row])
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(_table(columns, [row]))
         else:
             # A run that was killed is resumed from before its last rows.
             rows = [r for r in self._rows(name) if int(r["epoch"]) < row["epoch"]] + [row]
             columns = list(dict.fromkeys(key for r in rows for key in r))
-            text = _table(columns, [dict(zip(columns, columns, strict=True)), *rows])
-        write_text(self.folder / name, text)
-        self._tables[name] = text, columns, row["epoch"]
+            head = dict(zip(columns, columns, strict=True))
+            write_text(self.folder / name, _table(columns, [head, *rows]))
+        self._tables[name] = columns, row["epoch"]
 
 
 def _table(columns: list[str], rows: list[dict[str, Any]]) -> str:

@@ -119,6 +119,10 @@ def test_a_stopped_run_goes_on_to_the_bit(
     last = torch.load(tmp_path / "part" / "last.ckpt", weights_only=True)
     assert last["global_step"] == goes_on_at
     monkeypatch.setattr(PoseTask, "loss", PoseTask.plain_loss)
+    if how is kill:
+        for log in ("log.csv", "losses.csv"):
+            with (tmp_path / "part" / log).open("a") as file:
+                file.write("1\0\0")  # a row that was not whole when the power went
     loop.train(config, tmp_path / "part", resume=True)
     resumed = forgetful["module"]
 
