@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, fit_plane
+from heightpose.geometry.planar_pose import PoseFit
+from heightpose.geometry.plane import Plane, PlaneError, fit_pose
 from heightpose.types import require_finite, require_shape
 
 #: Four marked corners miss a mattress of their size by less than this, of their extent. Clicks 10 px off leave 0.7 % of
@@ -49,21 +50,19 @@ def plane_from_corners(corners_frame: np.ndarray, size_cm: tuple[float, float], 
     model = np.array([[-1, 1], [1, 1], [1, -1], [-1, -1]]) * half
     diagonal = float(np.linalg.norm(np.ptp(corners, axis=0)))
     plausible = (_OUTSIDE_RMS if outside else _CORNERS_RMS) * diagonal
-    best: Plane | None = None
+    best: PoseFit | None = None
     for turn in (0, 1):
         try:
-            plane = fit_plane(np.roll(corners, -turn, axis=0)[None], model[None], camera, "corners")
+            pose = fit_pose(np.roll(corners, -turn, axis=0)[None], model[None], camera)
         except PlaneError as problem:
             if problem.code in ("camera_height_implausible", "camera_too_flat"):
                 error = problem
             continue
-        assert plane.rms_px is not None
-        limit = plausible if best is None or best.rms_px is None else min(plausible, 0.5 * best.rms_px)
-        if plane.rms_px < limit:
-            best = plane
+        if pose.rms_px < (plausible if best is None else min(plausible, 0.5 * best.rms_px)):
+            best = pose
     if best is None:
         raise error
-    return best
+    return Plane(best.R, best.t_cm, best.rms_px, 0, "corners", best.height_sd_cm)
 
 
 def _outside(corners_frame: np.ndarray, size_wh: tuple[int, int]) -> float:

@@ -33,6 +33,7 @@ _HEIGHT_RANGE_CM = (15.0, 1000.0)
 _MAX_HEIGHT_SD = 0.03  # of the height: what corner noise alone may do to it
 _MAX_LENGTH_SD = 0.03  # of a length: the same, or a bent sheet, or a wrong lens
 _AGAIN = "Please check that the sheet lies flat, uncovered and in view, and record again."
+_TOO_LITTLE = f"Too little of the printed sheet can be seen to measure with it. {_AGAIN}"
 
 
 class PlaneError(HeightposeError):
@@ -263,25 +264,30 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
     keep = planar_pose.consensus(corners, model, camera, max(2.0, 0.5 * px_per_cm))
     for _ in range(4):
         _require_agreement(int(keep.sum()), len(ids), need)
-        plane = fit_plane(corners[keep], model[keep], camera, "tags")
+        fitted = keep
+        pose = fit_pose(corners[fitted], model[fitted], camera)
+        plane = Plane(pose.R, pose.t_cm, pose.rms_px, int(fitted.sum()), "tags", pose.height_sd_cm)
         rms = plane.tag_rms_px(camera, corners, model)
         limit = min(max(0.75, 0.1 * px_per_cm, 3.0 * float(np.median(rms[keep]))), max(2.0, 0.5 * px_per_cm))
         again = rms <= limit
         if np.array_equal(again, keep):
             break
         keep = again
-    assert plane.rms_px is not None
-    if plane.rms_px > max(1.0, 0.3 * px_per_cm):
+    if pose.height_sd_cm > _MAX_HEIGHT_SD * plane.height_cm:
+        raise PlaneError("plane_imprecise", _TOO_LITTLE)
+    if pose.rms_px > max(1.0, 0.3 * px_per_cm):
         raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
     tags = TagFit(plane, camera, corners, model, layout.size_cm, keep)
     bent = bend_sd(tags)
     focal_off, lens = lens_doubt(plane, camera, corners, model, keep)
-    _require_sure(plane.length_sd, bent, lens)
+    noise = length_noise(plane, camera, pose.cov)
+    few = float(np.hypot(noise, length_growth(plane, camera, corners[fitted], model[fitted])))
+    _require_sure(few, bent, lens)
     size = size_off(tags)
     if abs(size) > _MAX_LENGTH_SD:
         raise _another_sheet(int((~keep).sum()), len(ids), size)
     # A wrong lens looks bent, and a bent sheet as seen through another lens: of all the largest counts.
-    length_sd = float(np.hypot(plane.length_sd, max(bent, lens, abs(size))))
+    length_sd = float(np.hypot(few, max(bent, lens, abs(size))))
     return replace(plane, length_sd=length_sd, focal_off=focal_off)
 
 
@@ -311,9 +317,7 @@ def _require_sure(noise: float, bent: float, lens: float) -> None:
         raise PlaneError("camera_contradicted", text)
     if bent >= noise:
         raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
-    raise PlaneError(
-        "plane_imprecise", f"Too little of the printed sheet can be seen to measure with it. {_AGAIN}"
-    )
+    raise PlaneError("plane_imprecise", _TOO_LITTLE)
 
 
 def _another_sheet(out: int, seen: int, size: float) -> PlaneError:
@@ -350,8 +354,12 @@ def tag_medians(views: list[TagView], layout: SheetLayout) -> tuple[np.ndarray, 
     return ids, np.stack([medians[tag] for tag in ids.tolist()]), float(np.median(stray))
 
 
-def fit_plane(corners: np.ndarray, model: np.ndarray, camera: Camera, source: str) -> Plane:
-    """The pose from ``(M, 4, 2)`` corners and where they are on the mattress (cm), if it can be trusted."""
+def fit_pose(corners: np.ndarray, model: np.ndarray, camera: Camera) -> planar_pose.PoseFit:
+    """The camera's pose from ``(M, 4, 2)`` corners, frame pixels, and where they are on the mattress, cm.
+
+    Raises:
+        PlaneError: another pose explains the corners as well, or no camera above a cot is posed so.
+    """
     kpts, pts = corners.reshape(-1, 2), planar_pose.on_mattress(model)
     fits = planar_pose.solve(pts, kpts, camera)
     if not fits:
@@ -371,14 +379,7 @@ def fit_plane(corners: np.ndarray, model: np.ndarray, camera: Camera, source: st
     if not _HEIGHT_RANGE_CM[0] <= centre[2] <= _HEIGHT_RANGE_CM[1]:
         text = f"A camera {centre[2]:.0f} cm above the mattress: please check the sheet and camera files."
         raise PlaneError("camera_height_implausible", text)
-    if source == "tags" and best.height_sd_cm > _MAX_HEIGHT_SD * centre[2]:
-        text = f"Too little of the printed sheet can be seen to measure with it. {_AGAIN}"
-        raise PlaneError("plane_imprecise", text)
-    plane = Plane(best.R, best.t_cm, best.rms_px, 0, source, best.height_sd_cm)
-    if source != "tags":
-        return plane
-    noise, growth = length_noise(plane, camera, best.cov), length_growth(plane, camera, corners, model)
-    return replace(plane, tags=len(model), length_sd=float(np.hypot(noise, growth)))
+    return best
 
 
 def _sides(quads: np.ndarray) -> np.ndarray:
