@@ -15,7 +15,7 @@ def infer(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-m",
-        "heightpose.cli.main",
+        "heightpose",
         "infer",
         str(EXAMPLES / "clip.mp4"),
         "--out",

@@ -84,7 +84,7 @@ def run_infer(path: Path, options: list[str], folder: Path, *, overlay: bool) ->
         HeightposeError: it neither measured nor rejected.
     """
     out = folder / f"results-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", "heightpose.cli.main", "infer", str(path), *options, "--out", str(out)]
+    command = [sys.executable, "-m", "heightpose", "infer", str(path), *options, "--out", str(out)]
     command += [] if overlay else ["--no-overlay"]
     with (folder / "log.txt").open("w+b") as log:
         start = time.perf_counter()

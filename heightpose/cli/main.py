@@ -161,7 +161,3 @@ def _not_printed(error: StdoutError, debug: bool) -> int:
     if isinstance(error.error, BrokenPipeError):
         return EXIT_NO_READER
     return _fail(error, f"standard output cannot be written: {error.error.strerror}", EXIT_USAGE, debug)
-
-
-if __name__ == "__main__":
-    main()

@@ -102,9 +102,7 @@ def make(recipe: Recipe, jobs: int | None = None) -> tuple[TestSet, bool]:
     expected = None if before is None else listed_files(recipe.folder)
     try:
         # A process of its own: the renderer's threads and memory end with it.
-        code = subprocess.run(
-            [sys.executable, "-m", "heightpose.cli.main", *recipe.command(jobs)], check=False
-        )
+        code = subprocess.run([sys.executable, "-m", "heightpose", *recipe.command(jobs)], check=False)
         if code.returncode != 0:
             raise HeightposeError(
                 "the renderer stopped", where=recipe.folder, got=f"exit code {code.returncode}"

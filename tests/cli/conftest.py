@@ -36,7 +36,7 @@ def heightpose(tmp_path):
 
     def run(*args):
         return subprocess.run(
-            [sys.executable, "-m", "heightpose.cli.main", *map(str, args)],
+            [sys.executable, "-m", "heightpose", *map(str, args)],
             cwd=tmp_path,
             env=environment(),
             capture_output=True,
@@ -54,7 +54,7 @@ def start(tmp_path):
 
     def popen(*args):
         return subprocess.Popen(
-            [sys.executable, "-m", "heightpose.cli.main", *map(str, args)],
+            [sys.executable, "-m", "heightpose", *map(str, args)],
             cwd=tmp_path,
             env=environment(),
             stdout=subprocess.PIPE,

@@ -19,7 +19,7 @@ from heightpose.data.coco import Dataset
 
 def heightpose(*args):
     """(exit code, stdout, stderr) of a real process."""
-    command = [sys.executable, "-m", "heightpose.cli.main", "data", *map(str, args)]
+    command = [sys.executable, "-m", "heightpose", "data", *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr

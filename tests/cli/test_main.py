@@ -145,7 +145,7 @@ SHELL = {
 
 
 def in_shell(how, *args, **options):
-    command = [sys.executable, "-m", "heightpose.cli.main", *map(str, args)]
+    command = [sys.executable, "-m", "heightpose", *map(str, args)]
     return subprocess.run(
         ["bash", "-c", SHELL[how], "-", *command],
         env=environment(), capture_output=True, text=True, check=False, **options,
@@ -188,7 +188,7 @@ def test_infer_without_standard_files(models, clip, tmp_path, how, jobs):
 
 def test_a_name_that_the_output_cannot_show(models, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "heightpose.cli.main", "infer", "caf\xe9.mp4", os.fsdecode(b"x\xff.mp4"), *models],
+        [sys.executable, "-m", "heightpose", "infer", "caf\xe9.mp4", os.fsdecode(b"x\xff.mp4"), *models],
         cwd=tmp_path, env={**environment(), "PYTHONIOENCODING": "iso8859-5"}, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
@@ -216,7 +216,7 @@ def test_a_path_that_no_disk_can_have_is_the_users_not_unexpected(words, capsys)
 def test_a_terminal_that_cannot_show_a_name(models, tmp_path):
     ours, theirs = os.openpty()
     done = subprocess.run(
-        [sys.executable, "-m", "heightpose.cli.main", "infer", os.fsdecode(b"x\xff.mp4"), "absent.mp4", *models],
+        [sys.executable, "-m", "heightpose", "infer", os.fsdecode(b"x\xff.mp4"), "absent.mp4", *models],
         cwd=tmp_path, env=environment(), stdout=theirs, stderr=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     os.close(theirs)

@@ -26,7 +26,7 @@ def begin(folder, *args, ignored=()):
     env = environment()
     env["PYTHONPATH"] = os.pathsep.join([str(folder / "slow"), env["PYTHONPATH"]])
     process = subprocess.Popen(
-        [sys.executable, "-m", "heightpose.cli.main", *args], cwd=folder, env=env, text=True,
+        [sys.executable, "-m", "heightpose", *args], cwd=folder, env=env, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored],
     )  # fmt: skip
@@ -52,7 +52,7 @@ def test_side_by_side_a_terminal_that_goes_leaves_no_traceback(models, tmp_path)
         makers.write_video(tmp_path / name, [makers.scene((160, 120))] * 600)
     args = ["infer", "a.mp4", "b.mp4", "--jobs", "2", "--out", "res", *map(str, models)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "heightpose.cli.main", *args], cwd=tmp_path, env=environment(), text=True,
+        [sys.executable, "-m", "heightpose", *args], cwd=tmp_path, env=environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     until = time.monotonic() + 120
@@ -83,3 +83,12 @@ def test_a_frame_loop_leaves_sighup_ignored_where_it_was(monkeypatch):
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_while_the_command_itself_is_imported(tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    env = environment()
+    env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), env["PYTHONPATH"]])
+    done = subprocess.run([sys.executable, "-m", "heightpose", "--help"], cwd=tmp_path, env=env, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

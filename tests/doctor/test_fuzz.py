@@ -202,7 +202,7 @@ def heightpose_process(tmp_path):
 
     def run(*args):
         return subprocess.run(
-            [sys.executable, "-m", "heightpose.cli.main", *args],
+            [sys.executable, "-m", "heightpose", *args],
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=False,
             timeout=120,
         )  # fmt: skip

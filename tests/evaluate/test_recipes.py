@@ -48,10 +48,7 @@ def test_a_rendering_that_ends_before_the_comparison_leaves_the_manifest(tmp_pat
     clip.write_bytes(clip.read_bytes() + b"\0")
     # What is left of a process that was killed while its renderer went on.
     assert (
-        subprocess.run(
-            [sys.executable, "-m", "heightpose.cli.main", *recipe.command(1)], check=False
-        ).returncode
-        == 0
+        subprocess.run([sys.executable, "-m", "heightpose", *recipe.command(1)], check=False).returncode == 0
     )
     assert (folder / MANIFEST).read_bytes() == recorded
 
