@@ -10,7 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane import Plane, PlaneError
+from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.plane_track import stretches_of
 from heightpose.geometry.sheet import SheetLayout, detect_tags
 from heightpose.runtime.clip import Clip

@@ -6,7 +6,8 @@ import numpy as np
 
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.planar_pose import PoseFit
-from heightpose.geometry.plane import Plane, PlaneError, fit_pose
+from heightpose.geometry.plane import Plane, PlaneError
+from heightpose.geometry.plane_fit import fit_pose
 from heightpose.types import require_finite, require_shape
 
 #: Four marked corners miss a mattress of their size by less than this, of their extent. Clicks 10 px off leave 0.7 % of

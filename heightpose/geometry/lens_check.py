@@ -12,16 +12,13 @@ to all of them, and where that puts them in their places it is believed.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_length import length_changes
-
-if TYPE_CHECKING:
-    from heightpose.geometry.plane import Plane
 
 #: Files are rarely further off than this, relative (1 sd): what the sheet does not tell stays as the file says.
 _PRIOR = 0.1

@@ -1,6 +1,6 @@
 """The mathematics of a planar pose: tags that agree, both IPPE solutions, their refinement and their error.
 
-Nothing here judges whether a pose can be trusted; :mod:`heightpose.geometry.plane` does.
+Nothing here judges whether a pose can be trusted; :mod:`heightpose.geometry.plane_fit` does.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags, tag_medians
+from heightpose.geometry.plane import Plane, PlaneError
+from heightpose.geometry.plane_fit import plane_from_tags, tag_medians
 from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.plane_track import IndexedView
 from heightpose.geometry.sheet import SheetLayout, TagView

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
-
-if TYPE_CHECKING:
-    from heightpose.geometry.plane import Plane
+from heightpose.geometry.plane import Plane
 
 #: An infant's length, and its joints' height over the mattress (knees and crown lie about so high), for which planes
 #: and lenses are judged.

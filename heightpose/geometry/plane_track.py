@@ -16,7 +16,8 @@ from itertools import pairwise
 import numpy as np
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane import Plane, PlaneError
+from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.sheet import SheetLayout, TagView
 
 #: (frame index, its tags)

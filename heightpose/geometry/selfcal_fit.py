@@ -12,7 +12,8 @@ import numpy as np
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import PlaneError, tag_medians
+from heightpose.geometry.plane import PlaneError
+from heightpose.geometry.plane_fit import tag_medians
 from heightpose.geometry.sheet import SheetLayout, TagView
 
 #: A camera's height measured with a tape: from which part of the lens is anyone's guess. cm, 1 sd.

@@ -14,17 +14,14 @@ and more. What is left over (wrinkles) tells less: lengths err by about three ti
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
+from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_length import length_changes
 from heightpose.geometry.tag_fit import TagFit
-
-if TYPE_CHECKING:
-    from heightpose.geometry.plane import Plane
 
 #: A bend counts from so many of its own standard deviations on, where the flat sheets of 51 rendered clips reach 1.5;
 #: and from this change of a length on: flat sheets in dark pictures reach 0.0024.

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
-
-if TYPE_CHECKING:
-    from heightpose.geometry.plane import Plane
+from heightpose.geometry.plane import Plane
 
 _BEND_CM = 2.0  # sheets bend by about this much, 1 sd
 #: Tags that are left out are asked where they are this share of those seen.

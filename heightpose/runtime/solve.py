@@ -8,8 +8,9 @@ import numpy as np
 
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.corners import plane_from_corners
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags, require_one_sheet
+from heightpose.geometry.plane import Plane, PlaneError
 from heightpose.geometry.plane_check import PlaneCheck, check_plane
+from heightpose.geometry.plane_fit import plane_from_tags, require_one_sheet
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
 from heightpose.geometry.selfcal import MOST_HEIGHT_OFF_CM, SelfCalibration, self_calibrate
 from heightpose.geometry.sheet import SheetLayout

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane import Plane, PlaneError
+from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.plane_length import length_changes
 from heightpose.geometry.sheet import SheetLayout, TagView, shipped_sheet
 

@@ -13,8 +13,9 @@ import pytest
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.corners import plane_from_corners
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane import Plane, PlaneError
 from heightpose.geometry.plane_check import check_plane
+from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.sheet import SheetLayout, TagView, shipped_sheet
 

@@ -8,7 +8,8 @@ import pytest
 
 from heightpose.geometry import selfcal, selfcal_fit
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import PlaneError, plane_from_tags
+from heightpose.geometry.plane import PlaneError
+from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.plane_length import JOINT_ELEVATION_CM
 from heightpose.geometry.selfcal import MAX_LENGTH_SD, self_calibrate
 from heightpose.geometry.sheet import TagView, detect_tags

@@ -9,7 +9,8 @@ import pytest
 
 from heightpose.calibrate.sheet_layout import make_layout
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import Plane, PlaneError, plane_from_tags
+from heightpose.geometry.plane import Plane, PlaneError
+from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.sheet import TagView
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.plane import plane_from_tags
+from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.sheet import detect_tags, find_missing
 from heightpose.geometry.tag_follow import TagFollower, code_cells, readable
 

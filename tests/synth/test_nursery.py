@@ -15,7 +15,8 @@ pytest.importorskip("mitsuba")
 from heightpose.errors import ConfigError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.lift import group_lengths
-from heightpose.geometry.plane import Plane, plane_from_tags
+from heightpose.geometry.plane import Plane
+from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.sheet import SheetLayout, detect_tags, shipped_sheet
 from heightpose.metrics.pckh import head_size_mpii
 from heightpose.metrics.who import median_and_spread
