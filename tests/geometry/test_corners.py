@@ -10,7 +10,7 @@ from heightpose.geometry.corners import plane_from_corners
 from heightpose.geometry.plane import PlaneError
 
 from . import sheet_picture
-from .cot_cameras import PINHOLE
+from .cot import PINHOLE
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [1, 2, 3, 0], [3, 2, 1, 0], [2, 3, 0, 1]])

@@ -11,7 +11,7 @@ from heightpose.errors import ConfigError, FileFormatError
 from heightpose.geometry.plane import Plane, plane_from_height
 
 from . import sheet_picture
-from .cot_cameras import JOINTS_CM, PINHOLE
+from .cot import JOINTS_CM, PINHOLE
 
 
 def test_to_frame_and_to_mattress_are_inverse():

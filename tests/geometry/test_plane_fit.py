@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,19 +13,7 @@ from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.sheet import SheetLayout, TagView, detect_tags
 
 from . import sheet_picture
-from .cot_cameras import FISHEYE, JOINTS_CM, PINHOLE
-
-LAYOUT = SheetLayout.load(Path(__file__).parents[2] / "calibration" / "crib-sheet-70x132.yaml")
-HALF = (1, 2, 4, 6, 9, 11, 12, 15, 17, 18)
-
-
-def _views(camera, R, t, *, noise_px=0.1, frames=1, seed=0, hidden=()):
-    """Tag corners from OpenCV's projection, for cases that need no picture."""
-    rng = np.random.default_rng(seed)
-    ids = np.array([tag for tag in LAYOUT.tags if tag not in hidden])
-    model = np.stack([LAYOUT.tags[tag] for tag in ids.tolist()]).reshape(-1, 2)
-    corners = sheet_picture.project(camera, R, t, np.pad(model, ((0, 0), (0, 1)))).reshape(-1, 4, 2)
-    return [TagView(ids, corners + rng.normal(0, noise_px, corners.shape)) for _ in range(frames)]
+from .cot import FISHEYE, HALF, JOINTS_CM, LAYOUT, PINHOLE, tag_views
 
 
 def _worst_joint_cm(plane, camera, R, t, z_cm=0.0):
@@ -95,7 +81,7 @@ def test_any_pose_and_any_hidden_half(seed):
         height, spin_deg=rng.uniform(0, 360), tilt_deg=rng.uniform(-20, 20), offset_cm=offset
     )
     hidden = rng.choice(20, 10, replace=False).tolist()
-    views = _views(PINHOLE, R, t, noise_px=0.2, frames=5, seed=seed, hidden=hidden)
+    views = tag_views(PINHOLE, R, t, noise_px=0.2, frames=5, seed=seed, hidden=hidden)
     for view in views:
         view.corners_frame[4] += rng.uniform(6, 20, 2)  # one tag pushed aside
     plane = plane_from_tags(views, PINHOLE, LAYOUT)
@@ -113,7 +99,7 @@ def test_few_tags_beside_each_other_say_how_badly_they_tell_a_length():
         R, t = sheet_picture.pose(
             rng.uniform(120, 190), spin_deg=rng.uniform(0, 360), tilt_deg=rng.uniform(-20, 20)
         )
-        (view,) = _views(small, R, t, noise_px=0.2, seed=seed)
+        (view,) = tag_views(small, R, t, noise_px=0.2, seed=seed)
         middles = np.stack([LAYOUT.tags[tag].mean(axis=0) for tag in view.ids.tolist()])
         near = np.argsort(np.linalg.norm(middles - middles[seed % 20], axis=1))[:3]
         try:
@@ -143,7 +129,7 @@ def test_no_tags_and_too_few_tags():
     R, t = sheet_picture.pose(150.0, spin_deg=90)
     assert _code([]) == "sheet_not_found"
     assert _code([TagView(np.zeros(0, int), np.zeros((0, 4, 2)))] * 3) == "sheet_not_found"
-    view = _views(PINHOLE, R, t)[0]
+    view = tag_views(PINHOLE, R, t)[0]
     assert _code([TagView(view.ids[:2], view.corners_frame[:2])]) == "too_few_tags"
 
 
@@ -155,7 +141,7 @@ def test_of_one_or_two_tags_the_length_is_as_unsure_as_their_size(count):
         R, t = sheet_picture.pose(
             rng.uniform(110, 150), spin_deg=rng.uniform(0, 360), tilt_deg=rng.uniform(12, 30)
         )
-        (view,) = _views(PINHOLE, R, t, noise_px=0.1, seed=seed)
+        (view,) = tag_views(PINHOLE, R, t, noise_px=0.1, seed=seed)
         chosen = [seed % 20, (seed + 1) % 20][:count]
         corners = view.corners_frame[chosen]
         out = corners - corners.mean(axis=1, keepdims=True)
@@ -180,7 +166,7 @@ def test_of_one_or_two_tags_the_length_is_as_unsure_as_their_size(count):
 def test_tags_that_all_look_a_little_small_still_agree(spin):
     """An over-exposed sheet: white runs into black. No two tags alone foretell where the others are."""
     R, t = sheet_picture.pose(170.0, spin_deg=spin, tilt_deg=9.0)
-    (view,) = _views(PINHOLE, R, t, noise_px=0.05)
+    (view,) = tag_views(PINHOLE, R, t, noise_px=0.05)
     middle = view.corners_frame.mean(axis=1, keepdims=True)
     shrunk = TagView(view.ids, middle + (view.corners_frame - middle) * 0.96)
     plane = plane_from_tags([shrunk], PINHOLE, LAYOUT)
@@ -194,22 +180,22 @@ def test_another_sheet_is_noticed():
     other = SheetLayout(
         "other", LAYOUT.size_cm, LAYOUT.family, {i: LAYOUT.tags[int(k)] for i, k in enumerate(shuffled)}
     )
-    assert _code(_views(PINHOLE, R, t), layout=other) == "sheet_inconsistent"
+    assert _code(tag_views(PINHOLE, R, t), layout=other) == "sheet_inconsistent"
     mirrored = {i: (c * [-1, 1])[[1, 0, 3, 2]] for i, c in LAYOUT.tags.items()}
     other = SheetLayout("mirrored", LAYOUT.size_cm, LAYOUT.family, mirrored)
-    assert _code(_views(PINHOLE, R, t), layout=other) == "sheet_inconsistent"
+    assert _code(tag_views(PINHOLE, R, t), layout=other) == "sheet_inconsistent"
 
 
 def test_a_mirrored_view_is_a_camera_from_below():
     R, t = sheet_picture.pose(150.0, spin_deg=90)
-    views = _views(PINHOLE, R, t)
+    views = tag_views(PINHOLE, R, t)
     mirrored = [TagView(v.ids, v.corners_frame * [-1, 1] + [1304.0, 0]) for v in views]
     assert _code(mirrored) in ("camera_below_mattress", "sheet_inconsistent")
 
 
 def test_a_moving_camera_is_noticed():
     R, t = sheet_picture.pose(150.0, spin_deg=90)
-    views = _views(PINHOLE, R, t, frames=10)
+    views = tag_views(PINHOLE, R, t, frames=10)
     walk = [TagView(v.ids, v.corners_frame + np.array([12.0 * i, 0])) for i, v in enumerate(views)]
     assert _code(walk) == "camera_moved"
 
@@ -221,7 +207,7 @@ def test_a_camera_at_an_unlikely_height_is_refused(height, focal):
     camera = Camera(
         "pinhole", (1280, 720), np.array([[focal, 0, 640], [0, focal, 360], [0, 0, 1]]), np.zeros(5)
     )
-    views = _views(camera, *sheet_picture.pose(height, spin_deg=90), noise_px=0.0)
+    views = tag_views(camera, *sheet_picture.pose(height, spin_deg=90), noise_px=0.0)
     if 15.0 <= height <= 1000.0:
         assert plane_from_tags(views, camera, LAYOUT).height_cm == pytest.approx(height, rel=1e-4)
     else:
@@ -230,13 +216,13 @@ def test_a_camera_at_an_unlikely_height_is_refused(height, focal):
 
 def test_a_view_from_the_side_is_refused():
     R, t = sheet_picture.pose(40.0, tilt_deg=-72.0, offset_cm=(0.0, -140.0))
-    assert _code(_views(PINHOLE, R, t)) == "camera_too_flat"
+    assert _code(tag_views(PINHOLE, R, t)) == "camera_too_flat"
 
 
 def test_a_far_and_noisy_sheet_is_refused():
     camera = PINHOLE.for_frames((320, 180), 0)
     R, t = sheet_picture.pose(300.0, spin_deg=90)
-    view = _views(camera, R, t, noise_px=0.4)[0]
+    view = tag_views(camera, R, t, noise_px=0.4)[0]
     assert _code([TagView(view.ids[:3], view.corners_frame[:3])], camera) in (
         "plane_imprecise",
         "plane_ambiguous",
@@ -248,5 +234,5 @@ def test_a_far_and_noisy_sheet_is_refused():
 def test_tags_that_fit_exactly_have_their_plane(spin, tilt):
     for hidden in ((), range(10)):
         R, t = sheet_picture.pose(150.0, spin_deg=spin, tilt_deg=tilt)
-        plane = plane_from_tags(_views(PINHOLE, R, t, noise_px=0.0, hidden=hidden), PINHOLE, LAYOUT)
+        plane = plane_from_tags(tag_views(PINHOLE, R, t, noise_px=0.0, hidden=hidden), PINHOLE, LAYOUT)
         np.testing.assert_allclose(plane.camera_centre_cm, -R.T @ t, atol=0.001)

@@ -15,15 +15,16 @@ from heightpose.geometry.sheet import TagView
 from heightpose.types import Detection, FrameResult, Pose
 
 from . import sheet_picture
+from .cot import JOINTS_CM, LAYOUT, PINHOLE, tag_views
 from .test_body import body as infant
-from .test_plane import JOINTS_CM, LAYOUT, PINHOLE, _views
 
 SIZE = PINHOLE.size_wh
 
 
 def views_along(poses, *, noise_px=0.1, hidden=()):
     return [
-        (i, _views(PINHOLE, R, t, noise_px=noise_px, seed=i, hidden=hidden)[0]) for i, (R, t) in poses.items()
+        (i, tag_views(PINHOLE, R, t, noise_px=noise_px, seed=i, hidden=hidden)[0])
+        for i, (R, t) in poses.items()
     ]
 
 
@@ -94,7 +95,7 @@ def test_every_frame_has_the_plane_of_its_stretch_or_of_the_nearer_one_or_none()
 @pytest.mark.parametrize(("moved_px", "between"), [(0.9, 1), (1.5, 2), (3.0, 0)])
 def test_a_little_push_leaves_no_frame_without_a_plane_and_a_larger_one_does(moved_px, between):
     """At 1280x720 tags stand still up to 1 px, and frames on the way are guessed up to 2."""
-    (view,) = _views(PINHOLE, *step(0), noise_px=0.0, hidden=range(10))
+    (view,) = tag_views(PINHOLE, *step(0), noise_px=0.0, hidden=range(10))
     pushed = TagView(view.ids, view.corners_frame + (moved_px, 0.0))
     runs = stretches_of([(0, view), (2, view), (8, pushed), (10, pushed)], SIZE)
     assert len(runs) == (1 if between == 1 else 2)
@@ -108,7 +109,7 @@ def test_half_of_the_looks_must_give_a_plane():
     R, t = step(0)
     good = views_along({i: (R, t) for i in range(4)}, hidden=range(12, 20))
     far = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=6.0, offset_cm=(9.0, 0.0))
-    (poor,) = _views(PINHOLE, *far, hidden=range(2, 20))
+    (poor,) = tag_views(PINHOLE, *far, hidden=range(2, 20))
     for count, refused in ((4, False), (5, True)):
         runs = stretches_of(good + [(4 + i, poor) for i in range(count)], SIZE)
         if refused:
@@ -149,7 +150,7 @@ def test_stretches_without_tags_are_left_out_until_too_little_remains():
 
 
 def test_looks_that_share_no_tags_cannot_be_compared():
-    (view,) = _views(PINHOLE, *step(0))
+    (view,) = tag_views(PINHOLE, *step(0))
     half = TagView(view.ids[:8], view.corners_frame[:8]), TagView(view.ids[8:], view.corners_frame[8:])
     assert tags_moved_px(*half) == np.inf
     assert tags_moved_px(view, view) == 0.0
@@ -161,20 +162,20 @@ def only(view, tags):
 
 
 def test_tags_that_come_and_go_are_no_moving_camera():
-    (view,) = _views(PINHOLE, *step(0))
+    (view,) = tag_views(PINHOLE, *step(0))
     looks = [(i, only(view, tags)) for i, tags in enumerate(([0, 1, 2], [2, 9], [9, 15, 16], [0, 16], [19]))]
     runs = stretches_of(looks, SIZE)
     assert [len(run) for run in runs] == [4, 1]  # the last tag was never seen before
     plane = track_from_tags(runs, PINHOLE, LAYOUT).at(2)
     assert plane is not None
     assert plane.height_cm == pytest.approx(150.0, abs=0.5)
-    (pushed,) = _views(PINHOLE, *step(20))
+    (pushed,) = tag_views(PINHOLE, *step(20))
     assert len(stretches_of([*looks[:4], (4, only(pushed, [9]))], SIZE)) == 2  # one that did move
 
 
 def test_too_few_tags_are_told_from_a_moving_camera():
     """Where no two looks share a tag nothing says that the camera moved."""
-    (view,) = _views(PINHOLE, *step(0))
+    (view,) = tag_views(PINHOLE, *step(0))
     looks = [(i, only(view, [2 * i, 2 * i + 1])) for i in range(4)]
     with pytest.raises(PlaneError) as caught:
         track_from_tags(stretches_of(looks, SIZE), PINHOLE, LAYOUT)

@@ -15,7 +15,7 @@ from heightpose.geometry.selfcal import MAX_LENGTH_SD, self_calibrate
 from heightpose.geometry.sheet import TagView, detect_tags
 
 from . import sheet_picture
-from .test_plane import HALF, LAYOUT, PINHOLE, _views
+from .cot import HALF, LAYOUT, PINHOLE, tag_views
 
 PLAIN = Camera(
     "pinhole", (1280, 720), np.array([[914.0, 0, 639.5], [0, 914.0, 359.5], [0, 0, 1]]), np.zeros(5)
@@ -34,7 +34,7 @@ def length_error(camera, R, t, found, views):
 @pytest.mark.parametrize(("tilt", "spin"), [(14.0, 90.0), (22.0, 20.0), (-28.0, 75.0)])
 def test_a_tilted_sheet_tells_the_focal_length(camera, tilt, spin):
     R, t = sheet_picture.pose(150.0, tilt_deg=tilt, spin_deg=spin)
-    views = _views(camera, R, t, frames=3, seed=3)
+    views = tag_views(camera, R, t, frames=3, seed=3)
     found = self_calibrate(views, LAYOUT, camera.size_wh)
     assert found.source == "self-calibrated"
     truth = camera.K[0, 0]
@@ -56,7 +56,7 @@ def test_stated_errors_hold_over_many_cameras():
         camera = Camera("pinhole", (1280, 720), K, dist)
         height = 0.165 * focal
         R, t = sheet_picture.pose(height, tilt_deg=rng.uniform(14, 28), spin_deg=rng.uniform(60, 120))
-        views = _views(camera, R, t, noise_px=0.2, seed=seed)
+        views = tag_views(camera, R, t, noise_px=0.2, seed=seed)
         found = self_calibrate(views, LAYOUT, camera.size_wh)
         focal_pulls.append((found.camera.K[0, 0] - focal) / found.focal_sd_px)
         length_pulls.append(length_error(camera, R, t, found, views) / found.length_sd)
@@ -76,7 +76,7 @@ def test_a_picture_of_half_a_sheet():
 
 def test_straight_down_the_sheet_does_not_tell():
     R, t = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=1.0)
-    views = _views(PLAIN, R, t)
+    views = tag_views(PLAIN, R, t)
     with pytest.raises(PlaneError, match="--camera-height-cm") as caught:
         self_calibrate(views, LAYOUT, PLAIN.size_wh)
     assert caught.value.code == "no_camera"
@@ -88,7 +88,7 @@ def test_straight_down_the_sheet_does_not_tell():
 
 def test_where_the_sheet_tells_enough_a_height_makes_it_surer_or_is_contradicted():
     R, t = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=20.0)
-    views = _views(PLAIN, R, t)
+    views = tag_views(PLAIN, R, t)
     alone = self_calibrate(views, LAYOUT, PLAIN.size_wh)
     found = self_calibrate(views, LAYOUT, PLAIN.size_wh, height_cm=151.0)
     assert found.source == "self-calibrated"
@@ -103,12 +103,12 @@ def test_where_the_sheet_tells_enough_a_height_makes_it_surer_or_is_contradicted
 def test_noise_and_missing_tags_are_doubt():
     R, t = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=18.0)
     clear, noisy, few = (
-        self_calibrate(_views(PLAIN, R, t, noise_px=noise, hidden=hidden), LAYOUT, PLAIN.size_wh)
+        self_calibrate(tag_views(PLAIN, R, t, noise_px=noise, hidden=hidden), LAYOUT, PLAIN.size_wh)
         for noise, hidden in ((0.2, ()), (1.0, ()), (0.2, (*HALF, 0, 3, 19)))
     )
     assert noisy.length_sd > 1.05 * clear.length_sd
     assert noisy.focal_sd_px > 1.05 * clear.focal_sd_px
-    (pushed,) = _views(PLAIN, R, t, noise_px=0.2)
+    (pushed,) = tag_views(PLAIN, R, t, noise_px=0.2)
     for tag, px in ((4, (5.0, 3.0)), (13, (-4.0, 4.0))):
         pushed.corners_frame[tag] += px
     without = self_calibrate([pushed], LAYOUT, PLAIN.size_wh)
@@ -132,7 +132,7 @@ def test_the_doubt_straight_above_is_the_parallax_of_an_uncertain_height():
 
 def test_too_few_tags_and_another_sheet():
     R, t = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=20.0)
-    (view,) = _views(PLAIN, R, t)
+    (view,) = tag_views(PLAIN, R, t)
     few = TagView(view.ids[:3], view.corners_frame[:3])
     shuffled = TagView(np.random.default_rng(0).permutation(view.ids), view.corners_frame)
     for views, words in (([], "not found"), ([few], "only 3"), ([shuffled], "sheet file")):
@@ -147,7 +147,7 @@ def test_a_picture_cut_out_of_a_larger_one_is_noticed(tilt):
     cut = Camera("pinhole", (1024, 720), PLAIN.K, np.array([-0.1, 0.02, 0, 0, 0]))
     for seed in range(3):
         R, t = sheet_picture.pose(150.0, tilt_deg=tilt, spin_deg=90.0 + 10 * seed)
-        (view,) = _views(cut, R, t, seed=seed)
+        (view,) = tag_views(cut, R, t, seed=seed)
         inside = (view.corners_frame[..., 0] < 1023).all(axis=1)
         views = [TagView(view.ids[inside], view.corners_frame[inside])]
         found = self_calibrate(views, LAYOUT, cut.size_wh)
@@ -166,7 +166,7 @@ def test_pixels_that_are_not_square(roll, told):
     R, t = sheet_picture.pose(180.0, tilt_deg=22.0, spin_deg=20.0)
     rolled = cv2.Rodrigues(np.array([0.0, 0.0, np.radians(roll)]))[0]
     R, t = rolled @ R, rolled @ t
-    views = _views(ANAMORPHIC, R, t, frames=3, seed=3)
+    views = tag_views(ANAMORPHIC, R, t, frames=3, seed=3)
     found = self_calibrate(views, LAYOUT, ANAMORPHIC.size_wh, pixel_aspect=0.91 if told else 1.0)
     assert abs(length_error(ANAMORPHIC, R, t, found, views)) < min(0.004, 2.0 * found.length_sd)
     assert found.camera.K[1, 1] / found.camera.K[0, 0] == pytest.approx(0.91, abs=0.02)
@@ -179,7 +179,7 @@ def test_a_recorders_picture_is_not_taken_for_one_of_square_pixels(size_wh, sque
     K = np.array([[768 * squeezed, 0, width / 2 - 0.5], [0, 768.0, height / 2 - 0.5], [0, 0, 1]])
     camera = Camera("pinhole", size_wh, K, np.zeros(5))
     R, t = sheet_picture.pose(170.0, tilt_deg=30.0, spin_deg=90.0)
-    views = _views(camera, R, t, frames=3, seed=3)
+    views = tag_views(camera, R, t, frames=3, seed=3)
     with pytest.raises(PlaneError) as caught:
         self_calibrate(views, LAYOUT, size_wh)
     assert caught.value.code == "no_camera"
@@ -197,7 +197,7 @@ def test_a_lens_or_place_of_no_cot_camera_is_not_believed(height, focal, stretch
         np.zeros(5),
     )
     R, t = sheet_picture.pose(height, tilt_deg=16.0, spin_deg=90.0)
-    views = _views(camera, R, t)
+    views = tag_views(camera, R, t)
     with pytest.raises(PlaneError, match="hardly a cot camera's") as caught:
         self_calibrate(views, LAYOUT, camera.size_wh)
     assert caught.value.code == "no_camera"

@@ -12,7 +12,7 @@ from heightpose.geometry.sheet import detect_tags, find_missing
 from heightpose.geometry.tag_follow import TagFollower, code_cells, readable
 
 from . import sheet_picture
-from .test_plane import LAYOUT
+from .cot import LAYOUT
 
 #: A wide lens that bends the sheet's edges by several pixels, in a picture small enough to be searched enlarged.
 CAMERA = Camera(
