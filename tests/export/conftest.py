@@ -32,21 +32,32 @@ def one_timed_round(monkeypatch):
     monkeypatch.setattr(run, "_TIMED_ROUNDS", 1)
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """A small residual network with random weights, its peaks high enough to be compared."""
+def written(backbone, folder):
+    """A residual network with random weights, its peaks high enough to be compared."""
     torch.manual_seed(0)
-    model = PoseNet("resnet10t", input_wh=WH).eval()
+    model = PoseNet(backbone, input_wh=WH).eval()
     for layer in model.head.modules():  # its own initialisation is meant for training: next to nothing
         if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
             torch.nn.init.kaiming_normal_(layer.weight)
     with torch.no_grad():
         peak = model(torch.from_numpy(drawn_batch(4, WH))).amax(dim=(0, 2, 3)).clamp(min=1e-6)
         model.head.out.weight *= (0.8 / peak)[:, None, None, None]
-    path = tmp_path_factory.mktemp("weights") / "pose.safetensors"
+    path = folder / "pose.safetensors"
     meta = pose_meta(model, INFANT.names, HeatmapCodec(WH, (16, 16)))
     save_weights(path, model.state_dict(), meta)
     return path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A small one, for all that is not about its trunk."""
+    return written("test_resnet", tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def prunable(tmp_path_factory):
+    """One whose residual blocks are wide enough to lose channels in groups of eight."""
+    return written("resnet10t", tmp_path_factory.mktemp("prunable"))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -215,8 +215,8 @@ def test_agreement_is_of_coordinates_at_256_and_of_scores(weights):
     assert silent.left_out == 63
 
 
-def test_pruning_channels_that_do_nothing_changes_nothing(weights):
-    model, _ = load_weights(weights)
+def test_pruning_channels_that_do_nothing_changes_nothing(prunable):
+    model, _ = load_weights(prunable)
     batch = torch.from_numpy(drawn_batch(2, WH))
     blocks = [m for m in model.modules() if hasattr(m, "conv1") and hasattr(m, "bn2")]
     with torch.no_grad():
@@ -238,8 +238,8 @@ def test_pruning_channels_that_do_nothing_changes_nothing(weights):
         prune_blocks(torch.nn.Linear(2, 2), 0.5)
 
 
-def test_a_pruned_export_agrees_with_what_was_pruned_and_says_what_it_cost(weights, tmp_path):
-    report = run.export(run.Request(weights, "openvino", tmp_path / "p.xml", prune=0.5))
+def test_a_pruned_export_agrees_with_what_was_pruned_and_says_what_it_cost(prunable, tmp_path):
+    report = run.export(run.Request(prunable, "openvino", tmp_path / "p.xml", prune=0.5))
     assert report.kept
     before, after = report.parameters
     assert after < 0.8 * before
