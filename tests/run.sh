@@ -14,11 +14,11 @@ mypy
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 # Their files are many and small: in memory where there is room for them, as a disk makes each one wait until it is safe.
 shared_memory_kb=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1 || true)
-if [ -w /dev/shm ] && [ "${shared_memory_kb:-0}" -gt 4000000 ]; then export TMPDIR=/dev/shm; fi
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-export TMPDIR=$scratch
-report=$scratch/trainings.txt
+if [ -w /dev/shm ] && [ "${shared_memory_kb:-0}" -gt 4000000 ]; then TMPDIR=/dev/shm; fi
+TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/heightpose.XXXXXXXX")
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+report=$TMPDIR/trainings.txt
 python -m pytest tests/train tests/models tests/ablate tests/calibrate tests/synth > "$report" 2>&1 &
 trainings=$!
 failed=0

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from heightpose.data.items import frame_key
 from heightpose.errors import FileFormatError, HeightposeError
-from heightpose.runtime.atomic import cannot_write, write_text
+from heightpose.runtime.atomic import append_text, whole_lines, write_text
 
 Point = list[float]
 _FRAMES, _CLIPS = "frames.jsonl", "clips.jsonl"
@@ -164,10 +164,10 @@ class Log:
     def add(self, frames: Iterable[FrameRecord] = (), clip: ClipRecord | None = None) -> None:
         """Append; a clip goes in after its frames, so that one whose line is there is whole."""
         new = list(frames)
-        _append(self.folder / _FRAMES, new)
+        append_text(self.folder / _FRAMES, _text(new))
         self._frames |= {frame.key: frame for frame in new}
         if clip is not None:
-            _append(self.folder / _CLIPS, [clip])
+            append_text(self.folder / _CLIPS, _text([clip]))
             self._clips[clip.key] = clip
 
 
@@ -191,11 +191,8 @@ def read_records(folder: Path) -> tuple[list[FrameRecord], list[ClipRecord]]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     try:
-        return [json.loads(line) for line in whole.splitlines()]
+        return [json.loads(line) for line in whole_lines(path).splitlines()]
     except ValueError as error:
         raise FileFormatError(
             "not records of an evaluation", where=path, got=error, hint="Evaluate again into another folder"
@@ -204,14 +201,6 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _text(records: Iterable[FrameRecord | ClipRecord]) -> str:
     return "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in records)
-
-
-def _append(path: Path, records: Iterable[FrameRecord | ClipRecord]) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(_text(records))
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def require_records(folder: Path) -> tuple[list[FrameRecord], list[ClipRecord]]:

@@ -175,6 +175,20 @@ def write_text(final: Path, text: str) -> None:
         tmp.write_text(text, encoding="utf-8")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add whole lines of UTF-8 to a file that grows. Raises HeightposeError where it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def whole_lines(path: Path) -> str:
+    """What :func:`append_text` wrote, without a last line that the machine did not finish; nothing where no file is."""
+    return path.read_text(encoding="utf-8").rpartition("\n")[0] if path.is_file() else ""
+
+
 def write_json(final: Path, value: Any) -> None:
     """Write a JSON value atomically. ValueError if it holds NaN or infinity, which JSON cannot."""
     write_text(final, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -20,7 +20,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from heightpose.models.checkpoint import save_weights
-from heightpose.runtime.atomic import atomic_path, write_text
+from heightpose.runtime.atomic import append_text, atomic_path, whole_lines, write_text
 from heightpose.train.module import TrainingModule
 
 LAST, BEST = "last.ckpt", "best.safetensors"
@@ -216,26 +216,18 @@ class Journal(Callback):
 
     def _tell(self, row: dict[str, Any], end: str) -> None:
         line = "  ".join(f"{k} {_short(v)}" for k, v in row.items() if v is not None) + end
-        with (self.folder / PROGRESS).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_text(self.folder / PROGRESS, line + "\n")
         if not self.quiet:
             log.info("%s", line)
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
-        path = self.folder / name
-        if not path.is_file():
-            return []
-        whole = path.read_text(encoding="utf-8").rpartition("\n")[
-            0
-        ]  # a machine may have stopped within a row
-        return list(csv.DictReader(io.StringIO(whole)))
+        return list(csv.DictReader(io.StringIO(whole_lines(self.folder / name))))
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         """Add a row; columns that come later, as validation's do, get their place in the rows before too."""
         columns, last = self._tables.get(name, ([], -1))
         if last < row["epoch"] and row.keys() <= set(columns):
-            with (self.folder / name).open("a", encoding="utf-8") as file:
-                file.write(_table(columns, [row]))
+            append_text(self.folder / name, _table(columns, [row]))
         else:
             # A run that was killed is resumed from before its last rows.
             rows = [r for r in self._rows(name) if int(r["epoch"]) < row["epoch"]] + [row]

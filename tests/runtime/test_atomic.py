@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from heightpose.errors import HeightposeError
 from heightpose.runtime.atomic import (
     all_at_once,
+    append_text,
     atomic_path,
     held,
     make_folder,
     no_empty_folders,
+    whole_lines,
     write_csv,
     write_text,
 )
@@ -148,3 +152,17 @@ def test_a_table_has_its_columns_with_and_without_rows(tmp_path):
     assert path.read_bytes() == b"b,a\n"
     write_csv(path, [])
     assert path.read_bytes() == b""
+
+
+def test_lines_that_are_whole_come_back(tmp_path):
+    path = tmp_path / "log.csv"
+    assert whole_lines(path) == ""
+    append_text(path, "a\nb\n")
+    append_text(path, "c\nno e")
+    assert whole_lines(path).splitlines() == ["a", "b", "c"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk of Linux")
+def test_a_line_on_a_full_disk_is_one_error():
+    with pytest.raises(HeightposeError, match="cannot be written"):
+        append_text(Path("/dev/full"), "a\n")
