@@ -85,7 +85,7 @@ def confidence_(
     items = evidence.labelled(folders, split)
     # The file may be broken or of other weights: it is about to be replaced.
     pose_model = PoseModel.load(model, backend, calibrated=False)
-    samples = evidence.collect(items, Detector.load(detector, backend), pose_model, sets)
+    samples = evidence.collect(items, Detector.load(detector, backend), pose_model, sets, finely=True)
     found: dict[str, Any] = {}
     for name, one in samples.items():
         own = confidence.halves(one.children)

@@ -36,6 +36,9 @@ FEATURES = ("peak", "spread", "agreement", "frame")
 _PEAK_RANGE = (0.01, 0.99)
 _RATIO_RANGE = (0.05, 20.0)
 _LARGEST_FILE = 1 << 20
+#: What the name of views ends with where they are those of the net's finer input
+#: (:attr:`heightpose.runtime.networks.PoseModel.fine`).
+FINE = " fine"
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,8 @@ def weights_hash(weights: Path) -> str:
 
 
 def load_calibrations(weights: Path, joints: tuple[str, ...]) -> dict[str, Calibration]:
-    """The calibrations beside a weights file, by their views (``str(Tta)``); empty where there are none for it.
+    """The calibrations beside a weights file, by their views (``str(Tta)``, with :data:`FINE` those of the finer
+    input); empty where there are none for it.
 
     A calibration of other weights is left aside with a warning.
 

@@ -25,7 +25,7 @@ from heightpose.export.write import SUFFIXES, write
 from heightpose.metrics import pckh
 from heightpose.runtime.atomic import cannot_write, make_folder, no_empty_folders
 from heightpose.runtime.backends import load_backend
-from heightpose.runtime.modelfile import ModelFile, read_model_file
+from heightpose.runtime.modelfile import FINE_WH, ModelFile, read_model_file
 from heightpose.runtime.output import sha256
 from heightpose.skeleton import Skeleton
 from heightpose.words import one_line, plural
@@ -222,7 +222,8 @@ def _draft(
             run = _runner(path, request.to)
             if run(picture).shape == source.run(picture).shape:
                 return run, True
-    write(source, meta, request.to, request.precision, path, False, pictures)
+    one_size = {key: value for key, value in meta.items() if key != FINE_WH}
+    write(source, one_size, request.to, request.precision, path, False, pictures)
     try:
         run = _runner(path, request.to)
         run(np.zeros((1, 3, *source.file.input_wh[::-1]), np.float32))

@@ -3,7 +3,8 @@
 ::
 
     {"schema": 1, "kind": "pose", "arch": {"backbone": .., "joints": 21, "head": ..}, "joints": [names],
-     "input_wh": [256, 256], "heatmap_wh": [64, 64], "sigma": 2.0, ["output": "coordinates",] ...}
+     "input_wh": [256, 256], "heatmap_wh": [64, 64], "sigma": 2.0, ["fine_wh": [320, 320],] ["output": "coordinates",]
+     ...}
     {"schema": 1, "kind": "detector", "arch": {"backbone": .., "width": ..}, "input_wh": [256, 256], ...}
     {"schema": 1, "kind": "cover", "output": "covered", "input_wh": [64, 64], ...}
 

@@ -24,7 +24,7 @@ from heightpose.runtime.atomic import atomic_path
 from heightpose.runtime.modelfile import ModelFile, read_model_file
 
 #: What a description says of the picture and the heatmaps, and what every member must agree on.
-_SHARED = ("schema", "kind", "joints", "input_wh", "heatmap_wh", "sigma", "decoder")
+_SHARED = ("schema", "kind", "joints", "input_wh", "heatmap_wh", "fine_wh", "sigma", "decoder")
 #: What is kept of each member's own description.
 _OWN = ("arch", "data", "run", "averaged")
 _INPUT, _OUTPUT = "image", "heatmaps"

@@ -20,6 +20,7 @@ from heightpose.models.checkpoint import require_finite
 from heightpose.models.description import META_KEY
 from heightpose.models.onnx_storage import store_half
 from heightpose.runtime.atomic import atomic_path
+from heightpose.runtime.modelfile import FINE_WH
 from heightpose.words import one_line
 
 OPSET = 17
@@ -46,7 +47,7 @@ def export_onnx(
 
     Args:
         half: store large weights in half precision.
-        free_size: leave H and W free too, for networks that take any.
+        free_size: leave H and W free too, for networks that take any, as those with a finer look (``fine_wh``) do.
 
     Raises:
         FileFormatError: weights that are not finite. ConfigError: a network that ONNX has no words for.
@@ -59,7 +60,7 @@ def export_onnx(
     width, height = meta["input_wh"]
     output = DETECTIONS if meta["kind"] == "detector" else meta.get("output", "heatmaps")
     image_axes, output_axes = {0: "batch"}, {0: "batch"}
-    if free_size:
+    if free_size or meta.get(FINE_WH) is not None:
         image_axes |= {2: "height", 3: "width"}
         output_axes |= {2: "map_height", 3: "map_width"}
     with atomic_path(path) as tmp, warnings.catch_warnings(), torch.no_grad():

@@ -170,6 +170,24 @@ class PoseNet(nn.Module):
             for a, i, b, h in zip(self.input_wh, input_wh, self.heatmap_wh, heatmap_wh, strict=True)
         )
 
+    def require_fine(self, fine_wh: tuple[int, int]) -> None:
+        """Raises ConfigError unless an input of this size becomes heatmaps in the net's ratio."""
+        width, height = fine_wh
+        expected = [m * f // i for m, f, i in zip(self.heatmap_wh, fine_wh, self.input_wh, strict=True)]
+        training, found = self.training, None
+        try:
+            with torch.no_grad():
+                found = list(self.eval().forward_export(torch.zeros(1, 3, height, width)).shape[:1:-1])
+        except (AssertionError, RuntimeError, ValueError):  # what networks of a fixed size raise
+            pass
+        finally:
+            self.train(training)
+        if found != expected:
+            raise ConfigError(
+                "the network takes no input of this size", where="pose.fine_wh", got=list(fine_wh),
+                expected=f"multiples of {self.trunk.multiple} with a convolutional network, or null",
+            )  # fmt: skip
+
     def _check_input(self) -> None:
         multiple = self.trunk.multiple
         if any(n % multiple or n < multiple for n in self.input_wh):

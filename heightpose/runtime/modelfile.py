@@ -28,6 +28,8 @@ _BESIDE = ("detector", "cover")
 _MAX_METADATA = 1 << 20
 
 _KEY = "heightpose"
+#: What names the input size of a finer look in a pose net's metadata.
+FINE_WH = "fine_wh"
 
 #: Larger inputs and maps have no use here, and a batch of them fills the memory.
 _LARGEST_SIDE = 1024
@@ -56,6 +58,8 @@ class ModelFile:
         joints: names of the joints, in the order of the output's channels; of a pose file only.
         input_wh: (width, height) of the input in px.
         heatmap_wh, sigma: (width, height) of the heatmaps and their Gaussian in heatmap px; pose files only.
+        fine_wh: (width, height) of the input of a finer look (:attr:`heightpose.runtime.networks.PoseModel.fine`), None
+            where the net has one size alone; pose files only.
         meta: the whole JSON object.
         sha256: of the weights as they were read; empty for a network without a file.
     """
@@ -68,6 +72,14 @@ class ModelFile:
     sigma: float
     meta: dict[str, Any]
     sha256: str = ""
+    fine_wh: tuple[int, int] | None = None
+
+    def at_fine(self) -> ModelFile | None:
+        """The same file as a network of its finer size, which has no finer one; None where it has none."""
+        if self.fine_wh is None:
+            return None
+        w, h = (m * f // i for m, f, i in zip(self.heatmap_wh, self.fine_wh, self.input_wh, strict=True))
+        return replace(self, input_wh=self.fine_wh, heatmap_wh=(w, h), fine_wh=None)
 
 
 def shipped_path(name: str) -> Path:
@@ -184,7 +196,17 @@ def _checked(path: Path, meta: dict[str, Any]) -> ModelFile:
     sigma = float(meta.get("sigma", 2.0))
     if not joints or not 0.0 < sigma < 100.0:
         raise ValueError(f"joints {joints}, sigma {sigma}")
-    return ModelFile(path, kind, joints, input_wh, heatmap_wh, sigma, meta)
+    fine_wh = fine_size(meta[FINE_WH], input_wh, heatmap_wh) if meta.get(FINE_WH) is not None else None
+    return ModelFile(path, kind, joints, input_wh, heatmap_wh, sigma, meta, fine_wh=fine_wh)
+
+
+def fine_size(value: Any, input_wh: tuple[int, int], heatmap_wh: tuple[int, int]) -> tuple[int, int]:
+    """The input size of a finer look: larger, of the same shape, with heatmaps of whole pixels; else ValueError."""
+    fine = _size(value)
+    sides = list(zip(fine, input_wh, heatmap_wh, strict=True))
+    if fine[0] * input_wh[1] != fine[1] * input_wh[0] or any(f <= i or m * f % i for f, i, m in sides):
+        raise ValueError(f"{fine} is no finer size for an input of {input_wh} and heatmaps of {heatmap_wh}")
+    return fine
 
 
 def _size(value: Any) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from heightpose.codec import detection as detection_codec
 from heightpose.codec.confidence import (
+    FINE,
     Calibration,
     Evidence,
     calibration_path,
@@ -181,6 +182,25 @@ class PoseModel:
             )  # fmt: skip
 
     @property
+    def fine(self) -> PoseModel | None:
+        """The same network with a larger input for infants who are seen in more detail than its own input holds; None
+        where its file names no such size. Fully convolutional nets take any; with its own calibrations, else these."""
+        file = self.file.at_fine()
+        if file is None:
+            return None
+        own = {name.removesuffix(FINE): c for name, c in self.calibrations.items() if name.endswith(FINE)}
+        codec = replace(self.codec, input_wh=file.input_wh, heatmap_wh=file.heatmap_wh)
+        return replace(self, file=file, codec=codec, calibrations=own or self.calibrations)
+
+    def crop_of(self, detection: Detection) -> CropTransform:
+        """The head-up crop of an infant at the net's input size."""
+        return crop_from_box(detection.bbox_xyxy, detection.head_angle_deg, self.file.input_wh)
+
+    def loses_detail(self, detection: Detection) -> bool:
+        """Whether the crop has fewer pixels than the frame there."""
+        return self.crop_of(detection).scale < 1.0
+
+    @property
     def calibration(self) -> Calibration | None:
         """The calibration for the views in use, else that of the mirror image or of one look, if there is one.
 
@@ -220,10 +240,28 @@ class PoseModel:
         times = StageTimes() if times is None else times
         if not rgbs:
             return []
-        crops = [crop_from_box(d.bbox_xyxy, d.head_angle_deg, self.file.input_wh) for d in detections]
+        crops = [self.crop_of(detection) for detection in detections]
         look = self.look(rgbs, crops, times=times)
         with times.stage("joints"):
             return self._poses(look, crops, detections)
+
+    def estimate_finely(
+        self,
+        rgbs: Sequence[np.ndarray],
+        detections: Sequence[Detection],
+        *,
+        times: StageTimes | None = None,
+    ) -> list[Pose]:
+        """As :meth:`estimate`, with the finer input (:attr:`fine`) for those whose crop loses detail."""
+        fine = self.fine
+        finely = [fine is not None and self.loses_detail(detection) for detection in detections]
+        poses: dict[int, Pose] = {}
+        for model, wanted in ((self, False), (fine, True)):
+            which = [i for i, one in enumerate(finely) if one is wanted]
+            if model is not None:
+                found = model.estimate([rgbs[i] for i in which], [detections[i] for i in which], times=times)
+                poses |= dict(zip(which, found, strict=True))
+        return [poses[i] for i in range(len(detections))]
 
     def look(
         self, rgbs: Sequence[np.ndarray], crops: Sequence[CropTransform], *, times: StageTimes | None = None

@@ -119,11 +119,12 @@ def own_look(
     *,
     times: StageTimes | None = None,
 ) -> list[Pose]:
-    """The same skeletons looked at once more, on the crops that their own joints ask for.
+    """The same skeletons looked at once more, on the crops that their own joints ask for, those of large infants with
+    the net's finer input (:meth:`PoseModel.estimate_finely`).
 
     About as sure as before (:data:`_AS_SURE`), the two are averaged (:func:`averaged`); else the surer one stays.
     """
-    again = model.estimate(list(rgbs), [detection_around(pose) for pose in poses], times=times)
+    again = model.estimate_finely(rgbs, [detection_around(pose) for pose in poses], times=times)
     out = []
     for before, after in zip(poses, again, strict=True):
         gain = surety(after) - surety(before)

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from heightpose.codec.confidence import Evidence
+from heightpose.codec.confidence import FINE, Evidence
 from heightpose.codec.detection import iou
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.pictures import first_frame
 from heightpose.errors import ConfigError
-from heightpose.geometry.crop import crop_from_box
 from heightpose.metrics.pckh import head_sizes
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
@@ -115,6 +114,8 @@ def collect(
     model: PoseModel,
     views: Sequence[Tta],
     costs: dict[str, Cost] | None = None,
+    *,
+    finely: bool = False,
 ) -> dict[str, Samples]:
     """Everybody found, looked at in the same crop under each set of views.
 
@@ -123,20 +124,26 @@ def collect(
         detector: None for true boxes.
         views: sets of views; the detections are made with the model's own.
         costs: filled with the cost of each set.
+        finely: each set also with the net's finer input, where it has one, of those who are seen in more detail than
+            its own holds; under the set's name with :data:`FINE`.
 
     Raises:
         ConfigError: nobody is found. FileFormatError: the model lacks joints of the infant skeleton.
     """
     model.require_infant_joints("are judged")
     models = {str(tta): replace(model, tta=tta) for tta in views}
+    if finely and model.fine is not None:
+        models |= {f"{tta}{FINE}": replace(model.fine, tta=tta) for tta in views}
     rows: dict[str, list[tuple]] = {name: [] for name in models}
-    children: list[str] = []
+    children: dict[str, list[str]] = {name: [] for name in models}
     for rgb, detection, person, child in detections(items, detector, model):
-        children.append(child)
-        crop = crop_from_box(detection.bbox_xyxy, detection.head_angle_deg, model.file.input_wh)
         size, known = head_sizes(person.kpts_frame[None], (person.visibility > 0)[None], model.skeleton)
         usable = person.usable & known[0]
         for name, one in models.items():
+            if name.endswith(FINE) and not model.loses_detail(detection):
+                continue
+            children[name].append(child)
+            crop = one.crop_of(detection)
             wall, cpu = time.perf_counter(), time.process_time()
             look = one.look([rgb], [crop])
             if costs is not None:
@@ -150,11 +157,13 @@ def collect(
                 (e.peak[0], e.cov_crop[0], e.view_peak[0], look.kpts_crop[0] - crop.to_crop(person.kpts_frame), heads,
                  np.where(person.out_of_frame, 0, person.visibility))
             )  # fmt: skip
-    if not children:
+    if not any(children.values()):
         raise ConfigError("nobody was found in these pictures", hint="Check --data, or the detector")
     found = {}
     for name, column in rows.items():
+        if not column:
+            continue
         peak, cov, view_peak, error, heads, visibility = (np.stack(c) for c in zip(*column, strict=True))
-        evidence = Evidence(peak, cov, model.codec.sigma_crop, view_peak)
-        found[name] = Samples(evidence, error, heads, visibility, np.array(children))
+        evidence = Evidence(peak, cov, models[name].codec.sigma_crop, view_peak)
+        found[name] = Samples(evidence, error, heads, visibility, np.array(children[name]))
     return found

@@ -24,6 +24,7 @@ from heightpose.models.description import pose_meta
 from heightpose.models.expectation import softmax_maps, softmax_scale
 from heightpose.models.pose_net import PoseNet, resolve_head
 from heightpose.models.transfer import is_classifier, joints_of, start_from
+from heightpose.runtime.modelfile import FINE_WH, fine_size
 from heightpose.runtime.tta import Tta
 from heightpose.skeleton import EDGE_JOINTS, INFANT, MPII, Skeleton
 from heightpose.train.coordinates import coordinate_losses, cross_entropy, expectation, oks_losses
@@ -54,6 +55,7 @@ class PoseTask:
         heatmap_wh = config.pose.heatmap_wh
         heatmap_wh = (width // 4, height // 4) if heatmap_wh is None else heatmap_wh
         self.codec = HeatmapCodec((width, height), heatmap_wh, config.pose.sigma, decoder)
+        self.fine_wh = _fine_wh(config, self.codec)
         if self.coordinates and config.loss.kind == "cross_entropy":
             raise ConfigError(
                 "a net that gives coordinates has no maps", where="loss.kind", got=config.loss.kind,
@@ -102,6 +104,8 @@ class PoseTask:
             nearest = self.config.init_new_joints == "nearest"
             start_from(net, state, source, self.skeleton.names, copy_nearest=nearest)
         net.softmax_scale = softmax_scale(self.codec.sigma) if self.softmax else None
+        if self.fine_wh is not None:
+            net.require_fine(self.fine_wh)
         return net
 
     def relabel(self, item: Item) -> Item:
@@ -261,7 +265,21 @@ class PoseTask:
 
     def meta(self, net: nn.Module, **extra: Any) -> dict[str, Any]:
         assert isinstance(net, PoseNet)
+        if self.fine_wh is not None:
+            extra[FINE_WH] = list(self.fine_wh)
         return pose_meta(net, self.skeleton.names, self.codec, **extra)
+
+
+def _fine_wh(config: TrainConfig, codec: HeatmapCodec) -> tuple[int, int] | None:
+    """``pose.fine_wh``. ConfigError for a size that is no finer one."""
+    if config.pose.fine_wh is None:
+        return None
+    try:
+        return fine_size(config.pose.fine_wh, codec.input_wh, codec.heatmap_wh)
+    except ValueError as error:
+        raise ConfigError(
+            "not a finer size", where="pose.fine_wh", got=error, expected="a larger one in the same shape"
+        ) from error
 
 
 def _area_hm(kpts_hm: np.ndarray, labelled: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from heightpose.export.check import LIMIT_PX, agreement, decoded  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
 from heightpose.export.source import with_network  # noqa: E402
+from heightpose.models import finer  # noqa: E402
 from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
 from heightpose.models.description import detector_meta  # noqa: E402
 from heightpose.models.detector_net import DetectorNet  # noqa: E402
@@ -130,6 +131,13 @@ def test_a_fixed_size_stays_fixed(weights, tmp_path):
     backend, _ = load_backend(tmp_path / "f.xml")
     with pytest.raises(FileFormatError, match="cannot run this model"):
         backend.run(np.zeros((1, 3, 96, 64), np.float32))
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_finer_look_goes_with_a_free_size_alone(weights, tmp_path, fixed):
+    finer.add_finer(weights, 96, tmp_path / "fine.safetensors")
+    run.export(run.Request(tmp_path / "fine.safetensors", "openvino", tmp_path / "f.xml", fixed_size=fixed))
+    assert PoseModel.load(str(tmp_path / "f.xml")).file.fine_wh == (None if fixed else (96, 96))
 
 
 @pytest.mark.parametrize(("to", "name", "batch"), [("onnx", "a.onnx", -1), ("torchscript", "b.pt", None)])

@@ -39,17 +39,18 @@ class Seeing(Backend):
 
     active = Active("fake", "CPU", "f32", 1)
 
-    def __init__(self, world, codec):
-        self.codec, self._path, self.crops = codec, "fake", 0
+    def __init__(self):
+        self._path, self.crops = "fake", 0
         self.own = threading.local()  # key frames and the frames between them are looked at by two threads
 
     def _run(self, batch):
         self.crops += len(batch)
-        out = np.zeros((len(batch), 21, 64, 64), np.float32)
+        codec = self.own.codec
+        out = np.zeros((len(batch), 21, *codec.heatmap_wh[::-1]), np.float32)
         for n, (index, crop) in enumerate(self.own.now):
             kpts, strength = self.own.world[index]
             inside = crop.to_crop(kpts)
-            maps, _ = self.codec.encode(inside[None], np.ones((1, 21), bool))
+            maps, _ = codec.encode(inside[None], np.ones((1, 21), bool))
             out[n] = (strength(inside) if callable(strength) else strength) * maps[0]
         return out
 
@@ -74,7 +75,7 @@ class World:
                     np.concatenate([kpts.min(axis=0) - 12, kpts.max(axis=0) + 9]), place[2] + 6.0, 0.9
                 )
         codec = HeatmapCodec()
-        backend = Seeing(self.truth, codec)
+        backend = Seeing()
         file = ModelFile("fake", "pose", INFANT.names, (256, 256), (64, 64), 2.0, {})
         self.pose_model = PoseModel(backend, file, codec, INFANT, Tta(flip=False))
         self.detector = Detector(backend, file)
@@ -89,6 +90,7 @@ class World:
             world.looked += numbers
             absent = (np.full((21, 2), -1e4), 0.0)
             backend.own.world = {**{i: absent for i in numbers}, **world.truth}
+            backend.own.codec = self.codec
             backend.own.now = list(zip(numbers, crops, strict=True))
             return plain(self, rgbs, crops, times=times)
 

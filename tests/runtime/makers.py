@@ -77,7 +77,12 @@ def write_audio(path: Path) -> Path:
 
 
 def _save(
-    path: Path, nodes: list, constants: dict[str, np.ndarray], output: tuple[str, list], meta: dict
+    path: Path,
+    nodes: list,
+    constants: dict[str, np.ndarray],
+    output: tuple[str, list],
+    meta: dict,
+    sides: tuple[int | str, ...] = (256, 256),
 ) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -85,7 +90,7 @@ def _save(
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 256, 256])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, *sides])],
         [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
     )
@@ -109,8 +114,11 @@ def tiny_detector(path: Path, *, angle_deg: float = 0.0, reach: float = 0.5, bad
     return _save(path, [node], {"w": scale, "b": bias}, ("detections", ["n", 7, 32, 32]), meta)
 
 
-def tiny_pose(path: Path, joints: Sequence[str] = INFANT.names) -> Path:
-    """Puts every joint on the white spot: each heatmap is the picture's brightness."""
+def tiny_pose(
+    path: Path, joints: Sequence[str] = INFANT.names, fine_wh: tuple[int, int] | None = None
+) -> Path:
+    """Puts every joint on the white spot: each heatmap is the picture's brightness. With ``fine_wh`` it takes any
+    size."""
     from onnx import helper
 
     scale = np.full((len(joints), 3, 4, 4), 1.0 / (255.0 * 3 * 16))
@@ -121,8 +129,13 @@ def tiny_pose(path: Path, joints: Sequence[str] = INFANT.names) -> Path:
         "input_wh": [256, 256],
         "heatmap_wh": [64, 64],
         "sigma": 2.0,
+        "fine_wh": fine_wh,
     }
-    return _save(path, [node], {"w": scale}, ("heatmaps", ["n", len(joints), 64, 64]), meta)
+    if fine_wh is None:
+        return _save(path, [node], {"w": scale}, ("heatmaps", ["n", len(joints), 64, 64]), meta)
+    return _save(
+        path, [node], {"w": scale}, ("heatmaps", ["n", len(joints), "h", "w"]), meta, ("height", "width")
+    )
 
 
 def clips(folder: Path, *counts: int) -> list[tuple[str, str]]:

@@ -23,8 +23,9 @@ from heightpose.runtime import modelfile
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
+from heightpose.runtime.tta import FLIP
 from heightpose.skeleton import INFANT
-from heightpose.train import confidence
+from heightpose.train import confidence, evidence
 from heightpose.train.evidence import Samples
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "runtime"))
@@ -132,21 +133,25 @@ def test_reliability_by_hand():
     assert confidence.reliability(said[:0], happened[:0])["ece"] is None
 
 
-def spots(folder, number=36):
-    """Pictures of one white spot, on which the tiny net puts every joint; some joints' labels are off it."""
+def spots(folder, number=36, times=1):
+    """Pictures of one white spot, on which the tiny net puts every joint; some joints' labels are off it.
+
+    ``times`` as large and far apart as usual.
+    """
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(3)
     images, annotations = [], []
     for i in range(number):
-        spot = rng.uniform([55, 45], [105, 75])
-        cv2.imwrite(str(folder / "images" / f"{i}.png"), makers.scene((160, 120), spot))
-        images.append({"id": i, "file_name": f"images/{i}.png", "width": 160, "height": 120, "split": "val"})
+        spot = times * rng.uniform([55, 45], [105, 75])
+        width, height = 160 * times, 120 * times
+        cv2.imwrite(str(folder / "images" / f"{i}.png"), makers.scene((width, height), spot))
+        images.append({"id": i, "file_name": f"images/{i}.png", "width": width, "height": height, "split": "val"})
         off = rng.normal(size=(len(INFANT), 2)) * rng.choice([0.5, 6.0], (len(INFANT), 1))
         kpts = spot + off
-        kpts[INFANT.index("crown")], kpts[INFANT.index("upper_neck")] = spot, spot + [0, 24]
+        kpts[INFANT.index("crown")], kpts[INFANT.index("upper_neck")] = spot, spot + [0, 24 * times]
         flat = [v for x, y in kpts for v in (float(x), float(y), int(rng.choice([1, 2])))]
         annotations.append({"id": i, "image_id": i, "category_id": 1, "child": f"c{i}", "keypoints": flat,
-                            "bbox": [spot[0] - 38, spot[1] - 38, 76, 76]})  # fmt: skip
+                            "bbox": [*(spot - 38 * times), 76 * times, 76 * times]})  # fmt: skip
     document = {"heightpose": {"schema": 1}, "images": images, "annotations": annotations,
                 "categories": [{"id": 1, "name": "infant", "keypoints": list(INFANT.names)}]}  # fmt: skip
     (folder / "annotations.json").write_text(json.dumps(document))
@@ -200,6 +205,20 @@ def test_what_the_command_installed_is_applied_and_its_raw_peaks_are_kept(calibr
     assert "--tta none" in turned.score_meaning
     mirrored = PoseModel.load(str(folder / "p.onnx"), tta="flip,rotate")
     assert mirrored.calibration is mirrored.calibrations["flip"]
+
+
+def test_the_finer_look_is_calibrated_on_those_who_are_seen_in_detail(tmp_path):
+    model = PoseModel.load(str(makers.tiny_pose(tmp_path / "p.onnx", fine_wh=(320, 320))))
+    for times, names in ((1, ["flip"]), (4, ["flip", "flip fine"])):
+        spots(tmp_path / str(times), number=3, times=times)
+        items = evidence.labelled([tmp_path / str(times)], "val")
+        found = evidence.collect(items, None, model, [FLIP], finely=True)
+        assert list(found) == names
+        for samples in found.values():
+            crown = samples.error_crop[:, INFANT.index("crown")]
+            assert len(samples) == 3
+            assert np.abs(crown).max() < 1.5  # crop px
+        assert list(evidence.collect(items, None, model, [FLIP])) == ["flip"]
 
 
 def test_what_was_judged_with_another_calibration_is_judged_anew(calibrated, tmp_path):

@@ -172,6 +172,34 @@ def test_an_mpii_net_learns_and_is_judged_by_its_sixteen_joints(folders):
     assert perfect["error px"] < 0.1
 
 
+def with_fine(wh, **pose):
+    plain = settings(())
+    return replace(plain, pose=replace(plain.pose, fine_wh=wh, **pose))
+
+
+def test_a_finer_look_goes_into_the_weights_description():
+    task = make_task(with_fine((96, 96)))
+    net = task.net()
+    assert net.training
+    assert task.meta(net)["fine_wh"] == [96, 96]
+    plain = make_task(settings(()))
+    assert "fine_wh" not in plain.meta(plain.net())
+
+
+@pytest.mark.parametrize(
+    ("wh", "pose", "words"),
+    [
+        ((64, 64), {}, "not a finer size"),
+        ((96, 128), {}, "not a finer size"),
+        ((80, 80), {}, "takes no input of this size"),
+        ((96, 96), {"backbone": "vit_tiny_patch16_224", "head": "deconv"}, "takes no input of this size"),
+    ],
+)
+def test_a_finer_look_that_the_network_cannot_have_is_refused(wh, pose, words):
+    with pytest.raises(ConfigError, match=words):
+        make_task(with_fine(wh, **pose)).net()
+
+
 def test_without_a_crown_the_head_reaches_from_neck_to_head_top():
     truth = np.zeros((1, 16, 2))
     truth[0, MPII.index("head_top")] = 3.0, 4.0
