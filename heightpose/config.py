@@ -73,8 +73,9 @@ class PoseConfig:
     ``joints``: all 21, or MPII's first 16 for pre-training. ``pretrained``: true downloads ImageNet weights, a
     path reads them from a file. ``heatmap_wh``: None for a quarter of the input. ``sigma``: heatmap px; of a narrower
     Gaussian than 1 px too few pixels are left to find its middle by (up to 8 px of the crop off at the border).
-    ``fine_wh``: a larger input for the second look of ``infer`` at infants who are seen in more detail than ``input_wh``
-    holds, for convolutional networks; None for one size alone.
+    ``fine_wh``: a larger input for the second look of ``infer`` at infants of whom the picture shows more than
+    ``input_wh`` holds, for convolutional networks; None for one size alone. ``fine_share``: of the training batches in
+    that size.
     """
 
     joints: str = _choice("infant", "infant", "mpii")
@@ -85,6 +86,7 @@ class PoseConfig:
     heatmap_wh: tuple[int, int] | None = _numbers(None, 2, 4096)
     sigma: float = _number(2.0, 1.0, 10)
     fine_wh: tuple[int, int] | None = _numbers(None, 8, 1024)
+    fine_share: float = _number(0.0, 0, 1)
 
 
 @dataclass(frozen=True)

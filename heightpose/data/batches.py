@@ -157,3 +157,26 @@ class Batches:
     def _finish(self, made: Any) -> Any:
         """What is left to do where the batch is used."""
         return made
+
+
+class MixedBatches(Batches):
+    """Batches of which some are made of other samples: the same pictures in another size, say.
+
+    Args:
+        other: (samples, collate) of those, as many samples as of the first.
+        share: of the batches, on average; whether a batch is one of them is drawn with its own random numbers.
+    """
+
+    def __init__(
+        self, *args: Any, other: tuple[Samples, Callable[[list[Any]], Any]], share: float, **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        if len(other[0]) != len(self.samples):
+            raise ValueError(f"{len(other[0])} other samples beside {len(self.samples)}")
+        self.other, self.share = other, share
+
+    def _make(self, chosen: np.ndarray, rng: np.random.Generator) -> Any:
+        if rng.random() >= self.share:
+            return super()._make(chosen, rng)
+        samples, collate = self.other
+        return collate([samples.sample(int(i), rng) for i in chosen])

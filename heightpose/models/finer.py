@@ -1,4 +1,4 @@
-"""Weights that are also looked with at a finer size: the same network, a larger input for infants who are seen in detail.
+"""Weights with a finer look: the same network with a larger input, for infants who are seen in detail.
 
 A fully convolutional net takes any input. At its own size the crop of an infant 500 px long throws half of what the
 camera saw away; the second look of ``infer`` (:mod:`heightpose.runtime.refine`) can keep it. Whether that helps is a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,23 @@ class PoseTask:
         if self.fine_wh is not None:
             net.require_fine(self.fine_wh)
         return net
+
+    def finer(self) -> PoseTask | None:
+        """The task at the size of the finer look, for its batches; None where none are wanted."""
+        if self.fine_wh is None or self.config.pose.fine_share == 0:
+            return None
+        codec = self.codec
+        sides = zip(codec.heatmap_wh, self.fine_wh, codec.input_wh, strict=True)
+        w, h = (m * f // i for m, f, i in sides)
+        pose = replace(
+            self.config.pose, input_wh=self.fine_wh, heatmap_wh=(w, h), fine_wh=None, fine_share=0.0
+        )
+        # What a teacher says is asked of this task.
+        return PoseTask(replace(self.config, pose=pose, loss=replace(self.config.loss, teacher=None)))
+
+    def is_fine(self, batch: Batch) -> bool:
+        """Whether a batch is of the finer look's size."""
+        return tuple(batch["image"].shape[:1:-1]) != self.codec.input_wh
 
     def relabel(self, item: Item) -> Item:
         """The picture with the labels of the net's joints alone."""
@@ -271,8 +289,13 @@ class PoseTask:
 
 
 def _fine_wh(config: TrainConfig, codec: HeatmapCodec) -> tuple[int, int] | None:
-    """``pose.fine_wh``. ConfigError for a size that is no finer one."""
+    """``pose.fine_wh``. ConfigError for a size that is no finer one, or batches of none."""
     if config.pose.fine_wh is None:
+        if config.pose.fine_share > 0:
+            raise ConfigError(
+                "batches of a finer size need one", where="pose.fine_share", got=config.pose.fine_share,
+                hint="Give pose.fine_wh",
+            )  # fmt: skip
         return None
     try:
         return fine_size(config.pose.fine_wh, codec.input_wh, codec.heatmap_wh)

@@ -43,7 +43,12 @@ class TargetTally:
         self._learners = tuple(self.task.learners(p for item in items for p in item.people).tolist())
 
     def add(self, batch: Batch, maps: bool) -> None:
-        """Take in a training batch; ``maps``: its target maps too, which is the dearer part."""
+        """Take in a training batch; ``maps``: its target maps too, which is the dearer part.
+
+        Batches of the finer look's size are left out: the same labels under the same augmentation.
+        """
+        if self.task.is_fine(batch):
+            return
         size = np.array(self.task.codec.input_wh)
         kpts, labelled = batch["kpts_crop"] / size, batch["visibility"] > 0
         labelled = labelled & np.isfinite(kpts).all(axis=2)

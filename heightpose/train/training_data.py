@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from heightpose import __version__
 from heightpose.config import DataConfig, TrainConfig
-from heightpose.data.batches import Batches, draws_per_epoch
+from heightpose.data.batches import Batches, MixedBatches, draws_per_epoch
 from heightpose.data.coco import Dataset
 from heightpose.data.draw import require_one_split
 from heightpose.data.items import Item, Person
@@ -60,10 +61,14 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         per_epoch = draws_per_epoch(repeats)
         if not per_epoch:
             raise ConfigError("no picture would ever be drawn", where="data.repeat", got=config.data.repeat)
-        loader: type[Batches] = Batches
+        loader: Callable[..., Batches] = Batches
         collate: Callable[[list[Any]], Any] = task.collate
         if training and config.data.on_device:
             loader, collate = _device_loader(task)
+        finer = task.finer() if training and not same and isinstance(task, PoseTask) else None
+        if finer is not None:
+            other = finer.samples(cache, config.augment), finer.collate
+            loader = partial(MixedBatches, other=other, share=config.pose.fine_share)
         batches.append(
             loader(
                 samples,
@@ -97,6 +102,11 @@ def _device_loader(task: Task) -> tuple[type[Batches], Callable[[list[Any]], Any
         raise ConfigError(
             "only a pose net's crops can be varied on the device", where="data.on_device", got=True,
             hint="Set data.on_device: false and raise data.workers",
+        )  # fmt: skip
+    if task.config.pose.fine_share > 0:
+        raise ConfigError(
+            "crops that are varied on the device have one size", where="pose.fine_share",
+            got=task.config.pose.fine_share, hint="Set data.on_device: false, or pose.fine_share: 0",
         )  # fmt: skip
     from heightpose.data.device_batches import DeviceBatches
 

@@ -145,7 +145,9 @@ def spots(folder, number=36, times=1):
         spot = times * rng.uniform([55, 45], [105, 75])
         width, height = 160 * times, 120 * times
         cv2.imwrite(str(folder / "images" / f"{i}.png"), makers.scene((width, height), spot))
-        images.append({"id": i, "file_name": f"images/{i}.png", "width": width, "height": height, "split": "val"})
+        images.append(
+            {"id": i, "file_name": f"images/{i}.png", "width": width, "height": height, "split": "val"}
+        )
         off = rng.normal(size=(len(INFANT), 2)) * rng.choice([0.5, 6.0], (len(INFANT), 1))
         kpts = spot + off
         kpts[INFANT.index("crown")], kpts[INFANT.index("upper_neck")] = spot, spot + [0, 24 * times]

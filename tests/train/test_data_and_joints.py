@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from heightpose.cli.main import main
+from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.config import DataConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig, from_dict
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.metrics.pckh import head_sizes
@@ -198,6 +200,53 @@ def test_a_finer_look_goes_into_the_weights_description():
 def test_a_finer_look_that_the_network_cannot_have_is_refused(wh, pose, words):
     with pytest.raises(ConfigError, match=words):
         make_task(with_fine(wh, **pose)).net()
+
+
+def test_a_share_of_the_batches_is_of_the_finer_size(folders):
+    config = with_fine((96, 96), fine_share=0.5)
+    config = replace(
+        config, data=replace(config.data, dirs=folders), optim=replace(config.optim, batch_size=1)
+    )
+    task = make_task(config)
+
+    def sizes():
+        training = load_data(config, task)[0]
+        found = []
+        for batch in (*training, *training):
+            side = batch["image"].shape[-1]
+            codec = HeatmapCodec((side, side), (side // 4, side // 4), 1.5)
+            assert task.is_fine(batch) == (side == 96)
+            kpts, _ = codec.decode(batch["heatmaps"].numpy())
+            off_map = np.abs(batch["kpts_crop"] - side / 2) > side / 2 - 8
+            apart = np.linalg.norm(kpts - batch["kpts_crop"], axis=-1)
+            assert apart[(batch["visibility"] > 0) & ~off_map.any(axis=-1)].max() < 0.2
+            found.append(side)
+        return found
+
+    assert 4 < sizes().count(96) < 16  # of 20
+    assert sizes() == sizes()
+    assert {batch["image"].shape[-1] for batch in load_data(config, task)[1]} == {64}
+    assert {batch["image"].shape[-1] for batch in load_data(config, task, same=True)[0]} == {64}
+
+
+def test_a_net_trained_in_two_sizes_is_written_for_both(folders, tmp_path):
+    config = with_fine((96, 96), fine_share=0.5, backbone="test_resnet")
+    config = replace(config, data=replace(config.data, dirs=folders))
+    run = loop.train(config, tmp_path)
+    model = PoseModel.load(str(run.onnx))
+    for one, side in ((model, 16), (model.fine, 24)):
+        assert one.codec.heatmap_wh == (side, side)
+        batch = np.zeros((1, 3, 4 * side, 4 * side), np.float32)
+        assert one.backend.run(batch).shape == (1, 21, side, side)
+    assert json.loads((tmp_path / "diagnostics.json").read_text())["evidence"]["kind"] == "pose"
+
+
+@pytest.mark.parametrize(("data", "words"), [({"on_device": True}, "have one size"), ({}, "need one")])
+def test_batches_of_a_finer_size_that_cannot_be_are_refused(data, words, folders):
+    fine = (96, 96) if data else None
+    config = replace(with_fine(fine, fine_share=0.5), data=DataConfig(dirs=folders, **data))
+    with pytest.raises(ConfigError, match=words):
+        load_data(config, make_task(config))
 
 
 def test_without_a_crown_the_head_reaches_from_neck_to_head_top():
