@@ -17,9 +17,9 @@ CANDIDATE = 0.3
 #: The detector's share in the evidence. At as many false alarms a smaller one loses infants whose joints are hard to
 #: see, as those of many photographs; a larger one takes toys and arms for infants.
 _DETECTOR_SHARE = 0.7
-#: Evidence from which there is an infant. Chosen on 648 empty cots, most of them with an adult's arm in three of ten, of
-#: which seven are taken for one (from 0.5 on thirteen), and 684 held-out nursery infants, of whom 677 are found (678). Of
-#: 240 other such cots two are taken for one (four).
+#: Evidence from which there is an infant. Chosen on 648 empty cots, most of them with an adult's arm in three of ten:
+#: seven are taken for an infant (from 0.5 on thirteen). Of 684 held-out nursery infants 677 are found (678). Of 240
+#: other such cots two are taken for one (four).
 PRESENT = 0.52
 
 
