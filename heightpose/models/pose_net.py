@@ -30,6 +30,7 @@ from heightpose.models.heads import ConcatHead, DeconvHead, RegressionHead, Sing
 from heightpose.models.hourglass import HOURGLASSES, HourglassHead, HourglassTrunk
 from heightpose.models.lite_hrnet import LITE_HRNETS, LiteHrnetTrunk
 from heightpose.models.trunks import HRNET, HRNETS_DEEPER, HrnetTrunk, Pretrained, TimmTrunk, require_known
+from heightpose.runtime.modelfile import fine_heatmap
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, 0..255
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -173,16 +174,15 @@ class PoseNet(nn.Module):
     def require_fine(self, fine_wh: tuple[int, int]) -> None:
         """Raises ConfigError unless an input of this size becomes heatmaps in the net's ratio."""
         width, height = fine_wh
-        expected = [m * f // i for m, f, i in zip(self.heatmap_wh, fine_wh, self.input_wh, strict=True)]
         training, found = self.training, None
         try:
             with torch.no_grad():
-                found = list(self.eval().forward_export(torch.zeros(1, 3, height, width)).shape[:1:-1])
+                found = tuple(self.eval().forward_export(torch.zeros(1, 3, height, width)).shape[:1:-1])
         except (AssertionError, RuntimeError, ValueError):  # what networks of a fixed size raise
             pass
         finally:
             self.train(training)
-        if found != expected:
+        if found != fine_heatmap(fine_wh, self.input_wh, self.heatmap_wh):
             raise ConfigError(
                 "the network takes no input of this size", where="pose.fine_wh", got=list(fine_wh),
                 expected=f"multiples of {self.trunk.multiple} with a convolutional network, or null",

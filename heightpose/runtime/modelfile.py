@@ -78,8 +78,8 @@ class ModelFile:
         """The same file as a network of its finer size, which has no finer one; None where it has none."""
         if self.fine_wh is None:
             return None
-        w, h = (m * f // i for m, f, i in zip(self.heatmap_wh, self.fine_wh, self.input_wh, strict=True))
-        return replace(self, input_wh=self.fine_wh, heatmap_wh=(w, h), fine_wh=None)
+        heatmap_wh = fine_heatmap(self.fine_wh, self.input_wh, self.heatmap_wh)
+        return replace(self, input_wh=self.fine_wh, heatmap_wh=heatmap_wh, fine_wh=None)
 
 
 def shipped_path(name: str) -> Path:
@@ -207,6 +207,14 @@ def fine_size(value: Any, input_wh: tuple[int, int], heatmap_wh: tuple[int, int]
     if fine[0] * input_wh[1] != fine[1] * input_wh[0] or any(f <= i or m * f % i for f, i, m in sides):
         raise ValueError(f"{fine} is no finer size for an input of {input_wh} and heatmaps of {heatmap_wh}")
     return fine
+
+
+def fine_heatmap(
+    fine_wh: tuple[int, int], input_wh: tuple[int, int], heatmap_wh: tuple[int, int]
+) -> tuple[int, int]:
+    """The size of the heatmaps of a finer look: in the ratio of the net's own."""
+    w, h = (m * f // i for m, f, i in zip(heatmap_wh, fine_wh, input_wh, strict=True))
+    return w, h
 
 
 def _size(value: Any) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from heightpose.models.description import pose_meta
 from heightpose.models.expectation import softmax_maps, softmax_scale
 from heightpose.models.pose_net import PoseNet, resolve_head
 from heightpose.models.transfer import is_classifier, joints_of, start_from
-from heightpose.runtime.modelfile import FINE_WH, fine_size
+from heightpose.runtime.modelfile import FINE_WH, fine_heatmap, fine_size
 from heightpose.runtime.tta import Tta
 from heightpose.skeleton import EDGE_JOINTS, INFANT, MPII, Skeleton
 from heightpose.train.coordinates import coordinate_losses, cross_entropy, expectation, oks_losses
@@ -85,6 +85,8 @@ class PoseTask:
         self.joint_weights = joint_weights(config.loss)[self.taken]
         self.part_names = self.skeleton.names
         self.teacher = load_teacher(config, self.codec, self.skeleton)
+        if self.teacher is not None and self.fine_wh is not None and config.pose.fine_share > 0:
+            self.teacher.require_fine(self.fine_wh)
         self.oks_sigmas = torch.from_numpy(chosen_sigmas(config.loss, self.skeleton))
 
     def net(self) -> nn.Module:
@@ -113,11 +115,9 @@ class PoseTask:
         """The task at the size of the finer look, for its batches; None where none are wanted."""
         if self.fine_wh is None or self.config.pose.fine_share == 0:
             return None
-        codec = self.codec
-        sides = zip(codec.heatmap_wh, self.fine_wh, codec.input_wh, strict=True)
-        w, h = (m * f // i for m, f, i in sides)
+        heatmap_wh = fine_heatmap(self.fine_wh, self.codec.input_wh, self.codec.heatmap_wh)
         pose = replace(
-            self.config.pose, input_wh=self.fine_wh, heatmap_wh=(w, h), fine_wh=None, fine_share=0.0
+            self.config.pose, input_wh=self.fine_wh, heatmap_wh=heatmap_wh, fine_wh=None, fine_share=0.0
         )
         # What a teacher says is asked of this task.
         return PoseTask(replace(self.config, pose=pose, loss=replace(self.config.loss, teacher=None)))

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from heightpose.cli.main import cli
+from heightpose.runtime.presence import PRESENT
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "evaluate"))
 
@@ -174,7 +175,7 @@ def test_the_detector_alone(heightpose, spots, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     both = json.loads((tmp_path / "e" / "detector.json").read_text())
-    assert (both["threshold"], both["false_alarms"]) == (0.5, 0.0)
+    assert (both["threshold"], both["false_alarms"]) == (PRESENT, 0.0)
     assert both["pose"]["name"] == "pose.onnx"
     assert figures["pose"] is None
     scores = [
