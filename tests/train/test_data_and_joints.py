@@ -16,7 +16,9 @@ from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.config import DataConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig, from_dict
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.metrics.pckh import head_sizes
-from heightpose.models.checkpoint import load_weights
+from heightpose.models.checkpoint import load_weights, save_weights
+from heightpose.models.description import pose_meta
+from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.networks import PoseModel
 from heightpose.runtime.tta import FLIP
 from heightpose.skeleton import INFANT, MPII
@@ -247,6 +249,21 @@ def test_batches_of_a_finer_size_that_cannot_be_are_refused(data, words, folders
     config = replace(with_fine(fine, fine_share=0.5), data=DataConfig(dirs=folders, **data))
     with pytest.raises(ConfigError, match=words):
         load_data(config, make_task(config))
+
+
+def test_a_teacher_of_one_size_is_refused_for_batches_of_two(tmp_path):
+    teacher = PoseNet("test_vit2", 21, "upsample", input_wh=(128, 128), heatmap_wh=(32, 32))
+    codec = HeatmapCodec((128, 128), (32, 32), 1.5)
+    path = tmp_path / "teacher.safetensors"
+    save_weights(path, teacher.state_dict(), pose_meta(teacher, INFANT.names, codec))
+    for share in (0.0, 0.5):
+        config = with_fine((192, 192), input_wh=(128, 128), fine_share=share)
+        config = replace(config, loss=replace(config.loss, teacher=str(path)))
+        if share == 0.0:
+            assert make_task(config).teacher is not None
+            continue
+        with pytest.raises(ConfigError, match="takes no input of this size"):
+            make_task(config)
 
 
 def test_without_a_crown_the_head_reaches_from_neck_to_head_top():
