@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from heightpose.errors import ConfigError, FileFormatError, HeightposeError
+from heightpose.errors import FileFormatError, HeightposeError
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.pose_net import PoseNet
-from heightpose.runtime.modelfile import FINE_WH, fine_size, read_model_file
+from heightpose.runtime.modelfile import FINE_WH, read_model_file, require_fine_size
 
 
 def add_finer(weights: Path, size: int, out: Path) -> None:
@@ -31,13 +31,10 @@ def add_finer(weights: Path, size: int, out: Path) -> None:
         raise FileFormatError(
             "this is another kind of model", where=weights, expected="a pose net", got=meta["kind"]
         )
-    fine = [size * side // min(file.input_wh) for side in file.input_wh]
-    try:
-        fine_size(fine, file.input_wh, file.heatmap_wh)
-    except ValueError as error:
-        raise ConfigError("not a finer size", where="--size", got=error) from error
-    net.require_fine((fine[0], fine[1]))
-    about = {**meta, FINE_WH: fine}
+    wanted = [size * side // min(file.input_wh) for side in file.input_wh]
+    fine = require_fine_size(wanted, file.input_wh, file.heatmap_wh, "--size")
+    net.require_fine(fine)
+    about = {**meta, FINE_WH: list(fine)}
     save_weights(out, net.state_dict(), about)
     export_onnx(net, out.with_suffix(".onnx"), about)
 

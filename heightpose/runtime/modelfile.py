@@ -209,6 +209,18 @@ def fine_size(value: Any, input_wh: tuple[int, int], heatmap_wh: tuple[int, int]
     return fine
 
 
+def require_fine_size(
+    value: Any, input_wh: tuple[int, int], heatmap_wh: tuple[int, int], where: str
+) -> tuple[int, int]:
+    """:func:`fine_size` of what a setting or option ``where`` says. ConfigError for a size that is no finer one."""
+    try:
+        return fine_size(value, input_wh, heatmap_wh)
+    except ValueError as error:
+        raise ConfigError(
+            "not a finer size", where=where, got=error, expected="a larger one in the same shape"
+        ) from error
+
+
 def fine_heatmap(
     fine_wh: tuple[int, int], input_wh: tuple[int, int], heatmap_wh: tuple[int, int]
 ) -> tuple[int, int]:

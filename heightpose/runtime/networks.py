@@ -254,13 +254,14 @@ class PoseModel:
     ) -> list[Pose]:
         """As :meth:`estimate`, with the finer input (:attr:`fine`) for those whose crop loses detail."""
         fine = self.fine
-        finely = [fine is not None and self.loses_detail(detection) for detection in detections]
+        if fine is None:
+            return self.estimate(rgbs, detections, times=times)
+        finely = [self.loses_detail(detection) for detection in detections]
         poses: dict[int, Pose] = {}
         for model, wanted in ((self, False), (fine, True)):
             which = [i for i, one in enumerate(finely) if one is wanted]
-            if model is not None:
-                found = model.estimate([rgbs[i] for i in which], [detections[i] for i in which], times=times)
-                poses |= dict(zip(which, found, strict=True))
+            found = model.estimate([rgbs[i] for i in which], [detections[i] for i in which], times=times)
+            poses |= dict(zip(which, found, strict=True))
         return [poses[i] for i in range(len(detections))]
 
     def look(

@@ -64,8 +64,7 @@ class Gaze:
     @torch.no_grad()
     def add(self, batch: Batch) -> None:
         """Take in the answers to a batch."""
-        if self._raw is None or self.full or (isinstance(self.task, PoseTask) and self.task.is_fine(batch)):
-            self._raw = None
+        if self._raw is None or self.full:
             return
         raw, self._raw = self._raw[: _SAMPLES - self.samples].float(), None
         self.samples += len(raw)

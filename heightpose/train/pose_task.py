@@ -25,7 +25,7 @@ from heightpose.models.description import pose_meta
 from heightpose.models.expectation import softmax_maps, softmax_scale
 from heightpose.models.pose_net import PoseNet, resolve_head
 from heightpose.models.transfer import is_classifier, joints_of, start_from
-from heightpose.runtime.modelfile import FINE_WH, fine_heatmap, fine_size
+from heightpose.runtime.modelfile import FINE_WH, fine_heatmap, require_fine_size
 from heightpose.runtime.tta import Tta
 from heightpose.skeleton import EDGE_JOINTS, INFANT, MPII, Skeleton
 from heightpose.train.coordinates import coordinate_losses, cross_entropy, expectation, oks_losses
@@ -297,12 +297,7 @@ def _fine_wh(config: TrainConfig, codec: HeatmapCodec) -> tuple[int, int] | None
                 hint="Give pose.fine_wh",
             )  # fmt: skip
         return None
-    try:
-        return fine_size(config.pose.fine_wh, codec.input_wh, codec.heatmap_wh)
-    except ValueError as error:
-        raise ConfigError(
-            "not a finer size", where="pose.fine_wh", got=error, expected="a larger one in the same shape"
-        ) from error
+    return require_fine_size(config.pose.fine_wh, codec.input_wh, codec.heatmap_wh, "pose.fine_wh")
 
 
 def _area_hm(kpts_hm: np.ndarray, labelled: np.ndarray) -> np.ndarray:
