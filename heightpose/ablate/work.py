@@ -23,6 +23,7 @@ from tqdm import tqdm
 from heightpose.ablate.jobs import FINAL, Measurement, Plan, Training
 from heightpose.errors import HeightposeError
 from heightpose.runtime.atomic import make_folder, write_json
+from heightpose.runtime.processes import end_with_parent
 from heightpose.words import one_line
 
 log = logging.getLogger("heightpose")
@@ -174,6 +175,7 @@ def _single(training: Training, device: bool) -> Training:
 
 def _prepare(free: Any, has_device: bool) -> None:
     """A new process: its device and its threads, before torch is loaded."""
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"
     if has_device:
         os.environ["CUDA_VISIBLE_DEVICES"] = free.get()

@@ -2,23 +2,20 @@
 
 Workers do not hear Ctrl-C, SIGTERM or SIGHUP themselves: a terminal and systemd send them to all at once, others only
 to the first. They ask a shared flag instead, which the first process sets, and each finishes its input with what it
-saw.
+saw. The flag is a plain byte: a lock, as in :class:`multiprocessing.Event`, stays locked for everybody where the
+process that held it is killed.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
@@ -29,6 +26,7 @@ from heightpose.errors import EXIT_INTERRUPTED, HeightposeError
 from heightpose.runtime.batch import Item, Settings, Worker, given_files, not_begun, unusable
 from heightpose.runtime.earlier import Earlier
 from heightpose.runtime.interrupt import REQUESTS, Interrupt
+from heightpose.runtime.processes import deaf, end_with_parent
 from heightpose.runtime.scale import Scale
 
 #: Seconds between two looks at whether the user pressed Ctrl-C.
@@ -36,14 +34,22 @@ _GLANCE_S = 0.2
 
 
 class _Flag:
-    """The shared flag, asked like an :class:`Interrupt`."""
+    """The shared flag, asked like an :class:`Interrupt`.
 
-    def __init__(self, event: Any) -> None:
-        self._event = event
+    Attributes:
+        shared: a byte of memory that all processes see.
+    """
+
+    def __init__(self, shared: Any) -> None:
+        self.shared = shared
 
     @property
     def requested(self) -> bool:
-        return bool(self._event.is_set())
+        return bool(self.shared.value)
+
+    def request(self) -> None:
+        """Ask all to stop."""
+        self.shared.value = 1
 
 
 class _Process(SpawnProcess):
@@ -100,11 +106,10 @@ class _Crew:
 
     def __init__(self, inputs: list[tuple[str, str]], settings: Settings, scale: Scale) -> None:
         self._context = _Context()
-        with _deaf():  # it starts Python's process that tidies up, too
-            self.event = self._context.Event()
+        self.stop = _Flag(self._context.RawValue("b", 0))
         self._begun = self._context.RawArray("b", len(inputs))
         level = logging.getLogger("heightpose").level
-        self._share = (settings, scale, inputs, self.event, self._begun, level)
+        self._share = (settings, scale, inputs, self.stop.shared, self._begun, level)
         self._jobs = settings.jobs
         self._given = given_files(settings, inputs)
         self._earlier = [Earlier.of(settings.out / name) for _, name in inputs]
@@ -122,7 +127,7 @@ class _Crew:
             for i in lost:
                 self.waiting[i] = None
             rest = [i for i in rest if self.waiting[i] is not None]
-        if self.event.is_set():
+        if self.stop.requested:
             not_needed: Future[Item | None] = Future()
             not_needed.set_result(None)
             for i in rest:
@@ -130,8 +135,11 @@ class _Crew:
             return
         if not rest:
             return
-        self._pool = ProcessPoolExecutor(min(self._jobs, len(rest)), self._context, _start, self._share)
-        with _deaf(), suppress(BrokenProcessPool):
+        with (
+            deaf(),
+            suppress(BrokenProcessPool),
+        ):  # the first pool starts Python's process that tidies up, too
+            self._pool = ProcessPoolExecutor(min(self._jobs, len(rest)), self._context, _start, self._share)
             for i in rest:
                 self.waiting[i] = self._pool.submit(_measure, i)
 
@@ -141,7 +149,7 @@ class _Crew:
 
     def dismiss(self) -> None:
         """End all processes, as soon as they have written what they saw."""
-        self.event.set()
+        self.stop.request()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -156,19 +164,6 @@ def _is_broken(future: Future[Item | None]) -> bool:
     return future.done() and isinstance(future.exception(), BrokenProcessPool)
 
 
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes started in here do not hear Ctrl-C, SIGTERM or SIGHUP, not even before :func:`_start`."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _wait(crew: _Crew, number: int, source: str, name: str, interrupt: Interrupt) -> Item | None:
     """The item of one input; None for one that was not begun when the user stopped."""
     while (future := crew.waiting[number]) is not None:
@@ -176,10 +171,10 @@ def _wait(crew: _Crew, number: int, source: str, name: str, interrupt: Interrupt
             return future.result(timeout=_GLANCE_S)
         except TimeoutError:
             if interrupt.requested:
-                crew.event.set()
+                crew.stop.request()
         except BrokenProcessPool:
             if interrupt.requested:
-                crew.event.set()
+                crew.stop.request()
             crew.hire()
     crew.set_aside(number)
     error = HeightposeError(
@@ -190,26 +185,18 @@ def _wait(crew: _Crew, number: int, source: str, name: str, interrupt: Interrupt
 
 
 def _start(
-    settings: Settings, scale: Scale, inputs: list[tuple[str, str]], event: Any, begun: Any, level: int
+    settings: Settings, scale: Scale, inputs: list[tuple[str, str]], flag: Any, begun: Any, level: int
 ) -> None:
     """In a worker: set up, once."""
     global _worker, _inputs, _begun
     for number in REQUESTS:
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     logging.addLevelName(logging.WARNING, "warning: ")
     logging.addLevelName(logging.INFO, "")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s%(message)s")
     logging.getLogger("heightpose").setLevel(level)
-    _worker, _inputs, _begun = Worker(settings, scale, _Flag(event), inputs), inputs, begun
-
-
-def _end_with_parent() -> None:
-    """A worker whose first process was killed would wait for its next item for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
+    _worker, _inputs, _begun = Worker(settings, scale, _Flag(flag), inputs), inputs, begun
 
 
 def _measure(number: int) -> Item | None:

@@ -7,7 +7,6 @@ a tenth of the time.
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from heightpose.arrays import read_arrays
 from heightpose.runtime.atomic import atomic_path, make_folder
+from heightpose.runtime.processes import side_by_side
 from heightpose.synth import scenario
 from heightpose.synth.body import BodyModel
 from heightpose.synth.dress import Wardrobe
@@ -93,12 +93,8 @@ def simulate(
         chosen = seeds[start : start + _PART]
         kind = "" if posture is None else f"{posture}-"
         work.append((parts / f"{kind}{seed}-{start}-{len(chosen)}x{frames}.npz", chosen, frames, posture))
-    context = multiprocessing.get_context("spawn")
-    with (
-        context.Pool(jobs, _start) as pool,
-        tqdm(total=children, unit="child", desc="posing", disable=None) as bar,
-    ):
-        for done in pool.imap_unordered(_part, work):
+    with tqdm(total=children, unit="child", desc="posing", disable=None) as bar:
+        for done in side_by_side(_part, work, jobs, _start):
             bar.update(done)
     loaded = [read_arrays(path) for path, *_ in work]
     arrays: dict[str, Any] = {key: np.concatenate([part[key] for part in loaded]) for key in loaded[0]}

@@ -7,7 +7,6 @@ when it is already there, so an interrupted run goes on where it stopped and two
 from __future__ import annotations
 
 import json
-import multiprocessing
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from heightpose.errors import ConfigError
 from heightpose.runtime.atomic import atomic_path, make_folder, write_json, write_text
+from heightpose.runtime.processes import side_by_side
 from heightpose.synth.nursery import Nursery, Recipe
 from heightpose.synth.scenario import Options
 
@@ -102,15 +102,12 @@ def generate(recipe: Recipe, out: Path, count: int, jobs: int) -> None:
         write_text(out / "clips" / "sheet.yaml", Path(recipe.sheet).read_text(encoding="utf-8"))
     todo = [i for i in range(count) if not (out / "items" / f"{i:06d}.json").exists()]
     if todo:
-        # spawn: Mitsuba's and torch's threads do not survive a fork
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(min(jobs, len(todo)), _start_worker, (recipe,)) as pool:
-            work = pool.imap_unordered(_run_item, [(i, str(out)) for i in todo])
-            unit = "clip" if recipe.kind == "clips" else "picture"
-            for _ in tqdm(
-                work, total=count, initial=count - len(todo), unit=unit, desc="rendering", smoothing=0.05
-            ):
-                pass
+        done = side_by_side(_run_item, [(i, str(out)) for i in todo], jobs, _start_worker, recipe)
+        unit = "clip" if recipe.kind == "clips" else "picture"
+        for _ in tqdm(
+            done, total=count, initial=count - len(todo), unit=unit, desc="rendering", smoothing=0.05
+        ):
+            pass
     write_index(out, recipe, count)
     write_contact_sheet(out, recipe.kind, count, seed=recipe.seed)
 

@@ -115,6 +115,31 @@ def test_a_killed_process_loses_only_what_was_at_work(tmp_path, settings):
     assert "without a word" in str(items[0].error)
 
 
+def _ask_forever(flag):
+    while True:
+        flag.requested  # noqa: B018
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs a quick process")
+def test_a_process_killed_while_it_asks_for_a_stop_blocks_nobody(settings):
+    flag = jobs._Crew([("c0.mp4", "c0")], replace(settings, jobs=2), None).stop
+    for _ in range(10):  # with a lock inside, one time in three hung
+        asking = [
+            multiprocessing.get_context("fork").Process(target=_ask_forever, args=(flag,)) for _ in range(6)
+        ]
+        for process in asking:
+            process.start()
+        time.sleep(0.1)
+        for process in asking:
+            process.kill()
+            process.join()
+    stopping = threading.Thread(target=flag.request, daemon=True)
+    stopping.start()
+    stopping.join(timeout=20)
+    assert not stopping.is_alive()
+    assert flag.requested
+
+
 def test_an_item_that_is_lost_with_its_process_leaves_no_earlier_answer_in_place(settings):
     (settings.out / "c0").mkdir(parents=True)
     (settings.out / "c0" / "height.json").write_text('{"status": "measured"}')
