@@ -27,7 +27,7 @@ Out = TypeVar("Out")
 def side_by_side(
     function: Callable[[In], Out], work: Sequence[In], jobs: int, start: Callable[..., None], *share: Any
 ) -> Iterator[Out]:
-    """``function`` of every item of ``work``, as they come, in ``jobs`` new processes that call ``start(*share)`` first.
+    """``function`` of every item, as they come, in ``jobs`` new processes that call ``start(*share)`` first.
 
     All that is sent, functions too, is pickled. Ctrl-C is heard by the first process only. Where that or an error ends
     the work, the processes are killed: what they write must be atomic.
