@@ -184,7 +184,8 @@ def compare_(a: Path, b: Path, out: Path | None, as_json: bool) -> None:
 @eval_.command("make")
 @click.argument("name")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
-def make_(name: str, jobs: int | None) -> None:
+@click.option("--out", type=FilePath(file_okay=False), help="Make a set of your own there.")
+def make_(name: str, jobs: int | None, out: Path | None) -> None:
     """Render the test set NAME from its recipe and check that it is the recorded one, file by file.
 
     \b
@@ -195,13 +196,18 @@ def make_(name: str, jobs: int | None) -> None:
         made_with.json   the versions it was first made with
         annotations.json, clips.json, clips/ or images/
 
+    A processor without AVX-512 draws last digits and some pixels otherwise. With --out the set is your own: named
+    NAME-own, with hashes of its own; judge models with --testset FOLDER and compare them with each other.
+
     \b
-    Example:
+    Examples:
       heightpose eval make nursery-easy --jobs 2
+      heightpose eval make nursery-easy --out my-easy
     """
     from heightpose.evaluate.recipes import Recipe, make
 
-    made, new = make(Recipe.load(name), jobs)
+    recipe = Recipe.load(name)
+    made, new = make(recipe if out is None else recipe.for_oneself(out), jobs)
     what = "hashes recorded for the first time" if new else "every file is the recorded one"
     click.echo(
         f"{made.name} version {made.version} in {made.folder}: {plural(len(made.files), 'file')}, {what}"

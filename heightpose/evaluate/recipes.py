@@ -2,7 +2,8 @@
 
 ``eval/testsets/NAME/recipe.yaml`` says what ``heightpose synth`` is to draw. The pictures are not kept with the source;
 ``testset.yaml`` beside the recipe is, with every file's hash. A set rendered anew must agree with it, or it is not the
-set that recorded figures are about.
+set that recorded figures are about. A processor without AVX-512 adds and rounds in another order, so last digits and
+some pixels differ there: :meth:`Recipe.for_oneself` makes a set of one's own of the same recipe.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from heightpose import __version__
 from heightpose.data.testset import MANIFEST, RECIPE, SHELF, TestSet, freeze, listed_files
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
-from heightpose.runtime.atomic import write_json, write_text
+from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.textfile import read_yaml
 from heightpose.words import one_line
 
 MADE_WITH = "made_with.json"
+#: After the name of a set that somebody made for themselves, whose figures are no recorded set's.
+_OWN = "-own"
 #: What decides a rendered file's bytes besides the recipe.
 _PACKAGES = ("anny", "mitsuba", "torch", "numpy", "opencv-python-headless", "av")
 
@@ -76,6 +81,21 @@ class Recipe:
                 raise FileFormatError("no option of a recipe", where=f"{path}: synth.{key}", got=value)
         return cls(folder, document["name"], document["version"], document["synth"])
 
+    def for_oneself(self, folder: Path) -> Recipe:
+        """The same to be drawn into another folder, under a name of its own, where the recipe is copied to.
+
+        Raises:
+            ConfigError: the folder holds another recipe.
+        """
+        own = replace(self, folder=folder, name=self.name.removesuffix(_OWN) + _OWN)
+        path = folder / RECIPE
+        if path.is_file() and Recipe.load(str(folder)) != own:
+            raise ConfigError("this folder holds another recipe", where=folder, hint="Choose an empty folder")
+        make_folder(folder)
+        document = {"name": own.name, "version": own.version, "synth": own.synth}
+        write_text(path, yaml.safe_dump(document, sort_keys=False))
+        return own
+
     def command(self, jobs: int | None) -> list[str]:
         """The arguments after ``heightpose``."""
         args = ["synth", "--out", str(self.folder)]
@@ -120,8 +140,9 @@ def make(recipe: Recipe, jobs: int | None = None) -> tuple[TestSet, bool]:
         raise FileFormatError(
             f"{len(other)} of {len(expected)} files are not those of the manifest, {other[0]} among them",
             where=recipe.folder, got=_versions_apart(made_with),
-            hint="Figures on it do not compare with recorded ones: render with the versions in made_with.json, or "
-            "raise the recipe's version and delete the manifest",
+            hint="Figures on it do not compare with recorded ones: render with the versions in made_with.json, or make "
+            "a set of your own with --out FOLDER. Where the nursery itself was changed, raise the recipe's version and "
+            "delete the manifest",
         )  # fmt: skip
     return made, False
 
@@ -129,7 +150,7 @@ def make(recipe: Recipe, jobs: int | None = None) -> tuple[TestSet, bool]:
 def versions() -> dict[str, str]:
     """Everything that decides the bytes of a rendered set besides its recipe.
 
-    The processor's vector instructions among it: H.264 clips of the same pictures differ by them.
+    The processor's vector instructions among it, by which last digits of sums, roots and exponentials differ.
     """
     import cv2
 

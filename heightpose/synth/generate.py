@@ -1,7 +1,8 @@
 """The nursery's production line: writes stills and clips, item by item, resumable.
 
-Every item depends on (seed, index) alone, to the byte and on any processor, is written atomically, and is skipped
-when it is already there, so an interrupted run goes on where it stopped and two cores give the same files as one.
+Every item depends on (seed, index) alone, is written atomically, and is skipped when it is already there, so an
+interrupted run goes on where it stopped and two cores give the same files as one. Processors with AVX-512 give the same
+bytes; those without round sums and roots otherwise, and last digits and some pixels differ.
 """
 
 from __future__ import annotations

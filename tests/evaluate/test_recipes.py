@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from heightpose.data.testset import MANIFEST, TestSet
-from heightpose.errors import FileFormatError, InputError
+from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.evaluate.recipes import MADE_WITH, Recipe, make
 
 TINY = "name: tiny\nversion: 3\nsynth: {seed: 11, count: 1, size: 96x96, samples: 1, empty: 0, split: test}\n"
@@ -51,6 +51,21 @@ def test_a_rendering_that_ends_before_the_comparison_leaves_the_manifest(tmp_pat
         subprocess.run([sys.executable, "-m", "heightpose", *recipe.command(1)], check=False).returncode == 0
     )
     assert (folder / MANIFEST).read_bytes() == recorded
+
+
+def test_a_set_of_ones_own_has_its_own_name_and_hashes(tmp_path):
+    recipe = Recipe.load(str(write(tmp_path / "tiny")))
+    own = recipe.for_oneself(tmp_path / "mine" / "tiny")
+    made, new = make(own, jobs=1)
+    assert new
+    assert (made.name, made.version) == ("tiny-own", 3)
+    assert not (recipe.folder / MANIFEST).exists()
+    again = recipe.for_oneself(own.folder)
+    assert again == own == Recipe.load(str(own.folder)) == own.for_oneself(own.folder)
+    assert make(again, jobs=1)[1] is False
+    other = Recipe.load(str(write(tmp_path / "other", TINY.replace("11", "12"))))
+    with pytest.raises(ConfigError, match="another recipe"):
+        other.for_oneself(own.folder)
 
 
 def test_options_become_the_renderers(tmp_path):
