@@ -7,7 +7,7 @@ they are under blur and any grey curve; tag corners are fitted by :mod:`heightpo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
@@ -20,6 +20,8 @@ from heightpose.words import plural
 
 #: A detector of boards needs no more pixels than this along the longer side; corners are refined in the full picture.
 _SEARCH_PX = 1280
+#: Width of the black border of a Kalibr grid's tags, bit cells.
+KALIBR_BORDER = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +200,7 @@ def tag_grid(
     """A grid of tags, ids from 0 row by row from the top left, as OpenCV's GridBoard prints it.
 
     Args:
-        bottom_up: from the bottom left, as Kalibr's grids are numbered.
+        bottom_up: from the bottom left.
     """
     columns, rows = tags_wh
     _require_length("tag", tag_cm)
@@ -215,6 +217,19 @@ def tag_grid(
         x, y = tag % columns * pitch - size[0] / 2, size[1] / 2 - row * pitch
         tags[tag] = square(x, y, tag_cm)
     return SheetLayout(f"tag grid {columns}x{rows}", size, family, tags)
+
+
+def upside_down(layout: SheetLayout) -> SheetLayout:
+    """The same places and ids, each tag turned by half a turn: OpenCV draws AprilTags so, compared with the AprilTag
+    project's own pictures (github.com/AprilRobotics/apriltag-imgs)."""
+    return replace(layout, tags={tag: np.roll(corners, 2, axis=0) for tag, corners in layout.tags.items()})
+
+
+def kalibr_grid(tags_wh: tuple[int, int], tag_cm: float, gap_cm: float, family: str) -> SheetLayout:
+    """A grid as Kalibr's ``kalibr_create_target_pdf`` draws it: numbered bottom up, the AprilTag project's way up, with
+    black borders of two bit cells. The black squares between its tags' corners are no part of it."""
+    grid = upside_down(tag_grid(tags_wh, tag_cm, gap_cm, family, bottom_up=True))
+    return replace(grid, name=f"Kalibr {grid.name}", border_cells=KALIBR_BORDER)
 
 
 def square(left: float, top: float, side: float) -> np.ndarray:

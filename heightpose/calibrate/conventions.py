@@ -1,8 +1,9 @@
-"""The other way a board is printed: which of two conventions the pictures show, when the one asked for does not fit.
+"""The other ways a board is printed: which convention the pictures show, when the one asked for does not fit.
 
-ChArUco boards with an even number of rows start with a marker since OpenCV 4.6 and with a square before; AprilTag grids
-are numbered from the top row (OpenCV) or from the bottom row (Kalibr). And a ChArUco board may be taken for a
-chessboard, with a marker's inside for squares.
+ChArUco boards with an even number of rows start with a marker since OpenCV 4.6 and with a square before. AprilTag grids
+are numbered from the top row or from the bottom row, their tags stand as OpenCV or as the AprilTag project draws them,
+and Kalibr's have a border of another width. And a ChArUco board may be taken for a chessboard, with a marker's inside
+for squares.
 """
 
 from __future__ import annotations
@@ -14,8 +15,17 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from heightpose.calibrate.boards import Board, Charuco, Chessboard, Tags, aruco_dictionary
+from heightpose.calibrate.boards import (
+    KALIBR_BORDER,
+    Board,
+    Charuco,
+    Chessboard,
+    Tags,
+    aruco_dictionary,
+    upside_down,
+)
 from heightpose.calibrate.views import gray_pictures
+from heightpose.geometry.sheet import SheetLayout
 from heightpose.runtime.clip import Clip
 
 #: Pictures looked at, and the share of the board's extent by which its corners may miss a flat board's: a lens bends
@@ -27,31 +37,57 @@ _MARKERS, _SEVERAL = ("DICT_4X4_1000", "DICT_5X5_1000", "DICT_6X6_1000", "DICT_A
 
 def other_convention(clip: Clip, board: Board) -> str | None:
     """What to change in the board's description, where the pictures show the other convention better."""
-    other = _other(board)
-    if clip.live or (other is None and not isinstance(board, Chessboard)):
+    others = _others(board)
+    if clip.live or not (others or isinstance(board, Chessboard)):
         return None
     pictures = list(islice((gray for _, _, gray in gray_pictures(clip)), _PICTURES))
-    if other is None:
+    if not others:
         return _CHARUCO if 2 * sum(map(_has_markers, pictures)) > len(pictures) else None
-    return other[1] if _fitting(other[0], pictures) > _fitting(board, pictures) else None
+    best, fitting = None, _fitting(board, pictures)
+    for other, hint in others:
+        count = _fitting(other, pictures)
+        if count > fitting:
+            best, fitting = hint, count
+    return best
 
 
-def _other(board: Board) -> tuple[Board, str] | None:
+def _others(board: Board) -> list[tuple[Board, str]]:
+    """Boards of the same description but for a convention, and what to say where the pictures show them."""
     if isinstance(board, Charuco):
         turned = replace(board, legacy=not board.legacy)
         way = "leave out --legacy-charuco" if board.legacy else "add --legacy-charuco"
-        return turned, f"The pictures show the other ChArUco pattern (OpenCV before and since 4.6): {way}"
-    if isinstance(board, Tags):
-        layout = board.layout
-        rows = {tag: quad - (0.0, 2.0 * quad[:, 1].mean()) for tag, quad in layout.tags.items()}
-        return (
-            Tags(replace(layout, tags=rows)),
-            "The pictures show tags numbered from the other end, as Kalibr's grids are, from the bottom row: add "
-            "--bottom-up (or leave it out)",
-        )
-    return None
+        return [(turned, f"The pictures show the other ChArUco pattern (OpenCV before and since 4.6): {way}")]
+    if not isinstance(board, Tags):
+        return []
+    layout = board.layout
+    ways = [
+        (layout, ()),
+        (_other_rows_first(layout), (_OTHER_END,)),
+        (upside_down(layout), (_TURNED,)),
+        (_other_rows_first(upside_down(layout)), (_OTHER_END, _TURNED)),
+    ]
+    border = 1 if layout.border_cells == KALIBR_BORDER else KALIBR_BORDER
+    said = _KALIBR if border == KALIBR_BORDER else _NOT_KALIBR
+    return [(Tags(way), _THEY_SHOW + ", and ".join(words)) for way, words in ways if words] + [
+        (Tags(replace(way, border_cells=border)), _THEY_SHOW + said) for way, _ in ways
+    ]
 
 
+def _other_rows_first(layout: SheetLayout) -> SheetLayout:
+    rows = {tag: quad - (0.0, 2.0 * quad[:, 1].mean()) for tag, quad in layout.tags.items()}
+    return replace(layout, tags=rows)
+
+
+_THEY_SHOW = "The pictures show tags "
+_OTHER_END = "numbered from the other end, from the bottom row: add --bottom-up (or leave it out)"
+_TURNED = "that stand the other way up: add --upside-down (or leave it out)"
+_KALIBR = (
+    "with borders of two cells, as Kalibr prints them: give --kalibr, without --bottom-up and --upside-down"
+)
+_NOT_KALIBR = (
+    "with borders of one cell, which Kalibr's have not: leave out --kalibr, and say with --bottom-up and --upside-down "
+    "how they stand"
+)
 _CHARUCO = (
     "The pictures show markers in the squares, as a ChArUco board has them: give --board charuco, with its --squares "
     "and --dictionary"
@@ -68,7 +104,7 @@ def _has_markers(gray: np.ndarray) -> bool:
 
 
 def _fitting(board: Board, grays: Iterable[np.ndarray]) -> int:
-    """In how many pictures the corners found lie as those of a flat board do."""
+    """How many corners are found in the pictures in which they lie as those of a flat board do."""
     count = 0
     for gray in grays:
         found = board.find(gray)
@@ -79,5 +115,6 @@ def _fitting(board: Board, grays: Iterable[np.ndarray]) -> int:
             continue
         ends = cv2.perspectiveTransform(found.pts_cm[None, :, :2], matrix)[0]
         miss = np.linalg.norm(ends - found.kpts, axis=1)
-        count += bool(np.median(miss) < _MISS * np.ptp(found.kpts, axis=0).max())
+        if np.median(miss) < _MISS * np.ptp(found.kpts, axis=0).max():
+            count += len(found.ids)
     return count

@@ -44,12 +44,14 @@ class SheetLayout:
         family: OpenCV's name of the tag dictionary, e.g. DICT_APRILTAG_36h11.
         tags: tag id -> ``(4, 2)`` cm in the mattress frame: outer corners of the black border, top-left of
             the upright bitmap first, clockwise seen from above.
+        border_cells: width of a tag's black border in bit cells; two on Kalibr's grids, which no sheet file describes.
     """
 
     name: str
     size_cm: tuple[float, float]
     family: str
     tags: dict[int, np.ndarray]
+    border_cells: int = 1
 
     @classmethod
     def load(cls, path: str | Path) -> SheetLayout:
@@ -175,7 +177,7 @@ def refined_view(
     if not found:
         return TagView(np.zeros(0, np.intp), np.zeros((0, 4, 2)))
     ids = np.array(sorted(found))
-    cells = _dictionary(layout.family).markerSize + 2
+    cells = _dictionary(layout.family).markerSize + 2 * layout.border_cells
     quads, good = refine_quads(gray, np.stack([found[tag] for tag in ids.tolist()]), cells, bent=bent)
     return TagView(ids[good], quads[good])
 
@@ -256,6 +258,7 @@ def _find(gray: np.ndarray, layout: SheetLayout) -> tuple[dict[int, np.ndarray],
     """Tag id -> ``(4, 2)`` corners to about a pixel, and the ids of the layout that are there twice and dropped."""
     settings = cv2.aruco.DetectorParameters()
     settings.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_CONTOUR
+    settings.markerBorderBits = layout.border_cells
     settings.adaptiveThreshWinSizeStep = 5
     settings.adaptiveThreshWinSizeMax = 33
     # The default drops tags shorter than 0.75 % of the frame's longer side, too many in a wide frame, and in a small

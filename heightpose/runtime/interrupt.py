@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
 from types import FrameType
 from typing import Any, Protocol
+
+log = logging.getLogger("heightpose")
 
 #: What ends a process besides Ctrl-C: service managers and ``timeout``, and a terminal or connection that goes.
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -28,18 +31,27 @@ class Stop(Protocol):
 class Interrupt:
     """While the context is open, :data:`REQUESTS` set :attr:`requested`; a further SIGINT raises KeyboardInterrupt.
 
-    A further SIGTERM or SIGHUP does not: one request may come twice. Under ``nohup``, SIGHUP stays ignored.
+    A further SIGTERM or SIGHUP does not: one request may come twice. What is ignored stays so, as SIGHUP is under
+    ``nohup`` and SIGINT in a script's background.
+
+    Args:
+        notice: what the log says at the first request; nothing where empty.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notice: str = "") -> None:
         self.requested = False
+        self._notice = notice
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, *_heard()):
-                self._previous[number] = signal.signal(number, self._handle)
+        self.listen()
         return self
+
+    def listen(self) -> None:
+        """Hear them from now on; again, where a library has put handlers of its own in place meanwhile."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _heard(REQUESTS):
+                self._previous.setdefault(number, signal.signal(number, self._handle))
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
@@ -49,6 +61,8 @@ class Interrupt:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self._notice and not self.requested:
+            log.warning(self._notice)
         self.requested = True
         before = self._previous.get(number)
         if isinstance(before, _Raiser):
@@ -83,7 +97,7 @@ def raise_on_request() -> None:
     Where an :class:`Interrupt` is open it decides instead.
     """
     handler = _Raiser()
-    for number in _heard():
+    for number in _heard(_ENDINGS):
         signal.signal(number, handler)
 
 
@@ -96,5 +110,5 @@ def ignore_requests() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _heard() -> list[int]:
-    return [number for number in _ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
+def _heard(numbers: tuple[int, ...]) -> list[int]:
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from heightpose.models.checkpoint import save_weights
 from heightpose.runtime.atomic import append_text, atomic_path, whole_lines, write_text
+from heightpose.runtime.interrupt import Interrupt
 from heightpose.train.module import TrainingModule
 
 LAST, BEST = "last.ckpt", "best.safetensors"
@@ -114,37 +113,42 @@ def save_last(trainer: lightning.Trainer, folder: Path) -> None:
 
 
 class Stopper(Callback):
-    """Ctrl-C waits for the step under way, so that the run can go on from there to the bit; a second one does not.
+    """Ctrl-C, SIGTERM and SIGHUP wait for the step under way, so that the run can go on from there to the bit; a second
+    Ctrl-C does not.
 
-    Several processes would stop at different steps and wait for each other: there Ctrl-C stays as it was.
+    Several processes would stop at different steps and wait for each other: there signals stay as they were.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self._interrupt = Interrupt("stopping after this step; Ctrl-C again stops at once")
+        self._listening = False
 
     @contextmanager
     def listening(self, trainer: lightning.Trainer) -> Iterator[None]:
-        """Ctrl-C asks for a stop while this lasts. Around the trainer: it leaves handlers of its own behind."""
-        before = signal.getsignal(signal.SIGINT)
-        alone = trainer.world_size == 1 and threading.current_thread() is threading.main_thread()
-        # A process that was told to ignore Ctrl-C (nohup, a shell's background) goes on ignoring it.
-        if not alone or before in (signal.SIG_IGN, None):
+        """A signal asks for a stop while this lasts. Around the trainer: it leaves handlers of its own behind."""
+        if trainer.world_size > 1:
             yield
             return
-        signal.signal(signal.SIGINT, self._ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        with self._interrupt:
+            self._listening = True
+            try:
+                yield
+            finally:
+                self._listening = False
 
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        log.warning("stopping after this step; Ctrl-C again stops at once")
+    def _alone(self) -> None:
+        """Without Lightning's own handler of SIGTERM, which ends a step's bookkeeping or a validation half done."""
+        if self._listening:
+            self._interrupt.listen()
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._alone()
+
+    def on_validation_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._alone()
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if self.asked:
+        if self._interrupt.requested:
             raise KeyboardInterrupt
 
 
@@ -156,7 +160,8 @@ class Journal(Callback):
 
     def __init__(self, folder: Path, quiet: bool = False) -> None:
         self.folder, self.quiet = folder, quiet
-        self._clock = self._trained = self._spent = 0.0
+        self._clock = self._spent = 0.0
+        self._trained: float | None = None  # until this process has trained a batch
         self._tables: dict[str, tuple[list[str], int]] = {}  # columns, last epoch
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -164,7 +169,7 @@ class Journal(Callback):
         self._clock = cast(TrainingModule, pl_module).elapsed_s - self._spent
 
     def state_dict(self) -> dict[str, Any]:
-        return {"spent_s": max(self._trained - self._clock, 0.0)}
+        return {"spent_s": self._spent if self._trained is None else max(self._trained - self._clock, 0.0)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._spent = state_dict["spent_s"]
@@ -185,7 +190,10 @@ class Journal(Callback):
         module = cast(TrainingModule, pl_module)
         if not trainer.is_global_zero or not module.epoch_loss:
             return
-        seconds = max(self._trained - self._clock, 1e-6)
+        speed = None  # of an epoch that was left without its last steps, and is shorter now
+        if self._trained is not None:
+            seconds = max(self._trained - self._clock, 1e-6)
+            speed = module.images_seen * trainer.world_size / seconds
         # The clock may end a run before its first validation.
         metrics = module.val_metrics if module.val_metrics is not None else {}
         row: dict[str, Any] = {
@@ -194,7 +202,7 @@ class Journal(Callback):
             "loss": float(torch.stack(module.epoch_loss).mean()),
             **_plain(metrics),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "images/s": module.images_seen * trainer.world_size / seconds,
+            "images/s": speed,
             "elapsed min": module.elapsed_s / 60.0,
         }
         limit = module.config.optim.max_minutes

@@ -101,6 +101,33 @@ def bitmap(drawing: Drawing, margin_cm=1.0):
     return sheet, SimpleNamespace(size_cm=(width / sheet_picture.PX_PER_CM, height / sheet_picture.PX_PER_CM))
 
 
+#: The first codes of tag36h11, bits row by row from the top left, 1 white (AprilTag project, tag36h11.c).
+TAG36H11 = (
+    *(0xD5D628584, 0xD97F18B49, 0xDD280910E, 0xE479E9C98, 0xEBCBCA822, 0xF31DAB3AC),
+    *(0x056A5D085, 0x10652E1D4, 0x22B1DFEAD, 0x265AD0472, 0x34FE91B86, 0x3FF962CD5),
+)
+
+
+def april_grid(columns, rows, tag_cm, gap_cm, *, border, bottom_up, squares):
+    """A grid of the AprilTag project's tags, drawn by their codes alone; with black squares at their corners as Kalibr
+    has them."""
+    tag, gap = 10 * tag_cm, 10 * gap_cm
+    size = (columns * (tag + gap) + gap, rows * (tag + gap) + gap)
+    drawing = Drawing(size, "AprilTag grid")
+    cells = 6 + 2 * border
+    for number in range(columns * rows):
+        row = rows - 1 - number // columns if bottom_up else number // columns
+        left, top = gap + number % columns * (tag + gap), gap + row * (tag + gap)
+        black = np.ones((cells, cells), bool)
+        bits = [not TAG36H11[number] >> (35 - i) & 1 for i in range(36)]
+        black[border : border + 6, border : border + 6] = np.reshape(bits, (6, 6))
+        drawing.bitmaps.append((left, top, tag / cells, black))
+    if squares:
+        corners = [(c * (tag + gap), r * (tag + gap)) for c in range(columns + 1) for r in range(rows + 1)]
+        drawing.bitmaps += [(left, top, gap, np.ones((1, 1), bool)) for left, top in corners]
+    return drawing
+
+
 def photographs(drawing, camera, placed, **kwargs):
     """Pictures of the printed drawing in each pose."""
     sheet, size = bitmap(drawing)

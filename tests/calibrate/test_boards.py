@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import shots
 
-from heightpose.calibrate.boards import Charuco, Chessboard, Tags, guess_chessboard, tag_grid
+from heightpose.calibrate.boards import (
+    Charuco,
+    Chessboard,
+    Tags,
+    guess_chessboard,
+    kalibr_grid,
+    tag_grid,
+    upside_down,
+)
 from heightpose.calibrate.conventions import other_convention
 from heightpose.calibrate.paper import charuco_drawing, chessboard_drawing, sheet_drawing
 from heightpose.calibrate.run import calibrate
@@ -136,18 +145,51 @@ def test_the_other_charuco_pattern_is_hinted(printed_legacy):
     assert ("add" in caught.value.hint) == printed_legacy
 
 
-def test_a_grid_numbered_from_the_bottom_is_hinted_and_can_be_said():
-    kalibr = tag_grid((5, 4), 3.0, 0.9, "DICT_APRILTAG_36h11", bottom_up=True)
-    assert kalibr.tags[0][:, 1].max() < 0 < kalibr.tags[15][:, 1].min()
-    clip = Pictures(
-        shots.photographs(
-            sheet_drawing(kalibr), shots.PINHOLE, shots.poses(shots.PINHOLE, 6, seed=3, reach=0.4)
-        )
-    )
-    asked = Tags(tag_grid((5, 4), 3.0, 0.9, "DICT_APRILTAG_36h11"))
-    with pytest.raises(HeightposeError, match="--bottom-up"):
-        calibrate(clip, asked, ["pinhole"], 40)
-    assert other_convention(clip, Tags(kalibr)) is None
+SIZE = ((4, 3), 3.6, 1.2, "DICT_APRILTAG_36h11")
+KALIBR = {"border": 2, "bottom_up": True, "squares": True}
+APRILTAG = {"border": 1, "bottom_up": False, "squares": False}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "grid"),
+    [(KALIBR, kalibr_grid(*SIZE)), (APRILTAG, upside_down(tag_grid(*SIZE)))],
+    ids=["kalibr", "apriltag"],
+)
+def test_grids_drawn_by_the_tags_published_codes(drawn, grid):
+    placed = shots.poses(shots.PINHOLE, 4, seed=3, reach=0.2, far=0.9)
+    drawing = shots.april_grid(*SIZE[0], *SIZE[1:3], **drawn)
+    found = [Tags(grid).find(picture) for picture in shots.photographs(drawing, shots.PINHOLE, placed)]
+    assert np.mean([len(one.ids) / Tags(grid).count for one in found]) > 0.9
+    for one, (R, t) in zip(found, placed, strict=True):
+        error = one.kpts - shots.sheet_picture.project(shots.PINHOLE, R, t, one.pts_cm)
+        assert np.sqrt((error**2).sum(axis=1).mean()) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("drawn", "asked", "hint"),
+    [
+        (APRILTAG, tag_grid(*SIZE), "the other way up: add --upside-down"),
+        (APRILTAG, tag_grid(*SIZE, bottom_up=True), "--bottom-up .*--upside-down"),
+        (KALIBR, tag_grid(*SIZE, bottom_up=True), "give --kalibr"),
+        (APRILTAG, kalibr_grid(*SIZE), "leave out --kalibr"),
+        (KALIBR, kalibr_grid(*SIZE), None),
+        (APRILTAG, upside_down(tag_grid(*SIZE)), None),
+    ],
+)
+def test_a_grid_printed_otherwise_is_hinted(drawn, asked, hint):
+    placed = shots.poses(shots.PINHOLE, 2, seed=3, reach=0.1, far=0.9)
+    drawing = shots.april_grid(*SIZE[0], *SIZE[1:3], **drawn)
+    said = other_convention(Pictures(shots.photographs(drawing, shots.PINHOLE, placed)), Tags(asked))
+    assert said is None if hint is None else re.search(hint, said)
+
+
+def test_a_grid_numbered_from_the_bottom_is_hinted():
+    grid = tag_grid(*SIZE, bottom_up=True)
+    assert grid.tags[0][:, 1].max() < 0 < grid.tags[8][:, 1].min()
+    placed = shots.poses(shots.PINHOLE, 5, seed=3, reach=0.2, far=0.9)
+    clip = Pictures(shots.photographs(sheet_drawing(grid), shots.PINHOLE, placed))
+    with pytest.raises(HeightposeError, match="from the bottom row: add --bottom-up"):
+        calibrate(clip, Tags(tag_grid(*SIZE)), ["pinhole"], 40)
 
 
 def test_a_charuco_board_called_a_chessboard_is_hinted():

@@ -16,7 +16,9 @@ import torch
 from tinynet import TinyNet, settings
 from torch import nn
 
-from heightpose.errors import ConfigError, HeightposeError
+from heightpose.errors import ConfigError, FileFormatError, HeightposeError
+from heightpose.models.checkpoint import read_state
+from heightpose.runtime.interrupt import raise_on_request
 from heightpose.train import callbacks, loop
 from heightpose.train.module import TrainingModule
 from heightpose.train.pose_task import PoseTask
@@ -41,9 +43,13 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def forgetful(tiny, monkeypatch):
     monkeypatch.setattr(PoseTask, "net", lambda self: ForgetfulNet())
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell's child ignores it
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell's child ignores it
+    raise_on_request()  # as the command does
     yield tiny
-    signal.signal(signal.SIGINT, before)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def four_epochs(folder, **optim):
@@ -58,32 +64,36 @@ def rows(path):
     return [{k: v for k, v in row.items() if k not in CLOCK} for row in csv.DictReader(path.open())]
 
 
-def stop_with_ctrl_c(step):
-    """Ctrl-C while the step is computed."""
+def during(step, happens):
+    """A loss during whose computation, of that training step, something happens."""
+    seen = []
 
     def loss(self, raw, batch, tally=None):
         if raw.requires_grad:
-            stop_with_ctrl_c.seen += 1
-            if stop_with_ctrl_c.seen == step:
-                os.kill(os.getpid(), signal.SIGINT)
+            seen.append(1)
+            if len(seen) == step:
+                happens()
         return PoseTask.plain_loss(self, raw, batch, tally)
 
-    stop_with_ctrl_c.seen = 0
-    return loss, KeyboardInterrupt
+    return loss
+
+
+def stop_with_ctrl_c(step):
+    return during(step, lambda: os.kill(os.getpid(), signal.SIGINT)), KeyboardInterrupt
+
+
+def terminate(step):
+    """SIGTERM, as docker, systemd and ``timeout`` send it."""
+    return during(step, lambda: os.kill(os.getpid(), signal.SIGTERM)), KeyboardInterrupt
 
 
 def kill(step):
     """As if the machine were switched off: nothing of the run is asked."""
 
-    def loss(self, raw, batch, tally=None):
-        if raw.requires_grad:
-            stop_with_ctrl_c.seen += 1
-            if stop_with_ctrl_c.seen == step:
-                raise RuntimeError("killed")
-        return PoseTask.plain_loss(self, raw, batch, tally)
+    def happens():
+        raise RuntimeError("killed")
 
-    stop_with_ctrl_c.seen = 0
-    return loss, RuntimeError
+    return during(step, happens), RuntimeError
 
 
 @pytest.mark.parametrize(
@@ -97,6 +107,7 @@ def kill(step):
             300,
             {"optimizer": "sgd", "schedule": "step", "lr": 1e-2},
         ),  # an epoch's last step
+        (terminate, 3, 3, 300, {}),
         (kill, 6, 4, 300, {"val_every_epochs": 2}),  # the last checkpoint is of the second epoch
         (kill, 6, 5, 0, {"val_every_epochs": 2}),  # of the last step, inside an epoch
         (kill, 8, 6, 300, {"optimizer": "adam"}),
@@ -247,6 +258,43 @@ def test_a_run_is_not_resumed_with_fewer_epochs_than_it_has_behind_it(finished, 
         loop.train(settings(folder, epochs=2), run, resume=True)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     loop.train(settings(folder, epochs=3), run, resume=True)  # nothing left to do is no mistake
+
+
+@pytest.mark.parametrize("left", ["epochs", "minutes"])
+@pytest.mark.parametrize("other", ["data", "decoder"])
+def test_a_finished_run_is_not_resumed_for_other_pictures(finished, folder, tmp_path, tiny, other, left):
+    run = shutil.copytree(finished, tmp_path / "run")
+    config = settings(folder, epochs=1) if left == "epochs" else settings(folder, epochs=9, max_minutes=1e-6)
+    if other == "data":
+        drawn.nursery(tmp_path / "other", train=6, val=2, seed=9)
+        config = replace(config, data=replace(config.data, dirs=(str(tmp_path / "other"),)))
+    else:
+        config = replace(config, validation=replace(config.validation, decode="argmax"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"nothing left to train.*more epochs or minutes"):
+        loop.train(config, run, resume=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_an_epoch_that_is_over_when_a_run_goes_on_has_no_speed(folder, tmp_path, forgetful, monkeypatch):
+    monkeypatch.setattr(PoseTask, "plain_loss", PoseTask.loss, raising=False)
+    monkeypatch.setattr(PoseTask, "loss", stop_with_ctrl_c(3)[0])
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(settings(folder, batch_size=2, epochs=2), tmp_path / "run")  # in an epoch of three steps
+    monkeypatch.setattr(PoseTask, "loss", PoseTask.plain_loss)
+    monkeypatch.setattr(callbacks.Keeper, "on_validation_end", lambda *_: None)
+    loop.train(settings(folder, batch_size=6, epochs=2), tmp_path / "run", resume=True)
+    first, second = csv.DictReader((tmp_path / "run" / "log.csv").open())
+    assert first["images/s"] == ""
+    assert first["loss"] != ""
+    assert float(second["images/s"]) > 0
+
+
+def test_a_runs_own_checkpoint_is_no_weights_to_start_from(finished):
+    with pytest.raises(
+        FileFormatError, match=r"checkpoint of a run of heightpose.*best\.safetensors.*--resume"
+    ):
+        read_state(finished / "last.ckpt")
 
 
 def test_what_changed_since_is_said_where_a_run_goes_on(finished, folder, tmp_path, tiny, caplog):

@@ -40,7 +40,13 @@ _OPTIONS = (
     ),
     click.option("--marker-cm", type=float, help="Side of a charuco marker. Default 0.7 squares."),
     click.option("--tags", "tags_wh", type=Pair(int, "COLUMNSxROWS"), help="Tags of a grid, ids row by row."),
-    click.option("--bottom-up", is_flag=True, help="The grid's ids start in the bottom row, as on Kalibr's."),
+    click.option("--bottom-up", is_flag=True, help="The grid's ids start in the bottom row."),
+    click.option(
+        "--upside-down",
+        is_flag=True,
+        help="The grid's tags are the AprilTag project's own pictures, which are OpenCV's upside down.",
+    ),
+    click.option("--kalibr", is_flag=True, help="The grid is one that Kalibr printed (its aprilgrid)."),
     click.option("--tag-cm", type=float, help="Side of a tag of the grid."),
     click.option("--gap-cm", type=float, help="White between the grid's tags."),
     click.option(
@@ -65,7 +71,7 @@ NAMES = (
         "gap_cm",
         "dictionary",
     ),
-    *("legacy_charuco", "bottom_up", "sheet"),
+    *("legacy_charuco", "bottom_up", "upside_down", "kalibr", "sheet"),
 )
 
 
@@ -98,8 +104,11 @@ def make_board(clip: Clip, given: dict[str, Any]) -> Board:
             if given[name] is None:
                 raise ConfigError(f"a grid of tags needs {option}", hint="Or give its layout with --sheet")
         family = given["dictionary"] or "DICT_APRILTAG_36h11"
-        grid = (given["tags_wh"], given["tag_cm"], given["gap_cm"], family, given["bottom_up"])
-        return boards.Tags(boards.tag_grid(*grid))
+        size = (given["tags_wh"], given["tag_cm"], given["gap_cm"], family)
+        if given["kalibr"]:
+            return boards.Tags(boards.kalibr_grid(*size))
+        grid = boards.tag_grid(*size, given["bottom_up"])
+        return boards.Tags(boards.upside_down(grid) if given["upside_down"] else grid)
     if kind == "charuco":
         if given["inner_corners"] is not None:
             raise ConfigError("a charuco board is counted in squares", hint="Give --squares COLUMNSxROWS")
