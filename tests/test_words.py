@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from heightpose.words import plural
+from heightpose.words import plural, valid_unicode
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,16 @@ from heightpose.words import plural
 )
 def test_a_number_and_its_word_agree(number, what, text):
     assert plural(number, what) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        (b"caf\xe9.mp4".decode("utf-8", "surrogateescape"), "caf\ufffd.mp4"),
+        ("\ud800", "\ufffd"),
+        ("café \N{BABY}", "café \N{BABY}"),
+    ],
+    ids=["an old encoding", "half a character", "as it should be"],
+)
+def test_text_that_no_encoding_takes_is_replaced(text, valid):
+    assert valid_unicode(text) == valid

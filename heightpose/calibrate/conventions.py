@@ -68,8 +68,9 @@ def _others(board: Board) -> list[tuple[Board, str]]:
     ]
     border = 1 if layout.border_cells == KALIBR_BORDER else KALIBR_BORDER
     said = _KALIBR if border == KALIBR_BORDER else _NOT_KALIBR
-    return [(Tags(way), _THEY_SHOW + ", and ".join(words)) for way, words in ways if words] + [
-        (Tags(replace(way, border_cells=border)), _THEY_SHOW + said) for way, _ in ways
+    return [
+        *((Tags(way), _THEY_SHOW + ", and ".join(words)) for way, words in ways if words),
+        *((Tags(replace(way, border_cells=border)), _THEY_SHOW + said) for way, _ in ways),
     ]
 
 

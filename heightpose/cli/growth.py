@@ -25,7 +25,8 @@ Examples:
   heightpose growth --visits visits.csv --born 2025-01-14 --out anna
 
 \b
-visits.csv has one line per measurement: file,age_months,sex or, with --born, file,date,sex (files relative to it).
+visits.csv has one line per measurement: file,age_months,sex or, with --born, file,date,sex (files relative to it);
+other columns are refused, and with --born so is a line with neither date nor age_months.
 Age and sex are read from each height.json where `heightpose infer --sex --age-months` stored them; what is given here
 goes first. They place a length on the curves and never change it. Rejected measurements are listed, not plotted.
 

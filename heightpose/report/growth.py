@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from heightpose.metrics.growth import Change, Visit, changes
+from heightpose.metrics.growth import Change, Visit, changes, contradictions
 from heightpose.metrics.who import percentile_text, rounded_percentile
 from heightpose.report import page
 from heightpose.report.growth_chart import WORDS, chart_picture, chart_svg
 from heightpose.report.growth_visits import Refused
 from heightpose.runtime.atomic import write_csv, write_text
 from heightpose.runtime.output import write_png
+from heightpose.words import valid_unicode
 
 FILES = ("growth.svg", "growth.png", "growth.csv", "growth.html")
 _COLUMNS = ("age", "length", "interval", "z", "percentile", "change since last visit", "measurement")
@@ -39,10 +40,12 @@ def _percentiles(visit: Visit) -> str:
 
 
 def change_text(change: Change | None) -> str:
-    """``+3.1 cm (+1.9 to +4.3)``, or that none is shown."""
+    """``+3.1 cm (+1.9 to +4.3)``, or that none is shown, or that the two contradict each other."""
     if change is None:
         return ""
     numbers = f"{change.length_cm:+z.1f} cm ({change.interval_cm[0]:+z.1f} to {change.interval_cm[1]:+z.1f})"
+    if change.contradictory:
+        return f"contradictory at one age: {numbers}"
     return numbers if change.shown else f"no change shown: {numbers}"
 
 
@@ -55,13 +58,19 @@ def text_table(visits: Sequence[Visit]) -> str:
 
 
 def doubts(visits: Sequence[Visit]) -> list[str]:
-    """A line for each visit at which the child would have shrunk."""
-    return [
+    """A line for each visit at which the child would have shrunk, and for two at one age that cannot both be right."""
+    shrunk = [
         f"{later.name} is {earlier.length_cm - later.length_cm:.1f} cm shorter than {earlier.name} before it, and no "
         "infant shrinks: are both of this child, and are the ages right?"
         for earlier, later, change in zip(visits, visits[1:], changes(visits)[1:], strict=False)
         if change is not None and change.shrunk
     ]
+    contradictory = [
+        f"{a.name} and {b.name} are {abs(a.length_cm - b.length_cm):.1f} cm apart at one age and contradict each "
+        "other: are both of this child, and are the ages right?"
+        for a, b in contradictions(visits)
+    ]
+    return shrunk + contradictory
 
 
 def refused_text(refused: Refused) -> str:
@@ -100,9 +109,9 @@ def _write_page(path: Path, visits: Sequence[Visit], refused: Sequence[Refused],
         page.table(_COLUMNS, table_rows(visits)),
         page.paragraph(
             f"Intervals hold the true length with {level} % probability. A change's interval adds those of its two "
-            "visits in quadrature; where the visits' intervals overlap, the measurements show no change. Curves: WHO "
-            "Child Growth Standards 2006, length for age. Age and sex place a length on the curves; they take no part "
-            "in measuring it.",
+            "visits in quadrature; where the visits' intervals overlap, or both are of one age, the measurements show "
+            "no change. Curves: WHO Child Growth Standards 2006, length for age. Age and sex place a length on the "
+            "curves; they take no part in measuring it.",
             "dim",
         ),
     ]
@@ -141,12 +150,12 @@ def _rows(
             ends = (f"{v:z.2f}" for v in (change.length_cm, *change.interval_cm))
             moved = (*ends, "yes" if change.shown else "no")
         found.append(
-            (file, visit.name, "measured", visit.sex, f"{visit.age_months:g}", f"{visit.length_cm:.2f}",
-             *(f"{end:.2f}" for end in visit.interval_cm), f"{visit.interval_level:g}", f"{visit.z_score:z.2f}",
-             f"{rounded_percentile(visit.percentile)}", *moved, "")
+            (valid_unicode(str(file)), visit.name, "measured", visit.sex, f"{visit.age_months:g}",
+             f"{visit.length_cm:.2f}", *(f"{end:.2f}" for end in visit.interval_cm), f"{visit.interval_level:g}",
+             f"{visit.z_score:z.2f}", f"{rounded_percentile(visit.percentile)}", *moved, "")
         )  # fmt: skip
     for item in refused:
         age = "" if item.age_months is None else f"{item.age_months:g}"
         codes = " ".join(code for code, _ in item.reasons)
-        found.append((item.path, item.name, "rejected", "", age, *[""] * 10, codes))
+        found.append((valid_unicode(str(item.path)), item.name, "rejected", item.sex, age, *[""] * 10, codes))
     return [dict(zip(_CSV_COLUMNS, row, strict=True)) for row in found]

@@ -12,12 +12,16 @@ from typing import Any
 from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.geometry.camera import as_floats
 from heightpose.metrics import who
-from heightpose.metrics.growth import Visit
+from heightpose.metrics.growth import DAYS_PER_MONTH, Visit
 from heightpose.textfile import read_json
+from heightpose.words import valid_unicode
 
 #: Lengths and ends of intervals beyond these, cm, are no measurement of an infant.
 _LENGTHS_CM = (20.0, 150.0)
-_DAYS_PER_MONTH = 30.4375  # as the WHO standard counts
+#: What a list of visits may hold.
+_COLUMNS = ("file", "age_months", "date", "sex")
+#: An age given beside a date may be rounded by so much.
+_AGES_AGREE_MONTHS = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,59 +35,111 @@ class Request:
 
 @dataclass(frozen=True)
 class Refused:
-    """A measurement that was rejected: listed, never plotted."""
+    """A measurement that was rejected: listed, never plotted. ``sex`` is the child's, empty where not known."""
 
     path: Path
     name: str
     age_months: float | None
     reasons: tuple[tuple[str, str], ...]
+    sex: str = ""
 
 
 def requests_from_csv(path: Path, born: date | None = None) -> list[Request]:
     """Read a list of visits: ``file`` and ``age_months``, or ``file`` and ``date`` with a date of birth; ``sex``.
 
+    The columns' names may be in capitals and have spaces around them.
+
     Args:
         path: the CSV; its files are relative to its folder.
-        born: date of birth, where ages come from the column ``date`` (YYYY-MM-DD).
+        born: date of birth, where ages come from the column ``date`` (YYYY-MM-DD). Every line has a date or an age
+            then; where it has both they agree within 0.1 month, and the age is taken.
 
     Raises:
-        InputError, FileFormatError: naming the line.
+        InputError: the list cannot be read.
+        FileFormatError, ConfigError: what it holds cannot be used; names the line or the columns.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = set(reader.fieldnames or ())
+            reader.fieldnames = _columns(reader.fieldnames or (), path)
+            rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise InputError("cannot read the list of visits", where=path, got=error.strerror) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise FileFormatError("the list of visits is not CSV", where=path, got=error) from error
-    if "file" not in columns:
+    if not rows:
+        raise FileFormatError("the list of visits names no files", where=path, expected="a line for each")
+    return [_request(path, line, row, born) for line, row in rows]
+
+
+def _columns(header: Sequence[str], path: Path) -> list[str]:
+    """The columns' names as :data:`_COLUMNS` spells them. Raises FileFormatError for any that cannot be used."""
+    names = [name.strip().casefold() for name in header]
+    if "file" not in names:
         raise FileFormatError(
             "the list of visits has no column 'file'",
             where=path,
             expected="file,age_months,sex or file,date,sex",
-            got=",".join(sorted(map(str, columns))) or "nothing",
+            got=",".join(sorted(names)) or "nothing",
         )
-    return [_request(path, i, row, born) for i, row in enumerate(rows, start=2)]
+    unknown = [f"'{name.strip()}'" for name in header if name.strip().casefold() not in _COLUMNS]
+    if unknown:
+        raise FileFormatError(
+            "the list of visits has a column that is not known",
+            where=path,
+            expected="only " + ", ".join(_COLUMNS),
+            got=", ".join(unknown),
+        )
+    twice = [f"'{name}'" for name in _COLUMNS if names.count(name) > 1]
+    if twice:
+        raise FileFormatError(
+            "the list of visits has a column twice",
+            where=path,
+            got=", ".join(twice),
+            hint="Keep one of the two",
+        )
+    return names
 
 
-def _request(path: Path, line: int, row: dict[str, Any], born: date | None) -> Request:
+def _request(path: Path, line: int, row: dict[Any, Any], born: date | None) -> Request:
     where = f"{path}, line {line}"
-    text = {key: (row.get(key) or "").strip() for key in ("file", "age_months", "date", "sex")}
+    if any(cell.strip() for cell in row.get(None) or ()):
+        raise FileFormatError("more cells than columns", where=where, got=", ".join(row[None]))
+    text = {key: (row.get(key) or "").strip() for key in _COLUMNS}
     if not text["file"]:
         raise FileFormatError("no file is named", where=where, expected="a height.json")
-    age: float | None = None
-    if text["age_months"]:
-        try:
-            age = float(text["age_months"])
-        except ValueError:
+    return Request(path.parent / text["file"], _age(text, born, where), text["sex"] or None)
+
+
+def _age(text: dict[str, str], born: date | None, where: str) -> float | None:
+    """Age in months of one line; None where it says nothing of it and no day of birth was given."""
+    if not text["age_months"]:
+        if text["date"]:
+            return _age_on(text["date"], born, where)
+        if born is not None:
             raise FileFormatError(
-                "the age is not a number", where=where, expected="months", got=text["age_months"]
-            ) from None
-    elif text["date"]:
-        age = _age_on(text["date"], born, where)
-    return Request(path.parent / text["file"], age, text["sex"] or None)
+                "with --born each visit needs a date, or an age of its own", where=where, got="neither"
+            )
+        return None
+    age = _months(text["age_months"], where)
+    if text["date"] and born is not None:
+        by_date = _age_on(text["date"], born, where)
+        if abs(age - by_date) > _AGES_AGREE_MONTHS:
+            raise FileFormatError(
+                "date and age_months contradict each other",
+                where=where,
+                expected=f"{by_date:.2f} months on {text['date']} as born {born}",
+                got=f"{age:g} months",
+                hint="Keep the one that is right",
+            )
+    return age
+
+
+def _months(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise FileFormatError("the age is not a number", where=where, expected="months", got=text) from None
 
 
 def _age_on(text: str, born: date | None, where: str) -> float:
@@ -97,7 +153,7 @@ def _age_on(text: str, born: date | None, where: str) -> float:
         raise ConfigError(
             "a visit before the day of birth", where=where, expected=f"{born} or later", got=day
         )
-    return (day - born).days / _DAYS_PER_MONTH
+    return (day - born).days / DAYS_PER_MONTH
 
 
 def load_visits(
@@ -141,7 +197,7 @@ def load_visits(
             raise ConfigError(
                 "an age outside the WHO length standard", where=path, expected="0 to 24 months", got=f"{age:g}"
             )  # fmt: skip
-        name = str(data.get("input") or path.parent.name or path)
+        name = valid_unicode(str(data.get("input") or path.parent.name or path))
         if data["status"] == "rejected":
             refused.append(Refused(path, name, age, _reasons(data)))
             continue
@@ -158,7 +214,7 @@ def load_visits(
     _require_one_level(found)
     child = "" if known is None else known[0]
     visits = [replace(visit, sex=child) for visit, _ in found]
-    return visits, refused, [path for _, path in found]
+    return visits, [replace(item, sex=child) for item in refused], [path for _, path in found]
 
 
 def _read(path: Path) -> dict[str, Any]:

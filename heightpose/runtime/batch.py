@@ -6,7 +6,7 @@ import importlib
 import logging
 import sys
 import traceback
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -35,10 +35,11 @@ from heightpose.runtime.earlier import ANSWER, Earlier, Identity, identity
 from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.output import plain
 from heightpose.runtime.scale import Scale
 from heightpose.runtime.session import Outcome, StoppedBeforeError, measure_clip
 from heightpose.runtime.settings import Settings
-from heightpose.runtime.stages import Beside, depth_for
+from heightpose.runtime.stages import Beside, ahead, depth_for
 from heightpose.runtime.video import open_clip
 from heightpose.types import FrameResult
 
@@ -131,7 +132,9 @@ class Worker:
         """The item of one input. Raises HeightposeError where a model cannot be used."""
         earlier = Earlier.of(self._settings.out / name)
         try:
-            clip = open_clip(source)
+            clip = _opened(source, self.stop)
+        except StoppedBeforeError:
+            return not_begun(source, name)
         except Exception as error:
             return self._failed(source, name, error, earlier)
         with clip:
@@ -240,6 +243,21 @@ def _unexpected(source: str, error: Exception) -> HeightposeError:
     )
 
 
+def _opened(source: str, stop: Stop) -> Clip:
+    """:func:`open_clip` in a thread of its own: a library that hangs on a file or an address hears no Ctrl-C.
+
+    Raises:
+        StoppedBeforeError: the user stopped meanwhile. Else what :func:`open_clip` raises.
+    """
+
+    def opening() -> Iterator[Clip]:
+        yield open_clip(source)
+
+    for clip in ahead(opening(), 1, stopped=lambda: stop.requested, name="opening"):
+        return clip
+    raise StoppedBeforeError
+
+
 def _load_models(settings: Settings) -> Models:
     return_large_blocks()
     # Preparing a network keeps one core busy most of the time, and importing SciPy takes as long: the modules that use
@@ -292,7 +310,7 @@ def unusable(source: str, name: str, error: HeightposeError, interrupted: bool =
     """The item of an input that cannot be used. Its error names it, whatever else it tells of."""
     if not is_about(error.where, source):
         error = error.within(shown(source))
-    document = {"status": "error", "input": called(source), "error": str(error)}
+    document = plain({"status": "error", "input": called(source), "error": str(error)})
     code = EXIT_INTERRUPTED if interrupted else error.exit_code
     return Item(name, code, document, f"error: {error}", error)
 

@@ -14,7 +14,7 @@ from heightpose.errors import InputError
 from heightpose.runtime.address import called, is_address, local_path, shown, without_login
 from heightpose.runtime.stills import PICTURE_SUFFIXES, list_folder
 from heightpose.runtime.video import VIDEO_SUFFIXES
-from heightpose.words import plural
+from heightpose.words import plural, valid_unicode
 
 log = logging.getLogger("heightpose")
 
@@ -103,7 +103,7 @@ def _stem(source: str) -> str:
         return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "stream"
     path = Path(local_path(source))
     name = called(source) if os.path.isdir(path) else path.stem
-    name = os.fsencode(name).decode("utf-8", "replace")  # a name in an old encoding must still be printable
+    name = valid_unicode(name)  # a name in an old encoding must still be printable
     name = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", "-", name)  # and one line
     name = name.encode(sys.getfilesystemencoding(), "replace").decode(sys.getfilesystemencoding())
     return name if name.strip(".") else "clip"

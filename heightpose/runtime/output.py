@@ -22,6 +22,7 @@ from heightpose.runtime.atomic import atomic_path, cannot_write
 from heightpose.runtime.poselog import PoseLog
 from heightpose.skeleton import Skeleton
 from heightpose.types import FrameResult, Measurement, direction_deg
+from heightpose.words import valid_unicode
 
 #: Ticks per second of the overlay's clock: every common rate and millisecond times are near-exact in it.
 _TICKS = 90_000
@@ -249,9 +250,12 @@ def sha256(paths: Iterable[Path]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The same value in plain JSON types: numpy's become Python's, NaN and infinity become null."""
+    """The same value in plain JSON types: numpy's become Python's, NaN and infinity become null.
+
+    Text, also of a file's name that is not UTF-8, is valid Unicode (:func:`heightpose.words.valid_unicode`).
+    """
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {valid_unicode(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
@@ -260,9 +264,11 @@ def plain(value: Any) -> Any:
         return plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, str):
+        return valid_unicode(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
-    return str(value)
+    return valid_unicode(str(value))
 
 
 def _line(file: IO[str], document: dict[str, Any], *, first: bool) -> None:

@@ -22,7 +22,7 @@ class Selection:
         start_s, end_s: only frames with start_s <= t_s <= end_s; None for no bound.
 
     Raises:
-        ConfigError: ``every`` and ``fps`` together, or an empty span.
+        ConfigError: ``every`` and ``fps`` together, or an end before the start.
     """
 
     every: int = 1
@@ -33,10 +33,10 @@ class Selection:
     def __post_init__(self) -> None:
         if self.fps is not None and self.every != 1:
             raise ConfigError("--every and --fps both choose frames", hint="Give one of them")
-        if self.end_s is not None and self.end_s <= (0.0 if self.start_s is None else self.start_s):
+        if self.end_s is not None and self.end_s < (0.0 if self.start_s is None else self.start_s):
             raise ConfigError(
                 "nothing lies between --start and --end",
-                expected="an end after the start",
+                expected="an end that is not before the start",
                 got=self.span,
             )
 

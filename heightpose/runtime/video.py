@@ -73,13 +73,16 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 
-#: Seconds to wait for an address to answer or to send the next packet.
-_TIMEOUT_S = 10.0
+#: Seconds to wait for an address to answer or to send the next packet, and for a file to.
+_TIMEOUT_S, _FILE_TIMEOUT_S = 10.0, 30.0
 _RETRIES = 3
 _RETRY_WAIT_S = 1.0
 
 #: Width of a pixel over its height, or the other way round: what is stated beyond is a mistake.
 _MOST_STRETCHED = 4.0
+
+#: How an HLS playlist begins (RFC 8216, 4.3.1.1).
+_PLAYLIST = b"#EXTM3U"
 
 _ERRORS = (av.FFmpegError, OSError, ValueError)
 
@@ -128,6 +131,7 @@ def open_clip(source: str | Path, *, stills_upright: bool = True) -> Clip:
         raise InputError("this picture format is not read", where=path, hint="Save it as JPEG or PNG")
     try:
         with path.open("rb") as file:
+            begins = file.read(len(_PLAYLIST))
             size = file.seek(0, 2)
     except OSError as error:
         raise InputError(
@@ -135,6 +139,13 @@ def open_clip(source: str | Path, *, stills_upright: bool = True) -> Clip:
         ) from error
     if size == 0:
         raise InputError("the file is empty", where=path, hint="Copy or record it again")
+    # One without an end would be read again and again, and its hash is not that of the pictures.
+    if begins == _PLAYLIST:
+        raise InputError(
+            "a playlist names videos and is none",
+            where=path,
+            hint="Give the videos that it names, or its web address",
+        )
     # As long as it is now: a file that is still being written would be followed for ever, or be another one when it
     # is read for the overlay.
     whole = f"subfile,,start,0,end,{size},,:file:{path}"
@@ -232,10 +243,10 @@ class VideoClip(Clip):
                 raise self._unreadable(trouble) from trouble
             if given == 0 or not self._returns:
                 if trouble is not None:
-                    self._warn_damage(given, _why(trouble))
+                    self._warn_damage(given, self._why(trouble))
                 return
             tries += 1
-            why = "it ended" if trouble is None else _why(trouble)
+            why = "it ended" if trouble is None else self._why(trouble)
             if tries > _RETRIES:
                 log.warning("%s: gone after %d frames (%s)", self.name, given, why)
                 return
@@ -243,7 +254,7 @@ class VideoClip(Clip):
             time.sleep(tries * _RETRY_WAIT_S)
 
     def _decode_once(self, given: int) -> Iterator[av.VideoFrame]:
-        timeout = _TIMEOUT_S if self.live else None
+        timeout = self._timeout_s
         # Titles in other encodings than UTF-8 are no reason not to look at the pictures.
         container = av.open(
             self._target, "r", options=self._options(), timeout=timeout, metadata_errors="replace"
@@ -328,15 +339,26 @@ class VideoClip(Clip):
             stream.thread_type = "SLICE"
         return stream
 
+    @property
+    def _timeout_s(self) -> float:
+        return _TIMEOUT_S if self.live else _FILE_TIMEOUT_S
+
+    def _why(self, error: Exception) -> str:
+        """One short clause from an FFmpeg or Python error."""
+        if isinstance(error, av.ExitError):  # how PyAV ends a call that took too long
+            return f"nothing came for {self._timeout_s:g} s"
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return one_line(text).rstrip(".")
+
     def _unreadable(self, error: Exception) -> InputError:
         if self.live:
             return InputError(
-                f"the stream does not answer: {_why(error)}",
+                f"the stream does not answer: {self._why(error)}",
                 where=self._where,
                 hint="Check the address and that the camera is on",
             )
         return InputError(
-            f"this is not a video that can be decoded: {_why(error)}",
+            f"this is not a video that can be decoded: {self._why(error)}",
             where=self._where,
             hint="Play it to check it, then copy or record it again",
         )
@@ -373,11 +395,3 @@ def _is_mirrored(frame: Any) -> bool:
             a, b, _, c, d = memoryview(bytes(data)[:20]).cast("i")
             return bool(a * d - b * c < 0)
     return False
-
-
-def _why(error: Exception) -> str:
-    """One short clause from an FFmpeg or Python error."""
-    if isinstance(error, av.ExitError):  # how PyAV ends a call that took too long
-        return f"nothing came for {_TIMEOUT_S:g} s"
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return one_line(text).rstrip(".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import xml.etree.ElementTree as ET
 
 import cv2
@@ -36,10 +37,9 @@ def measured(folder, name, length, half=0.8, **more):
     return path
 
 
-def rejected(folder, name):
+def rejected(folder, name, **more):
     reasons = [{"code": "legs_not_seen", "text": "The legs were never seen <straight>."}]
-    path = measured(folder, name, 60.0, reasons=reasons, status="rejected")
-    return path
+    return measured(folder, name, 60.0, reasons=reasons, status="rejected", **more)
 
 
 def run(*args):
@@ -88,6 +88,22 @@ def test_a_child_that_shrinks_is_doubted(tmp_path):
     assert doubts[0].removeprefix("doubtful: ") in (tmp_path / "out" / "growth.html").read_text()
 
 
+@pytest.mark.parametrize("lengths", [(66.0, 60.0), (60.0, 66.0)])
+def test_two_lengths_at_one_age_are_doubted_in_either_order(tmp_path, lengths):
+    visits = [
+        measured(tmp_path, name, length, sex="female", age_months=3.0)
+        for name, length in zip(("one", "other"), lengths, strict=True)
+    ]
+    result = run(*visits, "--out", tmp_path / "out")
+    assert result.return_value == 0
+    lines = result.output.splitlines()
+    (doubt,) = [line.removeprefix("doubtful: ") for line in lines if line.startswith("doubtful: ")]
+    assert "one.mp4 and other.mp4 are 6.0 cm apart at one age and contradict each other" in doubt
+    assert doubt in (tmp_path / "out" / "growth.html").read_text()
+    assert "contradictory at one age: " in lines[2]
+    assert [r["change_shown"] for r in csv.DictReader((tmp_path / "out" / "growth.csv").open())] == ["", "no"]
+
+
 def test_the_chart_puts_points_where_the_curves_are(tmp_path):
     """A length on the median lies on the median curve, and the picture shows the same as the drawing."""
     median = who.length_for_z("male", 9.0, 0.0)
@@ -132,6 +148,83 @@ def test_ages_and_sex_from_the_command_line_or_a_list(tmp_path):
     listed.write_text("file,date\na,2025-05-14\n")
     assert "--born" in str(refusal("--visits", listed))
     assert isinstance(refusal("--visits", listed, "--born", "2025-06-01"), ConfigError)
+
+
+@pytest.mark.parametrize("header", ["file,Date,Sex", "file, date, sex", " FILE ,DATE,sEX"])
+def test_columns_in_capitals_and_with_spaces_are_read(tmp_path, header):
+    """A date that is passed over would leave the age of the file in its place."""
+    measured(tmp_path, "a", 62.0, age_months=9.0)
+    listed = tmp_path / "visits.csv"
+    listed.write_text(f"{header}\na, 2025-05-14, male\n")
+    result = run("--visits", listed, "--born", "2025-01-14", "--out", tmp_path / "out")
+    assert result.return_value == 0, result.exception
+    (row,) = csv.DictReader((tmp_path / "out" / "growth.csv").open())
+    assert float(row["age_months"]) == pytest.approx(120 / 30.4375, abs=0.01)
+    assert row["sex"] == "male"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("file,day,sex\na,2025-05-14,male\n", "not known (expected only file, age_months, date, sex, got 'day')"),
+        ("file,date,Date\na,2025-05-14,2025-05-15\n", "a column twice (got 'date')"),
+        ("file,date\na,2025-05-14\n\nb,\n", "line 4: with --born each visit needs a date"),
+        ("file,sex\na,male\n", "line 2: with --born each visit needs a date"),
+        (
+            "file,date,age_months\na,2025-05-14,3\n",
+            "line 2: date and age_months contradict each other (expected 3.94 months on 2025-05-14 as born "
+            "2025-01-14, got 3 months)",
+        ),
+        ("file,age_months\na,4,5\n", "line 2: more cells than columns (got 5)"),
+        ("file,date,sex\n", "names no files"),
+        ("file\n\n", "names no files"),
+        ("", "no column 'file'"),
+    ],
+)  # fmt: skip
+def test_a_list_that_would_be_misread_is_refused(tmp_path, content, words):
+    for name in "ab":
+        measured(tmp_path, name, 62.0, sex="male", age_months=9.0)
+    listed = tmp_path / "visits.csv"
+    listed.write_text(content)
+    error = refusal("--visits", listed, "--born", "2025-01-14")
+    assert words in str(error)
+    assert error.exit_code == 2
+
+
+def test_a_date_and_a_rounded_age_agree(tmp_path):
+    measured(tmp_path, "a", 62.0, sex="male")
+    listed = tmp_path / "visits.csv"
+    listed.write_text("file,date,age_months\na,2025-05-14,3.9\n")
+    result = run("--visits", listed, "--born", "2025-01-14", "--out", tmp_path / "out")
+    assert result.return_value == 0, result.exception
+    assert next(csv.DictReader((tmp_path / "out" / "growth.csv").open()))["age_months"] == "3.9"
+
+
+def test_without_a_day_of_birth_the_files_tell_their_ages(tmp_path):
+    measured(tmp_path, "a", 62.0, sex="male", age_months=4.0)
+    listed = tmp_path / "visits.csv"
+    listed.write_text("file\na\n")
+    assert run("--visits", listed, "--out", tmp_path / "out").return_value == 0
+
+
+def test_a_rejected_measurement_keeps_the_childs_sex(tmp_path):
+    now = measured(tmp_path, "now", 62.0, sex="female", age_months=4.0)
+    lost = rejected(tmp_path, "lost", sex="female", age_months=5.0)
+    assert run(now, lost, "--out", tmp_path / "out").return_value == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "growth.csv").open()))
+    assert [(r["status"], r["sex"]) for r in rows] == [("measured", "female"), ("rejected", "female")]
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    """height.json of earlier versions may hold one, and the folder may have one."""
+    odd = os.fsdecode(b"caf\xe9")
+    file = measured(tmp_path, odd, 62.0, sex="female", age_months=4.0)
+    lost = rejected(tmp_path, odd + "2")
+    result = run(file, lost, "--out", tmp_path / "out")
+    assert result.return_value == 0, result.exception
+    rows = list(csv.DictReader((tmp_path / "out" / "growth.csv").open()))
+    assert [r["input"] for r in rows] == ["caf\ufffd.mp4", "caf\ufffd2.mp4"]
+    assert rows[0]["file"].endswith("/caf\ufffd/height.json")
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path):

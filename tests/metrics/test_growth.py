@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heightpose.metrics.growth import Visit, change, changes
+from heightpose.metrics.growth import DAYS_PER_MONTH, Visit, change, changes, contradictions
 
 
 def visit(age, length, low, high, sex="female"):
@@ -57,3 +57,24 @@ def test_percentiles_of_the_interval_surround_the_length():
     assert visit(6, 65.7, 64.0, 67.0, "male").percentile < at.percentile  # boys are longer
     assert changes([at])[0] is None
     assert changes([]) == []
+
+
+@pytest.mark.parametrize("lengths", [(66.0, 60.0), (60.0, 66.0)])
+@pytest.mark.parametrize(("days", "one_age"), [(0.0, True), (0.45, True), (1.0, False)])
+def test_two_lengths_at_one_age_contradict_each_other_in_either_order(lengths, days, one_age):
+    first, second = (
+        visit(age, length, length - 1, length + 1)
+        for age, length in zip((3.0, 3.0 + days / DAYS_PER_MONTH), lengths, strict=True)
+    )
+    step = change(first, second)
+    assert (step.contradictory, step.shown) == (one_age, not one_age)
+    assert step.shrunk == (not one_age and lengths[1] < lengths[0])
+    assert contradictions([first, second]) == ([(first, second)] if one_age else [])
+
+
+def test_lengths_at_one_age_that_agree_or_have_another_between_them():
+    short, wide, tall = visit(3, 60, 59, 61), visit(3, 63, 60, 66), visit(3, 66, 65, 67)
+    assert not change(short, wide).contradictory
+    assert not change(short, wide).shown
+    assert contradictions([short, wide, tall]) == [(short, tall)]
+    assert contradictions([short, wide]) == []

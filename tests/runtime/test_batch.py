@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,7 +103,17 @@ def test_a_name_that_is_not_utf8_gives_printable_results(tmp_path, settings):
     (item,) = run_all(pairs, settings)
     assert item.code == 3
     item.name.encode()  # can be printed
-    json.loads((settings.out / item.name / "height.json").read_text())
+    folder = settings.out / item.name
+    height, provenance = (json.loads((folder / f"{n}.json").read_text()) for n in ("height", "provenance"))
+    assert height["input"] == provenance["input"]["name"] == item.document["input"] == "caf\ufffd.mp4"
+
+
+def test_a_name_that_is_not_utf8_of_an_input_that_cannot_be_used(tmp_path, settings):
+    absent = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    (item,) = run_all([(absent, "c")], settings)
+    assert item.code == 2
+    assert item.document["input"] == "caf\ufffd.mp4"
+    assert "/caf\ufffd.mp4: no such file" in item.document["error"]
 
 
 @pytest.mark.parametrize(
@@ -290,6 +301,20 @@ def test_stopped_while_drawing(tmp_path, settings, monkeypatch):
         "provenance.json",
     }
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_stopped_while_opening(tmp_path, settings, monkeypatch):
+    hang = threading.Event()
+
+    def hangs(source):
+        os.kill(os.getpid(), signal.SIGINT)
+        hang.wait(60)
+
+    monkeypatch.setattr(batch, "open_clip", hangs)
+    (item,) = run_all([("a.mp4", "a")], settings)
+    hang.set()
+    assert item.code == 130
+    assert not settings.out.exists()
 
 
 def test_stopped_while_reading(tmp_path, settings, monkeypatch):

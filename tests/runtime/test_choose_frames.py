@@ -76,8 +76,9 @@ def test_stopped_while_a_camera_is_silent(settings, how):
     [
         ({"start": 60.0}, "lasts 0.40 s, got from 60 s on"),
         ({"start": 0.12, "end": 0.18}, "lasts 0.40 s, got 0.12 s to 0.18 s"),
+        ({"start": 0.15, "end": 0.15}, "lasts 0.40 s, got 0.15 s to 0.15 s"),
     ],
-    ids=["after the end", "between two frames"],
+    ids=["after the end", "between two frames", "a moment between two frames"],
 )
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_times_without_a_frame_are_told_and_leave_nothing(tmp_path, settings, times, words, jobs):
@@ -88,6 +89,14 @@ def test_times_without_a_frame_are_told_and_leave_nothing(tmp_path, settings, ti
         assert f"{item.name}.mp4: no frame lies between --start and --end" in item.answer
         assert words in item.answer
     assert not settings["out"].exists()
+
+
+def test_the_first_frame_alone(tmp_path, settings):
+    frames = [makers.scene((160, 120), (60 + i, 50)) for i in range(4)]
+    source = str(makers.write_video(tmp_path / "c.mp4", frames))
+    (item,) = run_all([(source, "c")], Settings(**settings, end=0.0))
+    assert item.error is None
+    assert item.document["frames"]["total"] == item.document["frames"]["decoded"] == 1
 
 
 class Brief(Clip):

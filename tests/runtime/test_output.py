@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -88,6 +89,10 @@ def test_measured_document():
     assert str(document["z_score"]) == "0.0"
     assert document["details"] == {"n": 1.5, "bad": None}
     assert "interrupted" not in document
+
+
+def test_plain_values_hold_text_that_any_parser_takes():
+    assert output.plain({"a\udcff": ["b\udcff", Path("c\udcff")]}) == {"a\ufffd": ["b\ufffd", "c\ufffd"]}
 
 
 def test_rejected_document():

@@ -59,7 +59,15 @@ def test_choices_that_contradict_each_other():
     with pytest.raises(ConfigError, match="got 5 s to 4 s"):
         Selection(start_s=5.0, end_s=4.0)
     with pytest.raises(ConfigError):
-        Selection(end_s=0.0)
+        Selection(start_s=5.0, end_s=4.999)
+
+
+def test_a_span_without_length_holds_the_frames_at_its_time():
+    times = [0.1 * i for i in range(20)]
+    assert chosen(Selection(end_s=0.0), times) == [0]
+    assert chosen(Selection(start_s=0.5, end_s=0.5), times) == [5]
+    assert chosen(Selection(start_s=0.5, end_s=0.5, fps=5.0), times) == [5]
+    assert chosen(Selection(start_s=0.55, end_s=0.55), times) == []
 
 
 @pytest.mark.parametrize(
@@ -70,6 +78,7 @@ def test_choices_that_contradict_each_other():
         Selection(fps=5.0),
         Selection(start_s=2.0, end_s=5.0),
         Selection(start_s=90.0),
+        Selection(end_s=0.0),
         Selection(fps=3.0, start_s=1.0),
     ],
 )

@@ -18,6 +18,7 @@ import pytest
 from tqdm import tqdm
 
 from heightpose.errors import InputError
+from heightpose.runtime import video
 from heightpose.runtime.address import is_address, local_path, without_login
 from heightpose.runtime.clip import Clock
 from heightpose.runtime.video import open_clip
@@ -191,6 +192,10 @@ def unusable_inputs(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(20000))
     (tmp_path / "words.txt").write_text("this is no video\n" * 50)
+    # Of a recorder that was cut off: without its end mark it would be read again and again.
+    (tmp_path / "recording.m3u8").write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:2.4,\nfile:whole.ts\n"
+    )
     (tmp_path / "empty.png").touch()
     (tmp_path / "noise.jpg").write_bytes(np.random.default_rng(1).bytes(2000))
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
@@ -206,6 +211,7 @@ def unusable_inputs(tmp_path):
         "noise": (tmp_path / "noise.mp4", "not a video"),
         "text": (tmp_path / "words.txt", "text|not a video"),
         "sound": (makers.write_audio(tmp_path / "sound.m4a"), "sound but no picture"),
+        "playlist": (tmp_path / "recording.m3u8", "a playlist"),
         "no index": (index_last, "not a video"),
         "no frames": (tmp_path / "zero.mp4", "no picture|not a video"),
         "empty picture": (tmp_path / "empty.png", "empty"),
@@ -225,6 +231,16 @@ def test_unusable_inputs_are_one_clear_line(tmp_path):
         assert "\n" not in message, name
         assert path.name in message, name
         assert caught.value.hint is not None, name
+
+
+def test_a_file_that_gives_nothing_for_long_is_given_up(tmp_path, monkeypatch):
+    """Zeros, as of a recorder that takes its room first: searched for a start code to their end."""
+    path = tmp_path / "zeros.h264"
+    path.touch()
+    os.truncate(path, 1 << 42)
+    monkeypatch.setattr(video, "_FILE_TIMEOUT_S", 0.2)
+    with pytest.raises(InputError, match="not a video that can be decoded"):
+        open_clip(path)
 
 
 def test_a_folder_is_one_clip_in_natural_order(tmp_path):
