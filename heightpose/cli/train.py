@@ -176,10 +176,12 @@ def headline(metrics: dict) -> str:
         if metrics["kind"] == "pose"
         else ("recall@0.5", "false alarms", "head median deg")
     )
-    return (
-        ", ".join(f"{n} {best[n]:.3g}" for n in names if best.get(n) is not None)
-        + f" at epoch {best['epoch']}"
-    )
+    known = [name for name in names if best.get(name) is not None]
+    chosen_by = ""
+    if names[0] not in known:  # what the best weights are chosen by, where it is known
+        known.append("val loss")
+        chosen_by = ", chosen by the validation loss"
+    return ", ".join(f"{n} {best[n]:.3g}" for n in known) + f" at epoch {best['epoch']}{chosen_by}"
 
 
 def _installed(package: str) -> bool:

@@ -14,13 +14,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from heightpose.data.entries import Entries, joint_order
+from heightpose.data.entries import Entries, has_joints, joint_order
 from heightpose.data.items import Item, Person
 from heightpose.errors import FileFormatError, InputError
 from heightpose.runtime.atomic import write_json
@@ -91,15 +91,23 @@ class Dataset:
         require_own_ids(path, "annotations", document["annotations"])
         # A picture whose infant is skipped must go with it: kept, it would teach that the cot is empty.
         spoilt: set[int] = set()
+        crowded: set[int] = set()
+
+        def read(annotation: Any) -> None:
+            image_id = reader.image_of(annotation, images)
+            if not has_joints(path, document["categories"], annotation):
+                return
+            if annotation.get("iscrowd"):  # labels nobody
+                crowded.add(image_id)
+            else:
+                people.setdefault(image_id, []).append(reader.person(annotation, images))
+
         for annotation in document["annotations"]:
-            made = checked(lambda a: reader.person(a, images), [annotation])
             image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
-            if made:
-                people.setdefault(int(annotation["image_id"]), []).append(made[0])
-            elif isinstance(image_id, int):
+            if not checked(read, [annotation]) and isinstance(image_id, int):
                 spoilt.add(image_id)
         items = checked(lambda image: reader.item(image, people), document["images"])
-        items = [item for item in items if item.id not in spoilt]
+        items = [_with_crowd(item, crowded) for item in items if item.id not in spoilt]
         for line in () if quiet else skipped:
             log.warning("skipped: %s", line)
         require_one_split_per_child(path, items)
@@ -115,6 +123,13 @@ class Dataset:
         final = Path(folder) / "annotations.json"
         write_json(final, _document(self, final.parent))
         return final
+
+
+def _with_crowd(item: Item, crowded: set[int]) -> Item:
+    """The item; in a crowd there is at least one infant more than are labelled, where the set does not say."""
+    if item.id not in crowded or item.infants_in_view is not None:
+        return item
+    return replace(item, infants_in_view=len(item.people) + 1)
 
 
 def require_own_ids(path: Path, name: str, entries: Iterable[Any]) -> set[int]:

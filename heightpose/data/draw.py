@@ -76,7 +76,7 @@ def draw(
 
     Raises:
         ConfigError: the name is taken or not a name, nothing is left to draw, or nothing matches ``where``.
-        FileFormatError: a child is in train and in test, or earlier data have changed.
+        FileFormatError: a child or a picture is in train and in test, or earlier data have changed.
     """
     where, weights = where or {}, weights or {}
     if where and weights:
@@ -128,18 +128,30 @@ def draw(
 
 
 def require_one_split(datasets: Iterable[Dataset]) -> None:
-    """Raise FileFormatError when a child is in different splits of different data sets."""
-    split_of: dict[str, tuple[str | None, Path]] = {}
+    """Raise FileFormatError when a child, a picture or a video frame is in different splits of different data sets.
+
+    Pictures are told apart by where they lie, through links.
+    """
+    child_in: dict[str, tuple[str | None, Path]] = {}
+    picture_in: dict[tuple[str, int | None], tuple[str | None, Path]] = {}
     for dataset in datasets:
         for item in dataset.items:
             for child in {p.child for p in item.people if p.child is not None}:
-                split, path = split_of.setdefault(child, (item.split, dataset.path))
+                split, path = child_in.setdefault(child, (item.split, dataset.path))
                 if split != item.split:
                     raise FileFormatError(
                         f"the child '{child}' is in two splits, so held-out figures would be too good",
                         where=dataset.path, expected=f"{split}, as in {path}", got=item.split,
                         hint="A child can never be in train and test: split by child over all data sets",
                     )  # fmt: skip
+            picture = os.path.realpath(item.path), item.frame
+            split, path = picture_in.setdefault(picture, (item.split, dataset.path))
+            if split != item.split:
+                raise FileFormatError(
+                    f"the picture '{item.name}' is in two splits, so held-out figures would be too good",
+                    where=f"{dataset.path}: images, {item.path}", expected=f"{split}, as in {path}",
+                    got=item.split, hint="Name each picture in one split only, over all data sets",
+                )  # fmt: skip
 
 
 def _require_new(name: str, line: list[Manifest], root: Path) -> None:

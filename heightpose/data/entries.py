@@ -40,6 +40,27 @@ def joint_order(path: Path, document: dict[str, Any], skeleton: Skeleton) -> np.
     return skeleton.indices(*names)
 
 
+def has_joints(path: Path, categories: list[Any], entry: dict[str, Any]) -> bool:
+    """Whether an annotation is of the category whose joints are read, the file's first; one that names none is.
+
+    Raises:
+        FileFormatError: of another category with joints, or of none of the file's: passed over, an infant would make
+            an empty cot.
+    """
+    number, own = entry.get("category_id"), categories[0].get("id")
+    if number is None or own is None or number == own:
+        return True
+    other = next((c for c in categories[1:] if isinstance(c, dict) and c.get("id") == number), None)
+    if other is not None and not other.get("keypoints"):
+        return False
+    what = "belongs to no category" if other is None else "belongs to a category whose joints are not read"
+    raise FileFormatError(
+        what, where=f"{path}: annotation {entry.get('id', '?')} (image {entry['image_id']}), field category_id",
+        expected=f"{own!r}, the id of categories[0]", got=repr(number)[:40],
+        hint=None if other is None else "'heightpose data import coco' reads all categories",
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Entries:
     """Turns entries into checked values; every error names the file, the entry and the field."""
@@ -48,15 +69,21 @@ class Entries:
     order: np.ndarray
     skeleton: Skeleton
 
-    def person(self, entry: Any, images: set[int]) -> Person:
-        """An annotation; ``images`` are the ids there are."""
+    def image_of(self, entry: Any, images: set[int]) -> int:
+        """The id of an annotation's image; ``images`` are those there are."""
         where = f"{self.path}: annotation {entry.get('id', '?') if isinstance(entry, dict) else entry!r}"
         if not isinstance(entry, dict):
             raise FileFormatError("not an annotation", where=where, expected="an object", got=repr(entry))
-        image_id, number = entry.get("image_id"), entry.get("id", 0)
+        image_id = entry.get("image_id")
         if not isinstance(image_id, int) or image_id not in images:
             raise FileFormatError("belongs to no image", where=f"{where}, field image_id", got=repr(image_id))
-        where += f" (image {image_id})"
+        return image_id
+
+    def person(self, entry: Any, images: set[int]) -> Person:
+        """The infant of an annotation; ``images`` are the ids there are."""
+        image_id = self.image_of(entry, images)
+        where = f"{self.path}: annotation {entry.get('id', '?')} (image {image_id})"
+        number = entry.get("id", 0)
         if not isinstance(number, int):
             raise FileFormatError(
                 "not an id", where=f"{where}, field id", expected="an integer", got=repr(number)

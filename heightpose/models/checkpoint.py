@@ -27,6 +27,9 @@ _TORCH = (".pt", ".pth", ".ckpt", ".tar", ".bin")
 #: Where training checkpoints of various projects keep the weights, the first there is.
 _NESTED = ("state_dict", "best_state_dict", "model")
 
+#: Where checkpoints of our own trainings keep what is neither weights nor the optimizer's.
+_RUN_STATE = "heightpose"
+
 
 class _Number:
     """Stands in for numpy's numbers beside the weights (the published code keeps its best score so): read over, not
@@ -110,8 +113,8 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
         The state dict, and our description if the file has one.
 
     Raises:
-        FileFormatError: an unknown form, a damaged file, one that holds more than tensors, or values that are
-            not finite.
+        FileFormatError: an unknown form, a damaged file, one that holds more than tensors or none, a checkpoint of a
+            training of ours, or values that are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -127,6 +130,10 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
     else:
         raise FileFormatError(
             "not a weights file", where=path, expected=f".safetensors, .onnx, {', '.join(_TORCH)}"
+        )
+    if not state:
+        raise FileFormatError(
+            "the file holds no weights", where=path, expected="names and tensors", got="none"
         )
     require_finite(state, path)
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, meta
@@ -157,6 +164,12 @@ def _read_torch(path: Path) -> dict[str, torch.Tensor]:
             got=f"{type(error).__name__}",
             hint="Files that need code to be run are refused; save the state dict alone and try again",
         ) from error
+    if isinstance(state, dict) and isinstance(state.get(_RUN_STATE), dict):
+        raise FileFormatError(
+            "the checkpoint of a run of heightpose, which its training goes on from", where=path,
+            expected="weights",
+            hint="Give the run's best.safetensors, or go on with the run with --resume",
+        )  # fmt: skip
     if isinstance(state, dict):
         state = next((state[name] for name in _NESTED if isinstance(state.get(name), dict)), state)
     if not isinstance(state, dict) or not all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from heightpose.models.detector_net import DetectorNet
 from heightpose.models.transfer import warn_of_fresh
 from heightpose.train.losses import DETECTION_PARTS, Tally, detection_parts
 from heightpose.train.task_parts import Batch, mean_of, to_tensor
+
+log = logging.getLogger(__name__)
 
 
 class DetectorTask:
@@ -59,8 +62,28 @@ class DetectorTask:
     def samples(self, pictures: Pictures, augment: AugmentConfig | None) -> DetectorSamples:
         return DetectorSamples(pictures, augment)
 
-    def require_learnable(self, samples: DetectorSamples) -> None:
-        """Every picture teaches where an infant is, or that there is none."""
+    def require_learnable(self, samples: DetectorSamples, split: str) -> None:
+        """Raises ConfigError where training pictures teach nothing; warns where validation cannot know the recall."""
+        anybody = any(samples.item(k).people for k in range(len(samples)))
+        if split != "train":
+            if not anybody:
+                log.warning(
+                    "no infant in the split '%s': recall cannot be known, the best weights are chosen by empty cots "
+                    "alone",
+                    split,
+                )
+            return
+        if not anybody:
+            raise ConfigError(
+                "no infant in the training pictures: where one is would not be learned", where=f"split '{split}'",
+                hint="Add pictures of infants whose labels are complete: head direction, infants_in_view",
+            )  # fmt: skip
+        loss = self.config.loss
+        if loss.balance == "fixed" and not (loss.presence or loss.box or loss.angle):
+            raise ConfigError(
+                "no part of the loss weighs anything: nothing would be learned",
+                where="loss.presence, loss.box, loss.angle", got="0, 0, 0", hint="Leave them out for the defaults",
+            )  # fmt: skip
 
     def collate(self, samples: list[DetectorSample]) -> Batch:
         targets = [detection_codec.encode_targets(s.boxes_xyxy_in, s.angles_deg, s.infant) for s in samples]

@@ -144,13 +144,22 @@ class PoseTask:
             count += self.loss_weight(np.where(person.out_of_frame, 0, person.visibility)) > 0
         return count
 
-    def require_learnable(self, samples: PoseSamples) -> None:
-        """Raises ConfigError where no label of the training samples weighs anything in the loss."""
-        if not self.learners(person for _, person, _ in samples.entries).any():
-            raise ConfigError(
-                "no label of these pictures weighs anything in the loss: nothing would be learned", where="loss",
-                hint="Give hidden joints a weight (loss.hidden_weight, loss.visible_only: false), or label seen ones",
-            )  # fmt: skip
+    def require_learnable(self, samples: PoseSamples, split: str) -> None:
+        """Raises ConfigError where no label of a split's samples weighs anything in the loss.
+
+        Asked of the crops that are not varied: labels that lie outside of those belong to other boxes.
+        """
+        plain = self.samples(samples.pictures, None)
+        rng = np.random.default_rng(0)  # from which such crops draw nothing
+        if any(self.points([plain.place(k, rng)])["weights"].any() for k in range(len(plain))):
+            return
+        what = "learned" if split == "train" else "judged, and every loss 0"
+        raise ConfigError(
+            f"no label of these pictures weighs anything in the loss: nothing would be {what}",
+            where=f"loss, split '{split}'",
+            hint="Give hidden joints a weight (loss.hidden_weight, loss.visible_only: false), label seen ones, or "
+            "see whether boxes and joints lie together",
+        )  # fmt: skip
 
     def loss_weight(self, visibility: np.ndarray) -> np.ndarray:
         """``(..., K)`` visibility to the weight each joint has in the loss."""

@@ -47,7 +47,7 @@ def require_resumable(
 
     Raises:
         FileFormatError: a checkpoint that is damaged or none of a training.
-        ConfigError: one of another task, network or optimizer.
+        ConfigError: one of another task, network or optimizer, or one with nothing left to train for other data.
     """
     path = folder / LAST
     checkpoint = _read(path)
@@ -80,7 +80,7 @@ def require_resumable(
             "the run to resume has more epochs behind it", where=path, expected=f"at most {config.optim.epochs}",
             got=done, hint=f"Resume with --epochs {done} or more",
         )  # fmt: skip
-    return _compare(folder, config, data, hint)
+    return _compare(folder, config, data, hint, finished=_is_finished(checkpoint, config))
 
 
 def _epochs_done(checkpoint: Mapping[str, Any]) -> int:
@@ -89,6 +89,13 @@ def _epochs_done(checkpoint: Mapping[str, Any]) -> int:
         return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     except (KeyError, TypeError, ValueError):
         return int(checkpoint["epoch"])
+
+
+def _is_finished(checkpoint: Mapping[str, Any], config: TrainConfig) -> bool:
+    """Whether neither epochs nor minutes are left."""
+    limit = config.optim.max_minutes
+    timed_out = limit is not None and float(checkpoint["heightpose"].get("elapsed_s", 0.0)) >= 60.0 * limit
+    return timed_out or _epochs_done(checkpoint) >= config.optim.epochs
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -107,8 +114,14 @@ def _read(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _compare(folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: str) -> bool:
+def _compare(
+    folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: str, *, finished: bool
+) -> bool:
     """What else is not as it was: an error where the optimizer cannot go on, else a warning.
+
+    Args:
+        finished: whether nothing is left to train: no validation follows, and what was found with other data or
+            another decoder would stand beside the new ones' names.
 
     Returns:
         Whether weights are still validated on the same pictures in the same way.
@@ -139,9 +152,15 @@ def _compare(folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: s
             log.warning("goes on with other settings: %s", ", ".join(others))
     was = (read_identity(folder / RUN).get("data") or {}).get("hash")
     other_data = was is not None and was != data.get("hash")
+    comparable = not other_data and "validation.decode" not in changed
+    if finished and not comparable:
+        raise ConfigError(
+            "the run has nothing left to train, and its figures are not of these data and settings", where=folder,
+            got="other data" if other_data else changed["validation.decode"],
+            hint="Resume with more epochs or minutes, or start another --out with --start-from its best.safetensors",
+        )  # fmt: skip
     if other_data:
         log.warning("goes on with other data than the run began with")
-    comparable = not other_data and "validation.decode" not in changed
     if not comparable:
         log.warning("scores so far do not compare with those to come: the best weights are chosen anew")
     return comparable

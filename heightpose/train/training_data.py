@@ -33,7 +33,7 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         same: both of one and the same batch of training samples.
 
     Raises:
-        ConfigError: no data set is named, a split is empty, or nothing of it would be learned.
+        ConfigError: no data set is named, a split is empty, or nothing of it would be learned or judged.
     """
     everything, about = load_items(config.data)
     about |= describe_data(everything, config.data)
@@ -55,8 +55,7 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
                 where=config.data.iteration or ", ".join(config.data.dirs),
                 hint="Give every image of annotations.json a split: train, val or test",
             )  # fmt: skip
-        if training:
-            task.require_learnable(samples)  # type: ignore[arg-type]
+        task.require_learnable(samples, split)  # type: ignore[arg-type]
         repeats = np.array([samples.item(k).repeat if training else 1.0 for k in range(len(samples))])
         per_epoch = draws_per_epoch(repeats)
         if not per_epoch:
@@ -119,7 +118,7 @@ def load_items(data: DataConfig) -> tuple[list[Item], dict[str, Any]]:
     Raises:
         ConfigError: neither or both are named, the iteration is unknown, ``repeat`` does not fit ``dirs``, or
             ``oversample`` or ``not_infants`` the strata.
-        HeightposeError: data that changed since the iteration was drawn, or a child in two splits.
+        HeightposeError: data that changed since the iteration was drawn, or a child or picture in two splits.
     """
     if data.repeat and len(data.repeat) != len(data.dirs):
         raise ConfigError(

@@ -229,6 +229,48 @@ def test_what_is_wrong_with_the_file_as_a_whole_is_never_skipped(folder, spoil, 
         Dataset.load(folder, skip_bad=skip_bad)
 
 
+def test_a_crowd_labels_nobody_and_says_that_more_are_in_view(folder):
+    def crowds(document):
+        document["annotations"][0] = {"id": 0, "image_id": 0, "category_id": 1, "iscrowd": 1}
+        document["annotations"].append(document["annotations"][1] | {"id": 90, "iscrowd": 1})
+        document["annotations"].append(document["annotations"][2] | {"id": 91, "iscrowd": 1})
+        document["images"][2]["infants_in_view"] = 4
+
+    drawn.rewrite(folder, crowds)
+    items = Dataset.load(folder).items
+    assert [len(i.people) for i in items[:4]] == [0, 1, 1, 1]
+    assert [i.infants_in_view for i in items[:4]] == [1, 2, 4, None]
+    assert [i.has_unlabelled for i in items[:4]] == [True, True, True, False]
+
+
+def test_annotations_of_another_category_are_no_infants(folder):
+    def a_toy(document):
+        document["categories"].append({"id": 2, "name": "toy"})
+        document["annotations"][0] = {"id": 0, "image_id": 0, "category_id": 2, "bbox": [1, 1, 5, 5]}
+        del document["annotations"][1]["category_id"]
+
+    drawn.rewrite(folder, a_toy)
+    items = Dataset.load(folder).items
+    assert [len(i.people) for i in items[:3]] == [0, 1, 1]
+    assert items[0].infants_in_view is None
+
+
+@pytest.mark.parametrize(
+    ("joints", "word"),
+    [(["nose"], "annotation 3 .*a category whose joints are not read"), (None, "annotation 3 .*no category")],
+)
+def test_annotations_of_other_joints_or_of_no_category_are_named_or_skipped(folder, joints, word):
+    def other(document):
+        document["annotations"][3]["category_id"] = 2
+        if joints is not None:
+            document["categories"].append({"id": 2, "name": "dog", "keypoints": joints})
+
+    drawn.rewrite(folder, other)
+    with pytest.raises(FileFormatError, match=word):
+        Dataset.load(folder)
+    assert 3 not in [item.id for item in Dataset.load(folder, skip_bad=True).items]
+
+
 def test_a_picture_named_twice_in_one_split_is_read_twice(folder):
     """One entry for each of two infants."""
     drawn.rewrite(folder, lambda d: d["images"][1].update(file_name=d["images"][0]["file_name"]))

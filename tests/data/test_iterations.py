@@ -289,6 +289,21 @@ def test_a_child_in_train_of_one_set_and_test_of_another_is_refused(nursery, tmp
     assert "the child 'child-0' is in two splits" in message
 
 
+def test_a_picture_in_train_of_one_set_and_val_of_another_is_refused(nursery, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(nursery / "annotations.json", other)
+
+    def all_val(document):
+        document["annotations"] = []  # to this set they are empty cots
+        for image in document["images"]:
+            image.update(split="val", file_name=f"../nursery/{image['file_name']}")
+
+    drawn.rewrite(other, all_val)
+    message = refused("new", "poc", "--data", nursery, "--data", other, "--share", "10%")
+    assert "the picture '000000.png' is in two splits" in message
+
+
 def test_data_and_iterations_may_move_together(nursery, tmp_path, monkeypatch):
     good("new", "poc", "--data", nursery, "--share", "10%")
     before = iterations.load("poc")

@@ -328,3 +328,10 @@ def test_damaged_and_foreign_files_are_refused(pose_files, tmp_path):
     save_file({"a": torch.zeros(1)}, str(tmp_path / "foreign.safetensors"))
     with pytest.raises(FileFormatError, match="of this project"):
         load_weights(tmp_path / "foreign.safetensors")
+
+
+@pytest.mark.parametrize("content", [{}, {"state_dict": {}}])
+def test_a_file_without_weights_is_named(tmp_path, content):
+    torch.save(content, tmp_path / "none.pth")
+    with pytest.raises(FileFormatError, match=r"none\.pth: the file holds no weights"):
+        read_state(tmp_path / "none.pth")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import drawn
 import numpy as np
@@ -13,7 +14,15 @@ import torch
 
 from heightpose.cli.main import main
 from heightpose.codec.heatmap import HeatmapCodec
-from heightpose.config import DataConfig, HardwareConfig, OptimConfig, PoseConfig, TrainConfig, from_dict
+from heightpose.config import (
+    DataConfig,
+    HardwareConfig,
+    LossConfig,
+    OptimConfig,
+    PoseConfig,
+    TrainConfig,
+    from_dict,
+)
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.metrics.pckh import head_sizes
 from heightpose.models.checkpoint import load_weights, save_weights
@@ -87,6 +96,31 @@ def test_repeats_that_fit_no_data_set_are_refused(folders):
     assert from_dict(DataConfig, {"dirs": list(folders), "repeat": [1, 0.25]}, "x").repeat == (1.0, 0.25)
 
 
+@pytest.mark.parametrize("how", ["path", "link"])
+def test_a_picture_in_train_of_one_set_and_val_of_another_is_refused(folders, tmp_path, how):
+    """Nameless infants, so that no child tells."""
+    pictures = Path(folders[0]) / "images"
+    if how == "link":
+        (tmp_path / "link").symlink_to(pictures)
+    sets = []
+    for split in ("train", "val"):
+        shutil.copytree(folders[0], tmp_path / split, ignore=shutil.ignore_patterns("images"))
+        where = tmp_path / "link" if how == "link" and split == "val" else pictures
+
+        def all_in(written, split=split, where=where):
+            for image in written["images"]:
+                image.update(split=split, file_name=str(where / Path(image["file_name"]).name))
+            for annotation in written["annotations"]:
+                del annotation["child"]
+
+        drawn.rewrite(tmp_path / split, all_in)
+        sets.append(str(tmp_path / split))
+    message = r"val/annotations.json.*the picture '000000.png' is in two splits.*train, as in .*got val"
+    with pytest.raises(FileFormatError, match=message):
+        load_items(DataConfig(dirs=tuple(sets)))
+    assert len(load_items(DataConfig(dirs=(sets[0], sets[0])))[0]) == 20  # twice in one split
+
+
 def test_pictures_of_a_stratum_are_drawn_more_often(folders, tmp_path):
     folder = tmp_path / "turned"
     shutil.copytree(folders[0], folder)
@@ -157,6 +191,39 @@ def test_a_detector_learns_box_and_direction_alone_from_people_who_are_no_infant
     assert (raw.grad[:, 0][batch["known"] == 0] == 0).all()
     assert (raw.grad[:, 1:].abs().sum(dim=(1, 2, 3)) > 0).all()
     assert batch["centre"].max() < 1.0
+
+
+def without_infants(folder, to, *splits):
+    """A copy of a set with empty cots alone in some splits."""
+    shutil.copytree(folder, to)
+
+    def empty(written):
+        images = {image["id"] for image in written["images"] if image["split"] in splits}
+        written["annotations"] = [a for a in written["annotations"] if a["image_id"] not in images]
+
+    drawn.rewrite(to, empty)
+    return replace(settings((str(to),)), task="detector")
+
+
+def test_a_detector_without_anything_to_learn_is_refused(folders, tmp_path):
+    config = without_infants(folders[0], tmp_path / "empty", "train", "val")
+    with pytest.raises(ConfigError, match="no infant in the training pictures"):
+        load_data(config, make_task(config))
+    config = replace(settings(folders), task="detector", loss=LossConfig(presence=0, box=0, angle=0))
+    with pytest.raises(ConfigError, match="no part of the loss weighs anything"):
+        load_data(config, make_task(config))
+    config = replace(config, loss=replace(config.loss, balance="uncertainty"))  # has weights of its own
+    load_data(config, make_task(config))
+
+
+def test_a_detector_without_an_infant_to_validate_on_is_warned_of(folders, tmp_path, caplog):
+    config = without_infants(folders[0], tmp_path / "empty", "val")
+    load_data(config, make_task(config))
+    assert "no infant in the split 'val': recall cannot be known" in caplog.text
+    caplog.clear()
+    config = replace(settings(folders), task="detector")
+    load_data(config, make_task(config))
+    assert not caplog.text
 
 
 def mpii(config):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from tinynet import TinyNet, settings, weights_of
 
+from heightpose.cli.train import headline
 from heightpose.config import TrainConfig
 from heightpose.cores import usable_cores
 from heightpose.data.coco import Dataset
@@ -236,6 +237,11 @@ def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
     drawn.nursery(hidden, train=2, val=1)
     drawn.rewrite(hidden, hide_all)
     drawn.nursery(one, train=1, val=2)
+    judged, away = tmp_path / "judged", tmp_path / "away"
+    drawn.nursery(judged, train=2, val=1)
+    drawn.rewrite(judged, lambda d: hide_all({"annotations": d["annotations"][2:]}))
+    drawn.nursery(away, train=2, val=1)
+    drawn.rewrite(away, lambda d: d["annotations"][2].update(bbox=[5000, 5000, 100, 100]))
     config = settings(folder)
     two = replace(config.hardware, devices="2")
     cases = [
@@ -271,6 +277,11 @@ def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
             "no label .* weighs anything",
         ),
         (
+            replace(settings(judged), loss=replace(config.loss, visible_only=True)),
+            "split 'val'.*no label .* weighs anything.*nothing would be judged",
+        ),
+        (settings(away), "split 'val'.*no label .* weighs anything"),
+        (
             replace(settings(one), hardware=two),
             "fewer samples than .* 1 for 2" if usable_cores() > 1 else "compute",
         ),
@@ -284,6 +295,16 @@ def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
             loop.train(case, out)
         assert not out.exists()
         assert not out.parent.exists()
+
+
+def test_the_headline_says_what_the_weights_were_chosen_by():
+    best = {"epoch": 3, "val loss": 0.25, "MeanSmS@0.1": 61.23, "Mean@0.1": None}
+    assert headline({"kind": "pose", "best": best}) == "MeanSmS@0.1 61.2 at epoch 3"
+    unknown = {"kind": "pose", "best": best | {"MeanSmS@0.1": None}}
+    assert headline(unknown) == "val loss 0.25 at epoch 3, chosen by the validation loss"
+    cots = {"epoch": 1, "val loss": 0.5, "recall@0.5": None, "false alarms": 0.0}
+    told = headline({"kind": "detector", "best": cots})
+    assert told == "false alarms 0, val loss 0.5 at epoch 1, chosen by the validation loss"
 
 
 def test_auto_precision_is_bf16_only_where_it_is_fast(monkeypatch):
