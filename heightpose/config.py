@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -359,3 +360,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+#: Settings that may name a file.
+FILES = (("loss", "oks_file"), ("loss", "teacher"), ("pose", "pretrained"))
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain settings in which files are named by their last folder and name: a path says whose machine it was."""
+    found = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
+    for section, key in FILES:
+        value = (found.get(section) or {}).get(key)
+        if isinstance(value, str):
+            path = Path(value)
+            found[section][key] = "/".join(part for part in path.parts[-2:] if part != path.anchor)
+    return found

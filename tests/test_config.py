@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heightpose.config import TrainConfig, from_dict
+from heightpose.config import TrainConfig, from_dict, without_places
 from heightpose.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
@@ -71,3 +71,15 @@ def test_the_configurations_that_come_along_are_valid_and_survive_writing(path):
     config = TrainConfig.load(path)
     assert from_dict(TrainConfig, config.to_dict(), "again") == config
     assert len(CONFIGS) >= 2
+
+
+def test_files_are_named_without_their_places():
+    config = TrainConfig().to_dict()
+    config["loss"] |= {"teacher": "/home/anna/clinic/runs/big/pose.safetensors", "oks_file": "/sigmas.json"}
+    config["pose"]["pretrained"] = True
+    found = without_places(config)
+    assert found["loss"]["teacher"] == "big/pose.safetensors"
+    assert found["loss"]["oks_file"] == "sigmas.json"
+    assert found["pose"]["pretrained"] is True
+    assert config["loss"]["teacher"].startswith("/home")
+    assert without_places({"task": "pose"}) == {"task": "pose"}

@@ -17,7 +17,7 @@ from typing import Any
 
 from heightpose import __version__
 from heightpose.ablate.matrix import Budget, Cell, Matrix, Overrides, require_seeds, short_name, stage_of
-from heightpose.config import TrainConfig
+from heightpose.config import FILES, TrainConfig
 from heightpose.data.iterations import chain
 from heightpose.errors import ConfigError
 
@@ -27,9 +27,6 @@ FINAL = "final.safetensors"
 #: Sections and settings that do not change what is learned.
 _AFTERWARDS = ("validation",)
 _MACHINE = (("data", "memory_mb"), ("data", "workers"), ("data", "iterations_root"), ("data", "skip_bad"))
-
-#: Settings that may name a file whose content decides.
-_BY_CONTENT = (("loss", "oks_file"), ("loss", "teacher"), ("pose", "pretrained"))
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ def _name(config: TrainConfig, after: str | None) -> str:
         about["start_from"] = after
     elif config.start_from is not None:
         about["start_from"] = _file_hash(Path(config.start_from))
-    for section, key in _BY_CONTENT:
+    for section, key in FILES:
         about[section][key] = _content(about[section][key])
     return f"{config.task}-{_digest([about, __version__])[:12]}-seed{config.seed}"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from heightpose.data.clips import Clip, inside, read_clips
 from heightpose.data.coco import Dataset
-from heightpose.errors import FileFormatError, InputError
+from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.runtime.atomic import write_text
 from heightpose.textfile import read_yaml
 
@@ -89,41 +89,70 @@ class TestSet:
         return frozenset(labelled | {clip.child for clip in self.clips})
 
 
-def freeze(folder: Path, name: str, version: int | str, *, replace: bool = False) -> TestSet:
+def freeze(
+    folder: Path, name: str | None = None, version: int | str | None = None, *, replace: bool = False
+) -> TestSet:
     """Check a test set against the contract and write ``testset.yaml`` with the SHA-256 of every file it uses.
 
     Args:
         folder: holds ``annotations.json``, ``clips.json`` or both.
-        replace: overwrite an earlier freeze of the same name and version although its content differs.
+        name: that of the earlier freeze by default, else the folder's.
+        version: that of the earlier freeze by default, else 1.
+        replace: overwrite an earlier freeze, of whatever version, although its content differs.
 
     Raises:
         InputError: neither part is there, or a file they name is missing.
-        FileFormatError: ``name`` is a path, a part breaks the contract, or this version is already frozen with other
-            content.
+        FileFormatError: ``name`` is a path, a part or the earlier ``testset.yaml`` breaks the contract.
+        ConfigError: the content is not that of the earlier freeze, and ``version`` is not greater than its version.
     """
     import yaml
 
     folder = Path(folder)
-    _require_name(name, folder / MANIFEST)
+    manifest = folder / MANIFEST
+    before = _manifest(manifest) if manifest.is_file() and not replace else {}
+    if name is None:
+        name = str(before.get("name", folder.resolve().name))
+    _require_name(name, manifest)
+    version = before.get("version", 1) if version is None else version
     parts = {part: folder / file if (folder / file).is_file() else None for part, file in _PARTS.items()}
     if not any(parts.values()):
         raise InputError("nothing to freeze", where=folder, expected="annotations.json, clips.json or both")
     annotations, clips = _content(parts)
     used = sorted(_used(folder, parts, annotations, clips))
     files = {path: _hash(folder, path) for path in used}
-    manifest = folder / MANIFEST
-    if manifest.is_file() and not replace:
-        before = _manifest(manifest)
-        same = (str(before["name"]), str(before["version"])) == (name, str(version))
-        if same and _listed(before["files"], f"{manifest}: files") != files:
-            raise FileFormatError(
-                "this version is already frozen with other content", where=manifest,
-                got=f"{name} version {version}", hint="Give the changed set a new --version",
-            )  # fmt: skip
+    if before and _listed(before["files"], f"{manifest}: files") != files:
+        _require_later(version, before, manifest)
     document: dict[str, Any] = {"name": name, "version": version}
     document |= {part: _PARTS[part] for part, path in parts.items() if path is not None}
     write_text(manifest, yaml.safe_dump(document | {"files": files}, sort_keys=False))
     return TestSet(name, version, folder, files, annotations, clips)
+
+
+def _require_later(version: int | str, before: dict[str, Any], manifest: Path) -> None:
+    """ConfigError unless ``version`` is greater than the frozen one: an older number may name other content."""
+    frozen = before["version"]
+    if _order(version) <= _order(frozen):
+        raise ConfigError(
+            "already frozen with other content", where=manifest,
+            expected=f"a version after {before['name']} version {frozen}", got=str(version),
+            hint=f"Freeze the changed set as a new version: --version {_next_version(frozen)}",
+        )  # fmt: skip
+
+
+def _order(version: int | str) -> list[tuple[int, int, str]]:
+    """Comparable: numbers in it by value, so that 1.10 is after 1.9, and words by letter, before any number."""
+    runs = re.findall(r"[0-9]+|[^0-9]+", str(version))
+    return [(1, int(run), "") if run[0] in "0123456789" else (0, 0, run) for run in runs]
+
+
+def _next_version(version: int | str) -> str:
+    """The version with its last number one higher; a word gets the number 2."""
+    text = str(version)
+    numbers = list(re.finditer(r"[0-9]+", text))
+    if not numbers:
+        return f"{text}-2"
+    last = numbers[-1]
+    return f"{text[: last.start()]}{int(last[0]) + 1:0{len(last[0])}d}{text[last.end() :]}"
 
 
 def listed_files(folder: Path) -> dict[str, str]:

@@ -54,15 +54,18 @@ class Agreement:
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """(what, coordinates in px at 256, scores), each as text."""
         for name, at in (("median", 0.5), ("95 %", 0.95), ("99 %", 0.99), ("largest", 1.0)):
-            distance, score = (
-                float(np.quantile(v, at)) if len(v) else np.nan for v in (self.distance_px, self.score)
-            )
+            distance, score = (_quantile(v, at) if len(v) else np.nan for v in (self.distance_px, self.score))
             yield name, f"{distance:.3f}", f"{score:.4f}"
         limit = "largest" if self.share == 1.0 else f"{100 * self.share:g} %"
         yield f"limit ({limit})", f"{LIMIT_PX:.3f}", f"{LIMIT_SCORE:.4f}"
 
     def _at_share(self, values: np.ndarray) -> float:
-        return float(np.quantile(values, self.share)) if len(values) else 0.0
+        return _quantile(values, self.share) if len(values) else 0.0
+
+
+def _quantile(values: np.ndarray, share: float) -> float:
+    """The largest value of that share of them: of a few values too, 99 % leave one out."""
+    return float(np.quantile(values, share, method="lower"))
 
 
 def agreement(

@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError, HeightposeError
+from heightpose.models.denormals import flushed_denormals
 from heightpose.models.description import pose_meta
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.pose_net import PoseNet, require_name, resolve_head
@@ -111,7 +113,6 @@ def measure(
     asked = [(name, *name_and_head(name)) for name in networks]
     _require_buildable(asked, inputs_wh)
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     for name, backbone, head in asked:
         for input_wh in inputs_wh:
             try:
@@ -159,7 +160,8 @@ def _row(
         for runtime in runtimes:
             try:
                 call = _torch(net) if runtime == "torch" else _openvino(net, Path(folder), threads)
-                latency[runtime] = {n: median_ms(call, _pictures(net, n), seconds) for n in batches}
+                with flushed_denormals() if runtime == "torch" else nullcontext():
+                    latency[runtime] = {n: median_ms(call, _pictures(net, n), seconds) for n in batches}
             except HeightposeError as error:
                 notes.append(f"{runtime}: {error}")
             except _UNKNOWN_LAYER as error:

@@ -9,11 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from heightpose.config import without_places
+from heightpose.runtime.modelfile import SHIPPED, shipped_path
+
 RUN, CONFIG, METRICS, LOG = "run.json", "config.yaml", "metrics.json", "log.csv"
 RESULT, ABLATION = "result.json", "ablation.json"
 #: Settings that do not change what is learned: runs that differ in nothing else are repetitions of each other.
 _REPEATS = ("seed", "hardware")
 _PLACES = ("dirs", "iterations_root", "memory_mb", "workers", "iteration")
+#: Suffixes that ``--run`` looks for; the default of ``--tta``.
+_WEIGHTS_SUFFIXES, _TTA = (".onnx", ".safetensors"), "flip"
 
 Json = dict[str, Any]
 
@@ -92,7 +97,7 @@ class TrainRun:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Every setting by dotted name, without seed, machine and where the data lie."""
-        return flat_config(self.config)
+        return flat_config(without_places(self.config))
 
     @cached_property
     def algorithm(self) -> str:
@@ -151,12 +156,11 @@ class EvalRun:
         whom = f"--testset {test['name']}"
         if not test.get("frozen", True):
             whom = f"--data {test['folder']} --split {test.get('split') or 'all'}"
-        model = f"--run {run}" if run is not None else f"--model {self.document['models']['pose']['name']}"
         if training is not None and run is not None:
-            model = f"--run {training.folder}"
-        more = " --truth-crops" if settings.get("truth_crops") else ""
-        more += "" if settings.get("limit") is None else f" --limit {settings['limit']}"
-        return f"heightpose eval {whom} {model}{more} --out {self.folder}"
+            run = training.folder
+        models = _model_options(self.document["models"], run)
+        more = _setting_options(settings)
+        return " ".join(["heightpose eval", whom, *models, *more, f"--out {self.folder}"])
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,31 @@ class Ablation:
     metric: str
     cells: tuple[Cell, ...]
     document: Json
+
+
+def _model_options(models: Json, run: Path | str | None) -> list[str]:
+    """``--model``, ``--run`` and ``--detector``, as ``heightpose eval`` takes them."""
+    pose, detector = str(models["pose"]["name"]), (models.get("detector") or {}).get("name")
+    from_run = () if run is None else _WEIGHTS_SUFFIXES
+    options = [] if run is None else [f"--run {run}"]
+    if run is None or pose not in (shipped_path("fast").name, *(f"pose{s}" for s in from_run)):
+        options.append(f"--model {_model_name(pose)}")
+    if detector not in (None, shipped_path("detector").name, *(f"detector{s}" for s in from_run)):
+        options.append(f"--detector {detector}")
+    return options
+
+
+def _model_name(file: str) -> str:
+    """What ``--model`` takes for a weights file's name: the bundled models go by names of their own."""
+    return next((name for name in SHIPPED if shipped_path(name).name == file), file)
+
+
+def _setting_options(settings: Json) -> list[str]:
+    """The options of ``heightpose eval`` that are not at their defaults."""
+    tta, limit = settings.get("tta"), settings.get("limit")
+    options = [] if tta in (None, _TTA) else [f"--tta {tta}"]
+    options += ["--truth-crops"] if settings.get("truth_crops") else []
+    return options + ([] if limit is None else [f"--limit {limit}"])
 
 
 def flat_config(config: Json, prefix: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ import lightning
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 
+from heightpose.config import without_places
 from heightpose.data.items import Item, Person
 from heightpose.data.iterations import chain
 from heightpose.data.samples import PoseSamples
@@ -224,7 +225,7 @@ def describe(record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, 
     places = {"dirs": [Path(d).name for d in config["data"]["dirs"]], "iterations_root": None}
     start = config.get("start_from")
     settings = {
-        **config,
+        **without_places(config),
         "data": config["data"] | places,
         "start_from": None if start is None else Path(start).name,
     }

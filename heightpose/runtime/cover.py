@@ -18,6 +18,7 @@ from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import crop_from_box
 from heightpose.geometry.in_view import BARE
 from heightpose.runtime.backends import Backend, load_backend
+from heightpose.runtime.exposure import brightened
 from heightpose.runtime.modelfile import ModelFile, find_model
 from heightpose.skeleton import INFANT
 from heightpose.types import Pose, direction_deg
@@ -60,7 +61,7 @@ class Cover:
         for i, (rgb, pose) in enumerate(zip(rgbs, poses, strict=True)):
             found = None if pose.seen is None else patches(rgb, pose.kpts_frame)
             if found is not None:
-                cut[i] = found
+                cut[i] = brightened(found)
         if cut:
             for i, covered in zip(cut, self._covered(np.stack(list(cut.values()))), strict=True):
                 judged[i] = _told(poses[i], covered)

@@ -26,6 +26,7 @@ from heightpose.geometry.crop import CropTransform, crop_from_box, letterbox_tra
 from heightpose.runtime.backends import Backend, load_backend
 from heightpose.runtime.closer import part_around, together
 from heightpose.runtime.cover import Cover
+from heightpose.runtime.exposure import brightened
 from heightpose.runtime.modelfile import ModelFile, find_model
 from heightpose.runtime.times import StageTimes
 from heightpose.runtime.tta import FLIP, Tta, merge_views
@@ -76,7 +77,7 @@ class Detector:
         if not rgbs:
             return []
         boxes = [letterbox_transform((rgb.shape[1], rgb.shape[0]), self.file.input_wh) for rgb in rgbs]
-        pictures = [box.warp(rgb) for box, rgb in zip(boxes, rgbs, strict=True)]
+        pictures = [brightened(box.warp(rgb)) for box, rgb in zip(boxes, rgbs, strict=True)]
         maps = self._maps(pictures)
         judged = [detection_codec.decode_and_judge(one, self.threshold) for one in maps]
         found = [those for those, _ in judged]
@@ -271,7 +272,9 @@ class PoseModel:
         times = StageTimes() if times is None else times
         with times.stage("crop"):
             views = zip(*(self.tta.crops(crop) for crop in crops), strict=True)
-            pictures = [crop.warp(rgb) for view in views for crop, rgb in zip(view, rgbs, strict=True)]
+            pictures = [
+                brightened(crop.warp(rgb)) for view in views for crop, rgb in zip(view, rgbs, strict=True)
+            ]
             if self.tta.flip:
                 pictures += [_mirrored(picture) for picture in pictures]
             batch = _to_batch(pictures)

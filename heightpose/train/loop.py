@@ -21,6 +21,7 @@ from heightpose.config import TrainConfig
 from heightpose.data.batches import Batches
 from heightpose.errors import ConfigError
 from heightpose.models.checkpoint import load_weights, save_weights
+from heightpose.models.denormals import flushed_denormals
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.runtime.atomic import make_folder, write_json, write_text
 from heightpose.runtime.output import sha256
@@ -123,7 +124,7 @@ def train(
         "training %s on %s, %s, %d samples, validating on %d", task.kind, device_name(trainer), trainer.precision,
         len(training.samples), len(validation.samples),
     )  # fmt: skip
-    with stopper.listening(trainer):
+    with stopper.listening(trainer), flushed_denormals():
         _fit(trainer, module, training, validation, last if resume else None)
     training.done_of = lambda: 0  # whoever iterates from here on wants whole epochs
     about |= {"precision": str(trainer.precision)}

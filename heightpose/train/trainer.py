@@ -33,7 +33,6 @@ def prepare_process(config: TrainConfig) -> None:
     """Seeds, threads and arithmetic of this process, before anything is built."""
     lightning.seed_everything(config.seed, verbose=False)
     torch.set_num_threads(config.hardware.threads)
-    torch.set_flush_denormal(True)  # fading weights would otherwise slow the processor manyfold
     torch.set_float32_matmul_precision("high")
     cv2.setNumThreads(1)  # the batches' own threads do the work
 

@@ -95,7 +95,7 @@ INPUTS = {
     "playlist": (
         lambda folder, rng: filled(folder, "p.m3u8", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n"),
         2,
-        "not a video|no picture",
+        "a playlist names videos",
     ),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from heightpose.cli.data import data as data_group
 from heightpose.data.testset import TestSet, freeze
-from heightpose.errors import FileFormatError, HeightposeError, InputError
+from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
 
 
 def write_set(folder, clips=True, annotations=True):
@@ -137,13 +137,39 @@ def test_a_clip_that_breaks_the_contract_is_not_frozen(tmp_path, change, words):
     assert not (folder / "testset.yaml").exists()
 
 
-def test_a_version_is_frozen_once(folder):
+@pytest.mark.parametrize(
+    ("frozen", "refused", "following"),
+    [
+        (2, [1, 2, "2", "draft"], 3),
+        ("1.9", ["1.8", "1.9", 1], "1.10"),
+        ("2026-09", ["2026-08", 7], "2026-10"),
+        ("draft", ["a", "draft"], "draft-2"),
+    ],
+)
+def test_changed_content_needs_a_later_version(folder, frozen, refused, following):
+    freeze(folder, "tiny", frozen)
     before = (folder / "testset.yaml").read_text()
     (folder / "clips/a.mp4").write_bytes(b"another video")
-    with pytest.raises(FileFormatError, match="already frozen"):
-        freeze(folder, "tiny", 1)
-    assert (folder / "testset.yaml").read_text() == before
-    assert freeze(folder, "tiny", 2).files == TestSet.load(folder).files
+    for version in refused:
+        with pytest.raises(ConfigError, match=rf"already frozen.*--version {following}$"):
+            freeze(folder, "tiny", version)
+        assert (folder / "testset.yaml").read_text() == before
+    assert freeze(folder, "tiny", following).files == TestSet.load(folder).files
+
+
+def test_a_freeze_that_replaces_asks_for_no_later_version(folder):
+    freeze(folder, "tiny", 2)
+    (folder / "clips/a.mp4").write_bytes(b"another video")
+    assert freeze(folder, "tiny", 1, replace=True).files == TestSet.load(folder).files
+
+
+def test_the_same_content_is_frozen_again_under_its_name_and_version(folder):
+    freeze(folder, "mine", 2)
+    before = (folder / "testset.yaml").read_text()
+    for name, version in (("mine", 2), (None, None), ("mine", None), (None, 2)):
+        again = freeze(folder, name, version)
+        assert (again.name, again.version) == ("mine", 2)
+        assert (folder / "testset.yaml").read_text() == before
 
 
 def test_a_name_resolves_on_the_shelf_and_a_misspelt_one_gets_a_suggestion(folder, tmp_path, monkeypatch):
@@ -176,6 +202,21 @@ def test_the_verb_freezes_and_checks(tmp_path):
     assert "already frozen" in str(CliRunner().invoke(data_group, ["freeze", str(folder)]).exception)
     CliRunner().invoke(data_group, ["freeze", str(folder), "--version", "2"])
     assert TestSet.load(folder).version == 2
+
+
+def test_the_verb_keeps_name_and_version_that_are_not_given(tmp_path):
+    folder = write_set(tmp_path / "winter")
+    freeze(folder, "mine", 2)
+    assert "mine version 2" in CliRunner().invoke(data_group, ["freeze", str(folder)]).output
+    (folder / "clips/plane.json").write_text("{}")
+    for options in ([], ["--version", "1"], ["--name", "mine", "--version", "1"]):
+        error = CliRunner().invoke(data_group, ["freeze", str(folder), *options]).exception
+        assert isinstance(error, ConfigError)
+        assert error.exit_code == 2
+        assert str(error).endswith("--version 3")
+    assert (
+        "mine version 3" in CliRunner().invoke(data_group, ["freeze", str(folder), "--version", "3"]).output
+    )
 
 
 def test_hashes_may_be_a_list_and_parts_go_without_saying(folder):

@@ -16,7 +16,7 @@ from heightpose.codec.heatmap import HeatmapCodec  # noqa: E402
 from heightpose.errors import ConfigError, FileFormatError  # noqa: E402
 from heightpose.evaluate.result import identity  # noqa: E402
 from heightpose.export import run  # noqa: E402
-from heightpose.export.check import LIMIT_PX, agreement, decoded  # noqa: E402
+from heightpose.export.check import LIMIT_PX, Agreement, agreement, decoded  # noqa: E402
 from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
 from heightpose.export.source import with_network  # noqa: E402
@@ -353,3 +353,12 @@ def test_a_slow_file_is_not_timed_for_minutes(monkeypatch):
     calls = []
     run._ms(lambda batch: calls.append(0), np.zeros((1, 1)))
     assert len(calls) == 2  # one to begin with, one that is timed
+
+
+def test_of_few_coordinates_too_a_tie_of_two_peaks_is_let_through():
+    distance, score = np.full(96, 0.01), np.zeros(96)
+    distance[7] = 55.0
+    assert Agreement(distance, score, 0, 0.99).passed
+    assert not Agreement(distance, score, 0).passed
+    distance[8] = 55.0
+    assert not Agreement(distance, score, 0, 0.99).passed

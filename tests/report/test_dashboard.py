@@ -171,6 +171,35 @@ def test_every_link_leads_to_a_record_with_its_file_and_command(page, folder):
     assert f"--run {folder / 'runs' / 'more'}" in command
 
 
+@pytest.mark.parametrize(
+    ("pose", "detector", "of", "settings", "options"),
+    [
+        ("pose-fast", "detector", None, {}, "--model fast"),
+        ("pose-accurate", "detector", None, {"tta": "none"}, "--model accurate --tta none"),
+        ("mine", "cots", None, {"tta": "flip,rotate"}, "--model mine.onnx --detector cots.onnx --tta flip,rotate"),
+        ("pose", "detector", "poc", {"tta": "flip"}, "--run poc"),
+        ("pose", "cots", "poc", {}, "--run poc --detector cots.onnx"),
+        ("pose", "detector", "poc", {"truth_crops": True, "limit": 3}, "--run poc --truth-crops --limit 3"),
+        ("pose-fast", "detector", "poc", {}, "--run poc"),
+        ("pose-accurate", "detector", "poc", {}, "--run poc --model accurate"),
+    ],
+)  # fmt: skip
+def test_an_evaluations_command_holds_every_option_that_decides_its_figures(
+    tmp_path, pose, detector, of, settings, options
+):
+    path = make.evaluation(tmp_path, "result", 1, of, frames=make.infants(POSTURES)) / "result.json"
+    document = json.loads(path.read_text())
+    document["models"]["pose"]["name"], document["models"]["detector"]["name"] = (
+        f"{pose}.onnx",
+        f"{detector}.onnx",
+    )
+    document["settings"] |= settings
+    path.write_text(json.dumps(document))
+    (result,) = read_runs([tmp_path]).evaluations
+    name = document["testset"]["name"]
+    assert result.command() == f"heightpose eval --testset {name} {options} --out {result.folder}"
+
+
 def test_the_page_needs_nothing_but_itself(page):
     _, text = page
     assert not re.search(r"https?:|//[a-z]", text.replace("<!doctype", ""))

@@ -22,16 +22,19 @@ Examples:
 
 \b
 FOLDER holds annotations.json (labelled pictures), clips.json (clips of children of known length) or both. Any
-later change is refused when the set is loaded, until it is frozen again as another version.
+later change is refused when the set is loaded, until it is frozen again as a later version. What is not given
+stays as it was frozen.
 """
 
 
 @click.command("freeze", epilog=EPILOG)
 @click.argument("folder", type=FilePath())
-@click.option("--name", help="The set's name; the folder's by default.")
-@click.option("--version", default="1", show_default=True, help="The set's version.")
+@click.option("--name", help="The set's name; by default the one it is frozen under, else the folder's.")
+@click.option(
+    "--version", help="The set's version, a later one if it changed; by default the frozen one, else 1."
+)
 @click.option("--check", is_flag=True, help="Only check an already frozen set (a name will do for FOLDER).")
-def freeze(folder: Path, name: str | None, version: str, check: bool) -> None:
+def freeze(folder: Path, name: str | None, version: str | None, check: bool) -> None:
     """Freeze the test set in FOLDER by hash, or check it."""
     from heightpose.data.testset import TestSet
     from heightpose.data.testset import freeze as freeze_set
@@ -39,8 +42,8 @@ def freeze(folder: Path, name: str | None, version: str, check: bool) -> None:
     if check:
         testset = TestSet.load(folder)
     else:
-        number = int(version) if version.isdecimal() else version
-        testset = freeze_set(folder, name if name is not None else folder.resolve().name, number)
+        number = int(version) if version is not None and version.isdecimal() else version
+        testset = freeze_set(folder, name, number)
     pictures = 0 if testset.annotations is None else len(testset.annotations.items)
     click.echo(
         f"{testset.name} version {testset.version}: {plural(len(testset.children()), 'child')}, "

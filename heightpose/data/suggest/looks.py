@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heightpose.geometry.crop import CROP_SCALE, CropTransform, crop_from_box
+from heightpose.runtime.exposure import brightened
 from heightpose.runtime.networks import PoseModel
 from heightpose.runtime.pipeline import BATCH
 from heightpose.runtime.refine import detection_around
@@ -80,7 +81,9 @@ def _views(
 ) -> list[tuple[CropTransform, np.ndarray]]:
     """Per infant the plain crop and its joints in every view, ``(1 + V, K, 2)`` frame px."""
     crops = [_crops(detection_around(pose), model.file.input_wh) for pose, _ in posed]
-    pictures = [crop.warp(rgb) for own, (_, rgb) in zip(crops, posed, strict=True) for crop in own]
+    pictures = [
+        brightened(crop.warp(rgb)) for own, (_, rgb) in zip(crops, posed, strict=True) for crop in own
+    ]
     batch = np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32)
     # Straight from the network: the model's own views would average away what is asked here.
     decoded = model.codec.decode(model.backend.run(batch))
