@@ -156,7 +156,7 @@ def test_a_picture_and_a_folder_of_pictures(capsys, measured, models, camera, pl
 
 
 def test_no_infant(capsys, measured, models, camera, plane, tmp_path):
-    path = makers.write_video(tmp_path / "dark.mp4", [np.full((120, 160, 3), 20, np.uint8)] * 3)
+    path = makers.write_video(tmp_path / "dark.mp4", [np.zeros((120, 160, 3), np.uint8)] * 3)
     args = [path, *models, "--camera", camera, "--plane", plane, "--out", tmp_path / "r", "--json"]
     code, out, _ = infer(capsys, *args)
     assert code == 3

@@ -16,6 +16,7 @@ from heightpose.config import LOSSES, DetectorConfig, LossConfig
 from heightpose.data.pictures import Pictures
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.onnx_graph import export_onnx
+from heightpose.runtime import networks
 from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT
 from heightpose.train import loop
@@ -87,8 +88,9 @@ def test_the_detector_learns_a_batch_by_heart_however_its_losses_are_balanced(
     assert all(abs(float(rows[-1][w]) - float(rows[0][w])) > 0.01 for w in weights)  # they are learned
 
 
-def test_files_of_a_net_trained_by_expectation_are_read_by_expectation(folder, tmp_path):
+def test_files_of_a_net_trained_by_expectation_are_read_by_expectation(folder, tmp_path, monkeypatch):
     """Validation while training, the weights file and the exported graph in the runtime: one decoder."""
+    monkeypatch.setattr(networks, "brightened", lambda picture: picture)  # these pictures are dark
     task = PoseTask(pose_settings(folder, LossConfig(kind="smooth_l1")))
     torch.manual_seed(0)
     net = task.net().eval()
