@@ -10,7 +10,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,8 +159,7 @@ def _row(
         for runtime in runtimes:
             try:
                 call = _torch(net) if runtime == "torch" else _openvino(net, Path(folder), threads)
-                with flushed_denormals() if runtime == "torch" else nullcontext():
-                    latency[runtime] = {n: median_ms(call, _pictures(net, n), seconds) for n in batches}
+                latency[runtime] = {n: median_ms(call, _pictures(net, n), seconds) for n in batches}
             except HeightposeError as error:
                 notes.append(f"{runtime}: {error}")
             except _UNKNOWN_LAYER as error:
@@ -194,7 +192,7 @@ def _torch(net: PoseNet) -> Callable[[np.ndarray], Any]:
     model = net.to(memory_format=torch.channels_last)
 
     def call(batch: np.ndarray) -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), flushed_denormals():
             return model(torch.from_numpy(batch).to(memory_format=torch.channels_last))
 
     return call

@@ -135,10 +135,8 @@ class _Crew:
             return
         if not rest:
             return
-        with (
-            deaf(),
-            suppress(BrokenProcessPool),
-        ):  # the first pool starts Python's process that tidies up, too
+        # The first pool starts Python's process that tidies up, too.
+        with deaf(), suppress(BrokenProcessPool):
             self._pool = ProcessPoolExecutor(min(self._jobs, len(rest)), self._context, _start, self._share)
             for i in rest:
                 self.waiting[i] = self._pool.submit(_measure, i)
