@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 class Keeper(Callback):
     """``last.ckpt`` with every validation, every five minutes and at an interrupt; ``best.safetensors`` at every best
-    validation.
+    validation. A validation after the last epoch is in both: a run that goes on must know the best there was.
 
     Args:
         folder: the run's.
@@ -61,6 +61,12 @@ class Keeper(Callback):
         module = cast(TrainingModule, pl_module)
         if trainer.sanity_checking or module.score is None:
             return
+        self._keep_best(trainer, module)
+        if trainer.state.fn == TrainerFn.VALIDATING:  # the training has ended, and its checkpoint is older
+            self._save(trainer)
+
+    def _keep_best(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        assert module.score is not None
         if (
             self.best_score is not None and module.score < self.best_score
         ):  # of equals the later, better trained one

@@ -339,3 +339,16 @@ def test_checkpoints_without_random_state_still_go_on():
     module.on_load_checkpoint({"heightpose": {"elapsed_s": 3.0, "kind": "pose"}})
     assert module.elapsed_s == 3.0
     assert module.val_metrics is None
+
+
+def test_the_best_may_be_of_a_validation_after_the_last_epoch(folder, tmp_path, tiny, monkeypatch):
+    """That one is not in a checkpoint of an epoch's end; what goes on would take worse weights for better ones."""
+    scores = iter([1.0, 5.0, 3.0])  # after the epochs 2, 3 and 4
+    monkeypatch.setattr(PoseTask, "score", lambda self, metrics: next(scores))
+    loop.train(settings(folder, epochs=3, val_every_epochs=2), tmp_path / "run")
+    best = (tmp_path / "run" / "best.safetensors").read_bytes()
+    assert tiny["best"]["epoch"] == 3
+    loop.train(settings(folder, epochs=4, val_every_epochs=2), tmp_path / "run", resume=True)
+    assert tiny["best"]["epoch"] == 3
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == best
+    assert [row["epoch"] for row in csv.DictReader((tmp_path / "run" / "log.csv").open())] == list("1234")
