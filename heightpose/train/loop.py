@@ -30,7 +30,7 @@ from heightpose.train.module import TrainingModule, difference
 from heightpose.train.observe import Observer
 from heightpose.train.observed import DIAGNOSTICS
 from heightpose.train.record import begin
-from heightpose.train.resume import require_resumable
+from heightpose.train.resume import judged_on, require_resumable
 from heightpose.train.tasks import Task, make_task, without_weights
 from heightpose.train.trainer import device_name, make_trainer, prepare_process
 from heightpose.train.training_data import load_data
@@ -99,8 +99,9 @@ def train(
     training.require_enough()
     # Nothing is written before all that can be wrong with the settings and the data has had its say.
     module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
+    module.judged_on = judged_on(config, about["data"])
     if resume:
-        keeper.anew = not require_resumable(out, module, config, about["data"])
+        keeper.anew = not require_resumable(out, module, config)
     make_folder(out)
     if not resume:
         for name in (PROGRESS, LOG, PARTS, DIAGNOSTICS):  # of a run that died before its first checkpoint

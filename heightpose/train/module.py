@@ -49,6 +49,7 @@ class TrainingModule(lightning.LightningModule):
         val_metrics: of the latest validation, with "val loss"; None before the first.
         score: of the latest validation, higher is better.
         validated_step: when that was.
+        judged_on: what scores of validations depend on, beside the weights: only those with the same compare.
         on_train: judges a network on some training samples, for the overfit of every validation; None: not asked.
     """
 
@@ -86,6 +87,7 @@ class TrainingModule(lightning.LightningModule):
         self.val_metrics: dict[str, Any] | None = None
         self.score: float | None = None
         self.validated_step: int | None = None
+        self.judged_on: dict[str, Any] = {}
         self.on_train: Callable[[nn.Module], dict[str, Any]] | None = None
         self.epoch_loss: list[Tensor] = []
         self.tally = Tally(task.part_names)
@@ -248,6 +250,7 @@ class TrainingModule(lightning.LightningModule):
             "val_metrics": self.val_metrics,
             "score": self.score,
             "validated_step": self.validated_step,
+            "judged_on": self.judged_on,
         }
 
     def _names_of(self, layers: Sequence[nn.Module]) -> list[str]:

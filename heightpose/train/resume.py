@@ -33,14 +33,11 @@ _FREE_GROUPS = ("hardware.", "diagnostics.")
 _TOLD_OF_GROUPS = ("hardware.precision", "hardware.devices")
 
 
-def require_resumable(
-    folder: Path, module: TrainingModule, config: TrainConfig, data: Mapping[str, Any]
-) -> bool:
+def require_resumable(folder: Path, module: TrainingModule, config: TrainConfig) -> bool:
     """Check that ``folder/last.ckpt`` is whole and of this training; a warning for each thing that changed since.
 
     Args:
-        module: as it would begin, with its network.
-        data: what identifies the data, as :func:`heightpose.train.record.describe_data` gives it.
+        module: as it would begin, with its network and what its validations will depend on.
 
     Returns:
         Whether scores of validations to come can be compared with those so far.
@@ -80,7 +77,35 @@ def require_resumable(
             "the run to resume has more epochs behind it", where=path, expected=f"at most {config.optim.epochs}",
             got=done, hint=f"Resume with --epochs {done} or more",
         )  # fmt: skip
-    return _compare(folder, config, data, hint, finished=_is_finished(checkpoint, config))
+    before, finished = _was_judged_on(checkpoint, folder), _is_finished(checkpoint, config)
+    return _compare(folder, config, before, module.judged_on, hint, finished=finished)
+
+
+def judged_on(config: TrainConfig, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What scores of validations depend on, beside the weights.
+
+    Args:
+        data: what identifies them, as :func:`heightpose.train.record.describe_data` gives it.
+    """
+    # A detector is not judged on pictures of those people.
+    others = sorted(config.data.not_infants) if config.task == "detector" else []
+    return {
+        "data": data.get("hash"),
+        "validation.decode": config.validation.decode,
+        "data.not_infants": others,
+    }
+
+
+def _was_judged_on(checkpoint: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Of the scores in the checkpoint. The run's own files tell of the latest resume, which may have been killed before
+    it judged anything."""
+    if checkpoint["heightpose"].get("judged_on"):
+        return dict(checkpoint["heightpose"]["judged_on"])
+    data = read_identity(folder / RUN).get("data") or {}  # checkpoints that were written before they said it
+    try:
+        return judged_on(TrainConfig.load(folder / CONFIG), data)
+    except ConfigError:
+        return {"data": data.get("hash")}
 
 
 def _epochs_done(checkpoint: Mapping[str, Any]) -> int:
@@ -115,11 +140,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _compare(
-    folder: Path, config: TrainConfig, data: Mapping[str, Any], hint: str, *, finished: bool
-) -> bool:
+    folder: Path, config: TrainConfig, before: Mapping[str, Any], now_on: Mapping[str, Any], hint: str, *,
+    finished: bool,
+) -> bool:  # fmt: skip
     """What else is not as it was: an error where the optimizer cannot go on, else a warning.
 
     Args:
+        before: what the scores so far depend on, as far as it is known; ``now_on``: those to come.
         finished: whether nothing is left to train: no validation follows, and what was found with other data or
             another decoder would stand beside the new ones' names.
 
@@ -129,15 +156,15 @@ def _compare(
     changed: dict[str, str] = {}
     if (folder / CONFIG).is_file():
         try:
-            before = _flat(TrainConfig.load(folder / CONFIG).to_dict())
+            so_far = _flat(TrainConfig.load(folder / CONFIG).to_dict())
         except ConfigError as error:  # of another version, say
             log.warning("the settings so far cannot be compared: %s", error)
-            before = {}
+            so_far = {}
         now = _flat(config.to_dict())
         changed = {
-            name: f"{name} {before[name]!r} -> {now[name]!r}"
-            for name in before
-            if name in now and before[name] != now[name]
+            name: _told(name, so_far[name], now[name])
+            for name in so_far
+            if name in now and so_far[name] != now[name]
         }
         binding = [text for name, text in changed.items() if name in _BINDING]
         if binding:
@@ -150,20 +177,22 @@ def _compare(
         others = [text for name, text in changed.items() if _is_told(name)]
         if others:
             log.warning("goes on with other settings: %s", ", ".join(others))
-    was = (read_identity(folder / RUN).get("data") or {}).get("hash")
-    other_data = was is not None and was != data.get("hash")
-    comparable = not other_data and "validation.decode" not in changed
-    if finished and not comparable:
+    other = [name for name, was in before.items() if was is not None and was != now_on[name]]
+    if finished and other:
         raise ConfigError(
             "the run has nothing left to train, and its figures are not of these data and settings", where=folder,
-            got="other data" if other_data else changed["validation.decode"],
+            got=", ".join(_told(name, before[name], now_on[name]) for name in other),
             hint="Resume with more epochs or minutes, or start another --out with --start-from its best.safetensors",
         )  # fmt: skip
-    if other_data:
+    if "data" in other:
         log.warning("goes on with other data than the run began with")
-    if not comparable:
+    if other:
         log.warning("scores so far do not compare with those to come: the best weights are chosen anew")
-    return comparable
+    return not other
+
+
+def _told(name: str, was: Any, now: Any) -> str:
+    return "other data" if name == "data" else f"{name} {was!r} -> {now!r}"
 
 
 def _is_told(name: str) -> bool:

@@ -22,6 +22,7 @@ from heightpose.runtime.interrupt import raise_on_request
 from heightpose.train import callbacks, loop
 from heightpose.train.module import TrainingModule
 from heightpose.train.pose_task import PoseTask
+from heightpose.train.resume import judged_on
 
 #: Columns of the log that tell the time.
 CLOCK = ("images/s", "elapsed min")
@@ -352,3 +353,30 @@ def test_the_best_may_be_of_a_validation_after_the_last_epoch(folder, tmp_path, 
     assert tiny["best"]["epoch"] == 3
     assert (tmp_path / "run" / "best.safetensors").read_bytes() == best
     assert [row["epoch"] for row in csv.DictReader((tmp_path / "run" / "log.csv").open())] == list("1234")
+
+
+def test_a_resume_on_other_data_that_was_killed_at_once_is_one_the_next_time_too(
+    finished, folder, tmp_path, tiny, monkeypatch, caplog
+):
+    run, other = shutil.copytree(finished, tmp_path / "run"), tmp_path / "other"
+    drawn.nursery(other, train=6, val=2, seed=9)
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    next(state for state in checkpoint["callbacks"].values() if "best_score" in state)["best_score"] = 99.9
+    torch.save(checkpoint, run / "last.ckpt")
+    with monkeypatch.context() as patch:
+        patch.setattr(PoseTask, "loss", kill(1)[0])
+        with pytest.raises(RuntimeError, match="killed"):
+            loop.train(settings(other, epochs=2), run, resume=True)
+    caplog.clear()
+    loop.train(settings(other, epochs=2), run, resume=True)
+    assert "chosen anew" in caplog.text
+    assert tiny["best"]["epoch"] == 2
+
+
+def test_a_detector_is_judged_on_other_pictures_where_others_are_not_infants():
+    config = replace(
+        settings("nowhere"), data=replace(settings("nowhere").data, not_infants=("source=lspet",))
+    )
+    pose, detector = (judged_on(replace(config, task=task), {"hash": "1"}) for task in ("pose", "detector"))
+    assert pose == judged_on(settings("nowhere"), {"hash": "1"})
+    assert detector != pose
