@@ -43,7 +43,8 @@ class TrainTracking(Callback):
         folder: the run's.
         mode: of :func:`heightpose.report.wandb_log.resolve_mode`.
         resume: the run goes on; an offline folder then starts with the epochs before, from ``log.csv``, so that the
-            latest folder alone has the whole history.
+            latest folder alone has the whole history. Epochs of a run that was killed after them, and that come again,
+            are not among them.
     """
 
     def __init__(self, folder: Path, mode: str, resume: bool = False) -> None:
@@ -52,6 +53,7 @@ class TrainTracking(Callback):
         self.record: dict[str, Any] = {}
         self._samples: Any = None
         self._results: list[Any] = []
+        self._goes_on_at = 0
 
     def __enter__(self) -> TrainTracking:
         return self
@@ -63,6 +65,11 @@ class TrainTracking(Callback):
             self.tracker.finish(failed=kind is not None)
 
     # --- while it runs --------------------------------------------------------------------------------------
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._goes_on_at = int(checkpoint["global_step"])
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -125,6 +132,8 @@ class TrainTracking(Callback):
             for row in csv.DictReader(file):
                 numbers = _numbers(row)
                 step, epoch = int(numbers.pop("step")), int(numbers.pop("epoch"))
+                if step > self._goes_on_at:
+                    break
                 known = {"loss": "train/loss", "lr": "train/lr"}
                 mine = {known[k]: numbers.pop(k) for k in list(numbers) if k in known}
                 for other in ("images/s", "elapsed min"):

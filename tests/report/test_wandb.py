@@ -216,6 +216,10 @@ def test_a_resumed_run_starts_its_file_with_the_epochs_before(trained, data, tmp
     small(monkeypatch)
     with TrainTracking(tmp_path / "run", "off") as tracking:
         loop.train(settings(data, epochs=2), tmp_path / "run", callbacks=[tracking])
+    first, last = csv.DictReader((tmp_path / "run" / "log.csv").open())
+    with (tmp_path / "run" / "log.csv").open("a") as log:  # an epoch that the checkpoint does not know of
+        after = {"epoch": 3, "step": 2 * int(last["step"]) - int(first["step"]), "loss": 99.0}
+        csv.DictWriter(log, list(last), lineterminator="\n").writerow(last | after)
     with TrainTracking(tmp_path / "run", "offline", resume=True) as tracking:
         loop.train(settings(data), tmp_path / "run", resume=True, callbacks=[tracking])
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
