@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from heightpose.codec.heatmap import DARK
 from heightpose.errors import FileFormatError, HeightposeError
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.onnx_graph import export_onnx
@@ -26,6 +27,11 @@ def average(before: Path, after: Path, share: float, out: Path) -> None:
         HeightposeError: a file that cannot be read or written.
     """
     (old, old_meta), (new, meta) = load_weights(before), load_weights(after)
+    if old_meta.get("decoder", DARK) != meta.get("decoder", DARK):
+        raise FileFormatError(
+            "these weights answer with maps of another kind", where=before, expected=meta.get("decoder", DARK),
+            got=old_meta.get("decoder", DARK), hint="Average weights that were trained with the same loss.kind",
+        )  # fmt: skip
     if any(old_meta.get(key) != meta.get(key) for key in ("kind", "arch", "joints")):
         raise FileFormatError(
             "these are weights of another network", where=before, expected=meta.get("arch"), got=old_meta.get("arch"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from heightpose.codec.heatmap import HeatmapCodec
+from heightpose.codec.heatmap import DARK, EXPECTATION, HeatmapCodec
 from heightpose.errors import FileFormatError
 from heightpose.models import average
 from heightpose.models.checkpoint import load_weights, save_weights
@@ -14,10 +14,10 @@ from heightpose.runtime.backends import load_backend
 from heightpose.skeleton import INFANT
 
 
-def written(path, seed, **net):
+def written(path, seed, decoder=DARK, **net):
     torch.manual_seed(seed)
     model = PoseNet(joints=21, **net)
-    meta = pose_meta(model, INFANT.names, HeatmapCodec((64, 64), (16, 16), 1.5))
+    meta = pose_meta(model, INFANT.names, HeatmapCodec((64, 64), (16, 16), 1.5, decoder))
     save_weights(path, model.state_dict(), meta | {"validation": {"MeanSmS@0.1": 50.0}})
     return path
 
@@ -66,4 +66,12 @@ def test_another_network_is_refused_with_one_line(tmp_path, monkeypatch, capsys)
         average.main()
     assert stop.value.code == 2
     assert "another network" in capsys.readouterr().err
+    assert not list(tmp_path.glob("c.*"))
+
+
+def test_heatmaps_and_logits_have_no_common_weights(tmp_path):
+    before = written(tmp_path / "a.safetensors", 1)
+    after = written(tmp_path / "b.safetensors", 1, decoder=EXPECTATION)
+    with pytest.raises(FileFormatError, match="maps of another kind"):
+        average.average(before, after, 0.5, tmp_path / "c.safetensors")
     assert not list(tmp_path.glob("c.*"))
