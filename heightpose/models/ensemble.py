@@ -127,6 +127,8 @@ def main() -> None:
     parser.add_argument("--bytes", action="store_true", help="store weights in bytes, not in half precision")
     parser.add_argument("--out", type=Path, required=True, help="the .onnx to write")
     args = parser.parse_args()
+    if args.out.suffix != ".onnx":
+        parser.error(f"--out ends in .onnx: {args.out}")
     shares = args.shares or [1.0 / len(args.members)] * len(args.members)
     try:
         ensemble(args.members, shares, args.out, in_bytes=args.bytes)

@@ -125,3 +125,13 @@ def test_operators_of_another_version_are_refused(members, tmp_path):
 def test_shares_that_are_no_mean_are_refused(members, shares, tmp_path):
     with pytest.raises(ValueError, match="add up to 1"):
         ensemble.ensemble(members, shares, tmp_path / "both.onnx")
+
+
+def test_what_is_written_is_an_onnx_file_and_must_be_called_so(members, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "both.safetensors"
+    monkeypatch.setattr("sys.argv", ["ensemble", *map(str, members), "--out", str(out)])
+    with pytest.raises(SystemExit) as stop:
+        ensemble.main()
+    assert stop.value.code == 2
+    assert "--out ends in .onnx" in capsys.readouterr().err
+    assert not out.exists()
