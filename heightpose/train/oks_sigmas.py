@@ -7,6 +7,7 @@ it on any two data sets of the same pictures.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -22,6 +23,8 @@ from heightpose.metrics import oks
 from heightpose.skeleton import INFANT, Skeleton
 from heightpose.textfile import read_json
 
+log = logging.getLogger(__name__)
+
 #: Fewer pairs of labels than this say nothing of their spread.
 LEAST_PAIRS = 10
 #: Nobody labels more exactly than this (COCO's smallest, the eyes', is 0.025); where two labellings agree to the
@@ -30,12 +33,18 @@ LEAST_SIGMA = 0.005
 
 
 def chosen_sigmas(loss: LossConfig, skeleton: Skeleton) -> np.ndarray:
-    """``(K,)`` float32: the sigmas that the configuration names.
+    """``(K,)`` float32: the sigmas that the configuration names; a warning where it also names a file that they are not
+    from.
 
     Raises:
         ConfigError: "file" without a file, or a file that lacks a joint.
     """
     count = len(skeleton)
+    if loss.oks_file is not None and (loss.kind, loss.oks_sigmas) != ("oks", "file"):
+        log.warning(
+            "loss.oks_file is not used: that takes loss.kind: oks and loss.oks_sigmas: file, which here are %s and %s",
+            *(loss.kind, loss.oks_sigmas),
+        )
     if loss.oks_sigmas == "uniform":
         return np.full(count, 1.0 / count, dtype=np.float32)
     if loss.oks_sigmas == "third":

@@ -112,3 +112,10 @@ def test_sigmas_by_name(tmp_path):
             chosen_sigmas(LossConfig(oks_sigmas="file", oks_file=str(bad)), INFANT)
     with pytest.raises(ConfigError, match="oks_file"):
         chosen_sigmas(LossConfig(oks_sigmas="file"), INFANT)
+
+
+def test_a_file_of_sigmas_that_is_not_used_is_told(caplog):
+    for loss in (LossConfig(kind="oks", oks_file="sigmas.json"), LossConfig(oks_file="sigmas.json")):
+        caplog.clear()
+        chosen_sigmas(loss, INFANT)
+        assert "loss.oks_file is not used" in caplog.text
