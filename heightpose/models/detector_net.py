@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from heightpose.codec.detection import CHANNELS
 from heightpose.errors import ConfigError
 from heightpose.models.pose_net import Normalise
-from heightpose.models.trunks import HRNET, HrnetTrunk
+from heightpose.models.trunks import HRNET, HrnetTrunk, create
 
 BACKBONES = ("mobilenetv3_small_100", "mobilenetv4_conv_small", "lcnet_075", "hrnet_w18_small")
 
@@ -51,7 +50,7 @@ class DetectorNet(nn.Module):
         pretrained: start the trunk from timm's ImageNet weights (downloads them).
 
     Raises:
-        ConfigError: an unknown backbone or a width that is not positive.
+        ConfigError: an unknown backbone, a width that is not positive, or weights that cannot be downloaded.
     """
 
     def __init__(
@@ -74,9 +73,7 @@ class DetectorNet(nn.Module):
             # Nothing here asks for the finest map: what only that is made of would wait for gradients in vain.
             trunk.stage4[-1].fuse_layers[0].requires_grad_(False)
         else:
-            trunk = timm.create_model(
-                backbone, pretrained=pretrained, features_only=True, out_indices=(2, 3, 4)
-            )
+            trunk = create(backbone, pretrained, features_only=True, out_indices=(2, 3, 4))
             channels = trunk.feature_info.channels()
         self.trunk = trunk
         self.lateral = nn.ModuleList(

@@ -193,7 +193,7 @@ def create(backbone: str, pretrained: Pretrained, **options: Any) -> Any:
     """A timm network, from random, downloaded or given weights.
 
     Raises:
-        ConfigError: the network cannot be built so.
+        ConfigError: the network cannot be built so, or its weights cannot be downloaded.
         FileFormatError: the given weights do not fit all of it.
     """
     require_known(backbone)
@@ -201,6 +201,12 @@ def create(backbone: str, pretrained: Pretrained, **options: Any) -> Any:
         return _from_state(backbone, *pretrained, **options)
     try:
         return timm.create_model(backbone, pretrained=pretrained, **options)
+    except OSError as error:  # the hub's errors are such, too
+        raise ConfigError(
+            f"the ImageNet weights of {backbone} cannot be downloaded", where="pretrained", got=one_line(error, 200),
+            hint="Once downloaded they are kept. Without a connection leave pretrained out, or give pose.pretrained "
+            "their file",
+        ) from error  # fmt: skip
     except (AttributeError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ConfigError(
             "timm cannot build this network as a trunk", where="pose.backbone", got=f"{backbone}: {error}",

@@ -232,3 +232,17 @@ def test_detector_can_learn_one_picture(backbone):
     assert np.abs(found - box).max() < 12
     assert found_angle == pytest.approx(angle, abs=10)
     assert score > 0.5
+
+
+@pytest.mark.parametrize("net", [PoseNet, DetectorNet, lambda **o: DetectorNet("hrnet_w18_small", **o)])
+def test_imagenet_weights_that_cannot_be_downloaded_are_told_in_a_line(net, monkeypatch):
+    def offline(*_, **__):
+        raise FileNotFoundError(
+            "An error happened while trying to locate the file on the Hub"
+        )  # the hub's own has no errno
+
+    monkeypatch.setattr("timm.create_model", offline)
+    with pytest.raises(
+        ConfigError, match=r"ImageNet weights of .* cannot be downloaded.*leave pretrained out"
+    ):
+        net(pretrained=True)
