@@ -29,7 +29,10 @@ BETTER, WORSE, NOTHING = "better", "worse", "no difference shown"
 #: Characters of a name that the first column of a table still holds.
 _LONG = 40
 
-BASE, MISSING, ONE_SEED = "base", "not run", "one seed: no interval"
+BASE, ONE_SEED = "base", "one seed: no interval"
+#: Why a cell is not compared: nothing of it is done; it lacks the metric, as a detector that finds nobody lacks their
+#: head directions; or it has the metric of other seeds than the base cell.
+NOT_RUN, NO_FIGURE, NO_PAIR = "not run", "has no such figure", "no pair with the base"
 FILE = "ablation.json"
 
 
@@ -109,7 +112,12 @@ def rows(document: Mapping[str, Any], metric: str | None = None, better: str | N
         pairs = [values[s] - base[s] for s in sorted(values.keys() & base.keys())]
         difference, around = t_interval(pairs) if found else (None, None)
         mean, interval = t_interval(values.values())
-        verdict = BASE if not found else _verdict(bool(values), difference, around, sign)
+        if not found:
+            verdict = BASE
+        elif not values:
+            verdict = NO_FIGURE if cell["seeds"] else NOT_RUN
+        else:
+            verdict = _verdict(difference, around, sign)
         failed = {f["seed"]: f["error"] for f in cell.get("failed", [])}
         found.append(Row(cell["labels"], values, mean, interval, difference, around, verdict, failed))
     return found
@@ -130,9 +138,9 @@ def t_interval(values: Iterable[float], level: float = LEVEL) -> tuple[float | N
     return mean, (mean - half, mean + half)
 
 
-def _verdict(ran: bool, difference: float | None, around: Interval | None, sign: float) -> str:
-    if not ran or difference is None:
-        return MISSING
+def _verdict(difference: float | None, around: Interval | None, sign: float) -> str:
+    if difference is None:
+        return NO_PAIR
     if around is None:
         return ONE_SEED
     # Touching 0 is not leaving it out: two cells with the very same figures differ by nothing.

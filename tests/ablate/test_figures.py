@@ -20,7 +20,11 @@ def document(*cells, better="higher"):
         {
             "labels": {"rate": level},
             "seeds": [
-                {"seed": s, "run": f"../runs/{level}-{s}", "metrics": {"M": v, "other": -v}}
+                {
+                    "seed": s,
+                    "run": f"../runs/{level}-{s}",
+                    "metrics": {"M": v, "other": None if v is None else -v},
+                }
                 for s, v in c.items()
             ],
         }
@@ -65,7 +69,8 @@ def test_lower_may_be_better():
         ({1: 10.0, 2: 20.0, 3: 30.0}, "no difference shown"),  # the very same figures
         ({1: 12.0}, "one seed: no interval"),
         ({}, "not run"),
-        ({4: 50.0, 5: 60.0}, "not run"),  # no seed in common with the base
+        ({4: 50.0, 5: 60.0}, "no pair with the base"),
+        ({1: None, 2: None}, "has no such figure"),
     ],
 )
 def test_nothing_is_claimed_that_was_not_shown(values, verdict):
