@@ -10,7 +10,10 @@ lie nets that are good at both (Wortsman et al., "Robust fine-tuning of zero-sho
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from heightpose.codec.heatmap import DARK
 from heightpose.errors import FileFormatError, HeightposeError
@@ -23,7 +26,7 @@ def average(before: Path, after: Path, share: float, out: Path) -> None:
     """Write ``out`` (.safetensors), and the same as .onnx beside it, described as ``after`` is.
 
     Raises:
-        FileFormatError: no weights of ours, or those of another network.
+        FileFormatError: no weights of ours, or those of another network or of another form.
         HeightposeError: a file that cannot be read or written.
     """
     (old, old_meta), (new, meta) = load_weights(before), load_weights(after)
@@ -37,10 +40,11 @@ def average(before: Path, after: Path, share: float, out: Path) -> None:
             "these are weights of another network", where=before, expected=meta.get("arch"), got=old_meta.get("arch"),
             hint="Average weights with those that their training started from",
         )  # fmt: skip
-    start = old.state_dict()
+    start, end = old.state_dict(), new.state_dict()
+    _require_one_form(before, after, start, end)
     state = {
         name: start[name].lerp(value, share) if value.is_floating_point() else value
-        for name, value in new.state_dict().items()
+        for name, value in end.items()
     }
     new.load_state_dict(state)
     # What was validated were other weights.
@@ -50,12 +54,27 @@ def average(before: Path, after: Path, share: float, out: Path) -> None:
     export_onnx(new, out.with_suffix(".onnx"), about)
 
 
+def _require_one_form(
+    before: Path, after: Path, start: Mapping[str, Tensor], end: Mapping[str, Tensor]
+) -> None:
+    """Raises FileFormatError where one of two nets was read from a graph, whose convolutions hold their normalisations,
+    and the other one's normalisations have statistics of data: no layer of the two means the same."""
+    means = [name for name in end if name.endswith(".running_mean")]
+    other = [name for name in means if bool(start[name].any()) != bool(end[name].any())]
+    if other:
+        raise FileFormatError(
+            "one of the two has its normalisations folded into its convolutions, the other has not", where=before,
+            got=f"{len(other)} of {len(means)} normalisations differ so from those of {after}",
+            hint="Name the .safetensors of both, or the .onnx that the training started from as the first",
+        )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("before", type=Path, help="weights that the training started from (.safetensors)")
-    parser.add_argument("after", type=Path, help="weights that it ended with (.safetensors)")
+    parser.add_argument("before", type=Path, help="weights that the training started from")
+    parser.add_argument("after", type=Path, help="weights that it ended with")
     parser.add_argument("--share", type=float, default=0.5, help="of the weights after, 0 to 1 [0.5]")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
     args = parser.parse_args()

@@ -9,6 +9,7 @@ from heightpose.errors import FileFormatError
 from heightpose.models import average
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.description import pose_meta
+from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.backends import load_backend
 from heightpose.skeleton import INFANT
@@ -75,3 +76,18 @@ def test_heatmaps_and_logits_have_no_common_weights(tmp_path):
     with pytest.raises(FileFormatError, match="maps of another kind"):
         average.average(before, after, 0.5, tmp_path / "c.safetensors")
     assert not list(tmp_path.glob("c.*"))
+
+
+def test_folded_weights_are_not_averaged_with_others(tmp_path):
+    """A graph's convolutions hold their normalisations: half of those and half of a training's are neither."""
+    path = written(tmp_path / "a.safetensors", 1)
+    net, meta = load_weights(path)
+    for name, value in net.state_dict().items():
+        if name.endswith(".running_mean"):
+            value.fill_(0.1)
+    save_weights(path, net.state_dict(), meta)
+    export_onnx(net, tmp_path / "a.onnx", meta)
+    for before, after in ((path, tmp_path / "a.onnx"), (tmp_path / "a.onnx", path)):
+        with pytest.raises(FileFormatError, match="normalisations folded"):
+            average.average(before, after, 0.5, tmp_path / "c.safetensors")
+    average.average(tmp_path / "a.onnx", tmp_path / "a.onnx", 0.5, tmp_path / "c.safetensors")
