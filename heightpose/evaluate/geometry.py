@@ -112,7 +112,7 @@ def _split(
 def _measured(frames: list[FrameResult], camera: Camera, plane: Plane | PlaneTrack | None) -> float | None:
     if plane is None:
         return None
-    placed = [f for f in frames if isinstance(plane, Plane) or plane.at(f.index) is not None]
+    placed = [f for f in frames if plane.at(f.index) is not None]
     measurement: Measurement = body.measure(placed, camera, plane)
     return measurement.length_cm
 

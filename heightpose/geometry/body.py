@@ -135,7 +135,7 @@ def _of_all(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
 
 
 def _plane_of(frame: FrameResult, plane: Plane | PlaneTrack) -> Plane:
-    found = plane if isinstance(plane, Plane) else plane.at(frame.index)
+    found = plane.at(frame.index)
     if found is None:
         raise ValueError(f"frame {frame.index} has no plane")
     return found

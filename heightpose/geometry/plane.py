@@ -105,6 +105,15 @@ class Plane:
         """Distance of the camera's centre from the mattress plane."""
         return float(self.camera_centre_cm[2])
 
+    @property
+    def main(self) -> Plane:
+        """Itself, the only one of a camera that stands still (:class:`heightpose.geometry.plane_track.PlaneTrack`)."""
+        return self
+
+    def at(self, index: int) -> Plane:
+        """Itself, whatever the frame."""
+        return self
+
     def to_frame(self, camera: Camera, pts_cm: np.ndarray) -> np.ndarray:
         """Points in the mattress frame ``(N, 3)`` cm -> frame pixels ``(N, 2)``."""
         pts = np.asarray(pts_cm, dtype=np.float64)

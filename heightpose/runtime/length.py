@@ -50,20 +50,18 @@ def measure_log(
         reasons.append(body.reason("no_infant"))
     if reasons or camera is None or plane is None:
         return Measurement.rejected(reasons, frames_total=total)
-    moving = 0
-    if isinstance(plane, PlaneTrack):
-        placed = [frame for frame in frames if plane.at(frame.index) is not None]
-        moving, frames = len(frames) - len(placed), placed
-        if not any(frame.pose is not None for frame in frames):
-            return Measurement.rejected([_MOVED_WITH_INFANT], frames_total=total)
-    measurement = body.measure(frames, camera, plane)
+    placed = [frame for frame in frames if plane.at(frame.index) is not None]
+    if not any(frame.pose is not None for frame in placed):
+        return Measurement.rejected([_MOVED_WITH_INFANT], frames_total=total)
+    measurement = body.measure(placed, camera, plane)
     details = dict(measurement.details)
     if isinstance(plane, PlaneTrack):
-        details["camera_moved"] = {"stretches": len(plane.stretches), "frames_left_out": moving}
-    if len(frames) + moving < total:
-        details["frames_sampled"] = len(frames) + moving
+        left_out = len(frames) - len(placed)
+        details["camera_moved"] = {"stretches": len(plane.stretches), "frames_left_out": left_out}
+    if len(frames) < total:
+        details["frames_sampled"] = len(frames)
     measurement = replace(measurement, frames_total=total, details=details)
-    planes = [plane if isinstance(plane, Plane) else plane.at(frame.index) for frame in frames if frame.pose]
+    planes = [plane.at(frame.index) for frame in placed if frame.pose is not None]
     sds = [plane_sd(one) for one in planes if one is not None]  # those that the infant was seen over
     return widened(measurement, (max(low for low, _ in sds), max(high for _, high in sds)))
 

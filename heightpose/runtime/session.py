@@ -160,17 +160,16 @@ def measure_clip(
     measurement = light.explained(measurement)
     if pose_model.calibration is None:
         measurement = _uncalibrated(measurement)
-    planes = solved.plane if isinstance(solved.plane, PlaneTrack) else None
     return Outcome(
         measurement,
         log,
-        planes.main if planes is not None else solved.plane,  # type: ignore[arg-type]
+        None if solved.plane is None else solved.plane.main,
         solved.camera,
         times,
         interrupted,
         best.kept,
         time.perf_counter() - start,
-        planes,
+        solved.plane if isinstance(solved.plane, PlaneTrack) else None,
         solved.calibration,
     )
 

@@ -85,7 +85,7 @@ def checked(solved: Solved, height_cm: float | None) -> Solved:
     """What was found, refused where the camera's measured height contradicts it; without a camera file it took part."""
     if height_cm is None or solved.plane is None or solved.calibration is not None:
         return solved
-    found_cm = _main(solved.plane).height_cm
+    found_cm = solved.plane.main.height_cm
     if abs(found_cm - height_cm) <= MOST_HEIGHT_OFF_CM:
         return solved
     text = (
@@ -133,10 +133,6 @@ def _solve(scale: Scale, camera: Camera | None, views: list[IndexedView], clip: 
         return Solved(camera, trouble=_NO_LENS if own else error.reason)
 
 
-def _main(plane: Plane | PlaneTrack) -> Plane:
-    return plane.main if isinstance(plane, PlaneTrack) else plane
-
-
 def _place(log: PoseLog) -> np.ndarray | None:
     """Where the infant lies, ``(2,)`` frame pixels: the middle of its height joints; None where none was seen."""
     poses = [frame.pose for frame in log.sample() if frame.pose is not None]
@@ -155,7 +151,7 @@ def _beside_sheet_cm(log: PoseLog, plane: Plane | PlaneTrack, camera: Camera, sh
     the sheet and where no infant was seen."""
     beyond = []
     for frame in log.sample():
-        at = plane.at(frame.index) if isinstance(plane, PlaneTrack) else plane
+        at = plane.at(frame.index)
         if frame.pose is not None and at is not None:
             place_cm = at.to_mattress(camera, _middle(frame.pose)[None])[0, :2]
             aside = np.abs(place_cm) - np.array(sheet.size_cm) / 2.0
