@@ -25,7 +25,7 @@ from heightpose.runtime.poselog import PoseLog
 from heightpose.runtime.scale import Scale
 from heightpose.runtime.selection import Selection
 from heightpose.runtime.sheet_looks import SheetLooks, looked_again
-from heightpose.runtime.solve import solve
+from heightpose.runtime.solve import Solved, solve
 from heightpose.runtime.stages import NETWORKS_S, Beside, ahead, depth_for
 from heightpose.runtime.times import StageTimes
 from heightpose.skeleton import INFANT
@@ -144,20 +144,7 @@ def measure_clip(
     times.wall_s = time.perf_counter() - began
     start = time.perf_counter()
     solved = solve(scale, camera, views, clip, log, mirrored=bool(tags.mirrored))
-    measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
-    if solved.calibration is not None:
-        measurement = widened(measurement, (solved.calibration.length_sd,) * 2)
-    if solved.check is not None:
-        if solved.check.doubt:
-            log_to.warning(
-                "%s: the stored plane or corners and the sheet's tags differ by %.1f %% of a length, by which the "
-                "interval is widened: has the camera moved a little?", clip.name, 100 * solved.check.doubt,
-            )  # fmt: skip
-        measurement = widened(measurement, (solved.check.doubt,) * 2)
-        measurement = replace(
-            measurement, details={**measurement.details, "plane_check": solved.check.record()}
-        )
-    measurement = light.explained(measurement)
+    measurement = light.explained(_measured(solved, log, clip.name))
     if pose_model.calibration is None:
         measurement = _uncalibrated(measurement)
     return Outcome(
@@ -172,6 +159,27 @@ def measure_clip(
         solved.plane if isinstance(solved.plane, PlaneTrack) else None,
         solved.calibration,
     )
+
+
+def _measured(solved: Solved, log: PoseLog, name: str) -> Measurement:
+    """The length over what was found, its interval widened by what is unsure about the camera and a stored plane.
+
+    Args:
+        name: of the clip, for a warning.
+    """
+    measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
+    if solved.calibration is not None:
+        measurement = widened(measurement, (solved.calibration.length_sd,) * 2)
+    check = solved.check
+    if check is None:
+        return measurement
+    if check.doubt:
+        log_to.warning(
+            "%s: the stored plane or corners and the sheet's tags differ by %.1f %% of a length, by which the "
+            "interval is widened: has the camera moved a little?", name, 100 * check.doubt,
+        )  # fmt: skip
+    measurement = widened(measurement, (check.doubt,) * 2)
+    return replace(measurement, details={**measurement.details, "plane_check": check.record()})
 
 
 def _looked_at(clip: Clip, selection: Selection, log: PoseLog, times: StageTimes) -> Iterator[Frame]:
