@@ -19,14 +19,15 @@ from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_length import length_changes
+from heightpose.geometry.tag_fit import TagFit
 
 #: Files are rarely further off than this, relative (1 sd): what the sheet does not tell stays as the file says.
 _PRIOR = 0.1
 #: Noticed from so many standard deviations of the focal length on, and from this change of a length on.
 _CERTAIN, _LEAST_CHANGE = 4.0, 0.003
-#: Another lens is tried where so many tags, and this share of those seen, are not where the file's lens puts them, or
+#: Another lens is tried where so many tags (:meth:`TagFit.leaves_out`) are not where the file's lens puts them, or
 #: where those that agree do so this badly (px): right files leave 0.1 to 0.3.
-_LEAST_OUT, _OUT_SHARE, _RIGHT_PX = 2, 0.15, 0.4
+_LEAST_OUT, _RIGHT_PX = 2, 0.4
 #: It is believed where the tags lie this much closer to their places, and the change of a length is this certain (sd).
 _CLOSER, _CERTAIN_CHANGE = 0.7, 2.0
 #: Of another camera: ln of the focal length, k1, the middle of the picture over its longer side (1 sd each), and from
@@ -34,27 +35,19 @@ _CLOSER, _CERTAIN_CHANGE = 0.7, 2.0
 _OTHER_SDS, _STARTS = np.array([0.7, 0.2, 0.04, 0.04]), (0.5, 1.0, 2.0)
 
 
-def lens_doubt(
-    plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray, keep: np.ndarray
-) -> tuple[float, float]:
+def lens_doubt(tags: TagFit) -> tuple[float, float]:
     """What the sheet says of the camera file's lens.
 
-    Args:
-        plane: fitted with ``camera`` to the tags that agree with it.
-        corners: ``(M, 4, 2)`` frame pixels of all tags seen.
-        model: ``(M, 4, 2)`` cm, where they are on the sheet.
-        keep: ``(M,)`` which of them agree with ``plane``.
-
     Returns:
-        The focal length that fits best over the camera's, minus 1, and how far that lens puts lengths over ``plane``
-        off, relative (1 sd); zeros where nothing speaks against the camera.
+        The focal length that fits best over the camera's, minus 1, and how far that lens puts lengths over the tags'
+        plane off, relative (1 sd); zeros where nothing speaks against the camera.
     """
-    fit = _focal_fit(plane, camera, corners[keep], model[keep])
+    plane, camera = tags.plane, tags.camera
+    fit = _focal_fit(tags)
     R, t_cm = planar_pose.stepped(fit.x, plane.R, plane.t_cm)
     seen, lens = replace(plane, R=R, t_cm=t_cm), _lens(camera, fit.x[6:])
-    out = int((~keep).sum())
-    if out >= max(_LEAST_OUT, _OUT_SHARE * len(keep)) or (plane.rms_px or 0.0) > _RIGHT_PX:
-        other = _other_lens(plane, camera, corners, model, seen.tag_rms_px(lens, corners, model), keep)
+    if tags.leaves_out(_LEAST_OUT) or (plane.rms_px or 0.0) > _RIGHT_PX:
+        other = _other_lens(tags, seen.tag_rms_px(lens, tags.corners, tags.model))
         if other is not None:
             return _weighed(plane, camera, *other)
     if abs(fit.x[6]) < _CERTAIN * float(np.sqrt(fit.cov[6, 6])):
@@ -62,24 +55,18 @@ def lens_doubt(
     return _weighed(plane, camera, seen, lens)
 
 
-def _focal_fit(plane: Plane, camera: Camera, corners: np.ndarray, model: np.ndarray) -> planar_pose.WiderFit:
+def _focal_fit(tags: TagFit) -> planar_pose.WiderFit:
     """The pose and ln of the focal length over the camera's, for a file that is right but for that."""
+    plane, pts = tags.plane, planar_pose.on_mattress(tags.model[tags.keep])
 
     def project(R: np.ndarray, t_cm: np.ndarray, log_change: np.ndarray) -> np.ndarray:
-        return _lens(camera, log_change).project(planar_pose.on_mattress(model) @ R.T + t_cm)
+        return _lens(tags.camera, log_change).project(pts @ R.T + t_cm)
 
-    kpts = corners.reshape(-1, 2)
+    kpts = tags.corners[tags.keep].reshape(-1, 2)
     return planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.array([_PRIOR]), np.ones(1))
 
 
-def _other_lens(
-    plane: Plane,
-    camera: Camera,
-    corners: np.ndarray,
-    model: np.ndarray,
-    before_px: np.ndarray,
-    keep: np.ndarray,
-) -> tuple[Plane, Camera] | None:
+def _other_lens(tags: TagFit, before_px: np.ndarray) -> tuple[Plane, Camera] | None:
     """A lens, and the plane through it, that puts the tags, those left out too, in their places.
 
     Args:
@@ -88,8 +75,9 @@ def _other_lens(
     Returns:
         None where no lens does, or what that means for a length is not sure.
     """
-    kpts, pts = corners.reshape(-1, 2), planar_pose.on_mattress(model)
-    limit_px = max(float(before_px[keep].max()), 0.75)
+    plane, camera, corners = tags.plane, tags.camera, tags.corners
+    kpts, pts = corners.reshape(-1, 2), planar_pose.on_mattress(tags.model)
+    limit_px = max(float(before_px[tags.keep].max()), 0.75)
     found, least = None, _CLOSER * _misfit(before_px, limit_px)
     for start in _STARTS:
         begun = _lens(camera, np.array([np.log(start)]))

@@ -74,7 +74,7 @@ def plane_from_tags(views: list[TagView], camera: Camera, layout: SheetLayout) -
         raise PlaneError("plane_imprecise", f"The printed sheet is crumpled or bent. {_AGAIN}")
     tags = TagFit(plane, camera, corners, model, layout.size_cm, keep)
     bent = bend_sd(tags)
-    focal_off, lens = lens_doubt(plane, camera, corners, model, keep)
+    focal_off, lens = lens_doubt(tags)
     noise = length_noise(plane, camera, pose.cov)
     few = float(np.hypot(noise, length_growth(plane, camera, corners[fitted], model[fitted])))
     _require_sure(few, bent, lens)
