@@ -19,24 +19,9 @@ from heightpose.words import plural, valid_unicode
 log = logging.getLogger("heightpose")
 
 #: What lies beside recordings and is expected to be passed over without a word.
-_BESIDE_SUFFIXES = frozenset(
-    (
-        "",
-        ".json",
-        ".yaml",
-        ".yml",
-        ".txt",
-        ".csv",
-        ".md",
-        ".html",
-        ".pdf",
-        ".xml",
-        ".log",
-        ".srt",
-        ".ini",
-        ".db",
-    )
-)
+_BESIDE_SUFFIXES = frozenset((
+    "", ".json", ".yaml", ".yml", ".txt", ".csv", ".md", ".html", ".pdf", ".xml", ".log", ".srt", ".ini", ".db",
+))  # fmt: skip
 
 #: Bytes of a result folder's name, of the 255 of a file system: an address may be longer, and a number may follow.
 _LONGEST = 200

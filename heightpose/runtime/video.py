@@ -32,46 +32,11 @@ __all__ = ["VIDEO_SUFFIXES", "Clip", "Frame", "VideoClip", "open_clip"]
 log = logging.getLogger("heightpose")
 
 #: Used to tell videos from other files in a folder. A file given by name is tried whatever its suffix.
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *(
-            "mp4",
-            "m4v",
-            "mov",
-            "qt",
-            "mkv",
-            "webm",
-            "avi",
-            "divx",
-            "mpg",
-            "mpeg",
-            "m2v",
-            "vob",
-            "ts",
-            "m2t",
-            "mts",
-        ),
-        *(
-            "m2ts",
-            "mxf",
-            "3gp",
-            "3g2",
-            "wmv",
-            "asf",
-            "flv",
-            "f4v",
-            "ogv",
-            "ogg",
-            "gif",
-            "h264",
-            "264",
-            "h265",
-            "265",
-        ),
-        *("hevc", "mjpeg", "mjpg", "dav"),
-    )
-)
+VIDEO_SUFFIXES = frozenset((
+    ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m2v", ".vob",
+    ".ts", ".m2t", ".mts", ".m2ts", ".mxf", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv",
+    ".ogg", ".gif", ".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg", ".dav",
+))  # fmt: skip
 
 #: Seconds to wait for an address to answer or to send the next packet, and for a file to.
 _TIMEOUT_S, _FILE_TIMEOUT_S = 10.0, 30.0
@@ -112,16 +77,7 @@ def open_clip(source: str | Path, *, stills_upright: bool = True) -> Clip:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read: {error}", where=path, hint="Check the path") from error
     if stat.S_ISDIR(mode):
-        pictures = [p for p in list_folder(path) if p.suffix.lower() in PICTURE_SUFFIXES]
-        if not pictures:
-            unread = sorted({p.suffix.lower() for p in list_folder(path)} & UNREAD_SUFFIXES)
-            raise InputError(
-                "the folder holds no pictures"
-                + (f" that can be read, {', '.join(unread)} alone" if unread else ""),
-                where=path,
-                hint="Save them as JPEG or PNG" if unread else "Give a video or a folder of pictures",
-            )
-        return StillsClip(pictures, called(path), "folder", upright=stills_upright)
+        return StillsClip(_pictures_in(path), called(path), "folder", upright=stills_upright)
     if not stat.S_ISREG(mode):  # a device or a pipe would be read for ever
         raise InputError("not an ordinary file", where=path, hint="Give a video file or a stream address")
     if path.suffix.lower() in PICTURE_SUFFIXES:
@@ -129,6 +85,28 @@ def open_clip(source: str | Path, *, stills_upright: bool = True) -> Clip:
     if path.suffix.lower() in UNREAD_SUFFIXES:
         # These decode tile by tile; a single tile would pass for the picture.
         raise InputError("this picture format is not read", where=path, hint="Save it as JPEG or PNG")
+    # As long as it is now: a file that is still being written would be followed for ever, or be another one when it
+    # is read for the overlay.
+    whole = f"subfile,,start,0,end,{_video_bytes(path)},,:file:{path}"
+    return VideoClip(whole, called(path), live=False, paths=(path,))
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """A folder's pictures in order. InputError where there are none."""
+    files = list_folder(folder)
+    pictures = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
+    if pictures:
+        return pictures
+    unread = sorted({p.suffix.lower() for p in files} & UNREAD_SUFFIXES)
+    raise InputError(
+        "the folder holds no pictures" + (f" that can be read, {', '.join(unread)} alone" if unread else ""),
+        where=folder,
+        hint="Save them as JPEG or PNG" if unread else "Give a video or a folder of pictures",
+    )
+
+
+def _video_bytes(path: Path) -> int:
+    """The size of a video file. InputError where it cannot be read, holds nothing or is a playlist."""
     try:
         with path.open("rb") as file:
             begins = file.read(len(_PLAYLIST))
@@ -146,10 +124,7 @@ def open_clip(source: str | Path, *, stills_upright: bool = True) -> Clip:
             where=path,
             hint="Give the videos that it names, or its web address",
         )
-    # As long as it is now: a file that is still being written would be followed for ever, or be another one when it
-    # is read for the overlay.
-    whole = f"subfile,,start,0,end,{size},,:file:{path}"
-    return VideoClip(whole, called(path), live=False, paths=(path,))
+    return size
 
 
 class VideoClip(Clip):
