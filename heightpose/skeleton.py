@@ -75,6 +75,11 @@ def mirror_name(name: str) -> str:
     return name
 
 
+def part_of(name: str) -> str:
+    """The joint without its side: ``left_knee`` is a ``knee``; midline joints keep their name."""
+    return name.removeprefix("left_").removeprefix("right_")
+
+
 @dataclass(frozen=True)
 class Skeleton:
     """An ordered set of named joints.
@@ -158,7 +163,7 @@ _WEIGHTS = {"knee": 1.2, "elbow": 1.2, "ankle": 1.5, "wrist": 1.5, "crown": 2.0,
 
 
 def _weight(name: str) -> float:
-    return _WEIGHTS.get(name.rpartition("_")[2] if name != "head_top" else name, 1.0)
+    return _WEIGHTS.get(part_of(name), 1.0)
 
 
 MPII = Skeleton(MPII_JOINTS)

@@ -11,7 +11,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from heightpose.skeleton import INFANT, Skeleton
+from heightpose.skeleton import INFANT, Skeleton, part_of
 
 _CLOTHS = 48
 
@@ -128,11 +128,7 @@ def plain_cloth(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _labelled(kpts: np.ndarray, visibility: np.ndarray, skeleton: Skeleton, *parts: str) -> np.ndarray:
-    chosen = [
-        k
-        for k, name in enumerate(skeleton.names)
-        if visibility[k] > 0 and name.removeprefix("left_").removeprefix("right_") in parts
-    ]
+    chosen = [k for k, name in enumerate(skeleton.names) if visibility[k] > 0 and part_of(name) in parts]
     return kpts[chosen]
 
 

@@ -17,7 +17,7 @@ from heightpose.data.mosaic import crop_mosaic
 from heightpose.data.occlude import hide, lay_blanket, paste_occluder
 from heightpose.data.pictures import Pictures
 from heightpose.geometry.crop import CROP_SCALE, CropTransform, crop_from_box
-from heightpose.skeleton import INFANT, Skeleton
+from heightpose.skeleton import INFANT, Skeleton, part_of
 
 #: Share of the training crops whose surroundings are black, as inference's are; the others' have any grey.
 BLACK_BORDER = 0.7
@@ -181,7 +181,7 @@ def _half_body_box(person: Person, rng: np.random.Generator, skeleton: Skeleton)
     A half whose joints lie close together (legs tucked up) still gets half of the infant's box.
     """
     lower_parts = ("pelvis", "hip", "knee", "ankle", "heel", "toe")
-    is_lower = np.array([name.rpartition("_")[2] in lower_parts for name in skeleton.names])
+    is_lower = np.array([part_of(name) in lower_parts for name in skeleton.names])
     chosen = person.usable & (is_lower if rng.random() < 0.5 else ~is_lower)
     if person.usable.sum() < 8 or chosen.sum() < 4:
         return None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from heightpose.metrics.bootstrap import LEVEL, Draws
-from heightpose.skeleton import INFANT, Skeleton
+from heightpose.skeleton import INFANT, Skeleton, part_of
 
 #: COCO's own value for the joints that COCO has. The rest: CrowdPose's 0.079 for its neck and top of the head (here
 #: thorax, upper_neck, head_top, crown); COCO's hip for the pelvis; COCO-WholeBody's foot values, mean of its two sides
@@ -33,7 +33,7 @@ ROUNDS = 300
 
 def sigmas(skeleton: Skeleton = INFANT) -> np.ndarray:
     """``(K,)``: each joint's sigma."""
-    return np.array([SIGMA[n.removeprefix("left_").removeprefix("right_")] for n in skeleton.names])
+    return np.array([SIGMA[part_of(n)] for n in skeleton.names])
 
 
 def oks(

@@ -20,7 +20,7 @@ from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person
 from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.metrics import oks
-from heightpose.skeleton import INFANT, Skeleton
+from heightpose.skeleton import INFANT, Skeleton, part_of
 from heightpose.textfile import read_json
 
 log = logging.getLogger(__name__)
@@ -95,13 +95,13 @@ def measure(first: Dataset, second: Dataset, skeleton: Skeleton = INFANT) -> dic
             name that no folder tells apart.
     """
     pairs = [both for pictures in _pictures(first, second) for both in _people(*pictures)]
-    apart: dict[str, list[float]] = {_part(name): [] for name in skeleton.names}
+    apart: dict[str, list[float]] = {part_of(name): [] for name in skeleton.names}
     for a, b in pairs:
         area = (_area(a) + _area(b)) / 2
         both = (a.visibility > 0) & (b.visibility > 0)
         square = ((a.kpts_frame - b.kpts_frame) ** 2).sum(axis=-1) / area
         for k in np.flatnonzero(both):
-            apart[_part(skeleton.names[k])].append(float(square[k]))
+            apart[part_of(skeleton.names[k])].append(float(square[k]))
     few = {part: len(values) for part, values in apart.items() if len(values) < LEAST_PAIRS}
     if few:
         part, count = min(few.items(), key=lambda item: item[1])
@@ -114,8 +114,8 @@ def measure(first: Dataset, second: Dataset, skeleton: Skeleton = INFANT) -> dic
     if max(spread.values()) < LEAST_SIGMA:
         raise InputError("the two sets agree to the pixel", hint="Name two independent labellings")
     return {
-        "sigmas": {name: round(max(spread[_part(name)], LEAST_SIGMA), 5) for name in skeleton.names},
-        "pairs": {name: len(apart[_part(name)]) for name in skeleton.names},
+        "sigmas": {name: round(max(spread[part_of(name)], LEAST_SIGMA), 5) for name in skeleton.names},
+        "pairs": {name: len(apart[part_of(name)]) for name in skeleton.names},
         "people": len(pairs),
     }
 
@@ -170,7 +170,3 @@ def _people(one: Item, two: Item) -> list[tuple[Person, Person]]:
 def _area(person: Person) -> float:
     box = person.bbox_xyxy
     return float(max((box[2:] - box[:2]).prod(), 1.0))
-
-
-def _part(name: str) -> str:
-    return name.removeprefix("left_").removeprefix("right_")
