@@ -22,7 +22,7 @@ from heightpose.geometry.lift import BONES, LiftedFrames, LiftNet, default_lift,
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_track import PlaneTrack
 from heightpose.skeleton import INFANT
-from heightpose.types import FrameResult, Measurement, Reason
+from heightpose.types import FrameResult, Measurement, Pose, Reason
 
 INTERVAL_LEVEL = 0.9
 #: Standard deviations from the middle of a normal distribution to either end of its 90 % interval.
@@ -104,9 +104,9 @@ def half_width_cm(length_cm: float, relative_sd: float) -> float:
     return Z90 * relative_sd * length_cm
 
 
-def _peak(result: FrameResult) -> float:
-    assert result.pose is not None
-    return float(np.median(result.pose.scores[INFANT.height_joints]))
+def surety(pose: Pose) -> float:
+    """How clearly a skeleton is seen: the median heatmap peak of its height joints."""
+    return float(np.median(pose.scores[INFANT.height_joints]))
 
 
 def _lifted(
@@ -227,7 +227,7 @@ def clear_frames(frames: Sequence[FrameResult], camera: Camera) -> list[FrameRes
     bare = bare_headed(whole)
     if len(bare) < max(1, round(_LEAST_WHOLE * len(whole))):
         return _rejected("head_covered", frames)
-    peaks = np.array([_peak(f) for f in bare])
+    peaks = np.array([surety(f.pose) for f in bare if f.pose is not None])
     clear = [f for f, peak in zip(bare, peaks, strict=True) if peak >= _MIN_PEAK]
     if not clear:
         return _rejected("uncertain", frames, best_peak=round(float(peaks.max()), 2))

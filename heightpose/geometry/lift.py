@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from heightpose.arrays import read_arrays
-from heightpose.codec.confidence import chance_right
+from heightpose.codec.confidence import chance_right, sigmoid
 from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
@@ -271,6 +271,6 @@ def lift_frames(
     log_sd = np.clip(output[:, joints + groups : joints + 2 * groups], -6.0, 1.0)
     usable = size > _MIN_SIZE_CM
     sd = np.where(usable[:, None], np.exp(log_sd), 10.0)
-    on_back = 1.0 / (1.0 + np.exp(-np.clip(output[:, joints + 2 * groups], -30, 30)))
+    on_back = sigmoid(output[:, joints + 2 * groups])
     embedding = output[:, joints + 2 * groups + 1 :]
     return LiftedFrames(lifted, group_lengths(lifted) * np.exp(correction), sd, on_back, embedding)

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from heightpose.geometry.body import surety
 from heightpose.geometry.crop import within_frame
 from heightpose.runtime.networks import PoseModel
 from heightpose.runtime.times import StageTimes
@@ -25,7 +26,7 @@ from heightpose.types import Detection, Pose, direction_deg
 
 #: Flesh reaches beyond the joints' hull by about this share of its longer side (median on nursery bodies 2.5 %).
 _HULL_GROWTH = 0.03
-#: Median heatmap peak under which a skeleton counts as unsure.
+#: Surety (:func:`heightpose.geometry.body.surety`) under which a skeleton counts as unsure.
 UNSURE = 0.45
 _TRUSTED_JOINT = 0.1
 #: Two looks are averaged when their sureties differ by less than this, at the joints that lie less than so many head
@@ -35,11 +36,6 @@ _AS_SURE, _AGREE_HEADS = 0.15, 0.5
 _TURNS, _SIZES = (90.0, 180.0, 270.0), (0.7, 1.4)
 #: The crown is so many times as far from the pelvis as these are (median of nursery children seen from above).
 _CROWN_BEYOND = (("upper_neck", 1.37), ("thorax", 1.60))
-
-
-def surety(pose: Pose) -> float:
-    """Median heatmap peak of the height joints."""
-    return float(np.median(pose.scores[INFANT.height_joints]))
 
 
 def detection_around(pose: Pose) -> Detection:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from heightpose.codec.detection import iou
+from heightpose.geometry.body import surety
 from heightpose.runtime.clip import Frame
-from heightpose.runtime.refine import UNSURE, detection_around, surety
+from heightpose.runtime.refine import UNSURE, detection_around
 from heightpose.types import Detection, Pose, wrap_degrees
 
 #: A key frame at least every so many frames and seconds. Limbs move in a fifth of a second: on clips of five frames a

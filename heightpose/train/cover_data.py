@@ -24,6 +24,7 @@ from heightpose.data.occlude import is_grey, plain_cloth
 from heightpose.data.pictures import read_picture
 from heightpose.data.samples import labelled_people
 from heightpose.errors import ConfigError, FileFormatError
+from heightpose.geometry.body import surety
 from heightpose.geometry.crop import crop_from_box
 from heightpose.runtime.atomic import atomic_path
 from heightpose.runtime.cover import JOINTS, PATCH, patches
@@ -37,7 +38,7 @@ COVERED, FREE, UNKNOWN = 1, 0, -1
 
 #: Joints nearer than this to the edge of what covers them are in doubt, head sizes.
 _DOUBT = 0.06
-#: Median peak of the height joints above which a pose net's joints stand for missing labels.
+#: Surety above which a pose net's joints stand for missing labels.
 _SURE = 0.55
 _CROWN, *_HEELS = JOINTS
 #: Corners of what counts as round.
@@ -139,7 +140,7 @@ def _truth(
     if (person.visibility[judged] > 0).all() and person.visibility[_PELVIS] > 0:
         return kpts, (person.visibility[judged] == 2) & ~person.out_of_frame[judged]
     pose = teacher.estimate([picture], [_detection(None)])[0]
-    if np.median(pose.scores[INFANT.height_joints]) < _SURE:
+    if surety(pose) < _SURE:
         return None, np.zeros(3, bool)
     return pose.kpts_frame, pose.scores[judged] > _SURE
 

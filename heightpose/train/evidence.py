@@ -17,15 +17,13 @@ from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.pictures import first_frame
 from heightpose.errors import ConfigError
+from heightpose.evaluate.run import LEAST_IOU
 from heightpose.metrics.pckh import head_sizes
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.pipeline import estimate_poses
 from heightpose.runtime.tta import Tta
 from heightpose.types import Detection
-
-#: A pose is the labelled person's when their boxes overlap by this much, as in ``heightpose eval``.
-_LEAST_IOU = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +102,7 @@ def detections(
             if detector is None:
                 angle = head_angle_deg(person.kpts_frame, person.visibility > 0)
                 yield rgb, Detection(person.bbox_xyxy, 0.0 if angle is None else angle, 1.0), person, child
-            elif pose is not None and iou(pose.detection.bbox_xyxy, person.bbox_xyxy) >= _LEAST_IOU:
+            elif pose is not None and iou(pose.detection.bbox_xyxy, person.bbox_xyxy) >= LEAST_IOU:
                 yield rgb, pose.detection, person, child
 
 

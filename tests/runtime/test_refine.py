@@ -9,6 +9,7 @@ import pytest
 from lying_figure import World
 
 from heightpose.codec.detection import iou
+from heightpose.geometry.body import surety
 from heightpose.runtime.refine import (
     UNSURE,
     averaged,
@@ -16,7 +17,6 @@ from heightpose.runtime.refine import (
     detection_around,
     own_look,
     second_look,
-    surety,
 )
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, wrap_degrees
