@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._eval_verbs import BACKEND, FOLDERS, SPLIT, TESTSETS
-from heightpose.cli._params import FilePath, FiniteRange, require_data_for_split
+from heightpose.cli._eval_verbs import FOLDERS, SPLIT, TESTSETS
+from heightpose.cli._params import FilePath, FiniteRange, backend_option, require_data_for_split
 from heightpose.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ from heightpose.errors import ConfigError
     type=FiniteRange(0.2, 1.0),
     help="Lowest score of a detection; infer's own by default.",
 )
-@BACKEND
+@backend_option()
 @click.option(
     "--out",
     type=FilePath(file_okay=False),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._eval_verbs import BACKEND, FOLDERS, MODEL, SPLIT, TESTSETS
-from heightpose.cli._params import FilePath, require_data_for_split
+from heightpose.cli._eval_verbs import FOLDERS, SPLIT, TESTSETS
+from heightpose.cli._params import DETECTOR, MODEL, FilePath, backend_option, require_data_for_split
 from heightpose.errors import ConfigError
 
 
@@ -16,8 +16,8 @@ from heightpose.errors import ConfigError
 @TESTSETS
 @SPLIT
 @MODEL
-@click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
-@BACKEND
+@DETECTOR
+@backend_option()
 @click.option(
     "--out", type=FilePath(file_okay=False), help="Report folder; eval-results/intervals/MODEL."
 )  # fmt: skip

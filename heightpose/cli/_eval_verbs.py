@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from heightpose.cli._params import FilePath
+from heightpose.cli._params import DETECTOR, MODEL, FilePath, backend_option
 
 DATA = click.option(
     "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True, required=True,
@@ -23,21 +23,14 @@ TESTSETS = click.option(
 SPLIT = click.option(
     "--split", default="val", show_default=True, help="Pictures that the model was not trained on."
 )
-MODEL = click.option(
-    "--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model."
-)
-BACKEND = click.option(
-    "--backend", type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]), default="auto", show_default=True,
-    help="What runs the networks.",
-)  # fmt: skip
 
 
 @click.command("confidence")
 @DATA
 @SPLIT
 @MODEL
-@click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
-@BACKEND
+@DETECTOR
+@backend_option()
 @click.option(
     "--tta", "views", multiple=True, default=("flip", "none"), show_default=True,
     help="Views to calibrate, as infer's --tta; repeat for several. Others take that of flip where they "
@@ -123,7 +116,7 @@ def confidence_(
 @DATA
 @SPLIT
 @MODEL
-@BACKEND
+@backend_option()
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N pictures.")
 @click.option("--out", type=FilePath(dir_okay=False), help="Also write the table as JSON.")
 def tta_(

@@ -1,4 +1,4 @@
-"""Kinds of option values that several verbs take."""
+"""Options, and kinds of option values, that several verbs take."""
 
 from __future__ import annotations
 
@@ -89,6 +89,19 @@ class Point(click.ParamType):
         if not (math.isfinite(x) and math.isfinite(y)):
             self.fail(f"expected a point in the picture, got {value}", param, ctx)
         return x, y
+
+
+MODEL = click.option(
+    "--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model."
+)
+DETECTOR = click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
+
+
+def backend_option(said: str = "What runs the networks.") -> Any:
+    """``--backend``, with what its help says."""
+    # heightpose.runtime.backends has them too, and takes long to import.
+    names = ["auto", "openvino", "onnxruntime", "torch"]
+    return click.option("--backend", type=click.Choice(names), default="auto", show_default=True, help=said)
 
 
 def wandb_option(command: Any) -> Any:

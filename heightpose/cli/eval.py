@@ -11,8 +11,10 @@ from heightpose.cli._eval_detector import detector_
 from heightpose.cli._eval_intervals import intervals_
 from heightpose.cli._eval_verbs import confidence_, tta_
 from heightpose.cli._params import (
+    MODEL,
     FilePath,
     FiniteRange,
+    backend_option,
     require_data_for_split,
     require_none_before_verb,
     wandb_option,
@@ -64,10 +66,7 @@ interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
     "--run", "run_folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of heightpose train: judge its pose net, its detector, or both.",
 )  # fmt: skip
-@click.option(
-    "--backend", type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]), default="auto",
-    show_default=True, help="What runs the networks; what is really active is printed.",
-)  # fmt: skip
+@backend_option("What runs the networks; what is really active is printed.")
 @click.option(
     "--tta", default="flip", show_default=True, metavar="KINDS",
     help="Views of each crop, as infer's --tta: none, or some of flip, rotate, scale joined by commas.",
@@ -222,7 +221,7 @@ def make_(name: str, jobs: int | None, out: Path | None) -> None:
     "--noise", "noise_px", type=FiniteRange(0, 50), default=0.0, show_default=True,
     help="Noise on the true joints, px (1 sd of each coordinate).",
 )  # fmt: skip
-@click.option("--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model.")
+@MODEL
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
 @click.option("--out", type=FilePath(dir_okay=False), help="Also write the figures as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON and nothing else.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from heightpose.cli._params import FilePath, FiniteRange, Pair, Point
+from heightpose.cli._params import DETECTOR, MODEL, FilePath, FiniteRange, Pair, Point, backend_option
 from heightpose.cli._streams import tell
 from heightpose.errors import EXIT_INTERRUPTED
 
@@ -93,12 +93,9 @@ class Moment(click.ParamType):
     "--out", type=FilePath(), default=Path("heightpose-results"), show_default=True,
     help="Folder for the results; each input gets a folder of its own in it.",
 )  # fmt: skip
-@click.option("--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model.")
-@click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
-@click.option(
-    "--backend", type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]), default="auto",
-    show_default=True, help="What runs the networks; what is really active is printed.",
-)  # fmt: skip
+@MODEL
+@DETECTOR
+@backend_option("What runs the networks; what is really active is printed.")
 @click.option(
     "--tta", default="flip", show_default=True, metavar="KINDS",
     help="Views each crop is looked at in besides itself: none, or some of flip, rotate, scale joined by commas. "

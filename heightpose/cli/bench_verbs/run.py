@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FilePath, FiniteRange
+from heightpose.cli._params import FilePath, FiniteRange, backend_option
 from heightpose.errors import ConfigError
 
 EPILOG = """\b
@@ -40,10 +40,7 @@ _EXAMPLES = Path("examples")
     multiple=True,
     help="fast, accurate or a path; repeat for several. All shipped by default.",
 )
-@click.option(
-    "--backend", type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]), default="auto", show_default=True,
-    help="What runs the networks.",
-)  # fmt: skip
+@backend_option()
 @click.option(
     "--frames", type=click.IntRange(2), default=300, show_default=True, help="Length of the clip played."
 )

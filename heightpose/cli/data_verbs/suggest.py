@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FilePath, FiniteRange
+from heightpose.cli._params import MODEL, FilePath, FiniteRange, backend_option
 from heightpose.words import plural
 
 EPILOG = """\b
@@ -54,12 +54,9 @@ it say otherwise, or a bone is longer than the child's) and where it is unlike w
     "--labelled", type=click.Path(path_type=Path, exists=True), multiple=True,
     help="Data set that is labelled already: what is like it is not picked.",
 )  # fmt: skip
-@click.option("--model", default="fast", show_default=True, help="fast, accurate, or a path to a pose model.")
+@MODEL
 @click.option("--detector", default="detector", help="Path to another detector.")
-@click.option(
-    "--backend", type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]), default="auto",
-    show_default=True, help="What runs the networks.",
-)  # fmt: skip
+@backend_option()
 @click.option(
     "--step", "step_s", type=FiniteRange(min=0), default=0.5, show_default=True,
     help="Look at a frame every so many seconds; 0 looks at all.",

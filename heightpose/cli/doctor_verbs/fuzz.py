@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._params import FilePath, FiniteRange
+from heightpose.cli._params import DETECTOR, FilePath, FiniteRange
 from heightpose.errors import EXIT_INTERRUPTED, EXIT_REJECTED, ConfigError
 
 EPILOG = """\b
@@ -42,7 +42,7 @@ so far is printed).
     help="Video to damage; its first frames are stored small in every container. A drawn scene by default.",
 )  # fmt: skip
 @click.option("--model", default="fast", show_default=True, help="Pose model to run.")
-@click.option("--detector", default="detector", hidden=True, help="Path to another detector.")
+@DETECTOR
 @click.option(
     "--time-limit", type=FiniteRange(min=1), default=30.0, show_default=True, help="Seconds per case."
 )
