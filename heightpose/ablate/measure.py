@@ -23,7 +23,7 @@ from heightpose.runtime.tta import Tta, merge_views
 from heightpose.skeleton import EDGE_JOINTS
 from heightpose.train.pose_task import PoseTask
 from heightpose.train.task_parts import to_tensor
-from heightpose.train.tasks import make_task
+from heightpose.train.tasks import batches_of, make_task
 from heightpose.train.training_data import load_items
 
 #: In a checkpoint, the averaged network's weights.
@@ -66,16 +66,12 @@ def measure(config: TrainConfig, weights: Path) -> dict[str, Any]:
     samples = task.samples(
         _validation(replace(config.data, limit=None), config.task, config.pose.joints), None
     )
-    rng, results = np.random.default_rng(0), []
-    size = min(config.optim.batch_size, 32)
-    for start in range(0, len(samples), size):
-        part = [samples.sample(i, rng) for i in range(start, min(start + size, len(samples)))]
-        batch = task.collate(part)  # type: ignore[arg-type]
+    order, size, results = range(len(samples)), min(config.optim.batch_size, 32), []
+    for number, batch in enumerate(batches_of(task, samples, order, size, np.random.default_rng(0))):
         if isinstance(task, PoseTask):
             assert isinstance(samples, PoseSamples)
-            frames = [
-                samples.pictures.picture(samples.entries[i][0]) for i in range(start, start + len(part))
-            ]
+            chosen = order[number * size : (number + 1) * size]
+            frames = [samples.pictures.picture(samples.entries[i][0]) for i in chosen]
             raw = _looked_at(task, model, batch, frames, Tta.parse(config.validation.tta, "validation.tta"))
         else:
             raw = model(batch["image"].float())

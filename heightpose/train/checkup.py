@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heightpose.config import AugmentConfig, TrainConfig, from_dict
+from heightpose.config import AugmentConfig, DataConfig, TrainConfig, from_dict
+from heightpose.data.items import Item
+from heightpose.data.pictures import Pictures
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 from heightpose.report.run_model import CONFIG, LOG, METRICS
 from heightpose.textfile import read_json, read_yaml
 from heightpose.train.diagnostics import diagnose
-from heightpose.train.observed import DIAGNOSTICS, Evidence, Finding, Look, Stretch, read_evidence
+from heightpose.train.observed import DIAGNOSTICS, Evidence, Finding, Look, Stretch, Targets, read_evidence
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from heightpose.train.pose_task import PoseTask
+    from heightpose.train.task_parts import Batch
+    from heightpose.train.tasks import Task
 
 #: Pictures of each split that are looked at, so many at once; training samples, whatever the number of pictures.
 _PICTURES, _BATCH, _TARGETS = 64, 16, 96
@@ -163,14 +172,8 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     Raises:
         HeightposeError: no weights or data, or they cannot be read.
     """
-    import torch
-
-    from heightpose.data.pictures import Pictures
     from heightpose.models.checkpoint import load_weights
-    from heightpose.train.activity import Activity
-    from heightpose.train.gaze import Gaze
     from heightpose.train.pose_task import PoseTask
-    from heightpose.train.target_tally import TargetTally
     from heightpose.train.tasks import make_task, without_weights
     from heightpose.train.training_data import load_items
 
@@ -182,27 +185,53 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     task = make_task(without_weights(config))
     everything, _ = load_items(config.data)
 
-    def of_split(split: str) -> list[Any]:
-        return [task.relabel(i) for i in everything if i.split == split and i.people]
-
-    def few(own: list[Any]) -> list[Any]:
-        return own[:: max(1, len(own) // _PICTURES)][:_PICTURES]
-
-    def batches(items: list[Any], augment: AugmentConfig | None, rounds: int) -> Iterator[Any]:
-        pictures, rng = Pictures(items, config.data.memory_mb, config.data.skip_bad), np.random.default_rng(0)
-        samples = task.samples(pictures, augment)
-        order = list(range(len(samples))) * rounds
-        for start in range(0, len(order), _BATCH):
-            part = [samples.sample(i, rng) for i in order[start : start + _BATCH]]
-            yield task.collate(part)  # type: ignore[arg-type]
-
-    validation = few(of_split("val"))
+    taught, validation = (
+        [task.relabel(i) for i in everything if i.split == split and i.people] for split in ("train", "val")
+    )
     if not validation:
         raise InputError("no labelled picture in the split 'val'", where=", ".join(config.data.dirs))
+    last = max((look.step for look in e.looks), default=0)
+    known = next((look for look in reversed(e.looks) if look.overfit is not None), Look(last, 1.0))
+    score = next((look.score for look in reversed(e.looks) if look.score is not None), None)
+    # Of a run under way as young as its last look: what is not told of a young run is not told here.
+    done = 1.0 if (run / METRICS).is_file() or not e.looks else e.looks[-1].progress
+    look = replace(known, step=last, progress=done, score=score)
+    look = _looked(look, net, task, _batches(_few(validation), task, config.data, None, 1))
+    e = replace(e, looks=(*e.looks, look))
+    if isinstance(task, PoseTask):
+        e = replace(
+            e, targets=_targets(task, taught, config), joints=task.skeleton.names,
+            flip_map=tuple(int(k) for k in task.skeleton.flip_map),
+        )  # fmt: skip
+    return e, f"{path.name} on {look.samples} validation samples"
+
+
+def _few(items: list[Item]) -> list[Item]:
+    """Up to :data:`_PICTURES` of the pictures, spread over all of them."""
+    return items[:: max(1, len(items) // _PICTURES)][:_PICTURES]
+
+
+def _batches(
+    items: list[Item], task: Task, data: DataConfig, augment: AugmentConfig | None, rounds: int
+) -> Iterator[Batch]:
+    """Batches of all samples of the pictures, ``rounds`` times; not varied without ``augment``."""
+    from heightpose.train.tasks import batches_of
+
+    samples = task.samples(Pictures(items, data.memory_mb, data.skip_bad), augment)
+    return batches_of(task, samples, list(range(len(samples))) * rounds, _BATCH, np.random.default_rng(0))
+
+
+def _looked(look: Look, net: nn.Module, task: Task, batches: Iterable[Batch]) -> Look:
+    """The look with what the network answers to the batches, and which of its channels are dead."""
+    import torch
+
+    from heightpose.train.activity import Activity
+    from heightpose.train.gaze import Gaze
+
     gaze, activity = Gaze(net, task), Activity(net)
     try:
         with torch.no_grad():
-            for batch in batches(validation, None, 1):
+            for batch in batches:
                 net(batch["image"].float())
                 gaze.add(batch)
                 if gaze.full:
@@ -210,26 +239,19 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     finally:
         gaze.close()
         activity.close()
-    last = max((look.step for look in e.looks), default=0)
-    known = next((look for look in reversed(e.looks) if look.overfit is not None), Look(last, 1.0))
-    score = next((look.score for look in reversed(e.looks) if look.score is not None), None)
-    # Of a run under way as young as its last look: what is not told of a young run is not told here.
-    done = 1.0 if (run / METRICS).is_file() or not e.looks else e.looks[-1].progress
-    look = activity.into(gaze.into(replace(known, step=last, progress=done, score=score)))
-    e = replace(e, looks=(*e.looks, look))
-    if isinstance(task, PoseTask):
-        tally = TargetTally(task)
-        taught = of_split("train")
-        tally.add_pictures(taught)
-        training = few(taught)
-        # Several rounds, so that every joint is seen mirrored and not.
-        for batch in batches(training, config.augment, -(-_TARGETS // max(1, len(training)))):
-            tally.add(batch, maps=True)
-        e = replace(
-            e, targets=tally.targets(), joints=task.skeleton.names,
-            flip_map=tuple(int(k) for k in task.skeleton.flip_map),
-        )  # fmt: skip
-    return e, f"{path.name} on {look.samples} validation samples"
+    return activity.into(gaze.into(look))
+
+
+def _targets(task: PoseTask, taught: list[Item], config: TrainConfig) -> Targets:
+    """What the training pictures tell the network to answer."""
+    from heightpose.train.target_tally import TargetTally
+
+    tally, chosen = TargetTally(task), _few(taught)
+    tally.add_pictures(taught)
+    # Several rounds, so that every joint is seen mirrored and not.
+    for batch in _batches(chosen, task, config.data, config.augment, -(-_TARGETS // max(1, len(chosen)))):
+        tally.add(batch, maps=True)
+    return tally.targets()
 
 
 def _by_heart(config: TrainConfig, steps: int) -> list[Finding]:

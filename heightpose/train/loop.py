@@ -31,7 +31,7 @@ from heightpose.train.observe import Observer
 from heightpose.train.observed import DIAGNOSTICS
 from heightpose.train.record import begin
 from heightpose.train.resume import judged_on, require_resumable
-from heightpose.train.tasks import Task, make_task, without_weights
+from heightpose.train.tasks import Task, batches_of, make_task, without_weights
 from heightpose.train.trainer import device_name, make_trainer, prepare_process
 from heightpose.train.training_data import load_data
 
@@ -229,10 +229,7 @@ def on_train(
     pictures = training.samples.pictures  # type: ignore[attr-defined]
     samples = task.samples(pictures, None)
     chosen = np.unique(np.linspace(0, len(samples) - 1, min(number, len(samples))).astype(int))
-    rng, results = np.random.default_rng(0), []
-    device = next(model.parameters()).device
-    for start in range(0, len(chosen), training.batch_size):
-        part = [samples.sample(int(i), rng) for i in chosen[start : start + training.batch_size]]
-        batch = task.collate(part)  # type: ignore[arg-type]
+    device, results = next(model.parameters()).device, []
+    for batch in batches_of(task, samples, chosen, training.batch_size, np.random.default_rng(0)):
         results += task.validate(model(batch["image"].to(device).float()), batch)
     return task.metrics(results)
