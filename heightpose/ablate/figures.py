@@ -123,8 +123,8 @@ def rows(document: Mapping[str, Any], metric: str | None = None, better: str | N
     return found
 
 
-def t_interval(values: Iterable[float], level: float = LEVEL) -> tuple[float | None, Interval | None]:
-    """Mean and Student's t-interval of its expectation; no interval of fewer than two values.
+def t_interval(values: Iterable[float]) -> tuple[float | None, Interval | None]:
+    """Mean and Student's 90 % t-interval of its expectation; no interval of fewer than two values.
 
     Seeds that all give the same value to the last digit have no spread, and an interval of no width says so.
     """
@@ -134,7 +134,7 @@ def t_interval(values: Iterable[float], level: float = LEVEL) -> tuple[float | N
     mean = float(kept.mean())
     if len(kept) < 2:
         return mean, None
-    half = float(stats.t.ppf(0.5 + level / 2, len(kept) - 1) * kept.std(ddof=1) / math.sqrt(len(kept)))
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(kept) - 1) * kept.std(ddof=1) / math.sqrt(len(kept)))
     return mean, (mean - half, mean + half)
 
 

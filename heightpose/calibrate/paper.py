@@ -75,8 +75,9 @@ def sheet_drawing(layout: SheetLayout) -> Drawing:
     return drawing
 
 
-def charuco_drawing(board: Charuco, cells: int = 10) -> Drawing:
-    """A ChArUco board whose markers' cells fall on a grid of ``cells`` to the square."""
+def charuco_drawing(board: Charuco) -> Drawing:
+    """A ChArUco board whose markers' cells fall on a grid of ten to the square."""
+    cells = 10
     columns, rows = board.squares_wh
     marker = board.marker_cm / board.square_cm * cells
     need = aruco_dictionary(board.dictionary).markerSize + 2

@@ -13,7 +13,7 @@ import numpy as np
 from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.pictures import Pictures
 from heightpose.data.strata import counts_of, strata_table, table_lines
-from heightpose.skeleton import INFANT, Skeleton
+from heightpose.skeleton import INFANT
 
 #: torchvision's; what pre-trained backbones were normalised with. RGB, 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -69,7 +69,7 @@ def channel_sums(items: Iterable[Item], skip_bad: bool = False) -> Sums:
     return sums
 
 
-def statistics(items: Iterable[Item], sums: Sums, skeleton: Skeleton = INFANT) -> dict[str, Any]:
+def statistics(items: Iterable[Item], sums: Sums) -> dict[str, Any]:
     """All statistics of some items, as plain JSON values.
 
     ``channels``: mean and standard deviation over all pixels, 0..1, R G B. ``size_px``: the longer side of an
@@ -79,7 +79,7 @@ def statistics(items: Iterable[Item], sums: Sums, skeleton: Skeleton = INFANT) -
     """
     items = list(items)
     people = [(item, person) for item in items for person in item.people]
-    angles = [head_angle_deg(p.kpts_frame, p.visibility > 0, skeleton) for _, p in people]
+    angles = [head_angle_deg(p.kpts_frame, p.visibility > 0) for _, p in people]
     known = np.array([a for a in angles if a is not None])
     return {
         "counts": counts_of(items),
@@ -91,7 +91,7 @@ def statistics(items: Iterable[Item], sums: Sums, skeleton: Skeleton = INFANT) -
             "edges": ANGLE_EDGES_DEG.tolist(),
             "counts": np.histogram(known, ANGLE_EDGES_DEG)[0].tolist(),
         },
-        "joints": _visibility([p for _, p in people], skeleton),
+        "joints": _visibility([p for _, p in people]),
         "strata": {
             stratum: {value: {"children": c, "items": n} for value, (c, n) in row.items()}
             for stratum, row in strata_table(items).items()
@@ -170,15 +170,14 @@ def _spread(values: list[float], edges: np.ndarray | None = None) -> dict[str, A
     return spread | {"mean": float(array.mean()), "edges": edges.tolist(), "counts": counts.tolist()}
 
 
-def _visibility(people: Sequence[Person], skeleton: Skeleton) -> dict[str, dict[str, int]]:
-    shape = (0, len(skeleton))
+def _visibility(people: Sequence[Person]) -> dict[str, dict[str, int]]:
+    shape = (0, len(INFANT))
     seen = np.stack([p.visibility for p in people]) if people else np.zeros(shape, dtype=np.int8)
     outside = np.stack([p.out_of_frame for p in people]) if people else np.zeros(shape, dtype=bool)
     kinds = (~outside & (seen == 2), ~outside & (seen == 1), outside, ~outside & (seen == 0))
     counts = np.stack([kind.sum(axis=0) for kind in kinds])
     return {
-        name: dict(zip(VISIBILITY, counts[:, k].tolist(), strict=True))
-        for k, name in enumerate(skeleton.names)
+        name: dict(zip(VISIBILITY, counts[:, k].tolist(), strict=True)) for k, name in enumerate(INFANT.names)
     }
 
 

@@ -19,6 +19,8 @@ Run = Callable[[np.ndarray], np.ndarray]
 MIN_SCORE = 0.3
 LIMIT_PX = 0.3
 LIMIT_SCORE = 0.03
+#: Pictures that a form is given at once.
+_PIECE = 8
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def agreement(
     return Agreement(distance[sure], np.abs(scores - other_scores).ravel(), int((~sure).sum()), share)
 
 
-def _in_pieces(run: Run, batch: np.ndarray, size: int = 8) -> np.ndarray:
-    return np.concatenate([run(batch[i : i + size]) for i in range(0, len(batch), size)])
+def _in_pieces(run: Run, batch: np.ndarray) -> np.ndarray:
+    return np.concatenate([run(batch[i : i + _PIECE]) for i in range(0, len(batch), _PIECE)])
 
 
 def decoded(output: np.ndarray, size_wh: tuple[int, int], file: ModelFile) -> tuple[np.ndarray, np.ndarray]:

@@ -29,8 +29,8 @@ class Correlation:
     interval: Interval | None
 
 
-def pearson(x: Sequence[float], y: Sequence[float], level: float = LEVEL) -> Correlation:
-    """Pearson's r with the interval of Fisher's z (Metron 1, 1921).
+def pearson(x: Sequence[float], y: Sequence[float]) -> Correlation:
+    """Pearson's r with the 90 % interval of Fisher's z (Metron 1, 1921).
 
     The interval takes the pairs for independent draws of a bivariate normal. Runs that grew out of each other are not,
     so it is rather too narrow for them.
@@ -45,6 +45,6 @@ def pearson(x: Sequence[float], y: Sequence[float], level: float = LEVEL) -> Cor
         return Correlation(len(a), r, None)
     if abs(r) > 1 - 1e-12:  # z is infinite: a perfect line has no spread to reckon from
         return Correlation(len(a), r, (r, r))
-    half = NormalDist().inv_cdf(0.5 + level / 2) / math.sqrt(len(a) - 3)
+    half = NormalDist().inv_cdf(0.5 + LEVEL / 2) / math.sqrt(len(a) - 3)
     z = math.atanh(r)
     return Correlation(len(a), r, (math.tanh(z - half), math.tanh(z + half)))

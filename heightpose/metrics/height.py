@@ -7,7 +7,7 @@ says the WHO median for the child's sex and age without looking at the clip.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -268,7 +268,7 @@ def summary(lengths: Lengths, *, level: float = LEVEL, rounds: int = ROUNDS, see
     return result
 
 
-def worst(lengths: Lengths, number: int, key: Callable[[np.ndarray], np.ndarray] = np.abs) -> np.ndarray:
-    """Indices of the measured clips with the largest ``key(error)``, worst first."""
+def worst(lengths: Lengths, number: int) -> np.ndarray:
+    """Indices of the measured clips with the largest absolute error, worst first."""
     done = np.flatnonzero(lengths.is_measured)
-    return done[np.argsort(-key(lengths.error[done]), kind="stable")][:number]
+    return done[np.argsort(-np.abs(lengths.error[done]), kind="stable")][:number]

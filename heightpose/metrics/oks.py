@@ -79,12 +79,10 @@ class Ranked:
     person_child: list[str]
 
 
-def average_precision(
-    ranked: Ranked, thresholds: np.ndarray = OKS_THRESHOLDS
-) -> tuple[np.ndarray, np.ndarray]:
-    """AP and the largest recall at each threshold, ``(T,)`` in [0, 1]; NaN when there are no people."""
+def average_precision(ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
+    """AP and the largest recall at each of :data:`OKS_THRESHOLDS`, ``(T,)`` in [0, 1]; NaN when there are no people."""
     hits, misses, people = _weights(ranked, None)
-    return _precision(ranked, hits, misses, people, thresholds)
+    return _precision(ranked, hits, misses, people)
 
 
 def summary(ranked: Ranked, *, level: float = LEVEL, rounds: int = ROUNDS, seed: int = 0) -> dict[str, Any]:
@@ -103,7 +101,7 @@ def summary(ranked: Ranked, *, level: float = LEVEL, rounds: int = ROUNDS, seed:
 
 def _drawn_ap(ranked: Ranked, draws: Draws, r: int) -> tuple[float, float, float]:
     hits, misses, people = _weights(ranked, draws.times[r][draws.child])
-    ap, recall = _precision(ranked, hits, misses, people, OKS_THRESHOLDS)
+    ap, recall = _precision(ranked, hits, misses, people)
     return float(ap.mean()), float(ap[0]), float(recall.mean())
 
 
@@ -115,13 +113,13 @@ def _weights(ranked: Ranked, times: np.ndarray | None) -> tuple[np.ndarray, np.n
 
 
 def _precision(
-    ranked: Ranked, hits: np.ndarray, misses: np.ndarray, people: float, thresholds: np.ndarray
+    ranked: Ranked, hits: np.ndarray, misses: np.ndarray, people: float
 ) -> tuple[np.ndarray, np.ndarray]:
     if people == 0:
-        return np.full(len(thresholds), np.nan), np.full(len(thresholds), np.nan)
+        return np.full(len(OKS_THRESHOLDS), np.nan), np.full(len(OKS_THRESHOLDS), np.nan)
     order = np.argsort(-ranked.score, kind="mergesort")
-    ap, largest = np.zeros(len(thresholds)), np.zeros(len(thresholds))
-    for i, threshold in enumerate(thresholds):
+    ap, largest = np.zeros(len(OKS_THRESHOLDS)), np.zeros(len(OKS_THRESHOLDS))
+    for i, threshold in enumerate(OKS_THRESHOLDS):
         right = ranked.best[order] >= threshold
         tp, fp = np.cumsum(right * hits[order]), np.cumsum(~right * misses[order])
         if not len(tp):

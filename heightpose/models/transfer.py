@@ -201,7 +201,6 @@ def start_from(
     state: Mapping[str, torch.Tensor],
     source: Sequence[str],
     target: Sequence[str] = INFANT.names,
-    init_from: Mapping[str, str] | None = None,
     *,
     copy_nearest: bool = True,
 ) -> TransferReport:
@@ -212,17 +211,15 @@ def start_from(
 
     Args:
         source, target: joint names in the order of the output channels; :func:`joints_of` guesses the source's.
-        init_from: nearest joint of each joint that the source lacks; None for the skeleton's own (and for COCO's
-            17 joints what they lack of MPII's).
-        copy_nearest: joints that the checkpoint lacks start as their nearest joint; without, as initialised.
+        copy_nearest: joints that the checkpoint lacks start as their nearest joint (the skeleton's ``init_from``, and
+            for COCO's 17 joints what they lack of MPII's); without, as initialised.
 
     Raises:
         ConfigError: a target joint without anything to start from.
         FileFormatError: the checkpoint shares no trunk with the model.
     """
     state = rename_published(state)
-    if init_from is None:
-        init_from = {**INFANT.init_from, **(_COCO_NEAREST if tuple(source) == COCO else {})}
+    init_from = {**INFANT.init_from, **(_COCO_NEAREST if tuple(source) == COCO else {})}
     starts: dict[str, str] = {}
     own = model.state_dict()
     head_fits = HEAD_WEIGHT in state and state[HEAD_WEIGHT].shape[1:] == own[HEAD_WEIGHT].shape[1:]

@@ -129,9 +129,9 @@ def grid(figures: Iterable[str]) -> Html:
     return Html('<div class="grid">\n' + "\n".join(figures) + "\n</div>")
 
 
-def jpeg(rgb: np.ndarray, quality: int = 80) -> str:
+def jpeg(rgb: np.ndarray) -> str:
     """``(H, W, 3)`` uint8 RGB as a data address, for photographs."""
-    return _data_address(rgb, ".jpg", "image/jpeg", [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _data_address(rgb, ".jpg", "image/jpeg", [cv2.IMWRITE_JPEG_QUALITY, 80])
 
 
 def png(rgb: np.ndarray) -> str:

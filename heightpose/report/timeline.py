@@ -75,9 +75,9 @@ class Step:
         """The repetitions' mean of a headline figure."""
         return _mean([value for _, value in self.figures(key, testset)])
 
-    def validation(self, name: str = "MeanSmS@0.1") -> float | None:
-        """The repetitions' mean of a figure on the training's own validation split."""
-        return _mean([r.best[name] for r in self.runs if r.best.get(name) is not None])
+    def validation(self) -> float | None:
+        """The repetitions' mean of MeanSmS@0.1 on the training's own validation split."""
+        return _mean([r.best["MeanSmS@0.1"] for r in self.runs if r.best.get("MeanSmS@0.1") is not None])
 
     def overfit(self) -> float | None:
         """Mean@0.1 on train minus on validation, the repetitions' mean."""

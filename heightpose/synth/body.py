@@ -132,7 +132,6 @@ class BodyModel:
         *,
         sex: str | None = None,
         age_months: float | None = None,
-        local_changes: dict[str, float] | None = None,
     ) -> Child:
         """Draw a child: sex, age, WHO length, shape and proportions, all from ``seed``.
 
@@ -158,7 +157,6 @@ class BodyModel:
             _, drawn = SimpleShapeDistribution(self._model, around(years), around(gender)).sample(1)
         phenotype = {key: float(value[0]) for key, value in drawn.items()}
         local = {k: float(np.clip(rng.normal(0, s), -0.6, 0.6)) for k, s in _LOCAL_SPREAD.items()}
-        local.update(local_changes or {})
         length = length_for_z(sex, age_months, z)
         unscaled = Child(seed, sex, age_months, length, phenotype, local, 1.0)
         scale = length / self.crown_heel_length_cm(unscaled)

@@ -12,6 +12,7 @@ from heightpose.report.overlay import draw_joints
 from heightpose.runtime.output import write_png
 
 _TILE = (320, 240)
+_TILES, _COLUMNS = 24, 6
 
 
 def _frame(out: Path, record: dict, kind: str) -> np.ndarray | None:
@@ -45,12 +46,10 @@ def _tile(picture: np.ndarray, record: dict) -> np.ndarray:
     return tile
 
 
-def write_contact_sheet(
-    out: Path, kind: str, count: int, *, seed: int, tiles: int = 24, columns: int = 6
-) -> Path:
-    """Write ``out/contact_sheet.png`` with up to ``tiles`` random samples; hidden joints are hollow."""
+def write_contact_sheet(out: Path, kind: str, count: int, *, seed: int) -> Path:
+    """Write ``out/contact_sheet.png`` with up to :data:`_TILES` random samples; hidden joints are hollow."""
     rng = np.random.default_rng(seed)
-    chosen = sorted(rng.permutation(count)[:tiles].tolist())
+    chosen = sorted(rng.permutation(count)[:_TILES].tolist())
     pictures = []
     for index in chosen:
         records = json.loads((out / "items" / f"{index:06d}.json").read_text())
@@ -58,9 +57,9 @@ def write_contact_sheet(
         picture = _frame(out, record, kind)
         if picture is not None:
             pictures.append(_tile(picture, record))
-    while len(pictures) % columns:
+    while len(pictures) % _COLUMNS:
         pictures.append(np.full((_TILE[1], _TILE[0], 3), 30, np.uint8))
-    rows = [np.hstack(pictures[k : k + columns]) for k in range(0, len(pictures), columns)]
+    rows = [np.hstack(pictures[k : k + _COLUMNS]) for k in range(0, len(pictures), _COLUMNS)]
     target = out / "contact_sheet.png"
     write_png(target, np.vstack(rows))
     return target

@@ -70,9 +70,9 @@ def _blind(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     return (light[..., None] * colour).astype(np.float32)
 
 
-def draw_bed(rng: np.random.Generator, materials: Materials, kind: str | None = None) -> tuple[str, dict]:
+def draw_bed(rng: np.random.Generator, materials: Materials) -> tuple[str, dict]:
     """(kind, shapes): what surrounds the mattress, one of :data:`BEDS`."""
-    kind = kind if kind is not None else str(rng.choice(BEDS, p=_BED_SHARES))
+    kind = str(rng.choice(BEDS, p=_BED_SHARES))
     if kind in ("floor bed", "none"):
         return kind, {}
     wood = rng.random() < 0.6

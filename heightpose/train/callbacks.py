@@ -164,8 +164,8 @@ class Journal(Callback):
     ``losses.csv`` has the training loss of every joint, or of the detector's parts with their learned weights.
     """
 
-    def __init__(self, folder: Path, quiet: bool = False) -> None:
-        self.folder, self.quiet = folder, quiet
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._clock = self._spent = 0.0
         self._trained: float | None = None  # until this process has trained a batch
         self._tables: dict[str, tuple[list[str], int]] = {}  # columns, last epoch
@@ -231,8 +231,7 @@ class Journal(Callback):
     def _tell(self, row: dict[str, Any], end: str) -> None:
         line = "  ".join(f"{k} {_short(v)}" for k, v in row.items() if v is not None) + end
         append_text(self.folder / PROGRESS, line + "\n")
-        if not self.quiet:
-            log.info("%s", line)
+        log.info("%s", line)
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         return list(csv.DictReader(io.StringIO(whole_lines(self.folder / name))))

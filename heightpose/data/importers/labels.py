@@ -94,7 +94,6 @@ def make_person(
     head_box_xyxy: Iterable[float] | None = None,
     child: str | None = None,
     strata: Mapping[str, str] | None = None,
-    number: int = 0,
 ) -> Person:
     """An infant from the joints a source labels; all others stay unlabelled.
 
@@ -116,7 +115,9 @@ def make_person(
     box = joints_box(kpts[seen > 0], where) if bbox_xyxy is None else _box(bbox_xyxy, f"{where}, box")
     head = None if head_box_xyxy is None else _box(head_box_xyxy, f"{where}, head box")
     outside = np.zeros(len(INFANT), dtype=bool)
-    return Person(kpts, seen, outside, box, child, dict(strata if strata is not None else {}), number, head)
+    return Person(
+        kpts, seen, outside, box, child, dict(strata if strata is not None else {}), head_box_xyxy=head
+    )
 
 
 def with_way_up(person: Person) -> Person:
