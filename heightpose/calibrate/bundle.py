@@ -273,9 +273,8 @@ class _Problem:
             step = np.zeros_like(pts)
             step[:, axis] = 1e-6 * reach
             slope[:, :, axis] = (camera.project(pts + step) - camera.project(pts - step)) / 2e-6
-        turning = np.zeros(
-            (len(pts), 3, 3)
-        )  # d point / d turn: minus the cross product with the turned point
+        # d point / d turn: minus the cross product with the turned point.
+        turning = np.zeros((len(pts), 3, 3))
         for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
             turning[:, i, j], turning[:, j, i] = turned[:, k], -turned[:, k]
         return np.concatenate([slope @ turning / reach[:, None, None], slope], axis=2)

@@ -36,8 +36,7 @@ SURE, SURE_DIRECTION = 0.7, 0.5
 
 #: Spread of the centre's Gaussian as a share of the box's side, and its lower bound in cells.
 _SPREAD, _MIN_SIGMA = 0.06, 0.8
-#: Cells whose Gaussian exceeds this also learn box and direction, so that a peak one cell off still knows
-#: both.
+#: Cells whose Gaussian exceeds this also learn box and direction, so that a peak one cell off still knows both.
 _REGRESSION_FLOOR = 0.3
 #: Standard deviation of the Gaussian that smooths presence, cells, and what it makes of the smallest blob of a target,
 #: which scores 1. A net that answers with single sharp cells, as one that knows its pictures by heart, would score 0.4

@@ -35,11 +35,9 @@ from heightpose.types import require_finite, require_shape
 
 DARK, EXPECTATION = "dark", "expectation"
 
-#: Pixels below this share of the peak belong to the background: they carry no shape, and log h is noise
-#: there.
+#: Pixels below this share of the peak belong to the background: they carry no shape, and log h is noise there.
 _FLOOR = 0.02
-#: A joint this many sigmas outside the map leaves no usable trace in it; the border fit covers the same
-#: reach.
+#: A joint this many sigmas outside the map leaves no usable trace in it; the border fit covers the same reach.
 _REACH_SIGMAS = 3.0
 #: Share of the peak below which :meth:`HeatmapCodec.covariance` ignores a pixel.
 _SPREAD_FLOOR = 0.1
@@ -202,8 +200,7 @@ class HeatmapCodec:
         xx = mxx / total - 2 * x * mx / total + x * x
         yy = myy / total - 2 * y * my / total + y * y
         xy = mxy / total - x * my / total - y * mx / total + x * y
-        # Variance of a 2D Gaussian cut at a share t of its peak: sigma^2 (1 - (1 + U) t) / (1 - t), U =
-        # -log t.
+        # Variance of a 2D Gaussian cut at a share t of its peak: sigma^2 (1 - (1 + U) t) / (1 - t), U = -log t.
         cut = (1 - (1 - np.log(_SPREAD_FLOOR)) * _SPREAD_FLOOR) / (1 - _SPREAD_FLOOR)
         sx, sy = (i / o for i, o in zip(self.input_wh, self.heatmap_wh, strict=True))
         xx, yy = (np.maximum(v / cut, _LEAST_SD**2) for v in (xx, yy))

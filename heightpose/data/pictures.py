@@ -136,9 +136,8 @@ def _read_all(
         return rgb, data
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for start in range(
-            0, len(items), _READ_AHEAD
-        ):  # or everything would be decoded before it is looked at
+        # A few at a time: else everything would be decoded before it is looked at.
+        for start in range(0, len(items), _READ_AHEAD):
             part = items[start : start + _READ_AHEAD]
             yield from zip(part, pool.map(read, part), strict=True)
 

@@ -83,9 +83,8 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
             "these results are of different test sets, so there is nothing to pair",
             where=b, expected=_named(first), got=_named(second), hint="Evaluate both on one test set",
         )  # fmt: skip
-    files = {r["testset"].get("files_sha256") for r in results} - {
-        None
-    }  # none of frozen sets, checked already
+    # Frozen sets have none: their files were checked already.
+    files = {r["testset"].get("files_sha256") for r in results} - {None}
     if len(files) > 1:
         raise ConfigError(
             "these results are of different pictures, though their labels are the same", where=b,

@@ -190,9 +190,8 @@ def canonical(
     size = np.maximum(size, 1e-6)
     axis = flat_cm[:, _THORAX] - flat_cm[:, _PELVIS]
     axis = axis / np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-9)
-    turn = np.stack(
-        [np.stack([axis[:, 1], -axis[:, 0]], -1), axis], axis=-2
-    )  # rows: to the right, towards the head
+    # Rows: to the right, towards the head.
+    turn = np.stack([np.stack([axis[:, 1], -axis[:, 0]], -1), axis], axis=-2)
     local = np.einsum("tij,tkj->tki", turn, flat_cm - flat_cm[:, _PELVIS : _PELVIS + 1]) / size[:, None, None]
     aside = np.einsum("tij,tj->ti", turn, camera_cm[:, :2] - flat_cm[:, _PELVIS])
     above = camera_cm[:, 2:]

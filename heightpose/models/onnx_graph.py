@@ -41,8 +41,7 @@ def export_onnx(
     """Write the network as ONNX, whole or not at all.
 
     One input "image" ``(batch, 3, H, W)`` RGB 0..255 float32 with a free batch size and H, W of
-    ``meta["input_wh"]``; one output "heatmaps" or "detections" as the codecs read them, "coordinates" or
-    "covered". The
+    ``meta["input_wh"]``; one output "heatmaps" or "detections" as the codecs read them, "coordinates" or "covered". The
     model is not changed.
 
     Args:

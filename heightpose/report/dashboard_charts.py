@@ -57,9 +57,8 @@ def development(
     plot = _plot(line, (low, high), label)
     for number, ((name, colour, _), points) in enumerate(zip(series, drawn, strict=True)):
         means = [sum(v for _, v, _ in each) / len(each) if each else None for _, each in points]
-        beside = _BESIDE * (
-            number - (len(series) - 1) / 2
-        )  # so that whiskers of one step do not lie on each other
+        # Aside, so that whiskers of one step do not lie on each other.
+        beside = _BESIDE * (number - (len(series) - 1) / 2)
         _joined(plot, means, colour, shift=beside)
         for x, (step, each) in enumerate(points, 1):
             for record, value, around in each:

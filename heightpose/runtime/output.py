@@ -276,6 +276,5 @@ def _line(file: IO[str], document: dict[str, Any], *, first: bool) -> None:
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    return (
-        None if value is None else round(float(value), digits) + 0.0
-    )  # of -0.0, which would be written, 0.0
+    # Adding 0.0 makes 0.0 of -0.0, which would be written as it is.
+    return None if value is None else round(float(value), digits) + 0.0

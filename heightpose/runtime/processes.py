@@ -38,9 +38,8 @@ def side_by_side(
     if not work:
         return
     others = multiprocessing.active_children()
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # the threads of networks and renderers do not survive a fork
+    # Not a fork, which the threads of networks and renderers do not survive.
+    context = multiprocessing.get_context("spawn")
     try:
         with deaf():
             pool = ProcessPoolExecutor(min(jobs, len(work)), context, _begin, (start, share))

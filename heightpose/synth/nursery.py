@@ -158,9 +158,8 @@ class Nursery:
             placed = settle([alone], rng)
             if placed is not None:
                 return placed
-        return [
-            alone
-        ]  # in the middle, along the cot: as good as it gets for one who is longer than the mattress
+        # In the middle, along the cot: as good as it gets for one who is longer than the mattress.
+        return [alone]
 
     def _guest(
         self, seed: int, rng: np.random.Generator, materials: Materials, age_months: float | None = None

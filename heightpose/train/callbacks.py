@@ -67,9 +67,8 @@ class Keeper(Callback):
 
     def _keep_best(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         assert module.score is not None
-        if (
-            self.best_score is not None and module.score < self.best_score
-        ):  # of equals the later, better trained one
+        # Of equal scores the later weights are kept: they are better trained.
+        if self.best_score is not None and module.score < self.best_score:
             return
         self.best_score = module.score
         assert module.val_metrics is not None
@@ -188,9 +187,8 @@ class Journal(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any
     ) -> None:
-        self._trained = cast(
-            TrainingModule, pl_module
-        ).elapsed_s  # validation does not count as training speed
+        # Validation does not count as training speed.
+        self._trained = cast(TrainingModule, pl_module).elapsed_s
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         module = cast(TrainingModule, pl_module)

@@ -86,9 +86,8 @@ def test_a_detectors_mosaic_labels_all_four_frames(pictures):
     assert len(sample.boxes_xyxy_in) == len(sample.angles_deg) == 4
     middles = (sample.boxes_xyxy_in[:, :2] + sample.boxes_xyxy_in[:, 2:]) / 2
     assert len({(x > INPUT_WH[0] / 2, y > INPUT_WH[1] / 2) for x, y in middles.tolist()}) == 4
-    for x0, y0, x1, y1 in sample.boxes_xyxy_in.astype(
-        int
-    ):  # a bright infant on a dark cot is where the label says
+    # A bright infant on a dark cot is where the label says.
+    for x0, y0, x1, y1 in sample.boxes_xyxy_in.astype(int):
         inside, whole = sample.image[y0:y1, x0:x1], sample.image
         assert inside.mean() > 1.5 * whole.mean()
 

@@ -68,9 +68,8 @@ def test_written_and_read_again_it_is_the_same(folder, tmp_path):
     (tmp_path / "copy").mkdir()
     data.save(tmp_path / "copy")
     again = Dataset.load(tmp_path / "copy")
-    assert (
-        next(p.id for i in data.items for p in i.people) == 0
-    )  # as older sets have it, which COCO takes for none
+    # Older sets begin at 0, which COCO takes for no id.
+    assert next(p.id for i in data.items for p in i.people) == 0
     ids = [a["id"] for a in json.loads((tmp_path / "copy/annotations.json").read_text())["annotations"]]
     assert ids == list(range(1, len(ids) + 1))
     for a, b in zip(data.items, again.items, strict=True):

@@ -58,9 +58,8 @@ def test_int8_is_calibrated_measured_and_smaller(weights, stills, tmp_path, to, 
     assert about["pictures"] <= 4
     assert len(about["labels_sha256"]) == 64
     parameters = sum(v.numel() for v in load_weights(weights)[0].parameters())
-    assert (
-        sum(path.stat().st_size for path in report.files) < 1.3 * parameters
-    )  # single precision takes four bytes
+    # Single precision takes four bytes.
+    assert sum(path.stat().st_size for path in report.files) < 1.3 * parameters
 
 
 def test_onnx_alone_becomes_int8_once(graph, stills, tmp_path, monkeypatch):

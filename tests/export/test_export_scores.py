@@ -56,9 +56,8 @@ def test_a_calibration_goes_with_what_answers_alike_only(weights, tmp_path):
     elsewhere = run.export(run.Request(source, "openvino", tmp_path / "other.xml"))
     assert elsewhere.kept
     assert list(load_calibrations(tmp_path / "other.xml", INFANT.names)) == ["flip"]
-    (tmp_path / "other.bin").write_bytes(
-        (tmp_path / "other.bin").read_bytes() + b"0"
-    )  # other weights, same graph
+    # The same graph with other weights.
+    (tmp_path / "other.bin").write_bytes((tmp_path / "other.bin").read_bytes() + b"0")
     assert load_calibrations(tmp_path / "other.xml", INFANT.names) == {}
 
     pruned = run.export(run.Request(source, "openvino", tmp_path / "pruned.xml", prune=0.5))

@@ -45,9 +45,8 @@ def test_the_figures_by_hand():
     sd = np.sqrt(((np.array([1, -1, 2, 0]) - 0.5) ** 2).sum() / 3)
     assert s["limit_low_cm"] == pytest.approx(0.5 - 1.96 * sd)
     assert s["limit_high_cm"] == pytest.approx(0.5 + 1.96 * sd)
-    assert s["null_mae_cm"] == pytest.approx(
-        (2 + 0 + 3) / 3
-    )  # of the measured clips whose sex and age are known
+    # Over the measured clips whose sex and age are known.
+    assert s["null_mae_cm"] == pytest.approx((2 + 0 + 3) / 3)
     assert s["null_mae_all_cm"] == pytest.approx((2 + 0 + 3 + 0) / 4)
     assert s["gain_over_null_cm"] == pytest.approx((2 + 0 + 3) / 3 - (1 + 1 + 2) / 3)
     assert s["tem_cm"] is None

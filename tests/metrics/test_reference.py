@@ -74,8 +74,7 @@ def test_the_area_of_known_curves():
 
     assert auc(0.0) == pytest.approx(100.0)
     assert auc(51.0) == 0.0
-    assert auc(20.0) == pytest.approx(
-        100 * (0.5 - 0.2 + 0.005) / 0.5
-    )  # a step, its rise shared by two thresholds
+    # The curve is a step, its rise shared by two thresholds.
+    assert auc(20.0) == pytest.approx(100 * (0.5 - 0.2 + 0.005) / 0.5)
     # straddling a threshold of the grid
     assert auc(9.5) == auc(10.0) > auc(10.5) == auc(11.0) > auc(11.5)

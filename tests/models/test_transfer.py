@@ -129,9 +129,8 @@ def test_wrong_checkpoints_are_named():
         start_from(PoseNet(), {"fc.weight": torch.zeros(3)}, MPII.names)
     stem = {k: v for k, v in state.items() if k.startswith(("trunk.conv", "trunk.bn", "head."))}
     assert any(k.startswith("trunk.") for k in stem)
-    with pytest.raises(
-        FileFormatError, match="no layer in common"
-    ):  # as of another width, whose first layers fit
+    # As weights of another width have, whose first layers fit.
+    with pytest.raises(FileFormatError, match="no layer in common"):
         start_from(randomised(1, joints=21), stem, MPII.names)
 
 

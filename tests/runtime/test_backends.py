@@ -143,9 +143,8 @@ def test_what_is_active_is_asked_of_the_runtime(pose):
     assert backend.active.device == "CPU"
     assert backend.active.precision == ("bf16" if capable else "f32")
     assert backend.active.threads == 1
-    assert not backend._model.get_property(
-        "ENABLE_CPU_PINNING"
-    )  # or all processes of --jobs share the first core
+    # Pinned, all processes of --jobs would share the first core.
+    assert not backend._model.get_property("ENABLE_CPU_PINNING")
     assert load_backend(pose, "openvino", precision="f32")[0].active.precision == "f32"
     assert load_backend(pose, "onnxruntime")[0].active.device == "CPU"
 

@@ -92,9 +92,8 @@ def test_one_way_a_joint_is_not_found_yet_and_both_ways_names_are_mixed_up():
         return diagnostics.taken_for(Evidence(looks=(look,)))
 
     assert told(("left_toe", "left_ankle", 0.4, 30)) is None
-    assert (
-        told(("left_toe", "left_ankle", 0.4, 10), ("left_ankle", "left_toe", 0.4, 10)) is None
-    )  # 4 pictures
+    # Four pictures are too few.
+    assert told(("left_toe", "left_ankle", 0.4, 10), ("left_ankle", "left_toe", 0.4, 10)) is None
     assert (
         "left_toe on" in told(("left_toe", "left_ankle", 0.4, 30), ("left_ankle", "left_toe", 0.2, 30)).seen
     )
@@ -161,9 +160,8 @@ def test_a_loss_says_that_steps_throw_the_weights_about():
     assert told(0.98, 40, 17, 7, 20, 6, 4, 3, 1.5, *fallen) == ""
     assert "had come down to 0.01" in told(*fallen, *np.full(6, 0.5))
     assert told(*fallen, *np.full(6, 0.04)) == ""  # four-fold, and next to nothing
-    assert (
-        told(*(3.0 * fallen - 1.0), *np.full(6, -0.9)) == ""
-    )  # learned weights of losses: it may be negative
+    # With learned weights a loss may be negative.
+    assert told(*(3.0 * fallen - 1.0), *np.full(6, -0.9)) == ""
     assert "had come down to -" in told(*(3.0 * fallen - 1.0), *np.full(6, 0.5))
 
 

@@ -33,9 +33,8 @@ def copied(
         InputError: another picture has its name there, without ``overwrite``.
     """
     places = _places(items, folders, out)
-    sources = {
-        place: item.path for item, place in zip(items, places, strict=True)
-    }  # a video of many frames once
+    # A mapping: a video of many frames is copied once.
+    sources = {place: item.path for item, place in zip(items, places, strict=True)}
     with no_empty_folders({place.parent for place in places}), all_or_none() as new:
         for place, source in tqdm(sources.items(), desc="copying", unit="picture", disable=None):
             _copy(source, place, new, overwrite)
