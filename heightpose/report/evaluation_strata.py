@@ -10,6 +10,9 @@ from heightpose.evaluate.text import figure as number
 from heightpose.report.page import Html, heading, table
 from heightpose.report.plots import Bar, framed, plots, rows_svg
 
+#: A stratum's value ("posture: side") and one part of what :func:`heightpose.evaluate.summary.summarise` says of it.
+_Labelled = tuple[str, dict[str, Any]]
+
 
 def strata_parts(result: dict[str, Any]) -> list[str]:
     """Joints and heights of every stratum's values, drawn and in tables; nothing where there are no strata.
@@ -17,76 +20,76 @@ def strata_parts(result: dict[str, Any]) -> list[str]:
     Where no head size is labelled (LSP's photographs) torso PCK stands in for MeanSmS, by its own name.
     """
     blocks = [
-        (f"{name}: {value}", both["pose"], both.get("truth_crops"), both["height"])
+        (f"{name}: {value}", both)
         for name, values in result["strata"].items()
         for value, both in values.items()
     ]
     if not blocks:
         return []
-    heights = [
-        Bar(label, h["mae_cm"], h["mae_cm_interval"], f"{h['mae_cm']:.2f}, n {h['measured']}", "two")
-        for label, _, _, h in blocks
-        if h is not None and h["mae_cm"] is not None
-    ]
-    with_poses = [(label, pose) for label, pose, _, _ in blocks if pose is not None]
-    figures = []
+    poses, crops, heights = (
+        [(label, both[part]) for label, both in blocks if both.get(part) is not None]
+        for part in ("pose", "truth_crops", "height")
+    )
+    tables = [_pose_table(poses, dict(crops))] if poses else []
+    tables += [_height_table(heights)] if heights else []
+    return [heading("Strata"), plots([*_pose_figure(poses), *_height_figure(heights)]), *tables]
+
+
+def _pose_figure(poses: list[_Labelled]) -> list[Html]:
+    """Bars of the first figure that any value has; none where none has."""
     for title, of_pose in (("MeanSmS@0.1", _mean_sms), (TORSO, _torso)):
         bars = [
             Bar(label, mean, interval, f"{mean:.0f}, n {pose['children']}")
-            for label, pose in with_poses
+            for label, pose in poses
             for mean, interval in [of_pose(pose)]
             if mean is not None
         ]
         if bars:
             drawn = rows_svg(bars, (0, 100), f"{title.partition('@')[0]} by stratum", title)
-            figures.append(framed(drawn, "Joints by stratum; n children."))
-            break
-    if heights:
-        most = 1.1 * max(max([b.value or 0.0, *(b.interval or ())]) for b in heights)
-        figures.append(
-            framed(
-                rows_svg(heights, (0, most), "Height error by stratum", "MAE, cm"),
-                "Height error by stratum; n clips.",
-            )
-        )
-    tables = []
-    if with_poses:
-        columns = [
-            "stratum",
-            "people",
-            "children",
-            "found %",
-            "MeanSmS@0.1",
-            "Mean@0.1",
-            "Mean@0.5",
-            "OKS-AP",
+            return [framed(drawn, "Joints by stratum; n children.")]
+    return []
+
+
+def _height_figure(heights: list[_Labelled]) -> list[Html]:
+    bars = [
+        Bar(label, h["mae_cm"], h["mae_cm_interval"], f"{h['mae_cm']:.2f}, n {h['measured']}", "two")
+        for label, h in heights
+        if h["mae_cm"] is not None
+    ]
+    if not bars:
+        return []
+    most = 1.1 * max(max([b.value or 0.0, *(b.interval or ())]) for b in bars)
+    drawn = rows_svg(bars, (0, most), "Height error by stratum", "MAE, cm")
+    return [framed(drawn, "Height error by stratum; n clips.")]
+
+
+def _pose_table(poses: list[_Labelled], crops: dict[str, dict[str, Any]]) -> Html:
+    columns = ["stratum", "people", "children", "found %", "MeanSmS@0.1", "Mean@0.1", "Mean@0.5", "OKS-AP"]
+    torso = any(pose["pckh"]["0.1"]["without_head_size"] for _, pose in poses)
+    rows = [
+        [
+            *_pose_row(label, pose),
+            *([_whole(number(*_torso(pose)))] if torso else []),
+            *([_whole(joints_right(crops.get(label)))] if crops else []),
         ]
-        torso = any(pose["pckh"]["0.1"]["without_head_size"] for _, pose in with_poses)
-        crops = {label: seen for label, _, seen, _ in blocks if seen is not None}
-        rows = [
-            [
-                *_pose_row(label, pose),
-                *([_whole(number(*_torso(pose)))] if torso else []),
-                *([_whole(joints_right(crops.get(label)))] if crops else []),
-            ]
-            for label, pose in with_poses
-        ]
-        columns += [TORSO] * torso + ["on true boxes"] * bool(crops)
-        tables.append(table(columns, rows))
-    if any(h for *_, h in blocks):
-        columns = [
-            "stratum",
-            "clips",
-            "children",
-            "yield %",
-            "MAE cm",
-            "null cm",
-            "gain cm",
-            "bias cm",
-            "coverage %",
-        ]
-        tables.append(table(columns, [_height_row(label, h) for label, _, _, h in blocks if h is not None]))
-    return [heading("Strata"), plots(figures), *tables]
+        for label, pose in poses
+    ]
+    return table(columns + [TORSO] * torso + ["on true boxes"] * bool(crops), rows)
+
+
+def _height_table(heights: list[_Labelled]) -> Html:
+    columns = [
+        "stratum",
+        "clips",
+        "children",
+        "yield %",
+        "MAE cm",
+        "null cm",
+        "gain cm",
+        "bias cm",
+        "coverage %",
+    ]
+    return table(columns, [_height_row(label, h) for label, h in heights])
 
 
 def _mean_sms(pose: dict[str, Any]) -> tuple[float | None, Any]:
