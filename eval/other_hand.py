@@ -29,7 +29,7 @@ from heightpose.data.testset import freeze
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.sheet import SheetLayout, shipped_sheet
-from heightpose.runtime.output import open_video_writer
+from heightpose.runtime.video_writer import open_video_writer
 from heightpose.skeleton import INFANT
 from heightpose.synth.body import BELOW_THE_NECK, BodyModel, Child
 from heightpose.synth.dress import Wardrobe, vertex_normals

@@ -19,8 +19,9 @@ import numpy as np
 from heightpose.errors import HeightposeError, InputError
 from heightpose.runtime.clip import turn
 from heightpose.runtime.memory import peak_mb
-from heightpose.runtime.output import open_video_writer, write_png
+from heightpose.runtime.output import write_png
 from heightpose.runtime.video import open_clip
+from heightpose.runtime.video_writer import open_video_writer
 
 #: The clip that frames per second are counted on.
 CLIP_WH = (1280, 720)

@@ -31,6 +31,7 @@ from heightpose.runtime.poselog import PoseLog
 from heightpose.runtime.session import Outcome
 from heightpose.runtime.smooth import SmoothPoses
 from heightpose.runtime.stages import ahead, depth_for
+from heightpose.runtime.video_writer import VideoWriter, open_video_writer
 from heightpose.skeleton import INFANT
 from heightpose.types import FrameResult, Measurement
 
@@ -187,7 +188,7 @@ def write_overlay(
     frames = clip.chosen(lambda i, t_s: i < len(looks) and looks.looked(i), lambda t_s: t_s > looks.last_t_s)
     drawn = _drawn(ahead(frames, depth, name="decode"), outcome, blur_faces=blur_faces, smooth=smooth)
     try:
-        with output.open_video_writer(path, clip.size_wh, clip.fps, pixel_aspect=clip.pixel_aspect) as writer:
+        with open_video_writer(path, clip.size_wh, clip.fps, pixel_aspect=clip.pixel_aspect) as writer:
             for picture, t_s in ahead(drawn, depth, stopped=stopped, name="draw"):
                 writer.write(picture, t_s)
             if stopped():
@@ -238,10 +239,8 @@ class LiveOverlay:
     def __init__(self, path: Path, clip: Clip, *, blur_faces: bool, smooth: bool = False) -> None:
         self.failed = False
         self._artist, self._file = _Artist(blur_faces, smooth), ExitStack()
-        self._open = partial(
-            output.open_video_writer, path, clip.size_wh, clip.fps, pixel_aspect=clip.pixel_aspect
-        )
-        self._writer: output.VideoWriter | None = None
+        self._open = partial(open_video_writer, path, clip.size_wh, clip.fps, pixel_aspect=clip.pixel_aspect)
+        self._writer: VideoWriter | None = None
 
     @property
     def written(self) -> bool:

@@ -51,7 +51,7 @@ def write_still(nursery: Nursery, index: int, out: Path) -> None:
 
 def write_clip(nursery: Nursery, index: int, out: Path) -> None:
     """Render one clip: ``clips/NNNNNN.mp4`` (H.264), its camera and truth; ``items/NNNNNN.json`` is written last."""
-    from heightpose.runtime.output import open_video_writer
+    from heightpose.runtime.video_writer import open_video_writer
 
     name = f"{index:06d}"
     frames = nursery.item(index)

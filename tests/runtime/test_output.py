@@ -20,6 +20,7 @@ from heightpose.runtime import output, results
 from heightpose.runtime.atomic import atomic_path, make_folder, write_json, write_text
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.poselog import PoseLog, Thinned
+from heightpose.runtime.video_writer import open_video_writer
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Measurement, Pose, Reason
 
@@ -187,7 +188,7 @@ def test_thinned_spreads_over_any_length(count):
 def test_overlay_video_keeps_times_and_pads_odd_sizes(tmp_path):
     times = [0.0, 0.04, 0.3, 1.2, 1.25]
     frames = [makers.scene((97, 65), (20 + 5 * i, 30)) for i in range(5)]
-    with output.open_video_writer(tmp_path / "o.mp4", (97, 65), None) as writer:
+    with open_video_writer(tmp_path / "o.mp4", (97, 65), None) as writer:
         for rgb, t_s in zip(frames, times, strict=True):
             writer.write(rgb, t_s)
         assert not (tmp_path / "o.mp4").exists()
@@ -201,7 +202,7 @@ def test_overlay_video_keeps_times_and_pads_odd_sizes(tmp_path):
 
 
 def open_small(tmp_path):
-    return output.open_video_writer(tmp_path / "o.mp4", (64, 64), None)
+    return open_video_writer(tmp_path / "o.mp4", (64, 64), None)
 
 
 def test_a_video_that_fails_leaves_nothing(tmp_path):
@@ -221,7 +222,7 @@ def test_nobody_waits_for_a_night_without_pictures(tmp_path):
 
 
 def test_times_that_do_not_increase_are_written_in_order(tmp_path):
-    with output.open_video_writer(tmp_path / "o.mp4", (64, 64), None) as writer:
+    with open_video_writer(tmp_path / "o.mp4", (64, 64), None) as writer:
         for _ in range(3):
             writer.write(makers.scene((64, 64)), 0.5)
     with av.open(str(tmp_path / "o.mp4")) as video:
@@ -256,7 +257,7 @@ def test_a_reproducible_video_has_the_same_bytes_on_any_number_of_cores(tmp_path
         import numpy as np
         if sys.argv[1] == "one":
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        from heightpose.runtime.output import open_video_writer
+        from heightpose.runtime.video_writer import open_video_writer
         with open_video_writer(Path(sys.argv[1] + ".mp4"), (241, 135), None, reproducible=True) as writer:
             for t, frame in enumerate(np.load("frames.npy")):
                 writer.write(frame, t / 5)
