@@ -145,7 +145,7 @@ def tile(drawing: Drawing, paper: str) -> Tiling:
         raise ConfigError(
             "a part that must stay whole is larger than the page",
             where=paper,
-            got=f"{max(b - a for axis in (0, 1) for a, b in drawing.spans(axis)):.0f} mm",
+            got=f"{max(_longest_whole(drawing.spans(axis)) for axis in (0, 1)):.0f} mm",
             hint="Take a larger paper, or --paper full and a print shop",
         )
     return min(found, key=lambda tiling: tiling.pages)
@@ -162,6 +162,8 @@ def _starts(length: float, window: float, spans: list[tuple[float, float]]) -> l
         following = min(
             [latest, *(a - _CLEAR_MM for a, b in spans if a - _CLEAR_MM < latest < b + _CLEAR_MM)]
         )
+        while parted := [a for a, b in spans if a < following < b]:  # tags side by side that begin apart
+            following = min(parted) - _CLEAR_MM
         if following <= starts[-1] + 1e-6:
             return None
         starts.append(following)
@@ -169,6 +171,16 @@ def _starts(length: float, window: float, spans: list[tuple[float, float]]) -> l
     shown = list(zip(starts, ends, strict=True))
     whole = all(any(s <= a + 1e-6 and b <= e + 1e-6 for s, e in shown) for a, b in spans)
     return starts if whole else None
+
+
+def _longest_whole(spans: list[tuple[float, float]]) -> float:
+    """The longest stretch, mm, that no straight cut parts without going through a span."""
+    longest, start, end = 0.0, 0.0, -np.inf
+    for a, b in sorted(spans):
+        start = a if a >= end else start
+        end = max(end, b)
+        longest = max(longest, end - start)
+    return longest
 
 
 def write_pdf(drawing: Drawing, paper: str, out: Path, verb: str) -> Tiling:

@@ -216,3 +216,23 @@ def test_a_layout_that_is_printed_stays_as_it_was_written(tmp_path):
         assert done.exit_code == 0, done.output
     assert own.read_bytes() == before
     assert SheetLayout.load(tmp_path / "copy.yaml").to_dict() == SheetLayout.load(own).to_dict()
+
+
+def own_layout(places):
+    """Tags of 6 cm whose left edge and middle are at these places, cm."""
+    tags = {i: square(x, y + 3, 6.0) for i, (x, y) in enumerate(places)}
+    return SheetLayout("own", (70.0, 132.0), "DICT_APRILTAG_36h11", tags)
+
+
+def test_pages_part_tags_that_stand_beside_each_other_but_not_in_line():
+    drawing = paper.sheet_drawing(own_layout([(-24.0, 50.0), (-18.0, 30.0), (-15.3, 10.0), (-9.3, -10.0)]))
+    tiling = paper.tile(drawing, "A4")
+    for axis, starts in enumerate(tiling.starts):
+        assert not [(a, b, cut) for a, b in drawing.spans(axis) for cut in starts if a < cut < b]
+
+
+def test_a_stagger_without_a_straight_cut_says_how_long_it_is():
+    stairs = own_layout([(-33.0 + 4 * i, -60.0 + 8 * (i % 14)) for i in range(15)])
+    with pytest.raises(ConfigError) as caught:
+        paper.tile(paper.sheet_drawing(stairs), "A4")
+    assert caught.value.got == "620 mm"
