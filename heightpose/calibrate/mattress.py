@@ -13,7 +13,8 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError
 from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.plane_track import stretches_of
-from heightpose.geometry.sheet import SheetLayout, detect_tags
+from heightpose.geometry.sheet import SheetLayout
+from heightpose.geometry.tag_follow import TagFollower
 from heightpose.runtime.clip import Clip
 from heightpose.words import plural
 
@@ -32,6 +33,7 @@ def plane_of_clip(clip: Clip, camera: Camera, sheet: SheetLayout) -> Plane:
     Raises:
         PlaneError: the sheet is not there or cannot be trusted.
     """
+    follower = TagFollower(sheet)
     step = max(1, -(-(clip.length_hint or _FRAMES) // _FRAMES))
     views = []
     frames = tqdm(
@@ -39,7 +41,7 @@ def plane_of_clip(clip: Clip, camera: Camera, sheet: SheetLayout) -> Plane:
     )
     for frame in frames:
         if frame.index % step == 0:
-            view = detect_tags(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), sheet)
+            view = follower.look(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY))
             views.append((frame.index, view))
         if len(views) >= 4 * _FRAMES:  # a stream, or a clip whose length is not stated
             break

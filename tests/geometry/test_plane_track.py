@@ -9,6 +9,7 @@ import pytest
 
 from heightpose.calibrate.mattress import plane_of_clip
 from heightpose.geometry import body
+from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import PlaneError, plane_from_height
 from heightpose.geometry.plane_track import PlaneTrack, Stretch, stretches_of, tags_moved_px, track_from_tags
 from heightpose.geometry.sheet import TagView
@@ -222,3 +223,31 @@ def test_no_plane_is_stored_from_a_clip_in_which_the_camera_moved():
     with pytest.raises(PlaneError) as caught:
         plane_of_clip(Sheets(), PINHOLE, LAYOUT)
     assert caught.value.code == "camera_moved"
+
+
+#: Tags of 10 px: a search of one frame finds some of them, of the next one others.
+SMALL = Camera(
+    "pinhole",
+    (480, 360),
+    np.array([[250.0, 0, 239.5], [0, 250, 179.5], [0, 0, 1]]),
+    np.array([-0.1, 0.02, 0, 0, 0]),
+)
+
+
+def clip_of(pictures):
+    frames = [
+        SimpleNamespace(index=i, rgb=np.repeat(p[..., None], 3, axis=2)) for i, p in enumerate(pictures)
+    ]
+    return SimpleNamespace(length_hint=len(frames), frames=lambda: iter(frames))
+
+
+def test_a_camera_that_shows_other_tags_in_every_frame_did_not_move():
+    still = sheet_picture.photograph(
+        sheet_picture.print_sheet(LAYOUT),
+        LAYOUT,
+        SMALL,
+        *sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=12.0),
+    )
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(still + rng.normal(0, 11, still.shape), 0, 255).astype(np.uint8) for _ in range(5)]
+    assert plane_of_clip(clip_of(noisy), SMALL, LAYOUT).height_cm == pytest.approx(150.0, abs=1.0)
