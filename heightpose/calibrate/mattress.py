@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError
-from heightpose.geometry.plane_fit import plane_from_tags
-from heightpose.geometry.plane_track import stretches_of
-from heightpose.geometry.sheet import SheetLayout
+from heightpose.geometry.plane_fit import picture_mirrored, plane_from_tags
+from heightpose.geometry.plane_track import IndexedView, stretches_of
+from heightpose.geometry.sheet import MIRRORED_FROM, SheetLayout, looks_mirrored
 from heightpose.geometry.tag_follow import TagFollower
 from heightpose.runtime.clip import Clip
 from heightpose.words import plural
@@ -31,17 +31,20 @@ def plane_of_clip(clip: Clip, camera: Camera, sheet: SheetLayout) -> Plane:
         camera: the camera for the clip's frames.
 
     Raises:
-        PlaneError: the sheet is not there or cannot be trusted.
+        PlaneError: the sheet is not there, cannot be trusted or is seen in its mirror image.
     """
     follower = TagFollower(sheet)
     step = max(1, -(-(clip.length_hint or _FRAMES) // _FRAMES))
-    views = []
+    views: list[IndexedView] = []
     frames = tqdm(
         clip.frames(), total=clip.length_hint, unit="frame", leave=False, disable=None, file=sys.stderr
     )
     for frame in frames:
         if frame.index % step == 0:
-            view = follower.look(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY))
+            gray = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
+            view = follower.look(gray)
+            if not views and len(view.ids) < MIRRORED_FROM and looks_mirrored(gray, sheet):
+                raise picture_mirrored()
             views.append((frame.index, view))
         if len(views) >= 4 * _FRAMES:  # a stream, or a clip whose length is not stated
             break

@@ -100,6 +100,15 @@ def require_one_sheet(views: Sequence[TagView]) -> None:
         )
 
 
+def picture_mirrored() -> PlaneError:
+    """The refusal of frames in which the sheet can only be read in their mirror image."""
+    return PlaneError(
+        "picture_mirrored",
+        "The picture is mirrored, as a selfie camera shows it: the printed sheet can only be read in its mirror image, "
+        "and no length can be given. Please turn the mirroring off and record again.",
+    )
+
+
 def _require_sure(noise: float, bent: float, lens: float) -> None:
     """Refuse a plane over which lengths are not known well enough to be given out, saying what is to blame."""
     if max(noise, bent, lens) <= _MAX_LENGTH_SD:

@@ -10,7 +10,7 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.corners import plane_from_corners
 from heightpose.geometry.plane import Plane, PlaneError
 from heightpose.geometry.plane_check import PlaneCheck, check_plane
-from heightpose.geometry.plane_fit import plane_from_tags, require_one_sheet
+from heightpose.geometry.plane_fit import picture_mirrored, plane_from_tags, require_one_sheet
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
 from heightpose.geometry.selfcal import MOST_HEIGHT_OFF_CM, SelfCalibration, self_calibrate
 from heightpose.geometry.sheet import SheetLayout
@@ -21,11 +21,6 @@ from heightpose.runtime.scale import Scale
 from heightpose.skeleton import INFANT
 from heightpose.types import Pose, Reason
 
-_MIRRORED = Reason(
-    "picture_mirrored",
-    "The picture is mirrored, as a selfie camera shows it: the printed sheet can only be read in its mirror image, and "
-    "no length can be given. Please turn the mirroring off and record again.",
-)
 #: So far beyond the sheet's edge an infant may lie, cm: beside a small sheet, but not on a lap, the floor or a bed next
 #: to the cot, whose plane the sheet does not tell.
 _BESIDE_SHEET_CM = 40.0
@@ -77,7 +72,7 @@ def solve(
         mirrored: the sheet can only be read in a mirror image of the frames.
     """
     if mirrored:
-        return Solved(camera, trouble=_MIRRORED)
+        return Solved(camera, trouble=picture_mirrored().reason)
     return checked(_solve(scale, camera, views, clip, log), scale.height_cm)
 
 

@@ -251,3 +251,12 @@ def test_a_camera_that_shows_other_tags_in_every_frame_did_not_move():
     rng = np.random.default_rng(0)
     noisy = [np.clip(still + rng.normal(0, 11, still.shape), 0, 255).astype(np.uint8) for _ in range(5)]
     assert plane_of_clip(clip_of(noisy), SMALL, LAYOUT).height_cm == pytest.approx(150.0, abs=1.0)
+
+
+def test_no_plane_is_stored_from_mirrored_pictures():
+    picture = sheet_picture.photograph(
+        sheet_picture.print_sheet(LAYOUT), LAYOUT, PINHOLE, *sheet_picture.pose(150.0, tilt_deg=8.0)
+    )
+    with pytest.raises(PlaneError) as caught:
+        plane_of_clip(clip_of([picture[:, ::-1]]), PINHOLE, LAYOUT)
+    assert caught.value.code == "picture_mirrored"
