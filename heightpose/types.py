@@ -7,6 +7,7 @@ says otherwise.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -183,6 +184,17 @@ class Measurement:
     @property
     def status(self) -> str:
         return "measured" if self.length_cm is not None else "rejected"
+
+    @property
+    def reported_cm(self) -> tuple[float, float, float] | None:
+        """(length, low, high) in hundredths of a centimetre, as files and screens tell them; None when rejected.
+
+        Outwards for the interval: rounding never leaves the length outside it.
+        """
+        if self.length_cm is None or self.interval_cm is None:
+            return None
+        low, high = self.interval_cm
+        return round(float(self.length_cm), 2), math.floor(low * 100) / 100, math.ceil(high * 100) / 100
 
     @classmethod
     def rejected(

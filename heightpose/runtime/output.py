@@ -37,15 +37,12 @@ def height_document(
         decoded: frames decoded; ``measurement.frames_total`` counts those that were looked at.
         extra: further top-level fields, plain JSON values.
     """
-    interval = measurement.interval_cm
+    length, *interval = measurement.reported_cm or (None,)
     document: dict[str, Any] = {
         "status": measurement.status,
         "reasons": [reason.as_dict() for reason in measurement.reasons],
-        "length_cm": _rounded(measurement.length_cm, 2),
-        # Rounded outwards, so that rounding never leaves the length outside its own interval.
-        "interval_cm": None
-        if interval is None
-        else [math.floor(interval[0] * 100) / 100, math.ceil(interval[1] * 100) / 100],
+        "length_cm": length,
+        "interval_cm": interval or None,
         "interval_level": measurement.interval_level,
         "frames": {
             "total": measurement.frames_total,

@@ -15,6 +15,7 @@ from heightpose.report.overlay import (
     blur_faces_in,
     draw_overlay,
 )
+from heightpose.runtime.output import height_document
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Measurement, Pose, Reason
 
@@ -123,6 +124,14 @@ def test_nobody_outside_of_the_infant_is_shown_where_faces_are_blurred():
     shown = draw_overlay(rgb, result, Caption(), blur_faces=True)
     assert changed(shown, rgb)[~inside].mean() > 0.97
     assert changed(draw_overlay(rgb, result, Caption()), rgb)[~inside].mean() < 0.3
+
+
+def test_answer_line_has_the_numbers_of_height_json():
+    """What reads height.json, such as growth, must not show another length or interval than infer did."""
+    measured = Measurement(59.3451, (57.6449, 60.4461), 12, 12)
+    document = height_document(measured, decoded=12)
+    low, high = document["interval_cm"]
+    assert answer_text(measured) == f"{document['length_cm']:.1f} cm ({low:.1f}-{high:.1f})  12 of 12 frames"
 
 
 def test_answer_line():
