@@ -64,6 +64,12 @@ def expand_inputs(sources: Iterable[str]) -> tuple[list[tuple[str, str]], bool]:
 def _videos(folder: Path) -> list[Path]:
     """The videos in a folder, with a warning of what else is passed over. InputError when it cannot be read."""
     files = list_folder(folder)
+    below = _folders_of_recordings(folder)
+    if below:
+        log.warning(
+            "%s: folders in it that hold videos or pictures are passed over (%d), such as %s. Name them as well",
+            *(folder, len(below), below[0].name),
+        )
     videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     pictures = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
     known = VIDEO_SUFFIXES | PICTURE_SUFFIXES | _BESIDE_SUFFIXES
@@ -80,6 +86,21 @@ def _videos(folder: Path) -> list[Path]:
             *(folder, plural(len(others), "file"), ", ".join(sorted(set(others)))),
         )
     return videos
+
+
+def _folders_of_recordings(folder: Path) -> list[Path]:
+    """The visible folders in a folder that hold videos or pictures of their own, less those of results."""
+    found = []
+    with suppress(OSError):
+        for path in sorted(p for p in folder.iterdir() if p.name[0] != "." and p.is_dir()):
+            with suppress(InputError):
+                files = list_folder(path)
+                is_result = any(file.match("height*.json") for file in files)
+                if not is_result and any(
+                    file.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES for file in files
+                ):
+                    found.append(path)
+    return found
 
 
 def _stem(source: str) -> str:

@@ -70,6 +70,27 @@ def test_pictures_beside_videos_are_told(tmp_path, caplog):
     assert "(.heic, .xyz)" in caplog.text
 
 
+def test_folders_of_recordings_in_a_folder_are_told(tmp_path, caplog):
+    for name in (
+        "a.mp4",
+        "results/a/overlay.mp4",
+        "a/height.json",
+        "a/overlay.mp4",
+        ".trash/old.mp4",
+        "notes/b.txt",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(expand_inputs([str(tmp_path)])[0]) == 1
+    assert not caplog.records
+    for name in ("monday/b.mp4", "tuesday/1.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert len(expand_inputs([str(tmp_path)])[0]) == 1
+    (record,) = caplog.records
+    assert "passed over (2), such as monday" in record.getMessage()
+
+
 def test_a_long_name_gives_a_shorter_result_folder(tmp_path, settings):
     (source, _), *_ = clips(tmp_path, 2)
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/" + b"\xe9" * 250 + b".mp4")
