@@ -14,7 +14,7 @@ VERBS = {
 
 @click.group("doctor", cls=LazyGroup, package="heightpose.cli.doctor_verbs", verbs=VERBS)
 def doctor() -> None:
-    """Look for what is wrong with a run or an installation.
+    """Look for what is wrong with a training run, or what infer cannot take.
 
     \b
     Examples:

@@ -32,7 +32,7 @@ VERBS = {
     "dashboard": "One page on how the models develop.",
     "export": "Write a model for another runtime.",
     "bench": "Measure speed and memory.",
-    "doctor": "Look for what is wrong with a run or an installation.",
+    "doctor": "Look for what is wrong with a training run, or what infer cannot take.",
 }
 
 #: Verbs that train: Lightning has its own answer to SIGTERM, the end of the step at work and a checkpoint.
