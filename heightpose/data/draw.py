@@ -23,6 +23,7 @@ from heightpose.data.strata import STRATA, UNKNOWN, value_of
 from heightpose.data.testset import TestSet
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.runtime.atomic import make_folder
+from heightpose.words import plural
 
 SPLITS = ("train", "val")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -93,9 +94,20 @@ def draw(
         entries = [entry for m in line for part in m.chunk.values() for entry in part]
         iterations.require_held_out(new_testsets, before.items, entries)
     pool = [(f, i) for f, d in datasets.items() for i in d.items if i.split in SPLITS]
+    if not pool:
+        raise ConfigError(
+            "nothing can be drawn", where=name, expected="pictures in the splits train or val",
+            got=f"{plural(sum(len(d.items) for d in datasets.values()), 'picture')} of the split test or of none",
+            hint="Add --data with pictures of these splits: heightpose data stats shows a set's",
+        )  # fmt: skip
     hashes = iterations.picture_hashes(item for _, item in pool)
     groups = groups_of(pool)
     allowed = [g for g in groups if not _is_barred(g, barred, hashes)]
+    if not allowed:
+        raise ConfigError(
+            "nothing can be drawn", where=name, expected="children that no frozen test set holds",
+            got=f"{len(groups)} groups, all held out", hint="Add --data with pictures of other children",
+        )  # fmt: skip
     _require_known_values(where, allowed)
     taken = {(_absolute(m, relative), e.id) for m in line for relative, es in m.chunk.items() for e in es}
     chosen, wanted = _choose(allowed, taken, share, where, weights, fill, seed)

@@ -268,6 +268,23 @@ def test_children_and_pictures_of_a_frozen_test_set_are_never_drawn(nursery, tmp
     assert "nothing is left" in refused("new", "next", "--share", "100%")
 
 
+def test_why_nothing_can_be_drawn_is_told_as_it_is(nursery, tmp_path):
+    """Not that all was drawn already, where nothing ever was."""
+    testset = shutil.copytree(nursery, tmp_path / "held")
+    drawn.rewrite(nursery, lambda d: d.update(images=[i for i in d["images"] if i["id"] in labelled(d)]))
+    freeze(testset, "held", 1)
+    message = refused("new", "poc", "--data", nursery, "--share", "10%", "--testset", testset)
+    assert "40 groups, all held out" in message
+    drawn.rewrite(nursery, lambda d: [i.update(split="test") for i in d["images"]])
+    for aim in ([], ["--where", "legs=tucked"]):
+        message = refused("new", "poc", "--data", nursery, "--share", "10%", *aim)
+        assert "40 pictures of the split test or of none" in message
+
+
+def labelled(document):
+    return {a["image_id"] for a in document["annotations"]}
+
+
 def test_a_test_set_with_a_child_that_was_trained_on_is_refused(nursery, tmp_path):
     good("new", "poc", "--data", nursery, "--share", "50%")
     trained = sorted(children("poc"))[0]
