@@ -130,7 +130,7 @@ def _video_bytes(path: Path) -> int:
 class VideoClip(Clip):
     """A video file or stream address; see :class:`Clip`.
 
-    A file that is damaged part of the way is used up to the damage, with a warning.
+    What is damaged in a file is left out with a warning, up to the next key frame or, where none follows, to the end.
     """
 
     def __init__(self, target: str, name: str, *, live: bool, paths: tuple[Path, ...] = ()) -> None:
@@ -205,7 +205,7 @@ class VideoClip(Clip):
         while True:
             trouble: Exception | None = None
             try:
-                for frame in self._decode_once(given):
+                for frame in self._decode_once():
                     tries, given = 0, given + 1
                     yield frame
             except _ERRORS as error:
@@ -228,7 +228,7 @@ class VideoClip(Clip):
             log.warning("%s: dropped (%s); trying again, %d of %d", self.name, why, tries, _RETRIES)
             time.sleep(tries * _RETRY_WAIT_S)
 
-    def _decode_once(self, given: int) -> Iterator[av.VideoFrame]:
+    def _decode_once(self) -> Iterator[av.VideoFrame]:
         timeout = self._timeout_s
         # Titles in other encodings than UTF-8 are no reason not to look at the pictures.
         container = av.open(
@@ -238,7 +238,11 @@ class VideoClip(Clip):
             stream = self._picture_stream(container)
             packets = container.demux(stream)
             if not self._by_arrival:
-                yield from self._decode_packets(packets, stream, given)
+                if self.live:
+                    for packet in packets:
+                        yield from packet.decode()
+                else:
+                    yield from self._decode_sound(packets, stream)
                 return
             with closing(arrival.with_arrival(packets, _TIMEOUT_S + 1)) as timed:
                 for packet, arrived_s in timed:
@@ -247,19 +251,33 @@ class VideoClip(Clip):
                         arrival.stamp(frame, arrived_s)
                         yield frame
 
-    def _decode_packets(self, packets: Iterator[Any], stream: Any, given: int) -> Iterator[av.VideoFrame]:
+    def _decode_sound(self, packets: Iterator[Any], stream: Any) -> Iterator[av.VideoFrame]:
+        """A file's frames without those that are damaged or rest on such. Raises ValueError where it ends in damage."""
+        given, damages, trouble, doubtful = 0, 0, "", False
         for packet in packets:
-            # A cut-off packet decodes to invented pixels: stop before it, after what is still held.
-            if packet.is_corrupt and not self.live:
-                yield from stream.decode(None)
-                raise ValueError("a packet is cut off")
-            for frame in packet.decode():
-                if frame.is_corrupt and not self.live:
-                    if given == 0:
-                        continue  # a recording that starts between key frames
-                    raise ValueError("a frame is broken")
-                given += 1
-                yield frame
+            # The mark of a transport stream may be on the packet before the one that lacks bytes.
+            doubtful, before = packet.is_corrupt, doubtful
+            if trouble:  # until a key frame comes everything would rest on what is missing
+                if doubtful or before or not packet.is_keyframe:
+                    continue
+                damages += 1
+                if damages == 1:
+                    self._warn_damage(given, trouble, "What follows up to the next key frame is left out")
+            # A cut-off packet decodes to invented pixels: only what is still held is taken.
+            trouble = "a packet is cut off" if doubtful else ""
+            for frame in stream.decode(None) if trouble else packet.decode():
+                if not frame.is_corrupt:
+                    given += 1
+                    yield frame
+                elif given:  # else a recording that starts between key frames
+                    trouble = "a frame is broken"
+                    break
+            if trouble:
+                stream.codec_context.flush_buffers()
+        if damages > 1:
+            self.warn_once(f"damaged in {damages} places, and each time left out up to the next key frame")
+        if trouble:
+            raise ValueError(trouble)
 
     def _rotation(self, frame: av.VideoFrame) -> int:
         """Clockwise degrees to turn the stored picture, from the display matrix (ISO/IEC 14496-12, 8.3.2)."""
@@ -338,8 +356,8 @@ class VideoClip(Clip):
             hint="Play it to check it, then copy or record it again",
         )
 
-    def _warn_damage(self, given: int, why: str) -> None:
-        self.warn_once(f"damaged after {given} frames: {why}. The frames before are used")
+    def _warn_damage(self, given: int, why: str, so: str = "The frames before are used") -> None:
+        self.warn_once(f"damaged after {given} frames: {why}. {so}")
 
 
 _ATTACHED = av.stream.Disposition.attached_pic

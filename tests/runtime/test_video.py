@@ -174,7 +174,7 @@ def test_cut_off_transport_streams_and_matroska(tmp_path):
             assert 5 < len(list(clip.frames())) < 40
 
 
-def test_damage_in_the_middle_stops_there(tmp_path, caplog):
+def test_damage_in_the_middle_is_left_out(tmp_path):
     whole = makers.write_video(tmp_path / "w.mkv", noisy(40), pix_fmt="yuv420p")
     data = bytearray(whole.read_bytes())
     middle = len(data) // 2
@@ -183,6 +183,34 @@ def test_damage_in_the_middle_stops_there(tmp_path, caplog):
     with open_clip(tmp_path / "d.mkv") as clip:
         frames = list(clip.frames())
     assert 5 < len(frames) < 40
+
+
+@pytest.mark.parametrize("lost", [376, 400, 777])
+def test_a_recording_that_lost_a_packet_is_read_on_at_a_key_frame(tmp_path, caplog, lost):
+    """What a network camera's recorder keeps; all after the first lost packet was passed over before."""
+    whole = makers.write_video(tmp_path / "w.ts", noisy(40), pix_fmt="yuv420p")
+    with open_clip(whole) as clip:
+        truth = {round(f.t_s, 3): f.rgb for f in clip.frames()}
+    data = whole.read_bytes()
+    (tmp_path / "lost.ts").write_bytes(data[: 188 * lost] + data[188 * (lost + 1) :])
+    with open_clip(tmp_path / "lost.ts") as clip:
+        seen = {round(f.t_s, 3): f.rgb for f in clip.frames()}
+    assert 25 < len(seen) < 40
+    assert "lost.ts: damaged after" in caplog.text
+    assert "up to the next key frame" in caplog.text
+    after = [t_s for t_s in seen if t_s > min(truth.keys() - seen.keys())]
+    assert len(after) > 5
+    assert all(np.array_equal(seen[t_s], truth[t_s]) for t_s in after)  # nothing rests on what is missing
+
+
+def test_joined_transport_streams_are_read_to_the_end(tmp_path, caplog):
+    part = makers.write_video(tmp_path / "part.ts", noisy(20), pix_fmt="yuv420p").read_bytes()
+    (tmp_path / "joined.ts").write_bytes(3 * part)
+    with open_clip(tmp_path / "joined.ts") as clip:
+        times_s = [f.t_s for f in clip.frames()]
+    assert 36 <= len(times_s) <= 60
+    assert np.all(np.diff(times_s) > 0)
+    assert "damaged in 2 places" in caplog.text
 
 
 def unusable_inputs(tmp_path):
