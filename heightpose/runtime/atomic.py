@@ -143,7 +143,12 @@ def all_at_once(folder: Path, *, last: str) -> Iterator[Path]:
         raise cannot_write(folder, error) from error
     try:
         _lock(handle)
-        yield stage
+        try:
+            yield stage
+        except HeightposeError as error:  # told of the file by the name that it would have had
+            if isinstance(error.where, Path) and error.where.is_relative_to(stage):
+                raise error.at(folder / error.where.relative_to(stage)) from error
+            raise
         for path in sorted(stage.iterdir(), key=lambda path: (path.name == last, path.name)):
             try:
                 os.replace(path, folder / path.name)

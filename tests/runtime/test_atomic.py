@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from heightpose.runtime.atomic import (
     all_at_once,
     append_text,
     atomic_path,
+    cannot_write,
     held,
     make_folder,
     no_empty_folders,
@@ -109,6 +111,13 @@ def test_a_file_that_was_cleared_before_it_was_locked_is_begun_again(tmp_path, m
 def test_a_long_name_can_be_written(tmp_path):
     write_text(tmp_path / ("é" * 120 + ".json"), "{}")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
+    with pytest.raises(HeightposeError) as caught, all_at_once(tmp_path, last="a.json") as together:
+        raise cannot_write(together / "preview.png", OSError(errno.ENOSPC, "No space left on device"))
+    assert caught.value.where == tmp_path / "preview.png"
+    assert "preview.png: cannot be written: No space left" in str(caught.value)
 
 
 def test_files_that_belong_together_come_all_or_none(tmp_path):
