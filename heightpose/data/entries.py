@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ SPLITS = ("train", "val", "test")
 
 #: Of a place or size in px: far beyond any picture, and far from where arithmetic overflows.
 _LARGEST = 1e7
+
+#: Px; an infant whose box or joints span less is no infant: its places are shares of the picture, not px.
+_LEAST_EXTENT = 2.0
 
 
 def joint_order(path: Path, document: dict[str, Any], skeleton: Skeleton) -> np.ndarray:
@@ -142,10 +145,52 @@ class Entries:
             raise FileFormatError(
                 "unknown split", where=f"{where}, field split", expected=SPLITS, got=repr(split)
             )
+        infants_here = tuple(people.get(entry["id"], ()))
+        for person in infants_here:
+            require_in_picture(person, size_wh, f"{self.path}: annotation {person.id} (image {entry['id']})")
+        require_each_once(infants_here, where)
         return Item(
             entry["id"], picture, None if video is None else frame, size_wh, split,
-            tuple(people.get(entry["id"], ())), infants, strata=strata_in(entry, where),
+            infants_here, infants, strata=strata_in(entry, where),
             recording=recording_in(entry, where),
+        )  # fmt: skip
+
+
+def require_in_picture(person: Person, size_wh: tuple[int, int], where: str) -> None:
+    """FileFormatError for a label whose box misses the picture or all its joints, or that is told in shares of it."""
+    x0, y0, x1, y1 = person.bbox_xyxy
+    box = f"{x0:.6g},{y0:.6g} to {x1:.6g},{y1:.6g}"
+    width, height = size_wh
+    if x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
+        raise FileFormatError(
+            "the box misses the picture", where=f"{where}, field bbox", expected=f"within {width}x{height} px", got=box
+        )  # fmt: skip
+    joints = person.kpts_frame[person.visibility > 0]
+    several = len(joints) > 2
+    joints_span = np.ptp(joints, axis=0).max() if several else np.inf
+    if max(x1 - x0, y1 - y0) < _LEAST_EXTENT or joints_span < _LEAST_EXTENT:
+        raise FileFormatError(
+            "an infant smaller than two pixels", where=where, expected="box and joints in px", got=f"box {box}",
+            hint="Places that are shares of the picture are to be multiplied by its width and height",
+        )  # fmt: skip
+    if several and not ((joints >= [x0, y0]) & (joints <= [x1, y1])).all(axis=1).any():
+        raise FileFormatError(
+            "the box holds none of the infant's joints", where=where, expected="the infant's box", got=f"box {box}",
+            hint="Is it another thing's? Give it to none of the infants",
+        )  # fmt: skip
+
+
+def require_each_once(people: Sequence[Person], where: str) -> None:
+    """FileFormatError where two labels of a picture are one: the second infant would be one that is always missed."""
+    places = [
+        (p.child, p.bbox_xyxy.tobytes(), p.kpts_frame.tobytes(), p.visibility.tobytes()) for p in people
+    ]
+    again = next((k for k, place in enumerate(places) if place in places[:k]), None)
+    if again is not None:
+        raise FileFormatError(
+            "one infant is labelled twice", where=where, expected="places of its own for each annotation",
+            got=f"infants {places.index(places[again]) + 1} and {again + 1} of the picture at the same places",
+            hint="Remove one of them",
         )  # fmt: skip
 
 

@@ -357,3 +357,26 @@ def test_head_direction_from_pelvis_to_crown_or_its_stand_ins(angle):
         error = (head_angle_deg(kpts, labelled) - angle + 180) % 360 - 180
         assert abs(error) < 1e-6
     assert head_angle_deg(kpts, np.zeros(len(INFANT), dtype=bool)) is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (lambda a: a.update(bbox=[500, 0, 9, 9]), "misses the picture"),
+        (lambda a: a.update(bbox=[0.1, 0.1, 0.5, 0.5]), "smaller than two pixels"),
+        (lambda a: a.update(keypoints=[0.5, 0.5, 2] * len(INFANT)), "smaller than two pixels"),
+        (lambda a: a.update(bbox=[0, 0, 3, 3]), "none of the infant's joints"),
+    ],
+)
+def test_a_label_off_its_picture_or_in_shares_of_it_is_named_or_skipped(folder, spoil, word):
+    drawn.rewrite(folder, lambda d: spoil(d["annotations"][0]))
+    with pytest.raises(FileFormatError, match=rf"annotation 0 \(image \d+\).*{word}"):
+        Dataset.load(folder)
+    assert len(Dataset.load(folder, skip_bad=True).items) == 9
+
+
+def test_one_infant_labelled_twice_is_named_or_skipped(folder):
+    drawn.rewrite(folder, lambda d: d["annotations"].append(d["annotations"][0] | {"id": 99}))
+    with pytest.raises(FileFormatError, match=r"labelled twice.* 1 and 2 "):
+        Dataset.load(folder)
+    assert len(Dataset.load(folder, skip_bad=True).items) == 9

@@ -110,3 +110,38 @@ def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path):
     foreign.coco17(tmp_path, change=lambda d: d["images"][1].update(width=100))
     with pytest.raises(FileFormatError, match=r"image 11, .*b\.jpg.*expected 100x64, got 96x64"):
         imported("coco", tmp_path, tmp_path / "set")
+
+
+@pytest.mark.parametrize("also_box", [True, False])
+def test_places_that_are_shares_of_the_picture_are_refused(tmp_path, also_box):
+    def change(document):
+        for entry in document["annotations"][:2]:
+            rows = np.array(entry["keypoints"], dtype=float).reshape(-1, 3) / [*foreign.SIZE_WH, 1]
+            entry["keypoints"] = rows.ravel().tolist()
+            if also_box:
+                entry["bbox"] = (np.array(entry["bbox"]) / (foreign.SIZE_WH * 2)).tolist()
+
+    foreign.coco17(tmp_path / "src", change=change)
+    with pytest.raises(
+        FileFormatError, match=r"image 10: an infant smaller than two pixels.*width and height"
+    ):
+        imported("coco", tmp_path / "src", tmp_path / "set")
+    assert len(imported("coco", tmp_path / "src", tmp_path / "set", skip_bad=True).items) == 1
+
+
+def test_a_box_that_misses_the_picture_is_refused(tmp_path):
+    def change(document):
+        document["annotations"][1]["bbox"] = [foreign.SIZE_WH[0], 4, 20, 20]
+
+    foreign.coco17(tmp_path / "src", change=change)
+    with pytest.raises(FileFormatError, match=r"image 11.*the box misses the picture.*96x64"):
+        imported("coco", tmp_path / "src", tmp_path / "set")
+
+
+def test_one_infant_labelled_twice_in_a_picture_is_refused(tmp_path):
+    def change(document):
+        document["annotations"].append(document["annotations"][0] | {"id": 99})
+
+    foreign.coco17(tmp_path / "src", change=change)
+    with pytest.raises(FileFormatError, match=r"image 10: one infant is labelled twice.* 1 and 2 "):
+        imported("coco", tmp_path / "src", tmp_path / "set")

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from heightpose.data.coco import Dataset, require_one_split_per_child, require_one_split_per_picture
+from heightpose.data.entries import require_each_once, require_in_picture
 from heightpose.data.importers import coco, cvat, label_studio, labelme, lsp, mpii
 from heightpose.data.importers.archive import unpacked
 from heightpose.data.importers.copying import copied
@@ -186,6 +187,9 @@ def _item(labelled: Labelled, number: int, offset: float, options: Options) -> I
     if size_wh is None:
         raise FileFormatError("a video frame without its size", where=labelled.where)
     people = tuple(_moved(person, offset, size_wh) for person in labelled.people)
+    for person in people:
+        require_in_picture(person, size_wh, labelled.where)
+    require_each_once(people, labelled.where)
     split = labelled.split if labelled.split is not None else options.split
     return Item(
         number, labelled.path, labelled.frame, size_wh, split, people, labelled.infants_in_view,
