@@ -145,3 +145,13 @@ def test_one_infant_labelled_twice_in_a_picture_is_refused(tmp_path):
     foreign.coco17(tmp_path / "src", change=change)
     with pytest.raises(FileFormatError, match=r"image 10: one infant is labelled twice.* 1 and 2 "):
         imported("coco", tmp_path / "src", tmp_path / "set")
+
+
+def test_ids_of_pictures_and_infants_that_are_whole_floats_are_ids(tmp_path):
+    def change(document):
+        for entry in [*document["images"], *document["annotations"]]:
+            entry |= {key: float(entry[key]) for key in ("id", "image_id", "category_id") if key in entry}
+
+    foreign.coco17(tmp_path / "src", change=change)
+    data = imported("coco", tmp_path / "src", tmp_path / "set")
+    assert [len(i.people) for i in data.items] == [1, 1, 0]

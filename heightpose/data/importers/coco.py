@@ -84,6 +84,8 @@ class _File:
                 "not COCO keypoints", where=path, expected="the lists images, annotations, categories"
             )
         require_schema(path, document)
+        for entry in [*document["images"], *document["annotations"]]:
+            _make_ids_whole(entry)
         categories = {}
         jointless: set[int | None] = set()
         for index, entry in enumerate(document["categories"]):
@@ -199,8 +201,15 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _make_ids_whole(entry: Any) -> None:
+    """Write an entry's ids without a fraction of 0; what is no id stays, to be refused where it is read."""
+    for key in ("id", "image_id"):
+        if isinstance(entry, dict) and (number := _whole(entry.get(key))) is not None:
+            entry[key] = number
+
+
 def _whole(value: Any) -> int | None:
-    """A category's id; some writers make every number a float."""
+    """An id; some writers make every number a float."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if _is_id(value) else None
