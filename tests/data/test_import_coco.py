@@ -147,6 +147,29 @@ def test_one_infant_labelled_twice_in_a_picture_is_refused(tmp_path):
         imported("coco", tmp_path / "src", tmp_path / "set")
 
 
+def test_cvats_attributes_are_child_and_strata_behind_fields_of_our_own(tmp_path):
+    def change(document):
+        first, second = document["annotations"][:2]
+        first["attributes"] = {
+            "occluded": False,
+            "track_id": 3,
+            "child": "ada",
+            "posture": "side",
+            "dummy": True,
+            "x": "",
+        }
+        second |= {
+            "attributes": {"child": "ada", "posture": "side"},
+            "child": "bo",
+            "strata": {"posture": "back"},
+        }
+
+    foreign.coco17(tmp_path / "src", change=change)
+    people = [p for i in imported("coco", tmp_path / "src", tmp_path / "set").items for p in i.people]
+    assert [p.child for p in people] == ["ada", "bo"]
+    assert [p.strata for p in people] == [{"posture": "side", "dummy": "true"}, {"posture": "back"}]
+
+
 def test_ids_of_pictures_and_infants_that_are_whole_floats_are_ids(tmp_path):
     def change(document):
         for entry in [*document["images"], *document["annotations"]]:

@@ -4,7 +4,8 @@ Joints go by the names in ``categories``; COCO's 17 are known, others need a map
 joints are passed over. A region of a crowd (``iscrowd`` 1) labels nobody: it only says that more people are in view
 than are labelled. A missing ``bbox`` is the joints' extent. Our own fields (``child``, ``strata``, ``out_of_frame``,
 ``head_box_xyxy``, ``split``, ``infants_in_view``, ``video``, an image's ``strata`` and ``recording``) come along where
-they are there.
+they are there. Of an annotation's ``attributes``, where CVAT keeps what annotators entered, ``child`` is the child and
+the others are strata, as in CVAT's XML; fields of our own go before them.
 
 Pixels are 0-based and an integer is a pixel's centre, as every trainer on COCO reads them.
 """
@@ -55,6 +56,10 @@ def _files(source: Path) -> list[Path]:
     if not files:
         raise InputError("no COCO file here", where=source, expected="annotations/person_keypoints_*.json")
     return files
+
+
+#: Attributes that CVAT adds by itself: they say nothing of the infant.
+_CVATS_OWN = ("occluded", "rotation", "track_id", "keyframe")
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ class _File:
         count = len(category.theirs)
         flat = entry.get("keypoints", [0] * (3 * count))
         table = joint_table(flat, count, where, lambda i: category.theirs[i])
-        ours = {**entry, "keypoints": table[category.take].ravel().tolist()}
+        ours = {**_with_attributes(entry), "keypoints": table[category.take].ravel().tolist()}
         flags = entry.get("out_of_frame")
         if isinstance(flags, list) and len(flags) == count:
             ours["out_of_frame"] = [flags[i] for i in category.take]
@@ -195,6 +200,20 @@ class _File:
             box = joints_box(table[table[:, 2] > 0, :2], where)
             ours["bbox"] = np.concatenate([box[:2], box[2:] - box[:2]]).tolist()
         return category.entries.person(ours, images)
+
+
+def _with_attributes(entry: dict[str, Any]) -> dict[str, Any]:
+    """An annotation with what its ``attributes`` say in our own fields."""
+    given = entry.get("attributes")
+    if not isinstance(given, dict) or not isinstance(entry.get("strata", {}), dict):
+        return entry
+    known = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in given.items()
+        if name not in _CVATS_OWN and isinstance(value, (str, int, float)) and value != ""
+    }
+    child = {"child": known.pop("child")} if "child" in known else {}
+    return child | entry | {"strata": known | entry.get("strata", {})}
 
 
 def _is_id(value: Any) -> bool:
