@@ -100,3 +100,46 @@ def test_a_label_studio_region_whose_id_is_no_id_is_named(tmp_path, key, value):
     _rewrite(path, lambda d: d[0]["annotations"][0]["result"][1].update({key: value}))
     with pytest.raises(FileFormatError, match=rf"task 0, result\[1\]\.{key}"):
         imported("label-studio", tmp_path / "src", tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: r.update(image_rotation=90), r"result\[1\]\.image_rotation: labelled on a turned picture"),
+        (lambda r: r.update(type="polygonlabels"), "neither joint nor box.*polygonlabels"),
+    ],
+)
+def test_label_studio_regions_that_cannot_be_placed_are_refused_and_make_no_empty_cot(
+    tmp_path, change, words
+):
+    foreign.label_studio(tmp_path / "src")
+
+    def only_joint(document):
+        document[0]["annotations"][0]["result"] = [
+            {
+                "type": "choices",
+                "value": {"choices": ["hidden"]},
+                "original_width": 96,
+                "original_height": 64,
+            },
+            document[0]["annotations"][0]["result"][1],
+        ]
+        change(document[0]["annotations"][0]["result"][1])
+
+    _rewrite(tmp_path / "src/export.json", only_joint)
+    with pytest.raises(FileFormatError, match=rf"task 0.*{words}"):
+        imported("label-studio", tmp_path / "src", tmp_path / "set")
+    data = imported("label-studio", tmp_path / "src", tmp_path / "set", skip_bad=True)
+    assert [i.path.name for i in data.items] == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [("data:image/png;base64," + 999 * "AB", "inside the task"), ("/data/upload/" + 999 * "a", "missing")],
+)
+def test_a_label_studio_picture_that_is_no_file_is_named_or_skipped(tmp_path, image, words):
+    foreign.label_studio(tmp_path / "src")
+    _rewrite(tmp_path / "src/export.json", lambda d: d[0]["data"].update(image=image))
+    with pytest.raises(FileFormatError, match=rf"task 0, field data\.image.*{words}"):
+        imported("label-studio", tmp_path / "src", tmp_path / "set")
+    assert len(imported("label-studio", tmp_path / "src", tmp_path / "set", skip_bad=True).items) == 1

@@ -4,13 +4,15 @@ A ``keypointlabels`` region is a joint by its label; a ``choices`` region of the
 ``occluded``) makes it labelled but hidden. A ``rectanglelabels`` region is an infant's box, labelled ``head_box`` its
 head box. Joints belong to the rectangle that is their parent (``parentID``), without one to the picture's only infant.
 ``data.child`` names the child. Of several annotations of a task the last that was not cancelled counts; a task that
-nobody annotated is passed over, whatever a model predicted for it, and one annotated with nothing is an empty cot.
+nobody annotated is passed over, whatever a model predicted for it, and one annotated with nothing is an empty cot; one
+whose regions are all of other kinds is refused.
 
 Coordinates are per cent of the picture from its corner, so half a pixel comes off: ``--pixels corner`` is the default.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,8 @@ from heightpose.textfile import read_json
 
 _HIDDEN = ("hidden", "occluded")
 _KINDS = ("keypointlabels", "rectanglelabels")
+#: What is said of a picture or a region, and places nothing.
+_SAID = {"choices", "datetime", "number", "rating", "taxonomy", "textarea"}
 
 
 def read(source: Path, joints: JointMap, problems: Problems) -> Iterator[Labelled]:
@@ -85,7 +89,24 @@ def _task(task: Any, path: Path, where: str, joints: JointMap) -> Labelled | Non
         if child is not None and len(groups) == 1:
             group.attributes.setdefault("child", str(child))
     people = tuple(g.person(f"{where}, infant {k}") for k, g in enumerate(groups))
+    kinds = {str(r.get("type")) for r in regions if "original_width" in r}
+    drawn = sorted(kinds - _SAID)
+    if drawn and not people:
+        raise FileFormatError(
+            "regions, but neither joint nor box of an infant: not an empty cot", where=where,
+            expected=" or ".join(_KINDS), got=", ".join(drawn),
+            hint="Label with KeyPointLabels and RectangleLabels, or remove the regions of an empty cot",
+        )  # fmt: skip
     return Labelled(picture, folder, where, people, _size(regions, where))
+
+
+def _require_unturned(region: dict[str, Any], where: str) -> None:
+    """FileFormatError where the picture was turned in the tool: its places are the turned picture's."""
+    if region.get("image_rotation"):
+        raise FileFormatError(
+            "labelled on a turned picture", where=f"{where}.image_rotation", expected="0",
+            got=repr(region["image_rotation"])[:40], hint="Turn it back in Label Studio and export again",
+        )  # fmt: skip
 
 
 def _groups(regions: list[dict[str, Any]], joints: JointMap, where: str) -> list[Group]:
@@ -94,6 +115,7 @@ def _groups(regions: list[dict[str, Any]], joints: JointMap, where: str) -> list
     rest: list[tuple[dict[str, Any], str]] = []
     for index, region in enumerate(regions):
         spot = f"{where}, result[{index}]"
+        _require_unturned(region, spot)
         if region.get("type") == "rectanglelabels" and _label(region, spot) != "head_box":
             infants.setdefault(region.get("id"), Group()).add_box("", _corners(region, spot))
         elif region.get("type") in _KINDS:
@@ -169,6 +191,11 @@ def _picture(image: Any, folder: Path, where: str) -> tuple[Path, Path]:
     """An address of Label Studio's own storage, an upload with its random prefix, or a plain path."""
     if not isinstance(image, str) or not image:
         raise FileFormatError("names no picture", where=f"{where}, field data.image", got=repr(image))
+    if image.startswith("data:"):
+        raise FileFormatError(
+            "the picture lies inside the task", where=f"{where}, field data.image", expected="the name of a file",
+            got=image[:40], hint="Save the pictures as files and name them there",
+        )  # fmt: skip
     parts = urlsplit(image)
     name = parse_qs(parts.query).get("d", [unquote(parts.path)])[0].lstrip("/")
     tail = [p for p in name.split("/") if p not in ("", ".", "..")]
@@ -176,6 +203,6 @@ def _picture(image: Any, folder: Path, where: str) -> tuple[Path, Path]:
     names.append(re.sub(r"^[0-9a-f]{8}-", "", tail[-1]) if tail else name)
     for one in names:
         for place in (folder, folder / "images"):
-            if (place / one).is_file():
+            if os.path.isfile(place / one):  # False, unlike Path's, where no disk could have the name
                 return place / one, place
     return find_picture((folder,), names[0], f"{where}, field data.image")
