@@ -46,8 +46,9 @@ Examples:
 
 \b
 The figures describe what infer does: a person that the detector missed has all joints wrong, a clip that was refused
-counts against the yield. Brackets are 90 % intervals, resampled by child. The same command goes on after an
-interruption. Exit codes: 0 done, 2 usage or unreadable input, 130 interrupted.
+counts against the yield. Brackets are 90 % intervals, resampled by child; those of yield and coverage are exact
+binomial ones over clips. The same command goes on after an interruption. Exit codes: 0 done, 2 usage or unreadable
+input, 130 interrupted.
 """
 
 

@@ -30,7 +30,7 @@ def of(block: dict[str, Any] | None, name: str, digits: int = 1, scale: float = 
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """The result's main figures; brackets are 90 % intervals resampled by child."""
+    """The result's main figures; brackets are 90 % intervals resampled by child, binomial where they say so."""
     test, pose, height = result["testset"], result["pose"], result["height"]
     version = "" if test["version"] is None else f" version {test['version']}"
     out = [
@@ -91,10 +91,10 @@ def _height_lines(h: dict[str, Any]) -> list[str]:
         f"  within 0.5, 1, 2   {of(h, 'within_0.5_cm', 0, 100)}, {of(h, 'within_1_cm', 0, 100)}, "
         f"{of(h, 'within_2_cm', 0, 100)} %",
         f"  TEM                {of(h, 'tem_cm', 2)} over {h['pairs']} pairs of clips of one child",
-        f"  yield              {figure(h['yield'], h['yield_binomial'], 0, 100)} %"
+        f"  yield              {figure(h['yield'], h['yield_binomial'], 0, 100)} %, binomial"
         + (f"   refused: {reasons}" if reasons else ""),
         f"  coverage           {figure(h['coverage'], h['coverage_binomial'], 0, 100)} % "
-        f"of {100 * h['nominal_coverage']:.0f} %",
+        f"of {100 * h['nominal_coverage']:.0f} %, binomial",
     ]
 
 

@@ -39,7 +39,9 @@ def write_report(folder: Path, data_folder: Path, *, blur: bool = True) -> Path:
         f"({models['detector']['sha256'][:10]}), {result['backend']['pose'].get('name', '')}.",
         paragraph(
             "Brackets and whiskers are 90 % intervals, resampled by child; where fewer than two children are there is "
-            "none. Joints are those that infer gives: of a person whom the detector missed all are wrong.",
+            "none. Those of yield and coverage are exact binomial ones, as if every clip were of a child of its own: "
+            "rather too short where children have several clips. Joints are those that infer gives: of a person whom "
+            "the detector missed all are wrong.",
             "dim",
         ),
         headline(result),

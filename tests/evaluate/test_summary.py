@@ -110,7 +110,7 @@ def test_false_alarms_are_told_wherever_there_are_empty_cots(labelled):
     frames = [frame(f"{i}.jpg", f"child-{i}") for i in range(labelled)]
     test = {"name": "t", "version": None, "people": labelled, "frames": 3, "clips": 0, "children": labelled}
     model = {"name": "m", "sha256": "0"}
-    about = {"testset": test, "models": {"pose": model, "detector": model}}
+    about = {"testset": test, "models": {"pose": model, "detector": model}, "settings": {}}
     result = about | summarise([*empty, *frames], ())
     assert "  empty cots         2 false alarms in 3 frames" in lines(result)
     assert "Empty cots: 2 false alarms in 3 frames." in headline(result)
@@ -176,6 +176,17 @@ def test_coverage_is_told_beside_the_level_that_the_intervals_were_given_at(leve
     height = summarise([], clips)["height"]
     assert (height["nominal_coverage"], height["coverage"]) == (level, 1.0)
     assert [p["share"] for p in height["reliability"]] == shares
+
+
+def test_intervals_that_are_not_resampled_by_child_say_so():
+    test = {"name": "t", "version": None, "people": 0, "frames": 0, "clips": 2, "children": 1}
+    model = {"name": "m", "sha256": "0"}
+    about = {"testset": test, "models": {"pose": model, "detector": model}, "settings": {}}
+    told = lines(about | summarise([], [clip("c0", "a", 1.0), clip("c1", "a", 1.0)]))
+    rows = {line.split()[0]: line for line in told if line.startswith("  ")}
+    assert "MAE" in rows
+    assert "binomial" not in rows["MAE"]
+    assert all("binomial" in rows[name] for name in ("yield", "coverage"))
 
 
 def test_scores_are_set_against_hits():
