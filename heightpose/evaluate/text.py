@@ -29,12 +29,18 @@ def of(block: dict[str, Any] | None, name: str, digits: int = 1, scale: float = 
     return figure(block[name], block.get(f"{name}_interval"), digits, scale)
 
 
+def set_words(result: dict[str, Any]) -> str:
+    """``nursery-easy version 5``, and how much of it was judged where ``--limit`` left the rest out."""
+    test, limit = result["testset"], result["settings"].get("limit")
+    version = "" if test["version"] is None else f" version {test['version']}"
+    return f"{test['name']}{version}" + ("" if limit is None else f", the first {limit} only")
+
+
 def lines(result: dict[str, Any]) -> list[str]:
     """The result's main figures; brackets are 90 % intervals resampled by child, binomial where they say so."""
     test, pose, height = result["testset"], result["pose"], result["height"]
-    version = "" if test["version"] is None else f" version {test['version']}"
     out = [
-        f"{test['name']}{version}: {plural(test['people'], 'person')} in {plural(test['frames'], 'frame')}, "
+        f"{set_words(result)}: {plural(test['people'], 'person')} in {plural(test['frames'], 'frame')}, "
         f"{plural(test['clips'], 'clip')}, {plural(test['children'], 'child')}",
         f"model {result['models']['pose']['name']} {result['models']['pose']['sha256'][:10]}, "
         f"detector {result['models']['detector']['name']} {result['models']['detector']['sha256'][:10]}",

@@ -8,6 +8,7 @@ from pathlib import Path
 from heightpose.evaluate.people import People, lengths_of
 from heightpose.evaluate.records import ClipRecord, FrameRecord, require_records
 from heightpose.evaluate.result import load_result
+from heightpose.evaluate.text import set_words
 from heightpose.metrics.height import worst
 from heightpose.report.evaluation_figures import headline, height_parts, pose_parts
 from heightpose.report.evaluation_strata import strata_parts
@@ -30,7 +31,6 @@ def write_report(folder: Path, data_folder: Path, *, blur: bool = True) -> Path:
     result = load_result(folder)
     frames, clips = require_records(folder)
     test, models = result["testset"], result["models"]
-    version = "" if test["version"] is None else f", version {test['version']}"
     parts: list[str] = [
         STYLE,
         f"{plural(test['people'], 'person')} in {plural(test['frames'], 'frame')}, "
@@ -59,7 +59,7 @@ def write_report(folder: Path, data_folder: Path, *, blur: bool = True) -> Path:
         )
     )
     final = folder / "report.html"
-    write_page(final, f"Evaluation on {test['name']}{version}", *parts)
+    write_page(final, f"Evaluation on {set_words(result)}", *parts)
     return final
 
 

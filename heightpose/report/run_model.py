@@ -131,7 +131,8 @@ class EvalRun:
         test, limit = self.document["testset"], self.document["settings"].get("limit")
         version = "" if test["version"] is None else f" v{test['version']}"
         files = test.get("files_sha256") or ""
-        return f"{test['name']}{version}", test["sha256"], test.get("split") or "", limit, files
+        part = "" if limit is None else f", first {limit}"
+        return f"{test['name']}{version}{part}", test["sha256"], test.get("split") or "", limit, files
 
     @property
     def trained(self) -> Json | None:

@@ -11,7 +11,7 @@ from evaluated import BOX, HEAD, K, clip, frame, true_kpts
 from heightpose.evaluate.people import People, ranked
 from heightpose.evaluate.records import FrameRecord, Guess
 from heightpose.evaluate.summary import summarise
-from heightpose.evaluate.text import lines, strata_lines
+from heightpose.evaluate.text import lines, set_words, strata_lines
 from heightpose.metrics.oks import sigmas
 from heightpose.report.evaluation_figures import headline, pose_parts
 from heightpose.report.evaluation_strata import strata_parts
@@ -117,6 +117,11 @@ def test_false_alarms_are_told_wherever_there_are_empty_cots(labelled):
     if labelled:
         none = about | summarise(frames, ())
         assert not any("empty cots" in line.lower() for line in (*lines(none), headline(none)))
+
+
+@pytest.mark.parametrize(("limit", "words"), [(None, "t version 3"), (6, "t version 3, the first 6 only")])
+def test_a_part_of_a_set_is_not_called_the_set(limit, words):
+    assert set_words({"testset": {"name": "t", "version": 3}, "settings": {"limit": limit}}) == words
 
 
 def test_a_prediction_on_an_infant_that_nobody_labelled_is_no_false_alarm():

@@ -262,6 +262,16 @@ def test_results_on_other_pictures_under_the_same_labels_share_no_line(tmp_path)
     assert len({e.testset for e in read_runs([tmp_path]).evaluations}) == 2
 
 
+def test_a_part_of_a_set_has_a_name_of_its_own_in_legends_and_cards(tmp_path):
+    for hour, limit in enumerate((None, 6)):
+        folder = make.evaluation(tmp_path, f"r{hour}", hour, frames=make.infants(POSTURES[:1], each=1))
+        result = json.loads((folder / "result.json").read_text())
+        result["settings"]["limit"] = limit
+        (folder / "result.json").write_text(json.dumps(result))
+    whole, part = [e.testset[0] for e in read_runs([tmp_path]).evaluations]
+    assert part == f"{whole}, first 6"
+
+
 def test_fifty_runs(tmp_path):
     figures = summarise(make.infants(POSTURES[:2], each=2), make.measured([1.0]))
     for i in range(50):
