@@ -39,6 +39,16 @@ tr:target td { background: color-mix(in srgb, var(--two) 22%, transparent); }
 tr { scroll-margin-top: 6rem; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--dim); }
 .reasons { min-width: 20rem; }
+@media (max-width: 44rem) { /* on a phone the reasons stand below what they are for, not beyond the edge */
+  table:has(.reasons) thead { display: none; } .reasons { min-width: 0; }
+  tr:has(.reasons), tr:has(.reasons) td { display: block; width: auto; text-align: left; }
+  tr:has(.reasons) { padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  tr:has(.reasons) td { border: 0; padding: .05rem .2rem; white-space: normal; }
+  tr:has(.reasons) td:nth-child(1)::before { content: "rank "; }
+  tr:has(.reasons) td:nth-child(2) { font-weight: 600; }
+  tr:has(.reasons) td:nth-child(3)::before { content: "share of the budget "; }
+  tr:has(.reasons) td:nth-child(4)::before { content: "gain "; }
+}
 .changes { min-width: 16rem; max-width: 26rem; overflow-wrap: anywhere; } .nowrap { white-space: nowrap; }
 #bar { position: fixed; inset: auto 0 0 0; z-index: 3; display: none; padding: .5rem clamp(.8rem, 3vw, 2.5rem);
   background: var(--card); border-top: 2px solid var(--one); font-size: .85rem; white-space: pre-wrap;

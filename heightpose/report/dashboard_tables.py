@@ -24,6 +24,8 @@ from heightpose.words import plural
 
 #: Steps side by side in the table of strata over time, advice and findings shown at first.
 _STEPS, _ADVICE, _FINDINGS = 10, 6, 15
+#: On a phone the style puts some of them before the cells, by their place.
+ADVICE_COLUMNS = ("rank", "stratum", "share of the budget", "gain", "why", "from")
 #: Figures of heights in the table of strata: name, digits, factor.
 _HEIGHTS = (("mae_cm", 2, 1.0), ("null_mae_cm", 2, 1.0), ("yield", 0, 100.0))
 
@@ -129,7 +131,7 @@ def advice_table(ranking: Ranking, numbers: Sources) -> Html:
                 source,
             ]
         )
-    columns = ["rank", "stratum", "share of the budget", "gain", "why", "from"]
+    columns = ADVICE_COLUMNS
     if len(lines) <= _ADVICE:
         return table(columns, lines)
     rest = table(columns, lines[_ADVICE:])

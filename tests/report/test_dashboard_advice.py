@@ -9,6 +9,8 @@ from heightpose.errors import ConfigError
 from heightpose.report.advice import rank
 from heightpose.report.advice_target import read_target
 from heightpose.report.dashboard import write_dashboard
+from heightpose.report.dashboard_style import STYLE
+from heightpose.report.dashboard_tables import ADVICE_COLUMNS
 from heightpose.report.dashboard_view import Options
 from heightpose.report.learning_curve import ASSUMED
 from heightpose.report.runs import read_runs
@@ -142,3 +144,11 @@ def test_a_target_is_read_and_checked(tmp_path):
         path.write_text(text)
         with pytest.raises(ConfigError):
             read_target(path)
+
+
+@pytest.mark.parametrize("column", ["rank", "share of the budget", "gain"])
+def test_on_a_phone_the_reasons_stand_below_and_figures_keep_their_names(column):
+    place = ADVICE_COLUMNS.index(column) + 1
+    narrow = STYLE[STYLE.index("tr:has(.reasons)") :]
+    assert f'tr:has(.reasons) td:nth-child({place})::before {{ content: "{column} "; }}' in narrow
+    assert "td { display: block" in narrow
