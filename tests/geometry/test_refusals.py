@@ -118,6 +118,19 @@ def test_two_children_in_turn_give_no_length_that_fits_neither(other: float) -> 
     assert [r.code for r in mixed.reasons] == ["inconsistent_frames"]
 
 
+@pytest.mark.parametrize("other", [1.08, 1.16, 1.3])
+def test_a_second_child_who_is_seen_less_clearly_is_not_passed_over(other: float) -> None:
+    """The clear frames alone would give the first child's length, and be sure of it."""
+    plane = above(170.0)
+    first = told(clip([body()] * 5, plane))
+    unclear = [blurred(f, list(INFANT.names), 2.0) for f in told(clip([body(scale=other)] * 5, plane))]
+    assert measure(first, CAMERA, plane).status == "measured"
+    mixed = measure(first + unclear, CAMERA, plane)
+    assert [r.code for r in mixed.reasons] == ["inconsistent_frames"]
+    once = measure(first + first + unclear[:2], CAMERA, plane)
+    assert once.status == "measured"
+
+
 def test_a_clip_with_hardly_a_clear_frame_says_so() -> None:
     plane = above(160.0)
     frames = clip([body()] * 40, plane, score=0.3)
