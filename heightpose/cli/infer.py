@@ -30,6 +30,7 @@ Examples:
   heightpose infer clip.mp4 --sheet sheet.yaml --camera-height-cm 150     no camera file
   heightpose infer clips/ --camera camera.json --plane plane.json --out results --json
   heightpose infer clips/ --jobs 4 --camera camera.json --sheet sheet.yaml --no-overlay
+  heightpose infer clips/ --jobs 4 --camera camera.json --sheet sheet.yaml --resume     goes on with the rest
   heightpose infer night.mp4 --start 2:10:00 --end 2:15:00 --fps 5 --camera camera.json --plane plane.json
   heightpose infer rtsp://camera/stream --end 60 --camera camera.json --plane plane.json
   heightpose infer clip.mp4 --camera camera.json --corners 310,40 905,52 930,1010 280,998 --size 70x132
@@ -92,6 +93,11 @@ class Moment(click.ParamType):
 @click.option(
     "--out", type=FilePath(), default=Path("heightpose-results"), show_default=True,
     help="Folder for the results; each input gets a folder of its own in it.",
+)  # fmt: skip
+@click.option(
+    "--resume", is_flag=True,
+    help="Keep what an earlier run finished in --out: the same recordings, measured with the same code, weights and "
+    "settings. The others are measured.",
 )  # fmt: skip
 @MODEL
 @DETECTOR

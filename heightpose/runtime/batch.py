@@ -33,15 +33,16 @@ from heightpose.runtime.atomic import all_at_once, held, make_folder, no_empty_f
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.earlier import ANSWER, Earlier, Identity, identity
 from heightpose.runtime.interrupt import Interrupt, Stop
+from heightpose.runtime.kept import kept
 from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.networks import Detector, PoseModel
-from heightpose.runtime.output import plain
+from heightpose.runtime.output import measurement_in, plain
 from heightpose.runtime.scale import Scale
 from heightpose.runtime.session import Outcome, StoppedBeforeError, measure_clip
 from heightpose.runtime.settings import Settings
 from heightpose.runtime.stages import Beside, ahead, depth_for
 from heightpose.runtime.video import open_clip
-from heightpose.types import FrameResult
+from heightpose.types import FrameResult, Measurement
 
 log = logging.getLogger("heightpose")
 
@@ -126,6 +127,7 @@ class Worker:
         self._alone = len(inputs) == 1
         self._given = given_files(settings, inputs)
         self._models: Models | None = None
+        self._made: dict[str, Any] = {}
         cv2.setNumThreads(1)  # the stages are the threads: more of them than cores only wait for each other
 
     def measure(self, source: str, name: str) -> Item:
@@ -145,12 +147,24 @@ class Worker:
             # Only now: an unreadable input is answered at once, without waiting for the networks.
             if self._models is None:
                 self._models = _load_models(self._settings)
+                settings = self._settings
+                self._made = results.made_with(*self._models, settings.hashes, settings.as_recorded())
             try:
-                return self._measured(clip, name, earlier)
+                return self._kept(clip, name) or self._measured(clip, name, earlier)
             except StoppedBeforeError:
                 return not_begun(source, name)
             except Exception as error:
                 return self._failed(source, name, error, earlier)
+
+    def _kept(self, clip: Clip, name: str) -> Item | None:
+        """What an earlier run finished, where it is asked for."""
+        folder = self._settings.out / name
+        document = kept(folder, clip, self._made, self._settings) if self._settings.resume else None
+        if document is None:
+            return None
+        log.info("%s: kept, as an earlier run measured it", name)
+        measurement = measurement_in(document)
+        return Item(name, _code(measurement), document, answer_text(measurement))
 
     def _measured(self, clip: Clip, name: str, earlier: Earlier) -> Item:
         """Look at the clip, write its results, draw its overlay."""
@@ -165,9 +179,7 @@ class Worker:
         with held(folder):
             outcome, drawn = _looked(clip, folder, self._scale, settings, self._models, self.stop)
             document = results.height_of(clip, outcome, settings.sex, settings.age_months)
-            provenance = results.provenance_of(
-                clip, outcome, *self._models, settings.hashes, settings.as_recorded()
-            )
+            provenance = results.provenance_of(clip, outcome, self._made)
             other = earlier.is_of_another(provenance["input"]["sha256"])
             # A part gives way to a part, and does not take the place of the whole that was kept before it.
             if not clip.live and (other or (outcome.interrupted and not earlier.is_partial)):
@@ -176,11 +188,11 @@ class Worker:
                 results.write_numbers(together, document, outcome.log, provenance)
                 results.write_preview(together / "preview.png", outcome, blur_faces=settings.blur_faces)
                 if not drawn:
-                    remove(folder / "overlay.mp4")  # one of an earlier run would not belong to this answer
+                    remove(folder / results.OVERLAY)  # one of an earlier run would not belong to this answer
             if not clip.live and not settings.no_overlay and not outcome.interrupted:
                 with outcome.times.stage("overlay"):
                     results.write_overlay(
-                        folder / "overlay.mp4",
+                        folder / results.OVERLAY,
                         clip,
                         outcome,
                         blur_faces=settings.blur_faces,
@@ -188,7 +200,7 @@ class Worker:
                         interrupt=self.stop,
                     )
             _summary(name, outcome, folder)
-            code = EXIT_MEASURED if outcome.measurement.status == "measured" else EXIT_REJECTED
+            code = _code(outcome.measurement)
             if self.stop.requested:
                 code = EXIT_INTERRUPTED
                 if not outcome.interrupted:  # after the frames: the answer is whole, the overlay may not be
@@ -224,6 +236,10 @@ class Worker:
                     where=path,
                     hint="Choose another folder with --out",
                 )
+
+
+def _code(measurement: Measurement) -> int:
+    return EXIT_MEASURED if measurement.status == "measured" else EXIT_REJECTED
 
 
 def given_files(settings: Settings, inputs: Iterable[tuple[str, str]]) -> set[Identity]:
@@ -292,7 +308,7 @@ def _looked(
         if clip.live and not settings.no_overlay:
             live = stack.enter_context(
                 results.LiveOverlay(
-                    folder / "overlay.mp4", clip, blur_faces=settings.blur_faces, smooth=settings.smooth
+                    folder / results.OVERLAY, clip, blur_faces=settings.blur_faces, smooth=settings.smooth
                 )
             )
         drawing = stack.enter_context(Beside[None](depth_for(clip.size_wh), "draw"))

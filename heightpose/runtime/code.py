@@ -25,7 +25,7 @@ def code_version() -> dict[str, Any]:
     # Read only: a status that refreshed the index would stand in the way of whoever commits just now.
     status = None if commit is None else _git("--no-optional-locks", "status", "--porcelain", "--", ".")
     changed = None if status is None else status != ""
-    return {"version": __version__, "commit": commit, "changed": changed, "sha256": _sources()}
+    return {"version": __version__, "commit": commit, "changed": changed, "sha256": sources_sha256()}
 
 
 def _git(*args: str) -> str | None:
@@ -41,7 +41,8 @@ def _git(*args: str) -> str | None:
     return done.stdout.strip()
 
 
-def _sources() -> str:
+def sources_sha256() -> str:
+    """Of every Python file of the package."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +18,7 @@ from heightpose.metrics.who import rounded_percentile
 from heightpose.runtime.atomic import atomic_path, cannot_write
 from heightpose.runtime.poselog import PoseLog
 from heightpose.skeleton import Skeleton
-from heightpose.types import FrameResult, Measurement, direction_deg
+from heightpose.types import FrameResult, Measurement, Reason, direction_deg
 from heightpose.words import valid_unicode
 
 
@@ -57,6 +57,23 @@ def height_document(
     document.update(extra or {})
     document["details"] = plain(measurement.details)
     return document
+
+
+def measurement_in(document: Mapping[str, Any]) -> Measurement:
+    """The answer of a height.json, without its details.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none of ours.
+    """
+    frames, interval = document["frames"], document["interval_cm"]
+    return Measurement(
+        document["length_cm"],
+        None if interval is None else (interval[0], interval[1]),
+        frames["total"],
+        frames["used"],
+        tuple(Reason(reason["code"], reason["text"]) for reason in document["reasons"]),
+        document["interval_level"],
+    )
 
 
 def write_poses(path: Path, log: PoseLog, skeleton: Skeleton) -> None:

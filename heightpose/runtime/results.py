@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,11 +19,13 @@ import numpy as np
 from heightpose import __version__
 from heightpose.codec.confidence import calibration_path
 from heightpose.errors import ConfigError, HeightposeError, InputError
+from heightpose.geometry.lift import LIFT_FILE
 from heightpose.metrics import who
 from heightpose.report.overlay import Caption, answer_text, blur_faces_in, draw_overlay
 from heightpose.runtime import output, presence
 from heightpose.runtime.atomic import remove, write_json
 from heightpose.runtime.clip import Clip, Frame
+from heightpose.runtime.code import sources_sha256
 from heightpose.runtime.interrupt import Stop
 from heightpose.runtime.length import measure_log
 from heightpose.runtime.networks import Detector, PoseModel
@@ -41,7 +43,8 @@ log = logging.getLogger("heightpose")
 _NOT_WRITTEN = (av.FFmpegError, OSError, HeightposeError)
 
 #: What may be written to, or removed from, a clip's result folder.
-FILES = ("height.json", "poses.json", "provenance.json", "preview.png", "overlay.mp4")
+OVERLAY = "overlay.mp4"
+FILES = ("height.json", "poses.json", "provenance.json", "preview.png", OVERLAY)
 
 #: How often the running length is computed anew along the overlay, and how long that may take in all.
 _RUNNING_STEPS = 8
@@ -92,44 +95,33 @@ def height_of(clip: Clip, outcome: Outcome, sex: str | None, age_months: float |
     )
 
 
-def provenance_of(
-    clip: Clip,
-    outcome: Outcome,
+def made_with(
     detector: Detector,
     pose_model: PoseModel,
     files: Mapping[str, Mapping[str, str]],
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """What made this result: hashes, versions, settings, and what was really running. No pictures.
+    """What a result depends on besides the recording: code, weights, what runs them, settings and their files.
 
     Args:
         files: name and SHA-256 of the camera, sheet and plane file, as they were read.
         settings: :meth:`heightpose.runtime.settings.Settings.as_recorded`.
     """
     calibration = calibration_path(pose_model.file.path)
-    changed, input_hash = clip.changed, _hash_or_none(clip.paths)
-    if changed:
-        log.warning("%s: changed while it was read; measured as it was at first", clip.name)
     models = {"pose": (pose_model.backend, pose_model.file), "detector": (detector.backend, detector.file)}
     if pose_model.cover is not None:
         models["cover"] = (pose_model.cover.backend, pose_model.cover.file)
     return output.plain(
         {
             "heightpose": __version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "input": {
-                "name": clip.name,
-                "kind": clip.kind,
-                "sha256": input_hash,
-                "size_wh": clip.size_wh,
-                "rotation_deg": clip.rotation_deg,
-                "fps": None if clip.fps is None else str(clip.fps),
-                "frames": len(outcome.log),
-                **({"changed_while_read": True} if changed else {}),
-            },
+            "code_sha256": sources_sha256(),
             "files": files,
             "weights": {
-                name: {"name": file.path.name, "sha256": file.sha256} for name, (_, file) in models.items()
+                **{
+                    name: {"name": file.path.name, "sha256": file.sha256}
+                    for name, (_, file) in models.items()
+                },
+                "elevation": {"name": LIFT_FILE.name, "sha256": output.sha256([LIFT_FILE])},
             },
             # The same weights without it, or with another one, give other probabilities and lengths.
             "calibration": None
@@ -137,9 +129,6 @@ def provenance_of(
             else {"name": calibration.name, "sha256": pose_model.calibration_sha256},
             "backend": {name: vars(backend.active) for name, (backend, _) in models.items()},
             "settings": {"tta": str(pose_model.tta), **presence.settings(detector), **settings},
-            "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},
-            "wall_s": round(outcome.times.wall_s, 3),
-            "interrupted": outcome.interrupted,
             "versions": {
                 "python": platform.python_version(),
                 "platform": f"{platform.system()} {platform.machine()}",
@@ -151,10 +140,40 @@ def provenance_of(
     )
 
 
-def _hash_or_none(paths: Sequence[Path]) -> str | None:
-    """SHA-256 of what was read; None for no files, and where one is gone since: the measurement need not go with it."""
+def provenance_of(clip: Clip, outcome: Outcome, made: Mapping[str, Any]) -> dict[str, Any]:
+    """What made this result: hashes, versions, settings, and what was really running. No pictures.
+
+    Args:
+        made: of :func:`made_with`.
+    """
+    changed, input_hash = clip.changed, input_sha256(clip)
+    if changed:
+        log.warning("%s: changed while it was read; measured as it was at first", clip.name)
+    return output.plain(
+        {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "input": {
+                "name": clip.name,
+                "kind": clip.kind,
+                "sha256": input_hash,
+                "size_wh": clip.size_wh,
+                "rotation_deg": clip.rotation_deg,
+                "fps": None if clip.fps is None else str(clip.fps),
+                "frames": len(outcome.log),
+                **({"changed_while_read": True} if changed else {}),
+            },
+            **made,
+            "stage_ms": {name: round(ms, 3) for name, ms in outcome.times.per_frame_ms().items()},
+            "wall_s": round(outcome.times.wall_s, 3),
+            "interrupted": outcome.interrupted,
+        }
+    )
+
+
+def input_sha256(clip: Clip) -> str | None:
+    """Of what was read; None for no files, and where one is gone since: the measurement need not go with it."""
     try:
-        return output.sha256(paths) if paths else None
+        return output.sha256(clip.paths) if clip.paths else None
     except InputError:
         return None
 

@@ -38,6 +38,7 @@ class Settings:
     size: tuple[float, float] | None = None
     camera_height_cm: float | None = None
     out: Path = Path("heightpose-results")
+    resume: bool = False
     model: str = "fast"
     detector: str = "detector"
     backend: str = "auto"
