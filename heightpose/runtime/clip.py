@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,22 @@ class Frame(NamedTuple):
 #: Device, inode, bytes and time of the last change of a file.
 Stamp = tuple[int, int, int, int]
 
+
+@dataclass(frozen=True)
+class Missing:
+    """Part of a recording that could not be used.
+
+    Attributes:
+        code: "damaged", "cut_short", "picture_size" (it changes) or "stream_gone".
+        after_frames: how many frames were had before it.
+        text: what is wrong, for a person.
+    """
+
+    code: str
+    after_frames: int
+    text: str
+
+
 #: The picture of a frame that nobody looks at.
 NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 
@@ -50,6 +67,7 @@ class Clip(ABC):
         length_hint: number of frames where known beforehand; for progress only.
         paths: the files behind it, for hashing.
         live: a stream that can be read once only.
+        missing: what of the recording could not be used, as far as it was read.
     """
 
     name: str
@@ -62,6 +80,7 @@ class Clip(ABC):
     length_hint: int | None = None
     live: bool = False
     paths: tuple[Path, ...] = ()
+    missing: tuple[Missing, ...] = ()
     _warned: frozenset[str] = frozenset()
     _stamps: tuple[Stamp | None, ...] = ()
 
@@ -95,6 +114,14 @@ class Clip(ABC):
         if line not in self._warned:
             self._warned |= {line}
             log.warning("%s", line)
+
+    def leave_out(self, code: str, after_frames: int, text: str, *, warn: bool = True) -> None:
+        """Note in :attr:`missing` that part of the recording is not used, once also where it is read again."""
+        part = Missing(code, after_frames, text)
+        if part not in self.missing:
+            self.missing += (part,)
+        if warn:
+            self.warn_once(text)
 
     def note_files(self) -> None:
         """Remember what the files are like now, for :attr:`changed`."""

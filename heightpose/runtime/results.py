@@ -6,7 +6,7 @@ import logging
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,7 @@ def height_of(clip: Clip, outcome: Outcome, sex: str | None, age_months: float |
     z, percentile = growth(outcome.measurement, sex, age_months)
     # What the chart of several visits needs (`heightpose growth`); only where it was given.
     child = {k: v for k, v in (("sex", sex), ("age_months", age_months)) if v is not None}
+    missing = {"missing": [asdict(part) for part in clip.missing]} if clip.missing else {}
     plane = outcome.plane
     scale = None
     if plane is not None:
@@ -91,7 +92,7 @@ def height_of(clip: Clip, outcome: Outcome, sex: str | None, age_months: float |
         z_score=z,
         percentile=percentile,
         interrupted=outcome.interrupted,
-        extra=output.plain({"input": clip.name, **child, "plane": scale, "version": __version__}),
+        extra=output.plain({"input": clip.name, **missing, **child, "plane": scale, "version": __version__}),
     )
 
 

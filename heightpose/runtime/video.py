@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -142,7 +143,7 @@ class VideoClip(Clip):
         # A camera may come back, a web file would begin again; of web addresses the stream itself tells.
         self._returns = live and not target.startswith("http")
         self._by_arrival = False
-        self._stated_frames, self._stored_aspect = 0, 1.0
+        self._stated_frames, self._stated_end_s, self._stored_aspect = 0, 0.0, 1.0
         self._pass: Iterator[av.VideoFrame] | None = self._decode()
         try:
             first = next(self._pass)
@@ -168,10 +169,10 @@ class VideoClip(Clip):
         self, wanted: Callable[[int, float], bool], past: Callable[[float], bool] = lambda t_s: False
     ) -> Iterator[Frame]:
         clock = Clock(self.fps, from_zero=self.live)
-        index = 0
+        index, t_s = 0, 0.0
         for frame in self._av_frames():
             if (frame.width, frame.height) != self._stored_wh:
-                self._warn_damage(index, f"the picture size changes to {frame.width}x{frame.height}")
+                self._leave_out_size(index, (frame.width, frame.height))
                 return
             t_s = clock.seconds(frame.pts if frame.pts is not None else frame.dts, frame.time_base)
             if past(t_s):
@@ -179,8 +180,8 @@ class VideoClip(Clip):
             rgb = turn(_rgb(frame), self.rotation_deg) if wanted(index, t_s) else NO_PICTURE
             yield Frame(index, t_s, rgb)
             index += 1
-        if not self.live and index < 0.95 * self._stated_frames - 2:
-            self.warn_once(f"cut short, {index} of {self._stated_frames} frames are there")
+        if not self.live:
+            self._leave_out_end(index, t_s)
 
     def close(self) -> None:
         if self._pass is not None:
@@ -218,12 +219,12 @@ class VideoClip(Clip):
                 raise self._unreadable(trouble) from trouble
             if given == 0 or not self._returns:
                 if trouble is not None:
-                    self._warn_damage(given, self._why(trouble))
+                    self._leave_out_damage(given, self._why(trouble), "The frames before are used")
                 return
             tries += 1
             why = "it ended" if trouble is None else self._why(trouble)
             if tries > _RETRIES:
-                log.warning("%s: gone after %d frames (%s)", self.name, given, why)
+                self.leave_out("stream_gone", given, f"gone after {given} frames ({why})")
                 return
             log.warning("%s: dropped (%s); trying again, %d of %d", self.name, why, tries, _RETRIES)
             time.sleep(tries * _RETRY_WAIT_S)
@@ -261,8 +262,8 @@ class VideoClip(Clip):
                 if doubtful or before or not packet.is_keyframe:
                     continue
                 damages += 1
-                if damages == 1:
-                    self._warn_damage(given, trouble, "What follows up to the next key frame is left out")
+                so = "What follows up to the next key frame is left out"
+                self._leave_out_damage(given, trouble, so, warn=damages == 1)
             # A cut-off packet decodes to invented pixels: only what is still held is taken.
             trouble = "a packet is cut off" if doubtful else ""
             for frame in stream.decode(None) if trouble else packet.decode():
@@ -320,7 +321,7 @@ class VideoClip(Clip):
         # Two: decoding runs beside the networks, and more threads than cores only hold more frames.
         stream.thread_type, stream.codec_context.thread_count = "AUTO", 2
         rate = stream.average_rate or stream.guessed_rate
-        self._stated_frames = _frames_shown(stream)
+        self._stated_frames, self._stated_end_s = _frames_shown(stream), _tagged_end_s(stream)
         self.fps = Fraction(rate) if rate is not None and rate > 0 else None
         self._stored_aspect = float(stream.sample_aspect_ratio or 1)
         if self.live:
@@ -356,14 +357,33 @@ class VideoClip(Clip):
             hint="Play it to check it, then copy or record it again",
         )
 
-    def _warn_damage(self, given: int, why: str, so: str = "The frames before are used") -> None:
-        self.warn_once(f"damaged after {given} frames: {why}. {so}")
+    def _leave_out_damage(self, given: int, why: str, so: str, *, warn: bool = True) -> None:
+        self.leave_out("damaged", given, f"damaged after {given} frames: {why}. {so}", warn=warn)
+
+    def _leave_out_end(self, given: int, last_s: float) -> None:
+        """Where a file says that it holds more than the ``given`` frames, the last of them at ``last_s``."""
+        step_s = 0.0 if self.fps is None else float(1 / self.fps)
+        if given < 0.95 * self._stated_frames - 2:
+            self.leave_out(
+                "cut_short", given, f"cut short, {given} of {self._stated_frames} frames are there"
+            )
+        elif last_s + 3 * step_s < 0.95 * self._stated_end_s:
+            text = f"cut short, {last_s + step_s:.2f} of {self._stated_end_s:.2f} s are there"
+            self.leave_out("cut_short", given, text)
+
+    def _leave_out_size(self, given: int, wh: tuple[int, int]) -> None:
+        (old_width, old_height), (width, height) = self._stored_wh, wh
+        change = f"the picture size changes from {old_width}x{old_height} to {width}x{height}"
+        so = "Only the frames before are used: save those after as a video of its own to measure them"
+        self.leave_out("picture_size", given, f"{change} after {given} frames. {so}")
 
 
 _ATTACHED = av.stream.Disposition.attached_pic
 
 #: FFmpeg renders text files as pictures of text, which nobody means here.
 _TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
+
+_TAGGED_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
 def _rgb(frame: av.VideoFrame) -> Any:
@@ -376,6 +396,15 @@ def _frames_shown(stream: Any) -> int:
     if not stream.duration or not stream.time_base or not stream.average_rate:
         return stated
     return min(stated, math.ceil(stream.duration * stream.time_base * stream.average_rate))
+
+
+def _tagged_end_s(stream: Any) -> float:
+    """When a stream of Matroska or WebM ends by its tag, which counts no frames; 0 without one."""
+    tag = _TAGGED_TIME.fullmatch(stream.metadata.get("DURATION", ""))
+    if tag is None:
+        return 0.0
+    hours, minutes, seconds = tag.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
 def _is_mirrored(frame: Any) -> bool:

@@ -460,6 +460,14 @@ def test_a_height_alone_widens_the_interval_around_the_same_length(outcome):
     assert (60.0 - low, high - 60.0) == pytest.approx((np.hypot(1, 2.961), np.hypot(1, 5.922)), abs=1e-3)
 
 
+def test_the_answer_says_what_of_a_recording_is_missing(outcome):
+    clip = Grown(12, 0)
+    assert "missing" not in results.height_of(clip, outcome, None, None)
+    clip.leave_out("damaged", 12, "damaged after 12 frames")
+    (missing,) = results.height_of(clip, outcome, None, None)["missing"]
+    assert missing == {"code": "damaged", "after_frames": 12, "text": "damaged after 12 frames"}
+
+
 def test_a_detector_with_another_output(tmp_path):
     from onnx import helper
 

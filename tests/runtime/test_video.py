@@ -211,6 +211,37 @@ def test_joined_transport_streams_are_read_to_the_end(tmp_path, caplog):
     assert 36 <= len(times_s) <= 60
     assert np.all(np.diff(times_s) > 0)
     assert "damaged in 2 places" in caplog.text
+    assert [part.code for part in clip.missing] == ["damaged", "damaged"]
+
+
+def test_a_recording_that_changes_its_size_is_used_up_to_there(tmp_path, caplog):
+    large = makers.write_video(tmp_path / "a.ts", moving(12), pix_fmt="yuv420p")
+    small = makers.write_video(tmp_path / "b.ts", moving(12, (48, 32)), pix_fmt="yuv420p")
+    (tmp_path / "joined.ts").write_bytes(large.read_bytes() + small.read_bytes())
+    with open_clip(tmp_path / "joined.ts") as clip:
+        assert clip.missing == ()
+        frames = len(list(clip.frames()))
+        missing = clip.missing
+        list(clip.frames())
+    assert clip.missing == missing  # a second pass tells nothing anew
+    assert missing[-1].code == "picture_size"
+    assert missing[-1].after_frames == frames
+    assert caplog.text.count("changes from 96x64 to 48x32") == 1
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "libx264"), ("mkv", "libx264"), ("webm", "libvpx")])
+def test_what_is_missing_of_a_file_is_noted(tmp_path, suffix, codec):
+    container = {"movflags": "faststart"} if suffix == "mp4" else {}
+    whole = makers.write_video(
+        tmp_path / f"w.{suffix}", noisy(20), pix_fmt="yuv420p", codec=codec, container=container
+    )
+    with open_clip(whole) as clip:
+        list(clip.frames())
+    assert clip.missing == ()
+    with open_clip(cut(whole, 0.6, f"cut.{suffix}")) as clip:
+        frames = len(list(clip.frames()))
+    assert clip.missing[-1].code == "cut_short"
+    assert clip.missing[-1].after_frames == frames
 
 
 def unusable_inputs(tmp_path):
