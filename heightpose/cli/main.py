@@ -15,6 +15,7 @@ from heightpose import __version__
 from heightpose.cli._streams import StdoutError, prepare_streams, silence_stdout, tell
 from heightpose.cli.lazy import LazyGroup
 from heightpose.errors import EXIT_INTERRUPTED, EXIT_NO_READER, EXIT_USAGE, HeightposeError
+from heightpose.runtime.ending import end_if_busy
 from heightpose.runtime.interrupt import ignore_requests, raise_on_request
 from heightpose.words import one_line
 
@@ -95,6 +96,7 @@ def main(argv: list[str] | None = None) -> None:
         code = EXIT_INTERRUPTED
     if argv is None:
         ignore_requests()
+        end_if_busy(code)
     sys.exit(code)
 
 

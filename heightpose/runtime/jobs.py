@@ -8,6 +8,7 @@ process that held it is killed.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import signal
 import sys
@@ -25,6 +26,7 @@ from heightpose.cores import usable_cores
 from heightpose.errors import EXIT_INTERRUPTED, HeightposeError
 from heightpose.runtime.batch import Item, Settings, Worker, given_files, not_begun, unusable
 from heightpose.runtime.earlier import Earlier
+from heightpose.runtime.ending import end_if_busy
 from heightpose.runtime.interrupt import REQUESTS, Interrupt
 from heightpose.runtime.processes import deaf, end_with_parent
 from heightpose.runtime.scale import Scale
@@ -190,6 +192,7 @@ def _start(
     for number in REQUESTS:
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
+    atexit.register(end_if_busy, 0)
     logging.addLevelName(logging.WARNING, "warning: ")
     logging.addLevelName(logging.INFO, "")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s%(message)s")

@@ -14,14 +14,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from heightpose.runtime.ending import may_outlive
+
 T = TypeVar("T")
 
 #: Seconds after which a waiting thread asks whether it should stop.
 _GLANCE_S = 0.1
 #: Seconds to wait for a thread that hangs in a library, such as in a camera that is silent.
 _PATIENCE_S = 1.0
-#: The same for a thread that calls the networks: it must be over before the process ends, which their library does not
-#: survive.
+#: The same for a thread that calls the networks, which ends by itself, if late on a busy machine.
 NETWORKS_S = 15.0
 
 #: Frames that a stage may be ahead of the next, and the pixels they may hold together.
@@ -59,6 +60,7 @@ def ahead(
     ready: queue.Queue[T | _Last] = queue.Queue(max(1, depth))
     leave = threading.Event()
     thread = threading.Thread(target=_fill, args=(items, ready, leave), name=name, daemon=True)
+    may_outlive(thread)
     thread.start()
     try:
         while not stopped():

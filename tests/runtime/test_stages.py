@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from heightpose.runtime.stages import Beside, ahead, depth_for
+
+ROOT = Path(__file__).parents[2]
 
 
 def named(name):
@@ -86,6 +91,22 @@ def test_a_source_that_hangs_does_not_hold_up_the_end():
     assert list(items) == []
     assert not hang.is_set()  # it was left alone, not waited for
     hang.set()
+
+
+@pytest.mark.parametrize(("hang_s", "out"), [(20, "answer\n"), (0, "answer\nat exit\n")])
+def test_a_process_ends_at_once_while_a_thread_is_in_a_library(hang_s, out):
+    """The interpreter's own end stops such a thread, which networks answer by aborting the process."""
+    code = (
+        "import atexit, time; from heightpose.runtime.ending import end_if_busy\n"
+        "from heightpose.runtime.stages import ahead\n"
+        "atexit.register(print, 'at exit')\n"
+        f"items = ahead((time.sleep(i * {hang_s}) for i in range(2)), 1)\n"
+        "next(items); items.close(); print('answer'); end_if_busy(130); raise SystemExit(130)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=15, cwd=ROOT, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, out, "")
 
 
 def test_calls_beside_are_in_order_bounded_and_finished_at_the_end():
