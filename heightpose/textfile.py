@@ -71,8 +71,11 @@ def read_yaml(path: str | Path, what: str, *, error: type[HeightposeError] = Fil
         ) from trouble
 
 
-def read_json(path: str | Path, what: str) -> Any:
+def read_json(path: str | Path, what: str, *, hint: str | None = None) -> Any:
     """The content of a JSON file; ``what`` as for :func:`read_yaml`.
+
+    Args:
+        hint: what to do where it is not JSON.
 
     Raises:
         InputError: the file cannot be read. FileFormatError: it is not JSON, or has a key twice.
@@ -85,7 +88,7 @@ def read_json(path: str | Path, what: str) -> Any:
     except _TwiceError as error:
         raise _twice(path, what, error, FileFormatError) from error
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"the {what} is not JSON", where=path, got=error) from error
+        raise FileFormatError(f"the {what} is not JSON", where=path, got=error, hint=hint) from error
 
 
 class _TwiceError(ValueError):

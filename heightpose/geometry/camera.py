@@ -27,6 +27,12 @@ class FoldedLensError(FileFormatError):
 
 _DIST_NAMES = {"pinhole": "k1, k2, p1, p2, k3", "fisheye": "k1, k2, k3, k4"}
 _KEYS = {"model", "width", "height", "K", "dist"}
+#: For files of other tools: OpenCV's, ROS's and Kalibr's hold the same numbers under other names.
+_OTHER_TOOLS = (
+    "heightpose calibrate camera writes one; another tool's numbers go into "
+    '{"model": "pinhole", "width": .., "height": .., "K": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], '
+    '"dist": [k1, k2, p1, p2, k3]}, or "fisheye" with [k1, k2, k3, k4]'
+)
 _LARGEST = 1e12
 #: A ray this far off the axis has no finite x/z, y/z worth speaking of.
 _MAX_ANGLE = np.deg2rad(89.0)
@@ -69,15 +75,15 @@ class Camera:
     @classmethod
     def load(cls, path: str | Path) -> Camera:
         """Read a camera file (JSON). Raises InputError or FileFormatError, naming the file and the field."""
-        return cls.from_dict(read_json(path, "camera file"), where=path)
+        return cls.from_dict(read_json(path, "camera file", hint=_OTHER_TOOLS), where=path)
 
     @classmethod
     def from_dict(cls, data: object, where: object = "camera") -> Camera:
         """Build from a camera file's content; ``where`` names its origin in errors."""
 
-        def fail(field: str, expected: str, got: object) -> FileFormatError:
+        def fail(field: str, expected: str, got: object, hint: str | None = None) -> FileFormatError:
             return FileFormatError(
-                f"camera field '{field}' is not valid", where=where, expected=expected, got=got
+                f"camera field '{field}' is not valid", where=where, expected=expected, got=got, hint=hint
             )
 
         if not isinstance(data, dict):
@@ -85,7 +91,7 @@ class Camera:
                 "not a camera file", where=where, expected="a JSON object", got=type(data).__name__
             )
         for key in sorted(_KEYS - data.keys()):
-            raise fail(key, f"the fields {', '.join(sorted(_KEYS))}", "nothing")
+            raise fail(key, f"the fields {', '.join(sorted(_KEYS))}", "nothing", _OTHER_TOOLS)
         model = data["model"]
         if model not in ("pinhole", "fisheye"):
             raise fail("model", "pinhole or fisheye", repr(model))

@@ -118,6 +118,20 @@ def test_any_other_size_is_an_error(size, rotation):
         Camera.from_dict(PINHOLE).for_frames(size, rotation)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%YAML:1.0\ncamera_matrix: 1\n",
+        '{"camera_matrix": {"rows": 3}}',
+        '{"width": 9, "K": [1, 0, 2], "D": []}',
+    ],
+)
+def test_a_file_of_another_tool_is_told_how_it_becomes_one(text, tmp_path):
+    (tmp_path / "other").write_text(text)
+    with pytest.raises(FileFormatError, match=r"another tool.s numbers go into .*model"):
+        Camera.load(tmp_path / "other")
+
+
 @BOTH
 def test_file_round_trip(data, tmp_path):
     path = tmp_path / "camera.json"
