@@ -12,6 +12,7 @@ import atexit
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
@@ -193,6 +194,8 @@ def _start(
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
     atexit.register(end_if_busy, 0)
+    # Its own is a semaphore shared by processes, of which Python warns at the end where this one is killed.
+    tqdm.set_lock(threading.RLock())
     logging.addLevelName(logging.WARNING, "warning: ")
     logging.addLevelName(logging.INFO, "")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s%(message)s")

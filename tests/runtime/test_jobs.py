@@ -115,6 +115,30 @@ def test_a_killed_process_loses_only_what_was_at_work(tmp_path, settings):
     assert "without a word" in str(items[0].error)
 
 
+def test_a_killed_process_leaves_no_warning_of_python(tmp_path):
+    """Of each worker's semaphore for its progress bars, with a line of Python's own source."""
+    (tmp_path / "killed.py").write_text(
+        "import os, signal\nfrom concurrent.futures import ProcessPoolExecutor\nfrom tqdm import tqdm\n"
+        "from heightpose.runtime import jobs\nfrom heightpose.runtime.scale import Scale\n"
+        "def die():\n    tqdm(disable=True)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if __name__ == '__main__':\n"
+        "    share = jobs.Settings(), Scale(), [], None, None, 30\n"
+        "    with ProcessPoolExecutor(1, jobs._Context(), jobs._start, share) as pool:\n"
+        "        print(type(pool.submit(die).exception()).__name__)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, "killed.py"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == ("BrokenProcessPool\n", "")
+
+
 def _ask_forever(flag):
     while True:
         flag.requested  # noqa: B018
