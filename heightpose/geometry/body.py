@@ -97,6 +97,11 @@ _REASONS = {
     "body uncovered.",
 }
 
+_ONE_LEG_COVERED = Reason(
+    "legs_covered",
+    "One leg is covered or hidden by the other. Please lay both legs uncovered side by side and record again.",
+)
+
 
 def reason(code: str) -> Reason:
     """The reason with the words that belong to its code."""
@@ -202,7 +207,8 @@ def measure(
         code = "implausible"
     if code is not None:
         details["unreported_cm"] = round(length, 2)
-        return _rejected(code, frames, len(used), **details)
+        why = _ONE_LEG_COVERED if code == "legs_covered" and _one_leg_seen(usable) else reason(code)
+        return Measurement.rejected([why], frames_total=len(frames), frames_used=len(used), **details)
     half = half_width_cm(length, sd)
     return Measurement(
         length,
@@ -283,6 +289,13 @@ def _legs_hidden(frames: Sequence[FrameResult]) -> bool:
     """Whether the pose net takes the legs for covered in most frames; never without its calibrated word on it."""
     told = [f.pose.seen[_LEGS].mean() < 0.5 for f in frames if f.pose is not None and f.pose.seen is not None]
     return bool(told) and float(np.mean(told)) > 0.5
+
+
+def _one_leg_seen(frames: Sequence[FrameResult]) -> bool:
+    """Whether one leg is mostly seen and the other mostly hidden."""
+    seen = [f.pose.seen for f in frames if f.pose is not None and f.pose.seen is not None]
+    legs = np.mean(seen, axis=0)[_LEG_PAIRS].mean(axis=0)
+    return bool(legs.min() < 0.5 <= legs.max())
 
 
 def _leg_in_doubt(frames: Sequence[FrameResult]) -> bool:

@@ -155,6 +155,20 @@ def test_covered_legs_are_told_from_bent_ones() -> None:
     assert codes == ["legs_not_seen", "legs_covered"]
 
 
+def test_one_leg_that_is_covered_is_not_told_as_both() -> None:
+    plane = above(170.0)
+    one = {name: 0.97 if name.startswith("left") else 0.0 for name in HIDDEN_LEGS}
+    texts = []
+    for chances in (HIDDEN_LEGS, one):
+        frames = seen_as(told(clip([body()] * 3, plane)), chances)
+        frames = [blurred(f, ["crown", "upper_neck", "thorax", "pelvis", *chances], 50.0) for f in frames]
+        (why,) = measure(frames, CAMERA, plane).reasons
+        assert why.code == "legs_covered"
+        texts.append(why.text)
+    assert texts[0].startswith("The legs are covered.")
+    assert texts[1].startswith("One leg is covered or hidden by the other.")
+
+
 def test_a_trunk_that_is_not_clear_is_not_blamed_on_the_legs() -> None:
     plane = above(170.0)
     trunk = ["crown", "head_top", "upper_neck", "thorax", "pelvis"]
