@@ -28,7 +28,9 @@ Examples:
 visits.csv has one line per measurement: file,age_months,sex or, with --born, file,date,sex (files relative to it);
 other columns are refused, and with --born so is a line with neither date nor age_months.
 Age and sex are read from each height.json where `heightpose infer --sex --age-months` stored them; what is given here
-goes first. They place a length on the curves and never change it. Rejected measurements are listed, not plotted.
+goes first. They place a length on the curves and never change it. Rejected measurements, and those after 24 months
+(730 days), where the WHO standard for length ends, are listed, not plotted. Lengths beyond the z-scores that the WHO
+takes for plausible (-6 to +6) are plotted and called doubtful.
 
 \b
 Exit codes: 0 plotted, 2 usage or unreadable input, 3 every measurement was rejected.

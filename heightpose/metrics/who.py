@@ -48,6 +48,21 @@ def z_score(sex: str, age_months: float, length_cm: float) -> float:
     return (length_cm / median - 1.0) / spread
 
 
+#: WHO Anthro flags length-for-age z-scores beyond this: age, sex or length is wrong, as good as certainly.
+FLAG_Z = 6.0
+
+
+def flagged(z: float) -> bool:
+    """Whether the WHO takes the z-score of a length, to two decimals as it is reported, for implausible."""
+    return abs(round(z, 2)) > FLAG_Z
+
+
+def flag_text(z: float) -> str:
+    """What to do about a flagged z-score: ``z -8.02 is beyond the limits ...: check age, sex and length``."""
+    limits = f"-{FLAG_Z:g} to +{FLAG_Z:g}"
+    return f"z {z:+.2f} is beyond the limits of what the WHO takes for plausible ({limits}): check age, sex and length"
+
+
 #: Smaller numbers may be taken for 0: runtimes of networks switch processors to round so.
 _TINIEST = 1e-300
 

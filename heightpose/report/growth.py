@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heightpose.metrics.growth import Change, Visit, changes, contradictions
-from heightpose.metrics.who import percentile_text, rounded_percentile
+from heightpose.metrics.who import flag_text, flagged, percentile_text, rounded_percentile
 from heightpose.report import page
 from heightpose.report.growth_chart import WORDS, chart_picture, chart_svg
 from heightpose.report.growth_visits import Refused
@@ -25,7 +25,7 @@ def table_rows(visits: Sequence[Visit]) -> list[tuple[str, ...]]:
             f"{v.age_months:.1f} mo",
             f"{v.length_cm:.1f} cm",
             f"{v.interval_cm[0]:.1f}-{v.interval_cm[1]:.1f}",
-            f"{v.z_score:+z.2f}",
+            f"{v.z_score:+z.2f}{' (check)' if flagged(v.z_score) else ''}",
             _percentiles(v),
             change_text(change),
             v.name,
@@ -58,7 +58,16 @@ def text_table(visits: Sequence[Visit]) -> str:
 
 
 def doubts(visits: Sequence[Visit]) -> list[str]:
-    """A line for each visit at which the child would have shrunk, and for two at one age that cannot both be right."""
+    """A line for each visit that cannot be right.
+
+    Lengths that the WHO flags, visits at which the child would have shrunk, and pairs at one age that contradict
+    each other.
+    """
+    implausible = [
+        f"{v.name}: {v.length_cm:.1f} cm at {v.age_months:.1f} months, {flag_text(v.z_score)}"
+        for v in visits
+        if flagged(v.z_score)
+    ]
     shrunk = [
         f"{later.name} is {earlier.length_cm - later.length_cm:.1f} cm shorter than {earlier.name} before it, and no "
         "infant shrinks: are both of this child, and are the ages right?"
@@ -70,11 +79,16 @@ def doubts(visits: Sequence[Visit]) -> list[str]:
         "other: are both of this child, and are the ages right?"
         for a, b in contradictions(visits)
     ]
-    return shrunk + contradictory
+    return implausible + shrunk + contradictory
 
 
 def refused_text(refused: Refused) -> str:
-    """One line on a measurement that was rejected."""
+    """One line on a measurement that is not on the chart."""
+    if refused.visit is not None:
+        v = refused.visit
+        ends = f"{v.interval_cm[0]:.1f}-{v.interval_cm[1]:.1f}"
+        why = "; ".join(text for _, text in refused.reasons)
+        return f"not plotted: {v.name} at {v.age_months:.2f} months: {v.length_cm:.1f} cm ({ends}); {why}"
     words = (
         "; ".join(f"{code}: {text}" if text else code for code, text in refused.reasons) or "no reason given"
     )
@@ -117,12 +131,13 @@ def _write_page(path: Path, visits: Sequence[Visit], refused: Sequence[Refused],
     ]
     if refused:
         parts += [
-            page.heading("Not measured"),
+            page.heading("Not plotted"),
             page.table(
-                ("age", "measurement", "why"),
+                ("age", "length", "measurement", "why"),
                 [
                     (
                         "" if r.age_months is None else f"{r.age_months:.1f} mo",
+                        "" if r.visit is None else f"{r.visit.length_cm:.1f} cm",
                         r.name,
                         " ".join(text or code for code, text in r.reasons),
                     )
@@ -135,14 +150,14 @@ def _write_page(path: Path, visits: Sequence[Visit], refused: Sequence[Refused],
 
 _CSV_COLUMNS = (
     "file", "input", "status", "sex", "age_months", "length_cm", "low_cm", "high_cm", "interval_level",
-    "z_score", "percentile", "change_cm", "change_low_cm", "change_high_cm", "change_shown", "reasons",
+    "z_score", "z_flagged", "percentile", "change_cm", "change_low_cm", "change_high_cm", "change_shown", "reasons",
 )  # fmt: skip
 
 
 def _rows(
     visits: Sequence[Visit], refused: Sequence[Refused], files: Sequence[Path]
 ) -> list[dict[str, object]]:
-    """``growth.csv``: what was measured, then what was rejected, of which most is left empty."""
+    """``growth.csv``: what is plotted, then what is not, of which most is left empty."""
     found: list[tuple[object, ...]] = []
     for visit, file, change in zip(visits, files, changes(visits), strict=True):
         moved: tuple[object, ...] = ("", "", "", "")
@@ -151,11 +166,20 @@ def _rows(
             moved = (*ends, "yes" if change.shown else "no")
         found.append(
             (valid_unicode(str(file)), visit.name, "measured", visit.sex, f"{visit.age_months:g}",
-             f"{visit.length_cm:.2f}", *(f"{end:.2f}" for end in visit.interval_cm), f"{visit.interval_level:g}",
-             f"{visit.z_score:z.2f}", f"{rounded_percentile(visit.percentile)}", *moved, "")
+             *_length_cells(visit), f"{visit.z_score:z.2f}", "yes" if flagged(visit.z_score) else "no",
+             f"{rounded_percentile(visit.percentile)}", *moved, "")
         )  # fmt: skip
     for item in refused:
         age = "" if item.age_months is None else f"{item.age_months:g}"
         codes = " ".join(code for code, _ in item.reasons)
-        found.append((valid_unicode(str(item.path)), item.name, "rejected", item.sex, age, *[""] * 10, codes))
+        status = "rejected" if item.visit is None else "left_out"
+        length = [""] * 4 if item.visit is None else _length_cells(item.visit)
+        found.append(
+            (valid_unicode(str(item.path)), item.name, status, item.sex, age, *length, *[""] * 7, codes)
+        )
     return [dict(zip(_CSV_COLUMNS, row, strict=True)) for row in found]
+
+
+def _length_cells(visit: Visit) -> list[str]:
+    numbers = (visit.length_cm, *visit.interval_cm)
+    return [*(f"{value:.2f}" for value in numbers), f"{visit.interval_level:g}"]

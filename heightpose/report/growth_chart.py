@@ -159,6 +159,12 @@ def _compose(visits: Sequence[Visit]) -> _Shapes:
         )
         shapes.dots.append((x, y, text))
         shapes.words.append((x + 10, y + 18, f"{visit.length_cm:.1f}", "ink", "start", 13))
+        if who.flagged(visit.z_score):
+            right = x < (_LEFT + _SIZE[0] - _RIGHT) / 2
+            note = f"z {visit.z_score:+.2f}: check age, sex, length"
+            shapes.words.append(
+                (x + (10 if right else -10), y - 8, note, "visit", "start" if right else "end", 13)
+            )
     level = round(100 * visits[0].interval_level)
     title = f"Crown-heel length on the WHO standard, {WORDS[sex]}"
     shapes.words += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -20,6 +21,9 @@ from heightpose.words import valid_unicode
 _LENGTHS_CM = (20.0, 150.0)
 #: What a list of visits may hold.
 _COLUMNS = ("file", "age_months", "date", "sex")
+#: Where the WHO length standard ends.
+_LAST_MONTH = 24.0
+_TOO_OLD = (("too_old", "the WHO length standard ends at 24 months (730 days)"),)
 #: An age given beside a date may be rounded by so much.
 _AGES_AGREE_MONTHS = 0.1
 
@@ -35,13 +39,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Refused:
-    """A measurement that was rejected: listed, never plotted. ``sex`` is the child's, empty where not known."""
+    """A measurement that is listed and not plotted.
+
+    Attributes:
+        sex: the child's, empty where not known.
+        visit: the length, where it was measured but the child was older than the WHO length standard goes.
+    """
 
     path: Path
     name: str
     age_months: float | None
     reasons: tuple[tuple[str, str], ...]
     sex: str = ""
+    visit: Visit | None = None
 
 
 def requests_from_csv(path: Path, born: date | None = None) -> list[Request]:
@@ -165,10 +175,12 @@ def load_visits(
         sex: of the child, where the files do not say it.
 
     Returns:
-        (visits, refused, files): what can be plotted, what was rejected, and the visits' files.
+        (visits, refused, files): what can be plotted, what was rejected or is beyond the standard's 24 months, and
+        the visits' files.
 
     Raises:
-        ConfigError: a sex or age is missing, impossible, or contradicts another file, or one file is named twice.
+        ConfigError: a sex or age is missing, impossible or contradicts another file, all visits are beyond the
+            standard, or one file is named twice.
         InputError or FileFormatError: a file is not a height.json.
     """
     found: list[tuple[Visit, Path]] = []
@@ -193,10 +205,8 @@ def load_visits(
                 )  # fmt: skip
             known = (own_sex, str(path)) if known is None else known
         age = request.age_months if request.age_months is not None else _stored_age(data, path)
-        if age is not None and not 0.0 <= age <= 24.0:
-            raise ConfigError(
-                "an age outside the WHO length standard", where=path, expected="0 to 24 months", got=f"{age:g}"
-            )  # fmt: skip
+        if age is not None and not 0.0 <= age < math.inf:
+            raise _outside_the_standard(path, age)
         name = valid_unicode(str(data.get("input") or path.parent.name or path))
         if data["status"] == "rejected":
             refused.append(Refused(path, name, age, _reasons(data)))
@@ -207,7 +217,14 @@ def load_visits(
                 hint="Give --age-months (one per file, in order) or --visits",
             )  # fmt: skip
         length, interval, level = _length(data, path)
-        found.append((Visit(name, "", age, length, interval, level), path))
+        visit = Visit(name, "", age, length, interval, level)
+        if age > _LAST_MONTH:
+            refused.append(Refused(path, name, age, _TOO_OLD, visit=visit))
+        else:
+            found.append((visit, path))
+    beyond = [(item.path, item.visit.age_months) for item in refused if item.visit is not None]
+    if beyond and not found:
+        raise _outside_the_standard(*beyond[0])
     if found and known is None:
         raise ConfigError("the child's sex is not known", hint="Give --sex female or --sex male")
     found.sort(key=lambda pair: pair[0].age_months)
@@ -215,6 +232,11 @@ def load_visits(
     child = "" if known is None else known[0]
     visits = [replace(visit, sex=child) for visit, _ in found]
     return visits, [replace(item, sex=child) for item in refused], [path for _, path in found]
+
+
+def _outside_the_standard(path: Path, age_months: float) -> ConfigError:
+    what = "an age outside the WHO length standard"
+    return ConfigError(what, where=path, expected="0 to 24 months", got=f"{age_months:g}")
 
 
 def _read(path: Path) -> dict[str, Any]:

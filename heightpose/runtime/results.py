@@ -62,6 +62,8 @@ def growth(
     except ConfigError as error:
         log.warning("no z-score: %s", error)
         return None, None
+    if who.flagged(z):
+        log.warning("%s", who.flag_text(z))
     return z, who.percentile(z)
 
 
@@ -69,7 +71,9 @@ def height_of(clip: Clip, outcome: Outcome, sex: str | None, age_months: float |
     """The content of height.json."""
     z, percentile = growth(outcome.measurement, sex, age_months)
     # What the chart of several visits needs (`heightpose growth`); only where it was given.
-    child = {k: v for k, v in (("sex", sex), ("age_months", age_months)) if v is not None}
+    child: dict[str, Any] = {k: v for k, v in (("sex", sex), ("age_months", age_months)) if v is not None}
+    if z is not None:
+        child["z_flagged"] = who.flagged(z)
     missing = {"missing": [asdict(part) for part in clip.missing]} if clip.missing else {}
     plane = outcome.plane
     scale = None

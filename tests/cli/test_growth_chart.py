@@ -282,3 +282,45 @@ def test_a_length_a_hair_below_the_median_is_of_z_0_and_not_of_minus_0(tmp_path)
     assert "-0.00" not in result.output + text
     assert "-0.0 cm" not in result.output
     assert next(csv.DictReader(text.splitlines()))["z_score"] == "0.00"
+
+
+def test_a_length_beyond_the_flags_of_the_who_is_called_doubtful(tmp_path):
+    """An age in weeks, or another child's length: nothing that a clinic may read as ordinary."""
+    fine = measured(tmp_path, "fine", 62.0, sex="female", age_months=4.0)
+    wrong = measured(tmp_path, "wrong", 82.0, sex="female", age_months=5.0)
+    out = tmp_path / "out"
+    result = run(fine, wrong, "--out", out)
+    (doubt,) = [
+        line.removeprefix("doubtful: ")
+        for line in result.output.splitlines()
+        if line.startswith("doubtful: ")
+    ]
+    assert doubt.startswith("wrong.mp4: 82.0 cm at 5.0 months, z +8.10 is")
+    assert doubt.endswith("(-6 to +6): check age, sex and length")
+    assert doubt in (out / "growth.html").read_text()
+    assert [r["z_flagged"] for r in csv.DictReader((out / "growth.csv").open())] == ["no", "yes"]
+    words = ["".join(t.itertext()) for t in ET.parse(out / "growth.svg").getroot().iter() if "text" in t.tag]
+    assert [w for w in words if "check age, sex, length" in w]
+    assert len([w for w in words if "check" in w]) == 1
+
+
+def test_a_visit_after_the_second_birthday_is_left_out_and_the_rest_plotted(tmp_path):
+    """731 days where a leap day lies between: 24.02 months, which the standard for length does not reach."""
+    for name, length in (("a", 80.0), ("b", 86.0)):
+        measured(tmp_path, name, length, sex="male")
+    listed, out = tmp_path / "visits.csv", tmp_path / "out"
+    listed.write_text("file,date\na,2024-09-01\nb,2025-03-01\n")
+    result = run("--visits", listed, "--born", "2023-03-01", "--out", out)
+    assert result.return_value == 0, result.exception
+    assert (
+        "not plotted: b.mp4 at 24.02 months: 86.0 cm (85.2-86.8); the WHO length standard ends"
+        in result.output
+    )
+    rows = list(csv.DictReader((out / "growth.csv").open()))
+    assert [(r["status"], r["length_cm"], r["reasons"]) for r in rows] == [
+        ("measured", "80.00", ""),
+        ("left_out", "86.00", "too_old"),
+    ]
+    assert "the WHO length standard ends at 24 months" in (out / "growth.html").read_text()
+    listed.write_text("file,date\nb,2025-03-01\n")
+    assert "0 to 24 months" in str(refusal("--visits", listed, "--born", "2023-03-01"))

@@ -6,6 +6,7 @@ import pytest
 
 from heightpose.errors import ConfigError
 from heightpose.metrics.who import (
+    flagged,
     length_for_z,
     median_and_spread,
     percentile,
@@ -80,3 +81,10 @@ def test_no_percentile_is_0_or_100(z, stored, shown):
     if stored is not None:
         assert rounded == stored
     assert percentile_text(percentile(z)) == shown
+
+
+@pytest.mark.parametrize(
+    ("z", "expected"), [(6.004, False), (6.006, True), (-6.004, False), (-6.006, True), (0, False)]
+)
+def test_the_flags_of_who_anthro_are_about_the_z_score_as_it_is_reported(z: float, expected: bool) -> None:
+    assert flagged(z) is expected

@@ -95,7 +95,7 @@ def estimator(monkeypatch):
     return calls
 
 
-def test_a_tilted_sheet_stands_in_for_the_camera_file(networks, estimator):
+def test_a_tilted_sheet_stands_in_for_the_camera_file(networks, estimator, caplog):
     still = pose(150.0, 24.0)
     clip = Shown([still] * 4)
     outcome = session.measure_clip(clip, *networks, Scale(sheet=LAYOUT))
@@ -112,7 +112,10 @@ def test_a_tilted_sheet_stands_in_for_the_camera_file(networks, estimator):
     assert document["details"]["self_calibration"]["focal_px"] == pytest.approx(
         found.camera.K[0, 0], abs=0.01
     )
-    assert (document["sex"], document["age_months"]) == ("female", 6.5)
+    assert (document["sex"], document["age_months"], document["z_flagged"]) == ("female", 6.5, False)
+    assert results.height_of(clip, outcome, "female", 24.0)["z_flagged"]  # 65 cm at two years
+    assert "check age, sex and length" in caplog.text
+    assert "z_flagged" not in results.height_of(clip, outcome, None, 24.0)
     by_file = session.measure_clip(clip, *networks, Scale(camera=CAMERA, sheet=LAYOUT))
     assert by_file.measurement.interval_cm == pytest.approx((64.0, 66.0), abs=0.01)
     details = results.height_of(clip, by_file, None, None)["details"]
