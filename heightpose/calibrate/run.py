@@ -44,6 +44,7 @@ class Calibration:
             "standard_errors": dict(zip(names, solution.bundle.errors.tolist(), strict=True)),
             "focal_error": solution.focal_error,
             "board_bow_mm": solution.bow.height_mm,
+            "board_stretch": solution.bow.stretch,
             "stray_corners": solution.strays,
             "coverage": vars(solution.cover),
             "advice": solution.advice,

@@ -82,7 +82,7 @@ class Solution:
 
     @property
     def focal_error(self) -> float:
-        """Standard error of the focal length over the focal length; with what a bowed board does to it."""
+        """Standard error of the focal length over the focal length; with what a bowed or stretched board does."""
         return float(np.hypot(self.bundle.errors[0] / self.camera.K[0, 0], self.bow.focal_change))
 
 
@@ -267,6 +267,13 @@ def _require_fit(bundle: Bundle) -> None:
 
 def _require_determined(solution: Solution) -> None:
     sure, bow = solution.focal_error, solution.bow
+    if bow.focal_change > _MAX_FOCAL_ERROR and bow.stretch:
+        raise HeightposeError(
+            f"the board looks {_stretched(bow)}, which spoils the focal length",
+            expected=f"one sure to {100 * _MAX_FOCAL_ERROR:.0f} %",
+            got=f"{100 * sure:.1f} %",
+            hint="Measure its squares across and down: print it so that both are right, or check the sizes given",
+        )
     if bow.focal_change > _MAX_FOCAL_ERROR:
         raise HeightposeError(
             f"the board looks bowed by {bow.height_mm:.1f} mm, which spoils the focal length",
@@ -281,6 +288,10 @@ def _require_determined(solution: Solution) -> None:
             got=f"{100 * sure:.1f} % (boards tilted by up to {solution.cover.tilt_deg:.0f} degrees)",
             hint="Hold the board at 20 to 45 degrees to the picture, leaning each way, near and far",
         )
+
+
+def _stretched(bow: Bow) -> str:
+    return f"{100 * abs(bow.stretch):.1f} % {'wider' if bow.stretch > 0 else 'narrower'} for its height than described"
 
 
 def _advice(solution: Solution) -> list[str]:
@@ -300,7 +311,12 @@ def _advice(solution: Solution) -> list[str]:
             f"The board looks bowed by {solution.bow.height_mm:.1f} mm, which makes the focal length unsure by "
             f"{100 * solution.bow.focal_change:.1f} %: glue it to glass and take the pictures again."
         )
-    elif solution.focal_error > 0.003:
+    if solution.bow.stretch:
+        advice.append(
+            f"The board looks {_stretched(solution.bow)}, which moves the picture's middle and makes the focal length "
+            f"unsure by {100 * solution.bow.focal_change:.1f} %: measure its squares across and down and print it anew."
+        )
+    if not (solution.bow.height_mm or solution.bow.stretch) and solution.focal_error > 0.003:
         advice.append(
             f"The focal length is only sure to {100 * solution.focal_error:.1f} %: add tilted views."
         )

@@ -159,12 +159,12 @@ def test_of_many_views_the_most_different_are_kept():
     assert distance(views[0].corners, views[1].corners) < distance(views[0].corners, views[5].corners)
 
 
-def bowed(camera, height_mm, count=16, across=False, seed=1):
-    """Views of a board whose rim lies higher than its middle."""
+def bowed(camera, height_mm, count=16, across=False, seed=1, wider=1.0):
+    """Views of a board whose rim lies higher than its middle, printed so much wider than described."""
     rng = np.random.default_rng(seed)
     pts = shots.grid()
     radius = pts[:, 0] / pts[:, 0].max() if across else np.linalg.norm(pts, axis=1) / np.linalg.norm(pts[0])
-    bent = pts + np.column_stack([0 * radius, 0 * radius, height_mm / 10 * radius**2])
+    bent = pts * (wider, 1, 1) + np.column_stack([0 * radius, 0 * radius, height_mm / 10 * radius**2])
     found = []
     for R, t in shots.poses(camera, count, seed):
         kpts = shots.sheet_picture.project(camera, R, t, bent)
@@ -176,13 +176,14 @@ def bowed(camera, height_mm, count=16, across=False, seed=1):
 class TestBow:
     def test_a_flat_board_has_none(self):
         found = solve(bowed(shots.PINHOLE, 0.0), shots.SIZE, ["pinhole"])
-        assert found.bow.height_mm == 0
+        assert found.bow.height_mm == found.bow.stretch == 0
         assert not [line for line in found.advice if "bowed" in line]
 
     @pytest.mark.parametrize("across", [False, True])
     def test_a_little_bow_is_said_and_counted(self, across):
         found = solve(bowed(shots.PINHOLE, 0.4, across=across), shots.SIZE, ["pinhole"])
         assert found.bow.height_mm == pytest.approx(0.4, abs=0.15)
+        assert abs(found.bow.stretch) < 0.002
         off = abs(found.camera.K[0, 0] / 400 - 1)
         assert off > 0.003
         assert off < 1.6449 * found.focal_error
@@ -192,6 +193,17 @@ class TestBow:
         with pytest.raises(HeightposeError, match=r"bowed by \d\.\d mm") as caught:
             solve(bowed(shots.PINHOLE, 2.0), shots.SIZE, ["pinhole"])
         assert "glass" in str(caught.value)
+
+    def test_a_board_that_was_printed_stretched_is_said_and_counted(self):
+        found = solve(bowed(shots.PINHOLE, 0.0, wider=0.99), shots.SIZE, ["pinhole"])
+        assert found.bow.stretch == pytest.approx(-0.01, abs=0.001)
+        assert abs(found.camera.K[0, 0] / 400 - 1) < 1.6449 * found.focal_error
+        assert any("looks 1.0 % narrower for its height" in line for line in found.advice)
+
+    def test_a_board_of_other_proportions_is_no_calibration(self):
+        with pytest.raises(HeightposeError, match=r"looks \d\.\d % wider for its height") as caught:
+            solve(bowed(shots.PINHOLE, 0.0, wider=1.05), shots.SIZE, ["pinhole"])
+        assert "across and down" in str(caught.value)
 
 
 class TestCheck:
