@@ -6,6 +6,7 @@ import json
 import math
 
 import foreign
+import numpy as np
 import pytest
 from imported import assert_joints, imported
 
@@ -95,6 +96,31 @@ def test_a_subset_of_cvat_that_is_called_after_a_split_is_that_split(tmp_path, s
         "cvat", tmp_path, tmp_path / "set", joint_map=tmp_path / "joints.yaml", split="val", keep_empty=True
     )
     assert [i.split for i in data.items] == ["val", "val" if split is None else split, "val"]
+
+
+def test_a_box_whose_label_the_map_leaves_out_is_nobodys(tmp_path):
+    foreign.cvat(tmp_path / "c")
+    path = tmp_path / "c/annotations.xml"
+    path.write_text(path.read_text().replace('<box label="infant"', '<box label="toy"'))
+    foreign.labelme(tmp_path / "l")
+    label = tmp_path / "l/a.json"
+    label.write_text(label.read_text().replace('"label": "infant"', '"label": "toy"'))
+    foreign.label_studio(tmp_path / "s")
+    export = tmp_path / "s/export.json"
+    export.write_text(export.read_text().replace('"infant"', '"toy"'))
+    (tmp_path / "joints.yaml").write_text(foreign.MAP + "toy: null\n")
+    for format_, source in (("cvat", "c"), ("labelme", "l"), ("label-studio", "s")):
+        out = tmp_path / f"{source}-set"
+        data = imported(format_, tmp_path / source, out, joint_map=tmp_path / "joints.yaml")
+        for person in data.items[0].people:
+            known = person.kpts_frame[person.visibility > 0]
+            span = np.ptp(known, axis=0).max()
+            np.testing.assert_allclose(person.bbox_xyxy[:2], known.min(axis=0) - 0.1 * span, atol=0.02)
+    path.write_text(
+        path.read_text().replace("<box", '<box label="toy" xtl="1" ytl="1" xbr="9" ybr="9"/><box', 1)
+    )
+    with pytest.raises(FileFormatError, match=r"2 boxes.*its label: null"):
+        imported("cvat", tmp_path / "c", tmp_path / "two", joint_map=tmp_path / "c/joints.yaml")
 
 
 def test_a_turned_box_of_cvat_is_named(tmp_path):

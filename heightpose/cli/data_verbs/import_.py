@@ -26,7 +26,7 @@ Writes:
     images/             the pictures, with --copy; otherwise the set points at SOURCE's
 
 \b
-A joint map (--map) is YAML, their name to ours; null leaves a joint out:
+A joint map (--map) is YAML, their name to ours; null leaves a joint or a box of that label out:
   r_ankle: right_ankle
   nose: null
 COCO-17, MPII and LSP need none. A joint that SOURCE does not label stays unlabelled.

@@ -77,7 +77,7 @@ def _picture(entry: ET.Element, path: Path, joints: JointMap) -> Labelled:
             group = loose.setdefault(number_, Group())
             group.attributes |= _attributes(shape)
             _add_point(group, shape, joints, spot)
-        elif shape.tag == "box":
+        elif shape.tag == "box" and not joints.leaves_out(shape.get("label", "")):
             boxes.append((number_, shape))
     for number_, box in boxes:
         _add_box(box, number_, skeletons, loose, f"{where}, box")

@@ -1,7 +1,7 @@
 """Their joint names to ours: shipped maps of the known orders, and a map file for everything else.
 
-A map is ``their name: our name``; ``null`` leaves a joint out. A name that is one of ours already needs no line.
-Nothing is copied from one joint to another: what a source does not label stays unlabelled.
+A map is ``their name: our name``; ``null`` leaves a joint, or a box of that label, out. A name that is one of ours
+already needs no line. Nothing is copied from one joint to another: what a source does not label stays unlabelled.
 """
 
 from __future__ import annotations
@@ -101,6 +101,10 @@ class JointMap:
             got=repr(text),
             hint=f"{hint} Add '{text}: <our joint>' to the --map file, or '{text}: null' to leave it out",
         )
+
+    def leaves_out(self, label: str) -> bool:
+        """Whether the map says null to a label; a box whose label it does not hold is an infant's."""
+        return label in self.ours and self.ours[label] is None
 
     def names(self, theirs: list | tuple, where: str) -> list[str | None]:
         """Our names of several of theirs. FileFormatError when two of them are the same joint of ours."""

@@ -116,9 +116,11 @@ def _groups(regions: list[dict[str, Any]], joints: JointMap, where: str) -> list
     for index, region in enumerate(regions):
         spot = f"{where}, result[{index}]"
         _require_unturned(region, spot)
-        if region.get("type") == "rectanglelabels" and _label(region, spot) != "head_box":
+        if region.get("type") not in _KINDS or joints.leaves_out(_label(region, spot)):
+            continue
+        if region["type"] == "rectanglelabels" and _label(region, spot) != "head_box":
             infants.setdefault(region.get("id"), Group()).add_box("", _corners(region, spot))
-        elif region.get("type") in _KINDS:
+        else:
             rest.append((region, spot))
     for region, spot in rest:
         owner = _owner(region, infants, spot)

@@ -54,7 +54,7 @@ def _add(groups: dict[Any, Group], shape: Any, joints: JointMap, where: str) -> 
     if not isinstance(shape, dict):
         raise FileFormatError("not a shape", where=where, expected="an object", got=repr(shape))
     kind, label = shape.get("shape_type", "polygon"), str(shape.get("label", ""))
-    if kind not in ("point", "rectangle"):
+    if kind not in ("point", "rectangle") or joints.leaves_out(label):
         return
     group = shape.get("group_id")
     if group is not None and not isinstance(group, (int, str)):

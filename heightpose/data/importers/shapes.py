@@ -54,7 +54,8 @@ class Group:
             if len(boxes) > 1:
                 raise FileFormatError(
                     f"one infant has {len(boxes)} boxes", where=f"{where}, {name}",
-                    hint="Give each infant's shapes a group number of its own",
+                    hint="Give each infant's shapes a group number of its own; a box of something else is left out "
+                    "by 'its label: null' in the --map file",
                 )  # fmt: skip
         return make_person(
             self.joints,
