@@ -169,9 +169,11 @@ def require_one_split(datasets: Iterable[Dataset]) -> None:
 def _require_new(name: str, line: list[Manifest], root: Path) -> None:
     if not _NAME.fullmatch(name):
         raise ConfigError("not a name", where=name, expected="letters, digits, dots, dashes, underscores")
-    if name in [manifest.name for manifest in line]:
+    # Some file systems hold names that differ in case for one: the second would replace the first.
+    taken = next((m for m in line if m.name.casefold() == name.casefold()), None)
+    if taken is not None:
         raise ConfigError(
-            "there is such an iteration already", where=root / f"{name}.json",
+            "there is such an iteration already", where=taken.path,
             hint="An iteration is never changed: choose another name",
         )  # fmt: skip
 

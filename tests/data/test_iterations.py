@@ -247,6 +247,8 @@ def test_an_edited_or_removed_manifest_is_refused(nursery, tmp_path):
     assert "rest.json: does not follow" in refused("list")
     path.write_text(whole)
     assert "such an iteration already" in refused("new", "poc", "--share", "1%")
+    # A disk that takes no notice of case would lose poc.json to it.
+    assert "iterations/poc.json: there is such an iteration already" in refused("new", "PoC", "--share", "1%")
     assert "Did you mean 'rest'" in refused("show", "rst")
 
 
