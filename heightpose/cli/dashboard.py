@@ -107,8 +107,9 @@ def dashboard(
         write_json(advice, view.ranking.document())
         click.echo(f"advice saved to {advice}", err=True)
     if view.ranking.advice:
-        first = ", ".join(f"{a.key} {100 * a.weight:.0f} %" for a in view.ranking.advice[:3] if a.weight > 0)
-        click.echo(f"annotate next: {first}")
+        first = [a for a in view.ranking.advice[:3] if a.weight > 0]
+        told = (f"{a.key} {100 * a.weight:.0f} %" + (f" ({a.caveat})" if a.caveat else "") for a in first)
+        click.echo(f"annotate next: {', '.join(told)}")
     runs = view.runs
     click.echo(
         f"{plural(len(view.line.steps), 'step')} from {plural(len(runs.trainings), 'training')}, "

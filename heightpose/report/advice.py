@@ -32,6 +32,8 @@ from heightpose.words import plural
 SCHEMA = 1
 #: Test children that weigh as much as the whole set's error.
 _PRIOR = 8
+#: Fewer test children of a value are too few to say where a budget should go.
+_ENOUGH = 10
 #: New children that a score is reckoned for, as a share of those in train, and how many such parts a budget has.
 _PART, _PARTS = 0.005, 20
 #: Of a learning curve so many points are named, the last ones.
@@ -70,6 +72,11 @@ class Advice:
     @property
     def key(self) -> str:
         return f"{self.stratum}={self.value}"
+
+    @property
+    def caveat(self) -> str:
+        """What speaks against following it at once; empty where nothing does."""
+        return "" if self.test >= _ENOUGH else f"only {_children(self.test)} of it in the test set"
 
     def gain(self, more: int, trained: int, given: int = 0) -> float:
         """Points that ``more`` children bring after ``given``; ``trained`` is how many there are in train in all."""
@@ -167,10 +174,8 @@ def _reasons(a: Advice, ranking: Ranking, whole: float) -> tuple[str, ...]:
         f"MeanSmS@0.1 {figure(a.mean_sms, a.interval)} against {100 - whole:.1f} over all"
         + (": no difference shown" if alike else "")
     ]
-    if a.test < _PRIOR:
-        words.append(
-            f"only {_children(a.test)} in the test set, so its error is drawn towards the whole set's"
-        )
+    if a.caveat:
+        words.append(f"{a.caveat}: collect test data first; its error is drawn towards the whole set's")
     words.append(f"{100 * a.share:.0f} % of the target ({_children(a.test)} in test)")
     words.append("children in train not recorded" if a.train is None else f"{_children(a.train)} in train")
     halved = 100.0 * (1.0 - 2.0**-a.exponent)

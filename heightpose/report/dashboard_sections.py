@@ -55,11 +55,9 @@ def summary(view: View) -> Html:
     ]
     if view.ranking.advice:
         first = view.ranking.advice[0]
-        cards.append(
-            _box(
-                "annotate next", first.key, f"{100 * first.weight:.0f} % of the budget, by the ranking below"
-            )
-        )
+        words = f"{100 * first.weight:.0f} % of the budget, by the ranking below"
+        words += f"; but {first.caveat}: collect test data first" if first.caveat else ""
+        cards.append(_box("annotate next", first.key, words))
     return Html("\n".join(parts) + '<div class="cards">' + "".join(c for c in cards if c) + "</div>")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import run_folders as make
+from click.testing import CliRunner
 
+from heightpose.cli.main import cli
 from heightpose.errors import ConfigError
 from heightpose.report.advice import rank
 from heightpose.report.advice_target import read_target
@@ -109,7 +113,20 @@ def test_few_unlucky_infants_do_not_lead_the_ranking(tmp_path):
     found = ranking(tmp_path, [(dict.fromkeys(sms, 100), sms)], even, people=people)
     assert [a.value for a in found.advice] == ["side", "front"]
     assert found.advice[1].mean_sms == 0.0
-    assert any("only 1 child in the test set" in r for r in found.advice[1].reasons)
+    assert any("only 1 child of it in the test set" in r for r in found.advice[1].reasons)
+
+
+@pytest.mark.parametrize(("children", "told"), [(9, True), (10, False)])
+def test_that_few_test_children_speak_for_it_stands_on_the_card_and_in_the_answer(tmp_path, children, told):
+    few = {"back": 100, "side": 10}
+    ranking(tmp_path, [(few, {"back": 80.0, "side": 30.0})], people={"back": 12, "side": children})
+    page = tmp_path / "page.html"
+    answer = CliRunner().invoke(cli, ["dashboard", "--runs", str(tmp_path), "--out", str(page)]).output
+    assert answer.startswith("annotate next: posture=side")
+    caveat = f"only {children} children of it in the test set"
+    assert (f"({caveat})" in answer) == told
+    (card,) = re.findall('class="card"><span class="dim">annotate next.*?</div>', page.read_text())
+    assert (f"% of the budget, by the ranking below; but {caveat}: collect test data first" in card) == told
 
 
 def test_a_value_that_hardly_anybody_shows_does_not_lead_for_its_first_few_children(tmp_path):
