@@ -10,6 +10,7 @@ from heightpose import __version__
 from heightpose.errors import HeightposeError
 from heightpose.metrics.correlation import FEWEST, Correlation
 from heightpose.report.dashboard_charts import development, learning, overfit, scatter
+from heightpose.report.dashboard_sources import pictures_of
 from heightpose.report.dashboard_tables import (
     ablation_parts,
     advice_table,
@@ -18,10 +19,10 @@ from heightpose.report.dashboard_tables import (
     strata_over_steps,
     strata_table,
 )  # fmt: skip
-from heightpose.report.dashboard_view import Options, View, correlations, pictures_of
+from heightpose.report.dashboard_view import Options, View, correlations
 from heightpose.report.page import Html, grid, paragraph, table
 from heightpose.report.plots import framed, plots
-from heightpose.report.run_model import EvalRun
+from heightpose.report.run_model import UNKNOWN_PLACE, EvalRun
 from heightpose.report.timeline import HEIGHT_ERRORS, TestSet
 from heightpose.words import plural
 
@@ -308,7 +309,10 @@ def ablations(view: View) -> list[Html]:
 
 
 def records(view: View) -> list[Html]:
-    parts = [paragraph("Every figure names its record; the command makes it again from the same inputs.")]
+    words = "Every figure names its record; the command makes it again from the same inputs."
+    if any(f" {UNKNOWN_PLACE}/" in one["command"] for one in view.numbers.document().values()):
+        words += f" {UNKNOWN_PLACE} stands for where a set lies that was not found: name its folder with --pictures."
+    parts = [paragraph(words)]
     if view.runs.skipped:
         rows = [(str(s.path), s.why) for s in view.runs.skipped]
         parts += [paragraph("Skipped:", "mark"), table(["record", "why it is not used"], rows)]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heightpose.data.testset import MANIFEST, SHELF
 from heightpose.report.page import Html, table
 from heightpose.report.run_model import Ablation, EvalRun, TrainRun
 from heightpose.report.runs import Runs
+from heightpose.runtime.output import sha256
 
 Record = TrainRun | EvalRun | Ablation
 
@@ -32,14 +35,18 @@ class Source:
 
 
 class Sources:
-    """The numbers of all records, trainings first, each kind by time."""
+    """The numbers of all records, trainings first, each kind by time.
 
-    def __init__(self, runs: Runs) -> None:
+    Args:
+        pictures: folders of test sets, as :func:`pictures_of` takes them.
+    """
+
+    def __init__(self, runs: Runs, pictures: Sequence[Path] = ()) -> None:
         self._of: dict[Path, Source] = {}
         for run in runs.trainings:
             self._add(run.file, "training", run.name, f"{run.created:%Y-%m-%d %H:%M}", run.code, run.command)
         for result in runs.evaluations:
-            command = result.command(runs.training_of(result))
+            command = result.command(runs.training_of(result), pictures_of(result, pictures))
             when = f"{result.created:%Y-%m-%d %H:%M}"
             code = result.document.get("code") or {"version": result.document.get("heightpose")}
             self._add(result.file, "evaluation", result.testset[0], when, code, command)
@@ -87,6 +94,16 @@ class Sources:
         for one in self._of.values():
             text = text.replace(f"<tr><td>{one.ref}</td>", f'<tr id="{one.ref}"><td>{one.ref}</td>', 1)
         return Html(text)
+
+
+def pictures_of(result: EvalRun, folders: Sequence[Path]) -> Path | None:
+    """The folder that a result is about: by the hash of its manifest or labels, never by its name."""
+    test = result.document["testset"]
+    for folder in (*folders, SHELF / test["name"], SHELF / test["folder"], Path(test["folder"])):
+        for name in (MANIFEST, "annotations.json"):
+            if (folder / name).is_file() and sha256([folder / name]) == test["sha256"]:
+                return folder
+    return None
 
 
 def _again(ablation: Ablation) -> str:

@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heightpose.data.testset import MANIFEST, SHELF
 from heightpose.metrics.correlation import Correlation, pearson
 from heightpose.report.advice import Ranking, rank
 from heightpose.report.dashboard_sources import Record, Sources
-from heightpose.report.run_model import EvalRun
 from heightpose.report.runs import Runs, read_runs
 from heightpose.report.timeline import HEIGHT_ERRORS, Step, TestSet, Timeline, timeline
-from heightpose.runtime.output import sha256
 
 Points = list[tuple[Step, Record, float, float]]
 
@@ -24,7 +21,8 @@ class Options:
 
     Attributes:
         checks: ``findings.json`` files of ``heightpose data check``.
-        pictures: folders of test sets, for the worst cases; those under eval/testsets are found by name.
+        pictures: folders of test sets, for the worst cases and the commands; those under eval/testsets are found by
+            name.
         target: stratum -> value -> share where the product is used.
         blur: make every infant's face unrecognisable.
     """
@@ -53,7 +51,7 @@ def look(roots: Sequence[Path], options: Options) -> View:
     runs = read_runs(roots)
     line = timeline(runs)
     return View(
-        runs, line, Sources(runs), line.main_testset("mean_sms_0.1"),
+        runs, line, Sources(runs, options.pictures), line.main_testset("mean_sms_0.1"),
         next((t for t in map(line.main_testset, HEIGHT_ERRORS) if t is not None), None),
         rank(line, options.target),
     )  # fmt: skip
@@ -77,13 +75,3 @@ def correlations(view: View) -> list[tuple[TestSet, TestSet, Points, Correlation
             ]
         found.append((joints, heights, points, pearson([p[2] for p in points], [p[3] for p in points])))
     return found
-
-
-def pictures_of(result: EvalRun, folders: Sequence[Path]) -> Path | None:
-    """The folder that a result is about: by the hash of its manifest or labels, never by its name."""
-    test = result.document["testset"]
-    for folder in (*folders, SHELF / test["name"], SHELF / test["folder"], Path(test["folder"])):
-        for name in (MANIFEST, "annotations.json"):
-            if (folder / name).is_file() and sha256([folder / name]) == test["sha256"]:
-                return folder
-    return None

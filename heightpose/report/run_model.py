@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -19,6 +20,8 @@ _REPEATS = ("seed", "hardware")
 _PLACES = ("dirs", "iterations_root", "memory_mb", "workers", "iteration")
 #: Suffixes that ``--run`` looks for; the default of ``--tta``.
 _WEIGHTS_SUFFIXES, _TTA = (".onnx", ".safetensors"), "flip"
+#: Stands in a command for where a folder lies that was not found.
+UNKNOWN_PLACE = Path("SOMEWHERE")
 
 Json = dict[str, Any]
 
@@ -80,7 +83,7 @@ class TrainRun:
     @property
     def command(self) -> str:
         """What recomputes the figures: the same training again."""
-        return f"heightpose train {self.folder / CONFIG} --out AGAIN"
+        return shlex.join(["heightpose", "train", str(self.folder / CONFIG), "--out", "AGAIN"])
 
     @property
     def data_name(self) -> str:
@@ -151,17 +154,23 @@ class EvalRun:
     def model_sha256(self) -> str:
         return self.document["models"]["pose"]["sha256"]
 
-    def command(self, training: TrainRun | None = None) -> str:
-        """What recomputes the figures, from the same weights; ``training`` is the run that made them."""
+    def command(self, training: TrainRun | None = None, pictures: Path | None = None) -> str:
+        """What recomputes the figures, from the same weights.
+
+        Args:
+            training: the run that made them.
+            pictures: the folder of the set that they are judged on; None: it is not known where that lies.
+        """
         test, settings, run = self.document["testset"], self.document["settings"], self.document.get("run")
-        whom = f"--testset {test['name']}"
+        where = str(pictures or UNKNOWN_PLACE / test["folder"])
+        whom = ["--testset", where]
         if not test.get("frozen", True):
-            whom = f"--data {test['folder']} --split {test.get('split') or 'all'}"
+            whom = ["--data", where, "--split", test.get("split") or "all"]
         if training is not None and run is not None:
             run = training.folder
         models = _model_options(self.document["models"], run)
         more = _setting_options(settings)
-        return " ".join(["heightpose eval", whom, *models, *more, f"--out {self.folder}"])
+        return shlex.join(["heightpose", "eval", *whom, *models, *more, "--out", str(self.folder)])
 
 
 @dataclass(frozen=True)
@@ -196,11 +205,11 @@ def _model_options(models: Json, run: Path | str | None) -> list[str]:
     """``--model``, ``--run`` and ``--detector``, as ``heightpose eval`` takes them."""
     pose, detector = str(models["pose"]["name"]), (models.get("detector") or {}).get("name")
     from_run = () if run is None else _WEIGHTS_SUFFIXES
-    options = [] if run is None else [f"--run {run}"]
+    options = [] if run is None else ["--run", str(run)]
     if run is None or pose not in (shipped_path("fast").name, *(f"pose{s}" for s in from_run)):
-        options.append(f"--model {_model_name(pose)}")
+        options += ["--model", _model_name(pose)]
     if detector not in (None, shipped_path("detector").name, *(f"detector{s}" for s in from_run)):
-        options.append(f"--detector {detector}")
+        options += ["--detector", str(detector)]
     return options
 
 
@@ -212,9 +221,9 @@ def _model_name(file: str) -> str:
 def _setting_options(settings: Json) -> list[str]:
     """The options of ``heightpose eval`` that are not at their defaults."""
     tta, limit = settings.get("tta"), settings.get("limit")
-    options = [] if tta in (None, _TTA) else [f"--tta {tta}"]
+    options = [] if tta in (None, _TTA) else ["--tta", str(tta)]
     options += ["--truth-crops"] if settings.get("truth_crops") else []
-    return options + ([] if limit is None else [f"--limit {limit}"])
+    return options + ([] if limit is None else ["--limit", str(limit)])
 
 
 def flat_config(config: Json, prefix: str = "") -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,8 +199,29 @@ def test_an_evaluations_command_holds_every_option_that_decides_its_figures(
     document["settings"] |= settings
     path.write_text(json.dumps(document))
     (result,) = read_runs([tmp_path]).evaluations
-    name = document["testset"]["name"]
-    assert result.command() == f"heightpose eval --testset {name} {options} --out {result.folder}"
+    words = f"{options} --out {result.folder}"
+    assert result.command() == f"heightpose eval --testset SOMEWHERE/{document['testset']['folder']} {words}"
+    assert result.command(pictures=Path("my sets/a")) == f"heightpose eval --testset 'my sets/a' {words}"
+    document["testset"] |= {"frozen": False, "split": "val"}
+    assert replace(result, document=document).command() == (
+        f"heightpose eval --data SOMEWHERE/{document['testset']['folder']} --split val {words}"
+    )
+
+
+def test_the_command_names_the_folder_where_the_set_was_found(tmp_path):
+    """Not the set's name, by which only sets under eval/testsets are known, and only if their folder is called so."""
+    path = make.evaluation(tmp_path / "results", "result", 1, frames=make.infants(POSTURES)) / "result.json"
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    (place / "testset.yaml").write_text("name: cots\n")
+    document = json.loads(path.read_text())
+    document["testset"]["sha256"] = hashlib.sha256((place / "testset.yaml").read_bytes()).hexdigest()
+    path.write_text(json.dumps(document))
+    for pictures, where in (((place,), str(place)), ((), "SOMEWHERE/cots")):
+        write_dashboard([tmp_path / "results"], tmp_path / "page.html", Options(pictures=pictures))
+        text = (tmp_path / "page.html").read_text()
+        assert f"<code>heightpose eval --testset {where} " in text
+        assert ("SOMEWHERE stands for" in text) == (not pictures)
 
 
 def test_the_page_needs_nothing_but_itself(page):
