@@ -166,7 +166,7 @@ def compare_(a: Path, b: Path, out: Path | None, as_json: bool) -> None:
       heightpose eval compare results/old results/new --out old-new.json
 
     Errors are compared over the clips that both measured, joints over the people in both. "Worse" and "better" mean
-    that the 90 % interval of the difference leaves out 0.
+    that the 90 % interval of the difference leaves out 0; fewer than five children have none.
     """
     import json
 

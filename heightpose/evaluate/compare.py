@@ -26,6 +26,9 @@ from heightpose.words import plural
 
 #: Which way is better. Bias and limits have no better end; their sizes do.
 HIGHER, LOWER = "higher", "lower"
+#: Children that it takes to show a difference: of fewer, all change the same way by chance alone more often
+#: (2 ** (1 - n)) than an interval of :data:`LEVEL` may err, and theirs leaves out 0 whenever they do.
+FEWEST = 5
 #: Width of the column of differences, and the most digits after a point in it.
 _CHANGE, _MOST_DIGITS = 28, 5
 
@@ -37,7 +40,7 @@ class Difference:
     Attributes:
         name: the figure; ``group`` is "all", "joint" or "stratum", ``of`` the joint or stratum and value.
         a, b: its value in both, over what both have.
-        difference, interval: b - a; the interval is None where fewer than two children have a value.
+        difference, interval: b - a; the interval is None where fewer than :data:`FEWEST` children have a value.
         better: "higher" or "lower".
         children, rows: those with a value, what it rests on.
     """
@@ -70,7 +73,7 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
 
     Returns:
         "differences" (each as :meth:`Difference.as_dict`), "regressions" and "improvements" (names), "by_chance" (how
-        many of each such intervals would show were nothing different), "a", "b", "people", "clips".
+        many of each such intervals would show at least were nothing different), "a", "b", "people", "clips".
 
     Raises:
         ConfigError: the results are of different test sets, or of other pictures under the same labels; an evaluation
@@ -132,8 +135,8 @@ def lines(comparison: dict[str, Any]) -> list[str]:
         out.append(f"{word}: {', '.join(names) if names else 'none shown'}")
     judged = sum(d["interval"] is not None for d in comparison["differences"])
     out.append(
-        f"(Of {judged} intervals about {comparison['by_chance']:g} would show a regression, and as many an "
-        "improvement, were nothing different.)"
+        f"(Of {judged} intervals {comparison['by_chance']:g} or more would show a regression, and as many an "
+        f"improvement, were nothing different: the more, the fewer the children. Of fewer than {FEWEST} none is given.)"
     )
     return out
 
@@ -259,8 +262,8 @@ def _difference(
     a, b = values
     if a is None or b is None:
         return None
-    interval = draws.interval(drawn[1] - drawn[0], counted=counted)
     children, rows = draws.contributing(counted), int(counted.sum())
+    interval = None if children < FEWEST else draws.interval(drawn[1] - drawn[0], counted=counted)
     return Difference(name, group, of, a, b, b - a, interval, better, children, rows)
 
 

@@ -123,6 +123,19 @@ def test_pairing_takes_out_what_is_hard_for_both(tmp_path):
     assert mae["verdict"] == "better"
 
 
+@pytest.mark.parametrize(("children", "verdict"), [(4, "no difference shown"), (5, "better")])
+def test_what_fewer_than_five_children_agree_on_is_no_difference(tmp_path, children, verdict):
+    """Two children that both became worse by chance, which is every other pair, were listed as a regression."""
+    a, b = (
+        stored(tmp_path / name, [], [clip(f"c{i}", f"k{i}", error + i) for i in range(children)])
+        for name, error in (("a", 0.5), ("b", 0.4))
+    )
+    c = compare(a, b)
+    assert found(c, "height MAE, cm")["verdict"] == verdict
+    assert ("height MAE, cm" in c["improvements"]) == (children == 5)
+    assert "Of fewer than 5 none is given." in lines(c)[-1]
+
+
 def test_a_missed_person_is_a_regression_of_its_own(tmp_path):
     a = stored(tmp_path / "a", people(lambda i: 0.0), [])
     b = stored(tmp_path / "b", people(lambda i: 0.0, missed=range(8)), [])
