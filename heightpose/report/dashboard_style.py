@@ -44,6 +44,7 @@ details { margin: .6rem 0; } summary { cursor: pointer; color: var(--dim); }
   tr:has(.reasons), tr:has(.reasons) td { display: block; width: auto; text-align: left; }
   tr:has(.reasons) { padding: .5rem 0; border-bottom: 1px solid var(--line); }
   tr:has(.reasons) td { border: 0; padding: .05rem .2rem; white-space: normal; }
+  tr:has(.reasons) .name { width: auto; max-width: none; }
   tr:has(.reasons) td:nth-child(1)::before { content: "rank "; }
   tr:has(.reasons) td:nth-child(2) { font-weight: 600; }
   tr:has(.reasons) td:nth-child(3)::before { content: "share of the budget "; }

@@ -15,7 +15,7 @@ from heightpose.evaluate.text import figure as number
 from heightpose.report.advice import Ranking
 from heightpose.report.advice_measured import children_in_train
 from heightpose.report.dashboard_sources import Sources
-from heightpose.report.page import Html, paragraph, span, table
+from heightpose.report.page import Html, named, paragraph, span, table
 from heightpose.report.plots import Bar, framed, rows_svg
 from heightpose.report.run_model import Ablation
 from heightpose.report.timeline import Step, TestSet, Timeline
@@ -77,7 +77,7 @@ def strata_table(step: Step, before: Step | None, testset: TestSet, numbers: Sou
             train = children_in_train(step, stratum, value)
             shown.append(
                 [
-                    _whole(f"{stratum}: {value}"), "?" if train is None else str(train),
+                    named(f"{stratum}: {value}"), "?" if train is None else str(train),
                     str(pose["children"] if pose is not None else h["children"]),
                     _whole(number(now, alone)), "" if now is None or was is None else f"{now - was:+z.1f}",
                     "" if h is None else str(h["clips"]),
@@ -104,7 +104,7 @@ def strata_over_steps(line: Timeline, testset: TestSet, numbers: Sources) -> Htm
     lines = []
     for stratum, value in names:
         cells = "".join(_tinted(_stratum_mean(s, testset, stratum, value)) for s in steps)
-        lines.append(f"<tr><td>{_whole(f'{stratum}: {value}')}</td>{cells}</tr>")
+        lines.append(f"<tr><td>{named(f'{stratum}: {value}')}</td>{cells}</tr>")
     return Html(
         f'<div class="wide"><table>\n<thead><tr><th>stratum</th>{head}</tr></thead>\n<tbody>{"".join(lines)}</tbody>'
         "</table></div>"
@@ -124,7 +124,7 @@ def advice_table(ranking: Ranking, numbers: Sources) -> Html:
         lines.append(
             [
                 place,
-                _whole(a.key),
+                named(a.key),
                 Html(bar),
                 f"{a.score:.3f}",
                 Html(f'<div class="reasons">{why}</div>'),

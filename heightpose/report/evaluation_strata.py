@@ -7,7 +7,7 @@ from typing import Any
 
 from heightpose.evaluate.text import TORSO, joints_right, of
 from heightpose.evaluate.text import figure as number
-from heightpose.report.page import Html, heading, table
+from heightpose.report.page import Html, heading, named, table
 from heightpose.report.plots import Bar, framed, plots, rows_svg
 
 #: A stratum's value ("posture: side") and one part of what :func:`heightpose.evaluate.summary.summarise` says of it.
@@ -104,13 +104,13 @@ def _pose_row(label: str, pose: dict[str, Any]) -> list[object]:
     fine, coarse = pose["pckh"]["0.1"], pose["pckh"]["0.5"]
     values = [of(fine, "mean_sms"), of(fine, "mean"), of(coarse, "mean"), of(pose["oks"], "ap")]
     found = number(pose["found"]["share"], None, 0)
-    return [_whole(label), pose["people"], pose["children"], found, *map(_whole, values)]
+    return [named(label), pose["people"], pose["children"], found, *map(_whole, values)]
 
 
 def _height_row(label: str, h: dict[str, Any]) -> list[object]:
     values = [of(h, f"{name}_cm", 2) for name in ("mae", "null_mae", "gain_over_null", "bias")]
     share, coverage = number(h["yield"], None, 0, 100), number(h["coverage"], None, 0, 100)
-    return [_whole(label), h["clips"], h["children"], share, *map(_whole, values), coverage]
+    return [named(label), h["clips"], h["children"], share, *map(_whole, values), coverage]
 
 
 def _whole(text: str) -> Html:

@@ -42,6 +42,8 @@ p { max-width: 48rem; margin: .4rem 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .92rem; }
 th, td { padding: .3rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 600; white-space: nowrap; }
+.name { display: inline-block; width: max-content; max-width: 20rem; overflow-wrap: anywhere; }
+@media (max-width: 44rem) { .name { max-width: 10rem; } }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .grid { display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; overflow: hidden; }
@@ -85,6 +87,11 @@ def paragraph(text: str, style: str = "") -> Html:
 def span(text: str, style: str) -> Html:
     """Words of a style: "dim", "mark" or "good"."""
     return Html(f"<span{_class(style)}>{_escaped(text)}</span>")
+
+
+def named(text: str) -> Html:
+    """A name in a table's cell: on one line unless it is so long that it would push the figures out."""
+    return Html(f'<span class="name">{html.escape(text)}</span>')
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:

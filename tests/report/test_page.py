@@ -8,7 +8,7 @@ import re
 import cv2
 import numpy as np
 
-from heightpose.report.page import Html, figure, grid, heading, jpeg, page, paragraph, png, table
+from heightpose.report.page import Html, figure, grid, heading, jpeg, named, page, paragraph, png, table
 
 NASTY = '<script>alert("x")</script>&'
 
@@ -45,3 +45,10 @@ def test_numbers_are_aligned_and_words_are_not():
     text = table(["name", "value"], [["a", 1.23456], ["b", None]])
     assert '<td>a</td><td class="number">1.23</td>' in text
     assert '<td>b</td><td class="number"></td>' in text
+
+
+def test_a_long_name_wraps_instead_of_pushing_figures_beyond_the_edge():
+    assert named("outfit: <long>") == '<span class="name">outfit: &lt;long&gt;</span>'
+    text = page("t")
+    assert re.search(r"\.name \{[^}]*max-width: [^}]*overflow-wrap: anywhere", text)
+    assert "nowrap" not in re.search(r"\.name \{[^}]*\}", text).group()
