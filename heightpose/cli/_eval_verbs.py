@@ -65,7 +65,7 @@ def confidence_(
       heightpose eval confidence --model runs/pose/pose.onnx --data n21 --data n41
       heightpose eval confidence --model fast --data nursery
     """
-    from heightpose.codec.confidence import calibration_path
+    from heightpose.codec.confidence import FINE, calibration_path
     from heightpose.report.reliability import lines, write_plot
     from heightpose.runtime.atomic import make_folder, write_json, write_text
     from heightpose.runtime.modelfile import WEIGHTS_DIR
@@ -82,6 +82,12 @@ def confidence_(
     found: dict[str, Any] = {}
     for name, one in samples.items():
         own = confidence.halves(one.children)
+        if name.endswith(FINE) and not confidence.enough(one.of(own)):
+            coarser = name.removesuffix(FINE)
+            click.echo(
+                f"{name}: too few children are seen in detail to calibrate it apart from {coarser}", err=True
+            )
+            continue
         calibration = confidence.fit(one.of(own))
         report = {"fitted_to_children": len(set(one.children[own]))} | confidence.judge(
             calibration, one.of(~own)

@@ -49,9 +49,14 @@ def halves(children: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.array([_hash(child, seed) % 2 == 0 for child in children])
 
 
+def enough(samples: Samples) -> bool:
+    """Whether these are children enough for :func:`fit`."""
+    return len(set(samples.children)) >= _LEAST_CHILDREN
+
+
 def fit(samples: Samples) -> Calibration:
     """The calibration of some people's joints. ConfigError when they are too few children."""
-    if len(set(samples.children)) < _LEAST_CHILDREN:
+    if not enough(samples):
         raise ConfigError(
             "too few children to calibrate on", expected=f"at least {_LEAST_CHILDREN} to fit to",
             got=len(set(samples.children)), hint="Add pictures with --data",

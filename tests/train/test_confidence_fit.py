@@ -223,6 +223,20 @@ def test_the_finer_look_is_calibrated_on_those_who_are_seen_in_detail(tmp_path):
         assert list(evidence.collect(items, None, model, [FLIP])) == ["flip"]
 
 
+def test_few_children_seen_in_detail_do_not_cost_the_calibration_of_all(calibrated, tmp_path, monkeypatch):
+    folder, _ = calibrated
+    samples = {"none": drawn(60)[0], "none fine": drawn(6)[0]}
+    monkeypatch.setattr(evidence, "collect", lambda *_, **__: samples)
+    done = CliRunner().invoke(
+        eval_,
+        ["confidence", "--data", str(folder / "data"), "--model", str(folder / "p.onnx"), "--tta", "none",
+         "--detector", str(folder / "d.onnx"), "--out", str(tmp_path), "--report-only"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.exception
+    assert json.loads((tmp_path / "p.calibration.json").read_text())["views"].keys() == {"none"}
+    assert "none fine: too few children are seen in detail" in done.output
+
+
 def test_what_was_judged_with_another_calibration_is_judged_anew(calibrated, tmp_path):
     folder, _ = calibrated
     for name in ("p.onnx", "d.onnx", "p.calibration.json"):
