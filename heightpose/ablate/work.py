@@ -21,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from heightpose.ablate.jobs import FINAL, Measurement, Plan, Training
+from heightpose.ablate.possible import require_possible
 from heightpose.errors import HeightposeError
 from heightpose.runtime.atomic import make_folder, write_json
 from heightpose.runtime.processes import end_with_parent
@@ -29,7 +30,7 @@ from heightpose.words import one_line
 log = logging.getLogger("heightpose")
 
 DONE = "metrics.json"
-#: What ends one training and not the others: a cell that cannot be, a divergence, a network too large for the device.
+#: What ends one training and not the others: data of which nothing is drawn, a divergence, a network too large.
 FAILURES = (HeightposeError, RuntimeError, MemoryError)
 
 
@@ -41,13 +42,14 @@ def work(plan: Plan, jobs: int = 1, devices: Sequence[str] = ()) -> dict[Path, s
         devices: one process each, which sees that device alone (CUDA_VISIBLE_DEVICES).
 
     Raises:
-        HeightposeError: a process was killed from outside.
+        HeightposeError: a training that cannot be, before any is begun; a process was killed from outside.
         KeyboardInterrupt: interrupted; the same call goes on.
     """
     wanted: dict[Path, list[Measurement]] = {t.folder: [] for t in plan.trainings}
     for measurement in plan.measurements:
         wanted[measurement.training.folder].append(measurement)
     left = [t for t in plan.trainings if not _is_done(t, wanted[t.folder])]
+    require_possible(left, [m for t in left for m in wanted[t.folder]])
     failed: dict[Path, str] = {}
     places = len(devices) if devices else jobs
     with Bench(places, devices) as bench:

@@ -16,6 +16,7 @@ from heightpose.ablate.jobs import plan
 from heightpose.ablate.matrix import METRICS, Budget, Matrix
 from heightpose.ablate.work import work
 from heightpose.cli.ablate import ablate
+from heightpose.errors import HeightposeError
 from heightpose.models.checkpoint import load_weights
 from heightpose.train.loop import train
 from heightpose.train.module import TrainingModule
@@ -26,7 +27,7 @@ factors:
   rate:
     slow: {optim.lr: 1.0e-4}
     fast: {optim.lr: 5.0e-3}
-    impossible: {pose.input_wh: [100, 100]}
+    nothing: {data.repeat: [0]}
   read:
     dark: {}
     peak: {validation.decode: argmax}
@@ -60,11 +61,30 @@ def done(tmp_path_factory):
 def test_a_cell_that_cannot_be_trained_fails_alone(done):
     _, _, _, _, failed, document = done
     (why,) = failed.values()
-    assert "multiples of 32" in why
+    assert "no picture would ever be drawn" in why
     by_name = {tuple(c["labels"].values()): c for c in document["cells"]}
-    assert by_name["impossible", "dark"]["failed"][0]["seed"] == 3
-    assert by_name["impossible", "dark"]["seeds"] == []
+    assert by_name["nothing", "dark"]["failed"][0]["seed"] == 3
+    assert by_name["nothing", "dark"]["seeds"] == []
     assert len(by_name["fast", "dark"]["seeds"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        ("pose.heatmap_wh: [64, 100]", "pose.heatmap_wh"),
+        ("{pose.head: regression, validation.tta: flip}", "validation.tta"),
+        ("optim.freeze: all_but_head", "has learned nothing"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_named_before_anything_is_trained(tmp_path, cell, why):
+    drawn.nursery(tmp_path / "set", train=1, val=1)
+    (tmp_path / "base.yaml").write_text(BASE)
+    cell = cell if cell.startswith("{") else f"{{{cell}}}"
+    (tmp_path / "m.yaml").write_text(f"base: base.yaml\nfactors: {{size: {{own: {{}}, other: {cell}}}}}\n")
+    todo = plan(Matrix.load(tmp_path / "m.yaml"), Budget(data=(str(tmp_path / "set"),)), tmp_path / "out")
+    with pytest.raises(HeightposeError, match=f"size other.*{why}"):
+        work(todo)
+    assert not (tmp_path / "out").exists()
 
 
 def test_cells_that_differ_in_validation_judge_one_training(done):
