@@ -42,10 +42,10 @@ def test_where_validations_are_rare_so_are_checkpoints(folder, tmp_path, tiny, m
     saved = []
     monkeypatch.setattr(
         "heightpose.train.callbacks.save_last",
-        lambda trainer, folder: saved.append(trainer.current_epoch + 1),
+        lambda trainer, folder: saved.append(trainer.global_step),
     )
     loop.train(settings(folder, epochs=5, val_every_epochs=2), tmp_path / "run")
-    assert saved == [2, 4, 5]
+    assert saved == [4, 8, 10, 10]  # and once more with the validation after the last step
 
 
 @pytest.mark.parametrize("epochs", [4, 5])
