@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,6 +169,7 @@ class Journal(Callback):
         self._clock = self._spent = 0.0
         self._trained: float | None = None  # until this process has trained a batch
         self._tables: dict[str, tuple[list[str], int]] = {}  # columns, last epoch
+        self._told = False  # whether this process has told an epoch
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         # Of a run that goes on inside an epoch, which then does not start again.
@@ -210,6 +212,11 @@ class Journal(Callback):
             "elapsed min": module.elapsed_s / 60.0,
         }
         limit = module.config.optim.max_minutes
+        if not self._told:  # a run that was killed is resumed from before its last lines
+            self._told = True
+            lines = whole_lines(self.folder / PROGRESS).splitlines()
+            kept = [line for line in lines if (_epoch_told(line) or 0) < row["epoch"]]
+            write_text(self.folder / PROGRESS, "".join(f"{line}\n" for line in kept))
         self._tell(row, "" if limit is None else f" of {limit:g}")
         self._append(LOG, row)
         parts: dict[str, Any] = {k: row[k] for k in ("epoch", "step")} | module.tally.means()
@@ -253,6 +260,12 @@ def _table(columns: list[str], rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     csv.DictWriter(text, columns, restval="", lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def _epoch_told(line: str) -> int | None:
+    """The epoch that a line of ``progress.txt`` is about; None of somebody's own."""
+    found = re.match(r"epoch (\d+) ", line)
+    return None if found is None else int(found[1])
 
 
 def _epoch(trainer: lightning.Trainer) -> int:

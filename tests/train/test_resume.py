@@ -109,7 +109,13 @@ def kill(step):
             {"optimizer": "sgd", "schedule": "step", "lr": 1e-2},
         ),  # an epoch's last step
         (terminate, 3, 3, 300, {}),
-        (kill, 6, 4, 300, {"val_every_epochs": 2}),  # the last checkpoint is of the second epoch
+        (
+            kill,
+            7,
+            4,
+            300,
+            {"val_every_epochs": 2},
+        ),  # in the fourth epoch; the last checkpoint is of the second
         (kill, 6, 5, 0, {"val_every_epochs": 2}),  # of the last step, inside an epoch
         (kill, 8, 6, 300, {"optimizer": "adam"}),
     ],
@@ -132,7 +138,7 @@ def test_a_stopped_run_goes_on_to_the_bit(
     assert last["global_step"] == goes_on_at
     monkeypatch.setattr(PoseTask, "loss", PoseTask.plain_loss)
     if how is kill:
-        for log in ("log.csv", "losses.csv"):
+        for log in ("log.csv", "losses.csv", "progress.txt"):
             with (tmp_path / "part" / log).open("a") as file:
                 file.write("1\0\0")  # a row that was not whole when the power went
     loop.train(config, tmp_path / "part", resume=True)
@@ -151,7 +157,9 @@ def test_a_stopped_run_goes_on_to_the_bit(
         assert rows(tmp_path / "whole" / log) == rows(tmp_path / "part" / log), log
     assert len(rows(tmp_path / "part" / "log.csv")) == 4
     assert forgetful["best"] == best
-    assert len((tmp_path / "whole" / "progress.txt").read_text().splitlines()) == 4
+    for run in ("whole", "part"):
+        lines = (tmp_path / run / "progress.txt").read_text().splitlines()
+        assert [line.split("  ")[0] for line in lines] == [f"epoch {n}" for n in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("norm", ["batch", "kept"])
