@@ -17,6 +17,9 @@ from heightpose.runtime.modelfile import ModelFile
 from heightpose.skeleton import INFANT, Skeleton
 from heightpose.words import plural
 
+#: A file and the frame of a video.
+Picture = tuple[Path, int | None]
+
 
 @dataclass(frozen=True, eq=False)
 class Views:
@@ -25,20 +28,29 @@ class Views:
     Attributes:
         batch: ``(N, 3, H, W)`` float32 RGB 0..255.
         kpts_crop, visibility: ``(N, K, 2)`` px of the view and ``(N, K)``, 0 also where out of frame; None for frames.
+        pictures: which they are, N files and frames of videos; none of drawn ones.
     """
 
     batch: np.ndarray
     kpts_crop: np.ndarray | None = None
     visibility: np.ndarray | None = None
+    pictures: tuple[Picture, ...] = ()
+
+    def shared_with(self, other: Views) -> int:
+        """How many of the pictures are ``other``'s too."""
+        return len(set(self.pictures) & set(other.pictures))
 
 
-def dataset_views(folder: Path, split: str, count: int, file: ModelFile) -> Views:
+def dataset_views(
+    folder: Path, split: str, count: int, file: ModelFile, rather_not: Views | None = None
+) -> Views:
     """An even sample of a data set: true crops for a pose net, whole frames for a detector.
 
     Args:
         folder: a data set.
         split: "train", "val" or "test"; pictures of no split count to each.
         count: at most so many.
+        rather_not: views whose pictures are taken only where there are no others.
 
     Raises:
         InputError: no picture of that split that the network could look at. Else as :meth:`Dataset.load`.
@@ -64,6 +76,9 @@ def dataset_views(folder: Path, split: str, count: int, file: ModelFile) -> View
                 got=f"{plural(len(items), 'picture')} without",
             )  # fmt: skip
         items = usable
+    if rather_not is not None:
+        others = [item for item in items if _picture(item) not in rather_not.pictures]
+        items = others if others else items
     items = [items[i] for i in np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))]
     pictures = Pictures(items, memory_mb=0.0)
     views, kpts, visibility = [], [], []
@@ -79,7 +94,10 @@ def dataset_views(folder: Path, split: str, count: int, file: ModelFile) -> View
         kpts.append(crop.to_crop(person.kpts_frame))
         visibility.append(np.where(person.usable, person.visibility, 0))
     batch = np.stack(views).transpose(0, 3, 1, 2).astype(np.float32)
-    return Views(batch, np.stack(kpts), np.stack(visibility)) if is_pose else Views(batch)
+    used = tuple(map(_picture, items))
+    if not is_pose:
+        return Views(batch, pictures=used)
+    return Views(batch, np.stack(kpts), np.stack(visibility), used)
 
 
 def drawn_batch(count: int, wh: tuple[int, int]) -> np.ndarray:
@@ -108,6 +126,10 @@ def resized(batch: np.ndarray, wh: tuple[int, int]) -> np.ndarray:
     """The same pictures at another size."""
     views = [cv2.resize(one.transpose(1, 2, 0), wh, interpolation=cv2.INTER_LINEAR) for one in batch]
     return np.ascontiguousarray(np.stack(views).transpose(0, 3, 1, 2))
+
+
+def _picture(item: Item) -> Picture:
+    return item.path.resolve(), item.frame
 
 
 def _angle(item: Item, skeleton: Skeleton) -> float | None:

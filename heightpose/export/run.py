@@ -39,6 +39,8 @@ _COMPARED, _CALIBRATION, _HELD_OUT = 48, 300, 300
 _SHARE = {"f32": 0.99, "fp16": 0.99, "int8": 0.5}
 #: Rounds of a timing, and seconds from which no further one begins.
 _TIMED_ROUNDS, _TIMED_S = 7, 5.0
+#: Accuracy on true crops.
+_SCORES = ("Mean@0.1", "MeanSmS@0.1")
 #: Ranges found on fewer pictures than this are cut off on others.
 _FEW_TO_CALIBRATE = 64
 
@@ -60,7 +62,12 @@ class Request:
 
 @dataclass
 class Report:
-    """What was written and how it compares."""
+    """What was written and how it compares.
+
+    Attributes:
+        drawn: whether the pictures compared are no data set's.
+        notes: what is to be known about the pictures that it was judged on.
+    """
 
     files: list[Path]
     kept: bool
@@ -69,7 +76,8 @@ class Report:
     parameters: tuple[int, int] | None = None
     scores: str | None = None
     calibrated_on: int | None = None
-    measured: bool = False
+    drawn: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -100,18 +108,20 @@ class Report:
             for what, distance, score in check.rows():
                 yield f"  {what:16}{distance:>12}{score:>12}"
             yield f"  {'passed' if check.passed else 'FAILED'}"
-            if self.measured and check.left_out > len(check.distance_px):
+            if not self.drawn and check.left_out > len(check.distance_px):
                 yield "  the source is unsure of most joints in these pictures: this tells little of others"
         if self.calibrated_on is not None:
             yield f"calibrated on {plural(self.calibrated_on, 'picture')}"
         if self.parameters is not None:
             yield f"pruned: {self.parameters[0]} parameters, {self.parameters[1]} stay; compared was the pruned network"
-            if not self.measured:
-                yield "  what the pruning costs was not measured: give a data set with --calibration or --heldout"
+            if not any(what.startswith(_SCORES) for what in self.facts):
+                how = "give a labelled data set with --calibration or --heldout"
+                yield f"  what the pruning costs was not measured: {how}"
         if self.facts:
             yield f"{'':40}{'source':>12}{'exported':>12}"
         for what, (before, after) in self.facts.items():
             yield f"{what:40}{before:>12}{after:>12}"
+        yield from self.notes
         size = sum(path.stat().st_size for path in self.files if path.is_file()) / 1e6
         if self.kept:
             yield f"saved to {', '.join(map(str, self.files))} ({size:.1f} MB)"
@@ -134,8 +144,8 @@ def export(request: Request) -> Report:
         source, parameters = whole.pruned(request.prune)
     is_int8 = request.precision == "int8"
     calibration = _views(request.calibration if is_int8 else None, "train", _CALIBRATION, file)
-    compared = _views(request.calibration, "val", _COMPARED, file)
-    heldout = _views(request.heldout or request.calibration, "val", _HELD_OUT, file)
+    compared = _views(request.calibration, "val", _COMPARED, file, calibration)
+    heldout = _views(request.heldout or request.calibration, "val", _HELD_OUT, file, calibration)
     if calibration is not None and len(calibration.batch) < _FEW_TO_CALIBRATE:
         log.warning(
             "only %d pictures to calibrate INT8: layers' ranges come out too narrow for others. Give %d or more in the "
@@ -157,7 +167,7 @@ def export(request: Request) -> Report:
         pictures = batch if calibration is None else calibration.batch
         run, free = _draft(source, meta, request, draft, other_wh if free else None, pictures)
         report = Report(
-            _files(request.out), kept=False, parameters=parameters, measured=heldout is not None,
+            _files(request.out), kept=False, parameters=parameters, drawn=compared is None,
             calibrated_on=None if calibration is None else len(calibration.batch),
         )  # fmt: skip
         share = _SHARE[request.precision]
@@ -168,6 +178,10 @@ def export(request: Request) -> Report:
         else:
             log.info("the input size stays %s", _times(file.input_wh))
         report.facts = _facts(whole.run, run, batch, heldout, file)
+        report.notes = (
+            *_not_scored(heldout, report.facts, Skeleton(file.joints)),
+            *_judged_on_its_own(calibration, {"compared": compared, "scored": heldout}),
+        )
         if report.passed or request.force:
             _keep(draft, request.out)
             report.kept = True
@@ -197,8 +211,36 @@ def _require_sane(request: Request) -> None:
         )
 
 
-def _views(folder: Path | None, split: str, count: int, file: ModelFile) -> Views | None:
-    return None if folder is None else dataset_views(folder, split, count, file)
+def _views(
+    folder: Path | None, split: str, count: int, file: ModelFile, rather_not: Views | None = None
+) -> Views | None:
+    return None if folder is None else dataset_views(folder, split, count, file, rather_not)
+
+
+def _not_scored(
+    heldout: Views | None, facts: dict[str, tuple[str, str]], skeleton: Skeleton
+) -> Iterator[str]:
+    """Which accuracy the held-out pictures of a pose net do not tell, and why."""
+    if heldout is None or heldout.kpts_crop is None:
+        return
+    missing = [name for name in _SCORES if not any(what.startswith(f"{name} ") for what in facts)]
+    if missing:
+        crown = "crown" if "crown" in skeleton.names else "head_top"
+        yield (
+            f"not measured: {' and '.join(missing)}. None of the {plural(len(heldout.batch), 'true crop')} has such "
+            f"joints in sight and a head size, which labels of {crown} and upper_neck give"
+        )
+
+
+def _judged_on_its_own(calibration: Views | None, judged: dict[str, Views | None]) -> Iterator[str]:
+    """How many of the pictures that judge an INT8 file also calibrated it."""
+    for what, views in judged.items():
+        shared = 0 if calibration is None or views is None else views.shared_with(calibration)
+        if views is not None and shared:
+            yield (
+                f"{shared} of the {plural(len(views.batch), 'picture')} {what} calibrated it too, and it may do worse "
+                "on others: give pictures a split (train, val), or others with --heldout"
+            )
 
 
 def _draft(
@@ -291,7 +333,7 @@ def _accuracy(run: Run, views: Views, file: ModelFile) -> dict[str, float]:
     )
     skeleton = Skeleton(file.joints)
     result = pckh.summary(found, views.kpts_crop, views.visibility, 0.1, skeleton=skeleton)
-    means = {"Mean@0.1": result["mean"], "MeanSmS@0.1": result["mean_sms"]}
+    means = dict(zip(_SCORES, (result["mean"], result["mean_sms"]), strict=True))
     return {name: value for name, value in means.items() if value is not None}
 
 

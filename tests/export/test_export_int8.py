@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ pytest.importorskip("onnx")
 from heightpose.codec.heatmap import HeatmapCodec  # noqa: E402
 from heightpose.errors import FileFormatError, InputError  # noqa: E402
 from heightpose.export import run  # noqa: E402
+from heightpose.export.crops import dataset_views  # noqa: E402
 from heightpose.export.quantise import _first_layers, _last_layers  # noqa: E402
 from heightpose.models.checkpoint import load_weights  # noqa: E402
 from heightpose.models.description import pose_meta  # noqa: E402
@@ -20,6 +22,7 @@ from heightpose.models.ensemble import ensemble  # noqa: E402
 from heightpose.models.onnx_graph import export_onnx  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
 from heightpose.runtime.backends import load_backend  # noqa: E402
+from heightpose.runtime.modelfile import read_model_file  # noqa: E402
 from heightpose.skeleton import INFANT  # noqa: E402
 
 WH = (64, 64)
@@ -37,6 +40,25 @@ def test_what_is_not_quantised_needs_no_pictures_of_the_split_train(weights, tmp
     drawn.rewrite(tmp_path / "set", lambda document: document.update(annotations=[]))
     with pytest.raises(InputError, match=r"one infant .*, got 6 pictures without"):
         run.export(request)
+
+
+def test_pictures_of_no_split_calibrate_or_judge_and_where_they_do_both_it_is_said(weights, stills, tmp_path):
+    import drawn
+
+    shutil.copytree(stills, tmp_path / "set")
+    drawn.rewrite(tmp_path / "set", lambda document: [i.pop("split") for i in document["images"]])
+    file = read_model_file(weights)
+    part = dataset_views(tmp_path / "set", "train", 2, file)
+    others = dataset_views(tmp_path / "set", "val", 300, file, part)
+    assert len(others.pictures) > 0
+    assert others.shared_with(part) == 0
+    assert not list(run._judged_on_its_own(part, {"scored": others}))
+    whole = dataset_views(tmp_path / "set", "train", 300, file)
+    again = dataset_views(tmp_path / "set", "val", 300, file, whole)
+    n = len(whole.batch)
+    assert again.shared_with(whole) == n
+    (note,) = run._judged_on_its_own(whole, {"compared": None, "scored": again})
+    assert note.startswith(f"{n} of the {n} pictures scored calibrated it too")
 
 
 @pytest.mark.parametrize(("to", "name"), [("openvino", "q.xml"), ("onnx", "q.onnx")])

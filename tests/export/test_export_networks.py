@@ -256,6 +256,24 @@ def test_a_pruned_export_agrees_with_what_was_pruned_and_says_what_it_cost(pruna
     assert (tmp_path / "p.bin").stat().st_size < 4.1 * after  # four bytes each, and nothing of what was cut
 
 
+def test_why_an_accuracy_is_not_measured_is_said(weights, tmp_path):
+    import drawn
+
+    drawn.nursery(tmp_path / "set", train=0, val=2)
+
+    def without_crown(document):
+        at = 3 * INFANT.index("crown")
+        for annotation in document["annotations"]:
+            annotation["keypoints"][at : at + 3] = [0, 0, 0]
+
+    drawn.rewrite(tmp_path / "set", without_crown)
+    lines = "\n".join(
+        run.export(run.Request(weights, "onnx", tmp_path / "x.onnx", heldout=tmp_path / "set")).lines()
+    )
+    assert "not measured: Mean@0.1 and MeanSmS@0.1. None of the 2 true crops" in lines
+    assert "crown and upper_neck" in lines
+
+
 def test_options_that_do_not_go_together(weights, tmp_path):
     for request, words in (
         (run.Request(weights, "onnx", tmp_path / "a.xml"), "expected .onnx"),
