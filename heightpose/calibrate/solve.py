@@ -267,19 +267,12 @@ def _require_fit(bundle: Bundle) -> None:
 
 def _require_determined(solution: Solution) -> None:
     sure, bow = solution.focal_error, solution.bow
-    if bow.focal_change > _MAX_FOCAL_ERROR and bow.stretch:
-        raise HeightposeError(
-            f"the board looks {_stretched(bow)}, which spoils the focal length",
-            expected=f"one sure to {100 * _MAX_FOCAL_ERROR:.0f} %",
-            got=f"{100 * sure:.1f} %",
-            hint="Measure its squares across and down: print it so that both are right, or check the sizes given",
-        )
     if bow.focal_change > _MAX_FOCAL_ERROR:
         raise HeightposeError(
-            f"the board looks bowed by {bow.height_mm:.1f} mm, which spoils the focal length",
+            f"the board looks {_looks(bow)}, which spoils the focal length",
             expected=f"one sure to {100 * _MAX_FOCAL_ERROR:.0f} %",
             got=f"{100 * sure:.1f} %",
-            hint="Glue the board to glass or another stiff, flat plate and take the pictures again",
+            hint=f"{_remedies(bow)} and take the pictures again",
         )
     if not (np.isfinite(sure) and sure <= _MAX_FOCAL_ERROR):
         raise HeightposeError(
@@ -290,8 +283,23 @@ def _require_determined(solution: Solution) -> None:
         )
 
 
-def _stretched(bow: Bow) -> str:
-    return f"{100 * abs(bow.stretch):.1f} % {'wider' if bow.stretch > 0 else 'narrower'} for its height than described"
+def _looks(bow: Bow) -> str:
+    faults = []
+    if bow.height_mm:
+        faults.append(f"bowed by {bow.height_mm:.1f} mm")
+    if bow.stretch:
+        way = "wider" if bow.stretch > 0 else "narrower"
+        faults.append(f"{100 * abs(bow.stretch):.1f} % {way} for its height than described")
+    return " and ".join(faults)
+
+
+def _remedies(bow: Bow) -> str:
+    remedies = []
+    if bow.stretch:
+        remedies.append("Measure the board's squares across and down, print it so that both are right")
+    if bow.height_mm:
+        remedies.append(f"{'glue' if remedies else 'Glue'} the board to glass or another stiff, flat plate")
+    return ", ".join(remedies)
 
 
 def _advice(solution: Solution) -> list[str]:
@@ -306,17 +314,12 @@ def _advice(solution: Solution) -> list[str]:
         advice.append("The boards hardly lean: hold some at 20 to 45 degrees, leaning each way.")
     if len(solution.used) < 10:
         advice.append(f"Only {plural(len(solution.used), 'view')}: 15 to 25 make the result safer.")
-    if solution.bow.height_mm:
+    if looks := _looks(solution.bow):
         advice.append(
-            f"The board looks bowed by {solution.bow.height_mm:.1f} mm, which makes the focal length unsure by "
-            f"{100 * solution.bow.focal_change:.1f} %: glue it to glass and take the pictures again."
+            f"The board looks {looks}, which makes the focal length unsure by {100 * solution.bow.focal_change:.1f} %. "
+            f"{_remedies(solution.bow)} and take the pictures again."
         )
-    if solution.bow.stretch:
-        advice.append(
-            f"The board looks {_stretched(solution.bow)}, which moves the picture's middle and makes the focal length "
-            f"unsure by {100 * solution.bow.focal_change:.1f} %: measure its squares across and down and print it anew."
-        )
-    if not (solution.bow.height_mm or solution.bow.stretch) and solution.focal_error > 0.003:
+    elif solution.focal_error > 0.003:
         advice.append(
             f"The focal length is only sure to {100 * solution.focal_error:.1f} %: add tilted views."
         )
