@@ -192,7 +192,8 @@ class Camera:
             theta = np.arctan2(radius, pts[:, 2])
             bent = pts[:, :2] * (self._radial(theta) / np.maximum(radius, 1e-12))[:, None]
         else:
-            depth = np.maximum(pts[:, 2], 1e-9 * np.maximum(np.abs(pts).max(axis=1), 1e-12))
+            x, y, z = np.abs(pts.T)
+            depth = np.maximum(pts[:, 2], 1e-9 * np.maximum(np.maximum(np.maximum(x, y), z), 1e-12))
             bent = self._bend(pts[:, :2] / depth[:, None])
         return self._turn(bent * self.K[[0, 1], [0, 1]] + self.K[:2, 2])
 
@@ -231,24 +232,22 @@ class Camera:
     def _radial(self, r: np.ndarray, slope: bool = False) -> np.ndarray:
         """Distorted radius for a slope (pinhole) or an angle (fisheye), or its derivative."""
         k = self.dist if self.model == "fisheye" else self.dist[[0, 1, 4]]
-        total = np.ones_like(r)
-        for i, k_i in enumerate(k, start=1):
-            total = total + (2 * i + 1 if slope else 1) * k_i * r ** (2 * i)
-        return total if slope else r * total
+        total, square = np.zeros_like(r), r * r
+        for i in range(len(k), 0, -1):
+            total = ((2 * i + 1 if slope else 1) * k[i - 1] + total) * square
+        return 1.0 + total if slope else r * (1.0 + total)
 
     def _bend(self, xy: np.ndarray) -> np.ndarray:
         """Pinhole lens distortion of slopes ``(N, 2)``, as in OpenCV's projectPoints."""
         x, y = xy[:, 0], xy[:, 1]
-        k1, k2, p1, p2, k3 = self.dist
-        r2 = x * x + y * y
+        k1, k2, p1, p2, k3 = self.dist.tolist()
+        xx, yy = x * x, y * y
+        r2 = xx + yy
         radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        return np.stack(
-            [
-                x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-                y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-            ],
-            axis=1,
-        )
+        bent = np.empty_like(xy)
+        bent[:, 0] = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * xx)
+        bent[:, 1] = y * radial + p1 * (r2 + 2 * yy) + 2 * p2 * x * y
+        return bent
 
     def _newton_step(self, xy: np.ndarray, bent: np.ndarray) -> np.ndarray:
         x, y = xy[:, 0], xy[:, 1]
@@ -267,10 +266,11 @@ class Camera:
 
     def _turn(self, kpts_stored: np.ndarray) -> np.ndarray:
         """Pixels of the stored picture -> pixels of the turned frame (clockwise)."""
+        if self.turned_deg == 0:
+            return kpts_stored
         width, height = self._stored_wh
         u, v = kpts_stored[:, 0], kpts_stored[:, 1]
         turned = {
-            0: (u, v),
             90: (height - 1 - v, u),
             180: (width - 1 - u, height - 1 - v),
             270: (v, width - 1 - u),
@@ -278,10 +278,11 @@ class Camera:
         return np.stack(turned[self.turned_deg], axis=1)
 
     def _unturn(self, kpts_frame: np.ndarray) -> np.ndarray:
+        if self.turned_deg == 0:
+            return kpts_frame
         width, height = self._stored_wh
         u, v = kpts_frame[:, 0], kpts_frame[:, 1]
         stored = {
-            0: (u, v),
             90: (v, height - 1 - u),
             180: (width - 1 - u, height - 1 - v),
             270: (width - 1 - v, u),

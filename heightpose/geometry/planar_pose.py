@@ -125,16 +125,23 @@ def _refine(
     """Robust reprojection fit from a first pose."""
     from scipy.optimize import least_squares  # half of infer's start-up: see runtime/batch.py
 
+    def residuals_of(steps: np.ndarray) -> np.ndarray:
+        return (project_all(camera, pts_cm, *all_stepped(steps, R, t_cm)) - kpts_frame).reshape(
+            len(steps), -1
+        )
+
     def residuals(step: np.ndarray) -> np.ndarray:
-        turned, shifted = stepped(step, R, t_cm)
-        return (camera.project(pts_cm @ turned.T + shifted) - kpts_frame).ravel()
+        return residuals_of(step[None])[0]
 
     distance = max(float(np.linalg.norm(t_cm)), 1e-6)
     scale = np.array([1.0, 1.0, 1.0, distance, distance, distance])
-    fit = least_squares(residuals, np.zeros(6), loss="soft_l1", f_scale=SOFT_PX, x_scale=scale, xtol=1e-12)
+    fit = least_squares(
+        residuals, np.zeros(6), lambda x: slopes_at(residuals_of, x),
+        loss="soft_l1", f_scale=SOFT_PX, x_scale=scale, xtol=1e-12,
+    )  # fmt: skip
     best_R, best_t = stepped(fit.x, R, t_cm)
     rms_px = float(np.sqrt((residuals(fit.x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
-    slopes = jacobian(residuals, fit.x, scale)
+    slopes = jacobian(residuals_of, fit.x, scale)
     sigma = max(rms_px / np.sqrt(2.0), LEAST_SIGMA_PX)  # per coordinate
     return PoseFit(best_R, best_t, rms_px, np.linalg.pinv(slopes.T @ slopes) * sigma**2)
 
@@ -152,6 +159,21 @@ def tag_rms_px(error_px: np.ndarray) -> np.ndarray:
 def stepped(step: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A pose after a step ``(6,)``: a small turn on top, which has no trouble near half turns, and a shift in cm."""
     return np.asarray(cv2.Rodrigues(step[:3])[0]) @ R, t_cm + step[3:6]
+
+
+def all_stepped(steps: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`stepped` for each row of ``steps`` ``(S, 6 or more)``: turns ``(S, 3, 3)`` and places ``(S, 3)``."""
+    turns, places = zip(*(stepped(step, R, t_cm) for step in steps), strict=True)
+    return np.stack(turns), np.stack(places)
+
+
+def project_all(camera: Camera, pts_cm: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> np.ndarray:
+    """Points ``(N, 3)``, or ``(S, N, 3)``, seen from each of ``S`` poses, ``(S, N, 2)`` px.
+
+    In one call, as one of a sheet's few points takes nearly as long as all.
+    """
+    pts = pts_cm @ R.swapaxes(1, 2) + t_cm[:, None]
+    return camera.project(pts.reshape(-1, 3)).reshape(*pts.shape[:2], 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,13 +194,13 @@ class WiderFit:
 
 
 def fit_wider(
-    project: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], R: np.ndarray, t_cm: np.ndarray,
+    project_all: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], R: np.ndarray, t_cm: np.ndarray,
     kpts_frame: np.ndarray, prior_sd: np.ndarray, size: np.ndarray,
 ) -> WiderFit:  # fmt: skip
     """What else explains the tags: a pose and further unknowns, which are nought unless the tags say otherwise.
 
     Args:
-        project: ``(R, t_cm, unknowns)`` to ``(N, 2)`` frame pixels.
+        project_all: ``S`` poses and unknowns, ``(S, 3, 3)``, ``(S, 3)`` and ``(S, P)``, to ``(S, N, 2)`` frame pixels.
         R, t_cm: the pose without them.
         kpts_frame: ``(N, 2)`` where the corners were seen.
         prior_sd: ``(P,)`` how far from nought the unknowns ordinarily are (1 sd).
@@ -186,32 +208,57 @@ def fit_wider(
     """
     from scipy.optimize import least_squares
 
-    def error_px(x: np.ndarray) -> np.ndarray:
-        return project(*stepped(x, R, t_cm), x[6:]) - kpts_frame
+    def errors_px(xs: np.ndarray) -> np.ndarray:
+        return project_all(*all_stepped(xs, R, t_cm), xs[:, 6:]) - kpts_frame
+
+    def residuals_of(xs: np.ndarray) -> np.ndarray:
+        errors = errors_px(xs).reshape(len(xs), -1) / _TAG_SIGMA_PX
+        return np.concatenate([errors, xs[:, 6:] / prior_sd], axis=1)
 
     def residuals(x: np.ndarray) -> np.ndarray:
-        return np.concatenate([error_px(x).ravel() / _TAG_SIGMA_PX, x[6:] / prior_sd])
+        return residuals_of(x[None])[0]
 
     scale = np.concatenate([np.ones(3), np.full(3, float(np.linalg.norm(t_cm))), size])
     start = np.zeros(len(scale))
-    x = least_squares(residuals, start, x_scale=scale, loss="soft_l1", f_scale=_TAG_SOFT, max_nfev=30).x
-    slopes = jacobian(residuals, x, scale)
-    return WiderFit(x, np.linalg.pinv(slopes.T @ slopes), scale, error_px(x))
+    x = least_squares(
+        residuals, start, lambda x: slopes_at(residuals_of, x),
+        x_scale=scale, loss="soft_l1", f_scale=_TAG_SOFT, max_nfev=30,
+    ).x  # fmt: skip
+    slopes = jacobian(residuals_of, x, scale)
+    return WiderFit(x, np.linalg.pinv(slopes.T @ slopes), scale, errors_px(x[None])[0])
 
 
-def jacobian(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Central differences: least_squares' own Jacobian carries the robust loss's weights."""
-    columns = []
-    for axis, size in enumerate(1e-6 * scale):
-        step = np.zeros(len(x))
-        step[axis] = size
-        columns.append((function(x + step) - function(x - step)) / (2 * size))
-    return np.stack(columns, axis=1)
+def slopes_at(function_of_all: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Forward differences ``(M, P)`` at ``x`` as least_squares takes them, but all in one call.
+
+    Args:
+        function_of_all: ``(S, P)`` to ``(S, M)``.
+        x: ``(P,)``.
+    """
+    step = np.sqrt(np.finfo(float).eps) * np.where(x >= 0, 1.0, -1.0) * np.maximum(1.0, np.abs(x))
+    beside = x + np.diag(step)
+    values = function_of_all(np.concatenate([x[None], beside]))
+    return ((values[1:] - values[0]) / (np.diagonal(beside) - x)[:, None]).T
+
+
+def jacobian(
+    function_of_all: Callable[[np.ndarray], np.ndarray], x: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Central differences ``(M, P)``, in one call; least_squares' own Jacobian carries the robust loss's weights.
+
+    Args:
+        function_of_all: ``(S, P)`` to ``(S, M)``.
+        x: ``(P,)``.
+        scale: ``(P,)`` their sizes; the steps are a millionth of them.
+    """
+    size = 1e-6 * scale
+    ahead, behind = np.split(function_of_all(np.concatenate([x + np.diag(size), x - np.diag(size)])), 2)
+    return np.ascontiguousarray(((ahead - behind) / (2 * size)[:, None]).T)
 
 
 def standard_errors(
     function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, cov: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
     """``sqrt(g' C g)`` for each value of a function of parameters with covariance ``cov``, to first order."""
-    gradient = jacobian(function, x, scale)
+    gradient = jacobian(lambda xs: np.stack([function(x) for x in xs]), x, scale)
     return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", gradient, cov, gradient), 0.0))

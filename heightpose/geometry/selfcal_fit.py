@@ -191,33 +191,46 @@ def _refined(
     pts, kpts = planar_pose.on_mattress(model), corners.reshape(-1, 2)
     scale = _scale(t_cm)
 
-    def errors(x: np.ndarray) -> np.ndarray:
-        turned, shifted = _pose(x, R, t_cm)
-        return (_camera(x, size_wh).project(pts @ turned.T + shifted) - kpts).ravel()
+    def errors_of(xs: np.ndarray) -> np.ndarray:
+        turned, shifted = planar_pose.all_stepped(xs[:, _LENS_COUNT:], R, t_cm)
+        errors = np.empty((len(xs), len(pts), 2))
+        # The steps of the pose leave the lens as it is.
+        _, firsts, which = np.unique(xs[:, :_LENS_COUNT], axis=0, return_index=True, return_inverse=True)
+        for i, first in enumerate(firsts):
+            same = which.ravel() == i
+            lens = _camera(xs[first], size_wh)
+            errors[same] = planar_pose.project_all(lens, pts, turned[same], shifted[same]) - kpts
+        return errors.reshape(len(xs), -1)
 
-    def priors(x: np.ndarray) -> np.ndarray:
-        known = (x[:_LENS_COUNT] - prior.mean) / prior.sd
+    def priors_of(xs: np.ndarray) -> np.ndarray:
+        known = (xs[:, :_LENS_COUNT] - prior.mean) / prior.sd
         if height_cm is None:
             return known
-        turned, shifted = _pose(x, R, t_cm)
-        return np.append(known, ((-turned.T @ shifted)[2] - height_cm) / HEIGHT_SD_CM)
+        turned, shifted = planar_pose.all_stepped(xs[:, _LENS_COUNT:], R, t_cm)
+        heights = -(turned[:, :, 2] * shifted).sum(axis=1)
+        return np.column_stack([known, (heights - height_cm) / HEIGHT_SD_CM])
 
     sigma = planar_pose.LEAST_SIGMA_PX * _SHARED_SIGMA
     soft = planar_pose.SOFT_PX / sigma
     for _ in range(2):  # the second time with the noise that the first one found
 
-        def residuals(x: np.ndarray, sigma: float = sigma, soft: float = soft) -> np.ndarray:
-            e = errors(x) / sigma
+        def residuals_of(xs: np.ndarray, sigma: float = sigma, soft: float = soft) -> np.ndarray:
+            e = errors_of(xs) / sigma
             eased = np.sign(e) * soft * np.sqrt(2.0 * (np.sqrt(1.0 + (e / soft) ** 2) - 1.0))
-            return np.concatenate([eased, priors(x)])
+            return np.concatenate([eased, priors_of(xs)], axis=1)
 
-        solved = least_squares(residuals, x, x_scale=scale, xtol=1e-9, ftol=1e-9, max_nfev=40)
+        solved = least_squares(
+            lambda x, of_all=residuals_of: of_all(x[None])[0],
+            x,
+            lambda x, of_all=residuals_of: planar_pose.slopes_at(of_all, x),
+            x_scale=scale, xtol=1e-9, ftol=1e-9, max_nfev=40,
+        )  # fmt: skip
         x = solved.x
-        rms = float(np.sqrt((errors(x) ** 2).mean()))
+        rms = float(np.sqrt((errors_of(x[None]) ** 2).mean()))
         sigma = _SHARED_SIGMA * max(planar_pose.LEAST_SIGMA_PX, rms)
         soft = max(planar_pose.SOFT_PX / sigma, 1.0)
-    seen = planar_pose.jacobian(errors, x, scale) / sigma
-    known = planar_pose.jacobian(priors, x, scale)
+    seen = planar_pose.jacobian(errors_of, x, scale) / sigma
+    known = planar_pose.jacobian(priors_of, x, scale)
     cov = np.linalg.inv(seen.T @ seen + known.T @ known + np.diag(1e-12 / scale**2))
     return LensFit(x, cov, R, t_cm, size_wh, float(solved.cost), rms * float(np.sqrt(2.0)))
 

@@ -54,8 +54,9 @@ class TagFit:
         u, v = (pts / (np.asarray(self.size_cm) / 2)).T
         shapes = np.column_stack([u * u, v * v, u * v])
 
-        def project(R: np.ndarray, t_cm: np.ndarray, bend_cm: np.ndarray) -> np.ndarray:
-            return self.camera.project(np.column_stack([pts, shapes @ bend_cm]) @ R.T + t_cm)
+        def project(R: np.ndarray, t_cm: np.ndarray, bends_cm: np.ndarray) -> np.ndarray:
+            bent = np.stack([np.column_stack([pts, shapes @ bend_cm]) for bend_cm in bends_cm])
+            return planar_pose.project_all(self.camera, bent, R, t_cm)
 
         size = np.full(3, float(np.linalg.norm(plane.t_cm)))
         kpts = corners.reshape(-1, 2)
