@@ -76,17 +76,17 @@ def test_pictures_to_camera_file_to_check(heightpose, tmp_path, pictures):
         (["--board", "chessboard", "--squares", "9x7", "--inner-corners", "9x7"], "contradict"),
     ],
 )
-def test_what_to_do_next_is_said(heightpose, pictures, args, words):
-    done = heightpose("calibrate", "camera", pictures, *args)
+def test_what_to_do_next_is_said(here, pictures, args, words):
+    done = here("calibrate", "camera", pictures, *args)
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("error:") == 1
 
 
-def test_check_without_a_board_in_view_is_no_verdict(heightpose, tmp_path):
+def test_check_without_a_board_in_view_is_no_verdict(here, tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((360, 480), 120, np.uint8))
     (tmp_path / "c.json").write_text(json.dumps(shots.PINHOLE.to_dict()))
-    done = heightpose("calibrate", "check", "grey.png", "--camera", "c.json", *BOARD)
+    done = here("calibrate", "check", "grey.png", "--camera", "c.json", *BOARD)
     assert done.returncode == 2
     assert "too little of the board" in done.stderr
 
@@ -107,10 +107,10 @@ def cot(tmp_path_factory):
     return folder, [f"{x:.2f},{y:.2f}" for x, y in corners], R
 
 
-def test_a_plane_from_the_sheet_and_from_corners(heightpose, tmp_path, cot):
+def test_a_plane_from_the_sheet_and_from_corners(here, tmp_path, cot):
     folder, corners, R = cot
     scale = ["--camera", folder / "camera.json"]
-    done = heightpose(
+    done = here(
         "calibrate", "plane", folder / "cot.png", *scale, "--sheet", shipped_sheet(), "--out", "a.json",
         "--preview", "a.png",
     )  # fmt: skip
@@ -120,7 +120,7 @@ def test_a_plane_from_the_sheet_and_from_corners(heightpose, tmp_path, cot):
     assert plane.height_cm == pytest.approx(120.0, abs=0.3)
     assert np.abs(plane.R - R).max() < 0.005
     assert cv2.imread(str(tmp_path / "a.png")).shape == (720, 960, 3)
-    done = heightpose(
+    done = here(
         "calibrate",
         "plane",
         folder / "cot.png",
@@ -135,17 +135,17 @@ def test_a_plane_from_the_sheet_and_from_corners(heightpose, tmp_path, cot):
     assert done.returncode == 0, done.stderr
     assert Plane.load(tmp_path / "b.json").height_cm == pytest.approx(120.0, abs=0.3)
 
-    done = heightpose("calibrate", "plane", folder / "cot.png", *scale, "--out", "c.json")
+    done = here("calibrate", "plane", folder / "cot.png", *scale, "--out", "c.json")
     assert done.returncode == 2
     assert "--sheet, or --corners with --size" in done.stderr
     grey = tmp_path / "grey.png"
     cv2.imwrite(str(grey), np.full((720, 960), 120, np.uint8))
-    done = heightpose("calibrate", "plane", grey, *scale, "--sheet", shipped_sheet(), "--out", "c.json")
+    done = here("calibrate", "plane", grey, *scale, "--sheet", shipped_sheet(), "--out", "c.json")
     assert done.returncode == 3
     assert not (tmp_path / "c.json").exists()
 
 
-def test_infer_takes_corners(heightpose, tmp_path, models):
+def test_infer_takes_corners(here, tmp_path, models):
     """The spot's clip; the camera of tests/cli/test_infer_process.py, which looks straight down from 150 cm."""
     clip = makers.write_video(tmp_path / "c.mp4", [makers.scene((160, 120), (60, 50))] * 3)
     K = [[200.0, 0.0, 79.5], [0.0, 200.0, 59.5], [0.0, 0.0, 1.0]]
@@ -154,7 +154,7 @@ def test_infer_takes_corners(heightpose, tmp_path, models):
     # 60 x 90 cm seen from 150 cm: 80 x 120 px
     corners = ["39.5,0", "119.5,0", "119.5,120", "39.5,120"]
     args = [clip, "--camera", "camera.json", *models, "--no-overlay", "--json"]
-    done = heightpose("infer", *args, "--corners", *corners, "--size", "60x90")
+    done = here("infer", *args, "--corners", *corners, "--size", "60x90")
     assert done.returncode in (0, 3), done.stderr
     codes = {reason["code"] for reason in json.loads(done.stdout)["reasons"]}
     assert not [
@@ -162,28 +162,28 @@ def test_infer_takes_corners(heightpose, tmp_path, models):
     ]
     chosen = json.loads((tmp_path / "heightpose-results" / "c" / "provenance.json").read_text())
     assert "60.0" in json.dumps(chosen)
-    done = heightpose("infer", *args, "--corners", *corners, "--size", "60x60")
+    done = here("infer", *args, "--corners", *corners, "--size", "60x60")
     assert {r["code"] for r in json.loads(done.stdout)["reasons"]} & {
         "corners_inconsistent",
         "plane_ambiguous",
     }
-    done = heightpose("infer", *args, "--corners", *corners)
+    done = here("infer", *args, "--corners", *corners)
     assert done.returncode == 2
     assert "--size" in done.stderr
 
 
-def test_a_sheet_and_its_layout(heightpose, tmp_path):
-    done = heightpose("sheet", "--size", "60x120", "--out", "s/sheet.pdf", "--paper", "a3")
+def test_a_sheet_and_its_layout(here, tmp_path):
+    done = here("sheet", "--size", "60x120", "--out", "s/sheet.pdf", "--paper", "a3")
     assert done.returncode == 0, done.stderr
     layout = SheetLayout.load(tmp_path / "s" / "sheet.yaml")
     assert layout.size_cm == (60.0, 120.0)
     assert (tmp_path / "s" / "sheet.pdf").read_bytes().startswith(b"%PDF")
-    done = heightpose("sheet", "--layout", "s/sheet.yaml", "--tag-cm", "3", "--out", "t.pdf")
+    done = here("sheet", "--layout", "s/sheet.yaml", "--tag-cm", "3", "--out", "t.pdf")
     assert done.returncode == 2
     assert "--tag-cm" in done.stderr
-    done = heightpose("sheet", "--size", "7x132", "--out", "t.pdf")
+    done = here("sheet", "--size", "7x132", "--out", "t.pdf")
     assert done.returncode == 2
     assert "size is out of range" in done.stderr
-    done = heightpose("calibrate", "board", "--out", "board.pdf")
+    done = here("calibrate", "board", "--out", "board.pdf")
     assert done.returncode == 0, done.stderr
     assert Path(tmp_path / "board.pdf").stat().st_size > 1000

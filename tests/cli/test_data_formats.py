@@ -1,7 +1,9 @@
-"""``heightpose data import | export | validate`` as real processes, with the four kinds of broken files."""
+"""``heightpose data import | export | validate`` with the four kinds of broken files."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import subprocess
@@ -14,11 +16,21 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import drawn
 import foreign
 
+from heightpose.cli import main as cli_main
 from heightpose.data.coco import Dataset
 
 
 def heightpose(*args):
-    """(exit code, stdout, stderr) of a real process."""
+    """(exit code, stdout, stderr)."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli_main._run(["data", *map(str, args)], False)
+    assert "unexpected" not in err.getvalue()
+    return code, out.getvalue(), err.getvalue()
+
+
+def as_process(*args):
+    """The same of a real process, with what it logs."""
     command = [sys.executable, "-m", "heightpose", "data", *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in done.stderr
@@ -64,7 +76,7 @@ def test_a_broken_item_is_named_and_the_rest_loads_with_skip_bad(tmp_path, spoil
     assert (code, out) == (2, "")
     assert all(word in err for word in ["annotations.json", *words])
     assert not (tmp_path / "new").exists()
-    code, out, err = heightpose("import", "coco", folder, "--out", tmp_path / "new", "--skip-bad")
+    code, out, err = as_process("import", "coco", folder, "--out", tmp_path / "new", "--skip-bad")
     assert code == 0
     assert all(word in err for word in words)
     assert "9 pictures with 7 infants" in out
@@ -91,7 +103,7 @@ def test_a_wrong_schema_version_is_named_and_other_sets_are_still_read(tmp_path)
     # Of several files one may be of another version: the rest is read.
     foreign.coco17(tmp_path / "src", "train")
     foreign.coco17(tmp_path / "src", "val", lambda d: d.update(heightpose={"schema": 7}))
-    code, out, err = heightpose("import", "coco", tmp_path / "src", "--out", tmp_path / "new", "--skip-bad")
+    code, out, err = as_process("import", "coco", tmp_path / "src", "--out", tmp_path / "new", "--skip-bad")
     assert code == 0
     assert "heightpose.schema" in err
     assert "3 pictures with 2 infants" in out
@@ -111,21 +123,21 @@ def test_all_bad_items_are_listed_at_once(tmp_path):
 def test_import_export_and_back_with_a_map(tmp_path):
     foreign.cvat(tmp_path / "src")
     mapped = ("--map", tmp_path / "src/joints.yaml")
-    code, out, _ = heightpose(
+    code, out, _ = as_process(
         "import", "cvat", tmp_path / "src", "--out", tmp_path / "set", "--copy", *mapped
     )
     assert code == 0
     assert "2 pictures with 3 infants" in out
     assert "1 picture without labels left out" in out
-    code, out, _ = heightpose("export", tmp_path / "set", "--out", tmp_path / "plain", "--for", "cvat")
+    code, out, _ = as_process("export", tmp_path / "set", "--out", tmp_path / "plain", "--for", "cvat")
     assert code == 0
     assert "2 pictures with 3 infants" in out
-    code, _, _ = heightpose("import", "coco", tmp_path / "plain", "--out", tmp_path / "again")
+    code, _, _ = as_process("import", "coco", tmp_path / "plain", "--out", tmp_path / "again")
     assert code == 0
     assert json.loads((tmp_path / "again/annotations.json").read_text())["images"][0]["file_name"].startswith(
         ".."
     )
-    code, _, err = heightpose("import", "coco", tmp_path / "nowhere", "--out", tmp_path / "x")
+    code, _, err = as_process("import", "coco", tmp_path / "nowhere", "--out", tmp_path / "x")
     assert code == 2
     assert "nowhere" in err
 

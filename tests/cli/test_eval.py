@@ -1,4 +1,4 @@
-"""``heightpose eval`` as a real process on a tiny drawn test set."""
+"""``heightpose eval`` on a tiny drawn test set, once as real processes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Images(HTMLParser):
         self.drawings += tag == "svg"
 
 
-def test_result_tree_text_and_report(heightpose, models, spots, tmp_path):
-    done = heightpose("eval", "--testset", spots, *models, "--truth-crops", "--out", "a")
+def test_result_tree_text_and_report(here, models, spots, tmp_path):
+    done = here("eval", "--testset", spots, *models, "--truth-crops", "--out", "a")
     assert done.returncode == 0, done.stderr
     assert "MeanSmS@0.1" in done.stdout
     assert "null model" in done.stdout
@@ -86,7 +86,7 @@ def test_json_alone_and_a_run_folder_and_compare(heightpose, models, spots, tmp_
     assert json.loads((tmp_path / "ab.json").read_text())["people"] == 6
 
 
-def test_a_changed_test_set_is_refused(heightpose, models, spots, tmp_path):
+def test_a_changed_test_set_is_refused(here, models, spots, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in spots.rglob("*"):
@@ -96,7 +96,7 @@ def test_a_changed_test_set_is_refused(heightpose, models, spots, tmp_path):
     listed = json.loads((copy / "clips.json").read_text())
     listed[0]["length_cm"] = 64.0
     (copy / "clips.json").write_text(json.dumps(listed))
-    done = heightpose("eval", "--testset", copy, *models)
+    done = here("eval", "--testset", copy, *models)
     assert done.returncode == 2
     assert "has changed" in done.stderr
     assert "Traceback" not in done.stderr
@@ -114,8 +114,8 @@ def test_a_changed_test_set_is_refused(heightpose, models, spots, tmp_path):
         (("detector", "--testset", "x", "--split", "test"), "--split would do nothing"),
     ],
 )
-def test_mistakes_get_one_line(heightpose, args, words):
-    done = heightpose("eval", *args)
+def test_mistakes_get_one_line(here, args, words):
+    done = here("eval", *args)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -135,14 +135,14 @@ def test_options_before_a_verb_are_not_dropped_silently(args, words):
     assert words in done.output
 
 
-def test_plain_data_by_split(heightpose, models, spots):
-    done = heightpose("eval", "--data", spots, "--split", "test", *models, "--limit", "2", "--out", "c")
+def test_plain_data_by_split(here, models, spots):
+    done = here("eval", "--data", spots, "--split", "test", *models, "--limit", "2", "--out", "c")
     assert done.returncode == 0, done.stderr
     assert "0 clips" in done.stdout
 
 
-def test_a_baseline_is_recorded_without_curves(heightpose, models, spots, tmp_path):
-    done = heightpose("eval", "--testset", spots, *models, "--out", "a", "--record", "tiny")
+def test_a_baseline_is_recorded_without_curves(here, models, spots, tmp_path):
+    done = here("eval", "--testset", spots, *models, "--out", "a", "--record", "tiny")
     assert done.returncode == 0, done.stderr
     baseline = json.loads((tmp_path / "eval" / "baselines" / "spots" / "tiny.json").read_text())
     result = json.loads((tmp_path / "a" / "result.json").read_text())
@@ -150,15 +150,15 @@ def test_a_baseline_is_recorded_without_curves(heightpose, models, spots, tmp_pa
     assert baseline["headline"] == result["headline"]
     assert baseline["pose"]["pckh"] == result["pose"]["pckh"]
     assert "curve" not in baseline["pose"]
-    part = heightpose("eval", "--testset", spots, *models, "--out", "b", "--limit", "1", "--record", "tiny")
+    part = here("eval", "--testset", spots, *models, "--out", "b", "--limit", "1", "--record", "tiny")
     assert part.returncode == 2
     assert "whole set" in part.stderr
     assert not (tmp_path / "b").exists()  # said before the work
 
 
-def test_the_detector_alone(heightpose, spots, tmp_path):
+def test_the_detector_alone(here, spots, tmp_path):
     detector = makers.tiny_detector(tmp_path / "detector.onnx", reach=0.95)  # boxes as large as the labels'
-    done = heightpose("eval", "detector", "--testset", spots, "--detector", detector, "--out", "d")
+    done = here("eval", "detector", "--testset", spots, "--detector", detector, "--out", "d")
     assert done.returncode == 0, done.stderr
     assert "7 pictures, 6 infants, 1 empty cot" in done.stdout
     assert {p.name for p in (tmp_path / "d").iterdir()} == {
@@ -170,7 +170,7 @@ def test_the_detector_alone(heightpose, spots, tmp_path):
     assert figures["strata"]["lit"]["dark"]["found"] == 0.0
     assert len(list(csv.DictReader((tmp_path / "d" / "detections.csv").open()))) == 7
     model = makers.tiny_pose(tmp_path / "pose.onnx")
-    done = heightpose(
+    done = here(
         "eval", "detector", "--testset", spots, "--detector", detector, "--model", model, "--out", "e"
     )
     assert done.returncode == 0, done.stderr
@@ -183,6 +183,6 @@ def test_the_detector_alone(heightpose, spots, tmp_path):
         for f in "de"
     ]
     assert scores[0] != scores[1]  # the evidence of both instead of the detector's own
-    nothing = heightpose("eval", "detector")
+    nothing = here("eval", "detector")
     assert nothing.returncode == 2
     assert "Give --data FOLDER or --testset NAME_OR_DIR" in nothing.stderr
