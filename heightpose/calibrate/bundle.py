@@ -223,8 +223,11 @@ class _Problem:
         return Bundle(camera, self.R, self.t, np.split(residual, self.ends), errors)
 
     def _project(self, values: np.ndarray, R: np.ndarray, t: np.ndarray) -> np.ndarray:
-        pts = np.einsum("nij,nj->ni", R[self.view], self.pts) + t[self.view]
-        return with_parameters(self.start, values).project(pts)
+        return with_parameters(self.start, values).project(self._seen(R, t))
+
+    def _seen(self, R: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """The corners in camera coordinates, ``(N, 3)``."""
+        return np.einsum("nij,nj->ni", R[self.view], self.pts) + t[self.view]
 
     def _residual(self, values: np.ndarray, R: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Measured minus projected; bounded, so that a wild step costs much and overflows nothing."""
@@ -255,11 +258,13 @@ class _Problem:
 
     def _lens_jacobian(self) -> np.ndarray:
         """``(N, 2, F)`` by central differences, in units of the scale."""
-        columns = []
+        columns, pts = [], self._seen(self.R, self.t)
         for direction in (self.basis * self.scale[:, None]).T:
             step = 1e-6 * direction
-            ahead = self._project(self.values + step, self.R, self.t)
-            columns.append((ahead - self._project(self.values - step, self.R, self.t)) / 2e-6)
+            ahead, behind = (
+                with_parameters(self.start, self.values + way * step).project(pts) for way in (1, -1)
+            )
+            columns.append((ahead - behind) / 2e-6)
         return np.stack(columns, axis=2) if columns else np.zeros((len(self.pts), 2, 0))
 
     def _pose_jacobian(self) -> np.ndarray:
@@ -268,11 +273,10 @@ class _Problem:
         turned = np.einsum("nij,nj->ni", self.R[self.view], self.pts)
         pts = turned + self.t[self.view]
         reach = np.linalg.norm(self.t, axis=1)[self.view]
-        slope = np.empty((len(pts), 2, 3))  # d pixel / d point, times the distance
-        for axis in range(3):
-            step = np.zeros_like(pts)
-            step[:, axis] = 1e-6 * reach
-            slope[:, :, axis] = (camera.project(pts + step) - camera.project(pts - step)) / 2e-6
+        steps = 1e-6 * np.eye(3)[:, None] * reach[:, None]
+        beside = camera.project(np.concatenate([pts + steps, pts - steps]).reshape(-1, 3))
+        ahead, behind = beside.reshape(2, 3, len(pts), 2)
+        slope = ((ahead - behind) / 2e-6).transpose(1, 2, 0)  # d pixel / d point, times the distance
         # d point / d turn: minus the cross product with the turned point.
         turning = np.zeros((len(pts), 3, 3))
         for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
