@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -20,10 +21,17 @@ def write(folder, text=TINY):
     return folder
 
 
-def test_a_set_is_rendered_frozen_and_proven_the_same(tmp_path):
-    folder = write(tmp_path / "tiny")
-    made, new = make(Recipe.load(str(folder)), jobs=1)
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """The folder of a rendered set, read only, and what :func:`make` said of it."""
+    folder = write(tmp_path_factory.mktemp("rendered") / "tiny")
+    return folder, make(Recipe.load(str(folder)), jobs=1)
+
+
+def test_a_set_is_rendered_frozen_and_proven_the_same(rendered, tmp_path):
+    folder, (made, new) = rendered
     assert new
+    folder = shutil.copytree(folder, tmp_path / "tiny")
     assert (made.name, made.version) == ("tiny", 3)
     assert TestSet.load(folder).files == made.files
     assert (folder / MADE_WITH).is_file()
@@ -53,9 +61,12 @@ def test_a_rendering_that_ends_before_the_comparison_leaves_the_manifest(tmp_pat
     assert (folder / MANIFEST).read_bytes() == recorded
 
 
-def test_a_set_of_ones_own_has_its_own_name_and_hashes(tmp_path):
+def test_a_set_of_ones_own_has_its_own_name_and_hashes(rendered, tmp_path):
     recipe = Recipe.load(str(write(tmp_path / "tiny")))
     own = recipe.for_oneself(tmp_path / "mine" / "tiny")
+    for name in ("items", "images", "recipe.json"):  # as by an interrupted rendering, but for the last step
+        copy = shutil.copytree if (rendered[0] / name).is_dir() else shutil.copyfile
+        copy(rendered[0] / name, own.folder / name)
     made, new = make(own, jobs=1)
     assert new
     assert (made.name, made.version) == ("tiny-own", 3)
