@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -142,9 +144,17 @@ def clips(folder: Path, *counts: int) -> list[tuple[str, str]]:
     """Videos c0.mp4, c1.mp4, ... of that many frames; (path, result folder's name) of each."""
     pairs = []
     for i, count in enumerate(counts):
-        frames = [scene((160, 120), (60 + 2 * (k % 20), 50)) for k in range(count)]
-        pairs.append((str(write_video(folder / f"c{i}.mp4", frames)), f"c{i}"))
+        (folder / f"c{i}.mp4").write_bytes(_clip(count))
+        pairs.append((str(folder / f"c{i}.mp4"), f"c{i}"))
     return pairs
+
+
+@cache
+def _clip(count: int) -> bytes:
+    """A video of so many frames; the long ones take a second to write, and many tests want one."""
+    shown = [scene((160, 120), (60 + 2 * k, 50)) for k in range(20)]
+    with tempfile.TemporaryDirectory() as folder:
+        return write_video(Path(folder) / "c.mp4", [shown[k % 20] for k in range(count)]).read_bytes()
 
 
 def zero_duration(path: Path) -> Path:

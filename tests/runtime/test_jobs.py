@@ -149,13 +149,14 @@ def test_a_process_killed_while_it_asks_for_a_stop_blocks_nobody(settings):
     flag = jobs._Crew([("c0.mp4", "c0")], replace(settings, jobs=2), None).stop
     for _ in range(10):  # with a lock inside, one time in three hung
         asking = [
-            multiprocessing.get_context("fork").Process(target=_ask_forever, args=(flag,)) for _ in range(6)
+            multiprocessing.get_context("fork").Process(target=_ask_forever, args=(flag,)) for _ in range(3)
         ]
         for process in asking:
             process.start()
-        time.sleep(0.1)
+        time.sleep(0.03)
         for process in asking:
             process.kill()
+        for process in asking:
             process.join()
     stopping = threading.Thread(target=flag.request, daemon=True)
     stopping.start()
