@@ -106,7 +106,15 @@ def test_a_blanket_hides_the_legs_and_the_renderer_says_so() -> None:
     assert max(hidden) == 1.0
 
 
-def test_a_run_resumes_without_rendering_twice_and_refuses_another_recipe(tmp_path) -> None:
+def in_this_process(function, work, jobs, start, *share):
+    """As ``side_by_side``, which in a new process takes long to load what is loaded here."""
+    start(*share)
+    return map(function, work)
+
+
+def test_a_run_resumes_without_rendering_twice_and_refuses_another_recipe(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("heightpose.synth.generate.side_by_side", in_this_process)
+    monkeypatch.setattr("heightpose.synth.generate._worker", None)
     options = replace(Options(), size_wh=(96, 72), samples=1)
     recipe = Recipe(seed=6, kind="clips", options=options, frames=2, split="test", sheet=str(shipped_sheet()))
     generate(recipe, tmp_path, 1, jobs=1)
@@ -131,9 +139,9 @@ def test_a_run_resumes_without_rendering_twice_and_refuses_another_recipe(tmp_pa
 
 def test_empty_cots_and_twins_are_in_the_labels_and_no_clips_of_known_length(tmp_path) -> None:
     infant = {
-        "child": "a", "bbox_xyxy": [1, 1, 9, 9], "keypoints": [[5.0, 5.0, 2]] * len(INFANT), "length_cm": 60.0,
-        "out_of_frame": [False] * len(INFANT), "sex": "female", "age_months": 3.0, "leg_extended": True,
-        "legs_covered": False,
+        "child": "a", "bbox_xyxy": [1, 1, 9, 9], "keypoints": [[2.0 + k % 6, 5.0, 2] for k in range(len(INFANT))],
+        "out_of_frame": [False] * len(INFANT), "length_cm": 60.0, "sex": "female", "age_months": 3.0,
+        "leg_extended": True, "legs_covered": False,
     }  # fmt: skip
     for index, infants in enumerate(([], [infant], [infant, infant | {"child": "b"}])):
         record = {"index": index, "frame": 0, "split": "test", "strata": {}, "infants": infants}
