@@ -26,7 +26,7 @@ from heightpose.types import Detection
 
 #: Steps of learning by heart; the schedule ends with them. A softmax over all cells, Wing and narrow OKS learn slowest.
 USUAL_STEPS = 250
-STEPS = {"cross_entropy": 450, "wing": 450, "oks": 400}
+STEPS = {"cross_entropy": 340, "wing": 360, "oks": 300}
 
 
 @pytest.fixture(scope="module")
