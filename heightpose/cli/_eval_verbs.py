@@ -21,8 +21,9 @@ TESTSETS = click.option(
     "--testset", "testsets", multiple=True, metavar="NAME_OR_DIR", help="A frozen test set; repeat for several."
 )  # fmt: skip
 SPLIT = click.option(
-    "--split", default="val", show_default=True, help="Pictures that the model was not trained on."
-)
+    "--split", type=click.Choice(["train", "val", "test", "all"]), default="val", show_default=True,
+    help="Pictures that the model was not trained on.",
+)  # fmt: skip
 
 
 @click.command("confidence")

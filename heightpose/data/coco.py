@@ -115,8 +115,9 @@ class Dataset:
         return cls(path, tuple(items), skeleton, tuple(skipped))
 
     def subset(self, split: str) -> Dataset:
-        """The items of one split."""
-        return Dataset(self.path, tuple(i for i in self.items if i.split == split), self.skeleton)
+        """The items of one split; of "all" every one, those of no split among them."""
+        items = tuple(i for i in self.items if split in (i.split, "all"))
+        return Dataset(self.path, items, self.skeleton)
 
     def save(self, folder: Path) -> Path:
         """Write ``folder/annotations.json`` atomically; pictures stay where they are. Returns its path."""

@@ -112,14 +112,14 @@ def known_stills(folder: Path, split: str) -> list[Item]:
     Raises:
         ConfigError: there is none.
     """
-    items = [i for i in Dataset.load(folder).items if i.split == split and len(i.people) == 1]
+    items = [i for i in Dataset.load(folder).subset(split).items if len(i.people) == 1]
     # Of twins one may lie beyond the picture's edge, unlabelled.
     items = [i for i in items if str(i.strata.get("infants", 1)) == "1"]
     known = [item for item in items if _record_of(item).exists()]
     if not known:
         raise ConfigError(
             "no still of known camera, plane and length", where=folder, expected="a folder of heightpose synth",
-            got=f"{plural(len(items), 'picture')} in split {split}",
+            got=f"{plural(len(items), 'picture')} of one infant in split {split}",
         )  # fmt: skip
     return known
 

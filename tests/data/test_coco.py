@@ -33,7 +33,7 @@ def folder(made, tmp_path):
 
 def test_reads_pictures_infants_and_empty_cots(folder):
     data = Dataset.load(folder)
-    assert [len(data.subset(s).items) for s in ("train", "val", "test")] == [7, 3, 0]
+    assert [len(data.subset(s).items) for s in ("train", "val", "test", "all")] == [7, 3, 0, 10]
     assert [len(i.people) for i in data.items] == [1] * 8 + [0, 0]
     person = data.items[0].people[0]
     assert person.child == "child-0"
