@@ -147,7 +147,7 @@ def _ask_forever(flag):
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs a quick process")
 def test_a_process_killed_while_it_asks_for_a_stop_blocks_nobody(settings):
     flag = jobs._Crew([("c0.mp4", "c0")], replace(settings, jobs=2), None).stop
-    for _ in range(10):  # with a lock inside, one time in three hung
+    for _ in range(10):  # with a lock inside, five of six such trials hung
         asking = [
             multiprocessing.get_context("fork").Process(target=_ask_forever, args=(flag,)) for _ in range(3)
         ]
