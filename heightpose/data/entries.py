@@ -157,7 +157,13 @@ class Entries:
 
 
 def require_in_picture(person: Person, size_wh: tuple[int, int], where: str) -> None:
-    """FileFormatError for a label whose box misses the picture or all its joints, or that is told in shares of it."""
+    """FileFormatError for a label whose box misses the picture or all its joints, or that is told in shares of it.
+
+    Of an infant all of whose labelled joints are out of the frame nothing is asked: it is not judged either.
+    """
+    labelled = person.visibility > 0
+    if labelled.any() and not person.usable.any():
+        return
     x0, y0, x1, y1 = person.bbox_xyxy
     box = f"{x0:.6g},{y0:.6g} to {x1:.6g},{y1:.6g}"
     width, height = size_wh
@@ -165,7 +171,7 @@ def require_in_picture(person: Person, size_wh: tuple[int, int], where: str) -> 
         raise FileFormatError(
             "the box misses the picture", where=f"{where}, field bbox", expected=f"within {width}x{height} px", got=box
         )  # fmt: skip
-    joints = person.kpts_frame[person.visibility > 0]
+    joints = person.kpts_frame[person.usable]
     several = len(joints) > 2
     joints_span = np.ptp(joints, axis=0).max() if several else np.inf
     if max(x1 - x0, y1 - y0) < _LEAST_EXTENT or joints_span < _LEAST_EXTENT:

@@ -375,6 +375,12 @@ def test_a_label_off_its_picture_or_in_shares_of_it_is_named_or_skipped(folder, 
     assert len(Dataset.load(folder, skip_bad=True).items) == 9
 
 
+def test_an_infant_wholly_out_of_the_frame_may_have_its_box_there(folder):
+    outside = {"bbox": [500, 0, 60, 90], "out_of_frame": [True] * len(INFANT)}
+    drawn.rewrite(folder, lambda d: d["annotations"][0].update(outside))
+    assert not Dataset.load(folder).items[0].people[0].usable.any()
+
+
 def test_one_infant_labelled_twice_is_named_or_skipped(folder):
     drawn.rewrite(folder, lambda d: d["annotations"].append(d["annotations"][0] | {"id": 99}))
     with pytest.raises(FileFormatError, match=r"labelled twice.* 1 and 2 "):
