@@ -13,7 +13,7 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError
 from heightpose.geometry.plane_fit import picture_mirrored, plane_from_tags
 from heightpose.geometry.plane_track import IndexedView, stretches_of
-from heightpose.geometry.sheet import MIRRORED_FROM, SheetLayout, looks_mirrored
+from heightpose.geometry.sheet import SheetLayout, looks_mirrored
 from heightpose.geometry.tag_follow import TagFollower
 from heightpose.runtime.clip import Clip
 from heightpose.words import plural
@@ -43,7 +43,7 @@ def plane_of_clip(clip: Clip, camera: Camera, sheet: SheetLayout) -> Plane:
         if frame.index % step == 0:
             gray = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
             view = follower.look(gray)
-            if not views and len(view.ids) < MIRRORED_FROM and looks_mirrored(gray, sheet):
+            if not views and looks_mirrored(gray, sheet, view):
                 raise picture_mirrored()
             views.append((frame.index, view))
         if len(views) >= 4 * _FRAMES:  # a stream, or a clip whose length is not stated

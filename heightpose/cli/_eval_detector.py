@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._eval_verbs import FOLDERS, SPLIT, TESTSETS
-from heightpose.cli._params import FilePath, FiniteRange, backend_option, require_data_for_split
+from heightpose.cli._eval_verbs import FOLDERS, TESTSETS
+from heightpose.cli._params import FilePath, FiniteRange, backend_option, require_data_for_split, split_option
 from heightpose.errors import ConfigError
 
 
 @click.command("detector")
 @FOLDERS
 @TESTSETS
-@SPLIT
+@split_option()
 @click.option("--detector", default="detector", help="Path to another detector than the shipped one.")
 @click.option(
     "--model",

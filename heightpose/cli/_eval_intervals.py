@@ -6,15 +6,22 @@ from pathlib import Path
 
 import click
 
-from heightpose.cli._eval_verbs import FOLDERS, SPLIT, TESTSETS
-from heightpose.cli._params import DETECTOR, MODEL, FilePath, backend_option, require_data_for_split
+from heightpose.cli._eval_verbs import FOLDERS, TESTSETS
+from heightpose.cli._params import (
+    DETECTOR,
+    MODEL,
+    FilePath,
+    backend_option,
+    require_data_for_split,
+    split_option,
+)
 from heightpose.errors import ConfigError
 
 
 @click.command("intervals")
 @FOLDERS
 @TESTSETS
-@SPLIT
+@split_option()
 @MODEL
 @DETECTOR
 @backend_option()

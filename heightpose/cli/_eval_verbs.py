@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from heightpose.cli._params import DETECTOR, MODEL, FilePath, backend_option
+from heightpose.cli._params import DETECTOR, MODEL, FilePath, backend_option, split_option
 
 DATA = click.option(
     "--data", "folders", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True, required=True,
@@ -20,15 +20,11 @@ FOLDERS = click.option(
 TESTSETS = click.option(
     "--testset", "testsets", multiple=True, metavar="NAME_OR_DIR", help="A frozen test set; repeat for several."
 )  # fmt: skip
-SPLIT = click.option(
-    "--split", type=click.Choice(["train", "val", "test", "all"]), default="val", show_default=True,
-    help="Pictures that the model was not trained on.",
-)  # fmt: skip
 
 
 @click.command("confidence")
 @DATA
-@SPLIT
+@split_option()
 @MODEL
 @DETECTOR
 @backend_option()
@@ -121,7 +117,7 @@ def confidence_(
 
 @click.command("tta")
 @DATA
-@SPLIT
+@split_option()
 @MODEL
 @backend_option()
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N pictures.")

@@ -104,6 +104,12 @@ def backend_option(said: str = "What runs the networks.") -> Any:
     return click.option("--backend", type=click.Choice(names), default="auto", show_default=True, help=said)
 
 
+def split_option(said: str = "Pictures that the model was not trained on.") -> Any:
+    """``--split``, with what its help says; ``all`` is every picture, those of no split among them."""
+    names = ["train", "val", "test", "all"]
+    return click.option("--split", type=click.Choice(names), default="val", show_default=True, help=said)
+
+
 def wandb_option(command: Any) -> Any:
     """``--wandb``: where a run is logged besides its own folder."""
     return click.option(

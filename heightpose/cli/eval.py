@@ -17,6 +17,7 @@ from heightpose.cli._params import (
     backend_option,
     require_data_for_split,
     require_none_before_verb,
+    split_option,
     wandb_option,
 )
 from heightpose.errors import EXIT_INTERRUPTED, ConfigError
@@ -57,10 +58,7 @@ input, 130 interrupted.
     "--testset", metavar="NAME_OR_DIR", help="A frozen test set: its folder or a name under eval/testsets."
 )
 @click.option("--data", type=FilePath(), help="A plain data set's folder instead (joints only).")
-@click.option(
-    "--split", type=click.Choice(["train", "val", "test", "all"]), default="val", show_default=True,
-    help="Which split of --data.",
-)  # fmt: skip
+@split_option("Which split of --data.")
 @click.option("--model", default=None, help="fast (the default), accurate, or a path to a pose model.")
 @click.option("--detector", default=None, help="Path to another detector.")
 @click.option(

@@ -12,6 +12,7 @@ to all of them, and where that puts them in their places it is believed.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _focal_fit(tags: TagFit) -> planar_pose.WiderFit:
     plane, pts = tags.plane, planar_pose.on_mattress(tags.model[tags.keep])
 
     def project(R: np.ndarray, t_cm: np.ndarray, log_changes: np.ndarray) -> np.ndarray:
-        return _through_lenses(tags.camera, pts, R, t_cm, log_changes)
+        return planar_pose.project_through(partial(_lens, tags.camera), log_changes, pts, R, t_cm)
 
     kpts = tags.corners[tags.keep].reshape(-1, 2)
     return planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.array([_PRIOR]), np.ones(1))
@@ -85,7 +86,7 @@ def _other_lens(tags: TagFit, before_px: np.ndarray) -> tuple[Plane, Camera] | N
         def project(
             R: np.ndarray, t_cm: np.ndarray, changes: np.ndarray, begun: Camera = begun
         ) -> np.ndarray:
-            return _through_lenses(begun, pts, R, t_cm, changes)
+            return planar_pose.project_through(partial(_lens, begun), changes, pts, R, t_cm)
 
         for pose in planar_pose.solve(pts, kpts, begun)[:1]:
             fit = planar_pose.fit_wider(project, pose.R, pose.t_cm, kpts, _OTHER_SDS, np.ones(4))
@@ -130,16 +131,3 @@ def _lens(camera: Camera, change: np.ndarray) -> Camera:
         dist[0] += change[1]
         K[:2, 2] += change[2:4] * max(camera.size_wh)
     return replace(camera, K=K, dist=dist)
-
-
-def _through_lenses(
-    camera: Camera, pts: np.ndarray, R: np.ndarray, t_cm: np.ndarray, changes: np.ndarray
-) -> np.ndarray:
-    """Points ``(N, 3)`` from ``S`` poses through the lenses of ``changes`` ``(S, P)``, ``(S, N, 2)`` px."""
-    kpts = np.empty((len(changes), len(pts), 2))
-    # The steps of the pose leave the lens as it is.
-    lenses, which = np.unique(changes, axis=0, return_inverse=True)
-    for i, change in enumerate(lenses):
-        same = which.ravel() == i
-        kpts[same] = planar_pose.project_all(_lens(camera, change), pts, R[same], t_cm[same])
-    return kpts

@@ -176,6 +176,27 @@ def project_all(camera: Camera, pts_cm: np.ndarray, R: np.ndarray, t_cm: np.ndar
     return camera.project(pts.reshape(-1, 3)).reshape(*pts.shape[:2], 2)
 
 
+def project_through(
+    lens_of: Callable[[np.ndarray], Camera],
+    lenses: np.ndarray,
+    pts_cm: np.ndarray,
+    R: np.ndarray,
+    t_cm: np.ndarray,
+) -> np.ndarray:
+    """:func:`project_all` with a lens for each pose, made once where poses share it, as steps of a pose alone do.
+
+    Args:
+        lens_of: the camera of a row of ``lenses`` ``(S, P)``.
+        pts_cm: ``(N, 3)``.
+    """
+    kpts = np.empty((len(lenses), len(pts_cm), 2))
+    different, which = np.unique(lenses, axis=0, return_inverse=True)
+    for i, lens in enumerate(different):
+        same = which.ravel() == i
+        kpts[same] = project_all(lens_of(lens), pts_cm, R[same], t_cm[same])
+    return kpts
+
+
 @dataclass(frozen=True, eq=False)
 class WiderFit:
     """A pose fitted again together with ``P`` further unknowns.
@@ -194,13 +215,13 @@ class WiderFit:
 
 
 def fit_wider(
-    project_all: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], R: np.ndarray, t_cm: np.ndarray,
+    project: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], R: np.ndarray, t_cm: np.ndarray,
     kpts_frame: np.ndarray, prior_sd: np.ndarray, size: np.ndarray,
 ) -> WiderFit:  # fmt: skip
     """What else explains the tags: a pose and further unknowns, which are nought unless the tags say otherwise.
 
     Args:
-        project_all: ``S`` poses and unknowns, ``(S, 3, 3)``, ``(S, 3)`` and ``(S, P)``, to ``(S, N, 2)`` frame pixels.
+        project: ``S`` poses and unknowns, ``(S, 3, 3)``, ``(S, 3)`` and ``(S, P)``, to ``(S, N, 2)`` frame pixels.
         R, t_cm: the pose without them.
         kpts_frame: ``(N, 2)`` where the corners were seen.
         prior_sd: ``(P,)`` how far from nought the unknowns ordinarily are (1 sd).
@@ -209,7 +230,7 @@ def fit_wider(
     from scipy.optimize import least_squares
 
     def errors_px(xs: np.ndarray) -> np.ndarray:
-        return project_all(*all_stepped(xs, R, t_cm), xs[:, 6:]) - kpts_frame
+        return project(*all_stepped(xs, R, t_cm), xs[:, 6:]) - kpts_frame
 
     def residuals_of(xs: np.ndarray) -> np.ndarray:
         errors = errors_px(xs).reshape(len(xs), -1) / _TAG_SIGMA_PX

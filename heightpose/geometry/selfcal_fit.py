@@ -69,7 +69,7 @@ class LensFit:
         return _camera(x, self.size_wh)
 
     def pose(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _pose(x, self.R, self.t_cm)
+        return planar_pose.stepped(x[_LENS_COUNT:], self.R, self.t_cm)
 
     def standard_errors(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Of a vector function of the parameters, to first order."""
@@ -193,14 +193,9 @@ def _refined(
 
     def errors_of(xs: np.ndarray) -> np.ndarray:
         turned, shifted = planar_pose.all_stepped(xs[:, _LENS_COUNT:], R, t_cm)
-        errors = np.empty((len(xs), len(pts), 2))
-        # The steps of the pose leave the lens as it is.
-        _, firsts, which = np.unique(xs[:, :_LENS_COUNT], axis=0, return_index=True, return_inverse=True)
-        for i, first in enumerate(firsts):
-            same = which.ravel() == i
-            lens = _camera(xs[first], size_wh)
-            errors[same] = planar_pose.project_all(lens, pts, turned[same], shifted[same]) - kpts
-        return errors.reshape(len(xs), -1)
+        lenses = xs[:, :_LENS_COUNT]
+        seen = planar_pose.project_through(lambda x: _camera(x, size_wh), lenses, pts, turned, shifted)
+        return (seen - kpts).reshape(len(xs), -1)
 
     def priors_of(xs: np.ndarray) -> np.ndarray:
         known = (xs[:, :_LENS_COUNT] - prior.mean) / prior.sd
@@ -250,10 +245,6 @@ def _camera(x: np.ndarray, size_wh: tuple[int, int]) -> Camera:
     centre = ((width - 1) / 2 + cx * long, (height - 1) / 2 + cy * long)
     K = np.array([[fx, 0, centre[0]], [0, fx * np.exp(aspect), centre[1]], [0, 0, 1]])
     return Camera("pinhole", size_wh, K, np.array([k1, k2, p1, p2, 0.0]))
-
-
-def _pose(x: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return planar_pose.stepped(x[_LENS_COUNT:], R, t_cm)
 
 
 def _lens_only(x: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ _OFF_SHEET_CM, _SHARED_CM2 = 0.1, 0.05
 #: A picture smaller than this is a part of a frame.
 _PART_PX = 400
 #: So many tags in the mirror image, and fewer in the frame, are a mirrored picture.
-MIRRORED_FROM = 3
+_MIRRORED_FROM = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,10 +164,16 @@ def detect_tags(gray: np.ndarray, layout: SheetLayout, *, bent: bool = False) ->
     return replace(refined_view(gray, layout, found, bent=bent), repeated=repeated)
 
 
-def looks_mirrored(gray: np.ndarray, layout: SheetLayout) -> bool:
-    """Whether the sheet can be read in the mirror image of a frame ``(H, W)`` uint8: a tag's own code tells."""
+def looks_mirrored(gray: np.ndarray, layout: SheetLayout, seen: TagView) -> bool:
+    """Whether the sheet can be read in the mirror image of a frame ``(H, W)`` uint8 alone: a tag's own code tells.
+
+    Args:
+        seen: the tags of the frame as it is.
+    """
+    if len(seen.ids) >= _MIRRORED_FROM:
+        return False
     there = detect_tags(np.ascontiguousarray(gray[:, ::-1]), layout)
-    return len(there.ids) >= min(MIRRORED_FROM, len(layout.tags))
+    return len(there.ids) >= min(_MIRRORED_FROM, len(layout.tags))
 
 
 def refined_view(

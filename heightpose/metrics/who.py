@@ -17,6 +17,8 @@ from heightpose.errors import ConfigError
 
 SEXES = ("female", "male")
 TABLE = "who_length_for_age_0_24_months.csv"
+#: Where the standard for length ends.
+LAST_MONTH = 24.0
 
 
 @cache
@@ -36,7 +38,7 @@ def median_and_spread(sex: str, age_months: float) -> tuple[float, float]:
     """
     if sex not in SEXES:
         raise ConfigError("unknown sex", expected=" or ".join(SEXES), got=sex)
-    if not 0.0 <= age_months <= 24.0:
+    if not 0.0 <= age_months <= LAST_MONTH:
         raise ConfigError("age outside the WHO table", expected="0 to 24 months", got=f"{age_months:g}")
     table = _table()[sex]
     return tuple(float(np.interp(age_months, table[:, 0], table[:, k])) for k in (1, 2))  # type: ignore[return-value]

@@ -21,8 +21,6 @@ from heightpose.words import valid_unicode
 _LENGTHS_CM = (20.0, 150.0)
 #: What a list of visits may hold.
 _COLUMNS = ("file", "age_months", "date", "sex")
-#: Where the WHO length standard ends.
-_LAST_MONTH = 24.0
 _TOO_OLD = (("too_old", "the WHO length standard ends at 24 months (730 days)"),)
 #: An age given beside a date may be rounded by so much.
 _AGES_AGREE_MONTHS = 0.1
@@ -218,7 +216,7 @@ def load_visits(
             )  # fmt: skip
         length, interval, level = _length(data, path)
         visit = Visit(name, "", age, length, interval, level)
-        if age > _LAST_MONTH:
+        if age > who.LAST_MONTH:
             refused.append(Refused(path, name, age, _TOO_OLD, visit=visit))
         else:
             found.append((visit, path))

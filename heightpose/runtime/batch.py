@@ -36,7 +36,7 @@ from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.kept import kept
 from heightpose.runtime.memory import return_large_blocks
 from heightpose.runtime.networks import Detector, PoseModel
-from heightpose.runtime.output import measurement_in, plain
+from heightpose.runtime.output import plain
 from heightpose.runtime.scale import Scale
 from heightpose.runtime.session import Outcome, StoppedBeforeError, measure_clip
 from heightpose.runtime.settings import Settings
@@ -158,12 +158,13 @@ class Worker:
 
     def _kept(self, clip: Clip, name: str) -> Item | None:
         """What an earlier run finished, where it is asked for."""
-        folder = self._settings.out / name
-        document = kept(folder, clip, self._made, self._settings) if self._settings.resume else None
-        if document is None:
+        if not self._settings.resume:
+            return None
+        found = kept(self._settings.out / name, clip, self._made, self._settings)
+        if found is None:
             return None
         log.info("%s: kept, as an earlier run measured it", name)
-        measurement = measurement_in(document)
+        document, measurement = found
         return Item(name, _code(measurement), document, answer_text(measurement))
 
     def _measured(self, clip: Clip, name: str, earlier: Earlier) -> Item:

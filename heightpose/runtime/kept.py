@@ -17,13 +17,19 @@ from heightpose.runtime.earlier import ANSWER
 from heightpose.runtime.output import measurement_in
 from heightpose.runtime.settings import Settings
 from heightpose.textfile import read_json
+from heightpose.types import Measurement
 
 
-def kept(folder: Path, clip: Clip, made: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
-    """The height.json in a result folder that measuring the clip would write again; None where it has to be measured.
+def kept(
+    folder: Path, clip: Clip, made: Mapping[str, Any], settings: Settings
+) -> tuple[dict[str, Any], Measurement] | None:
+    """The height.json in a result folder that measuring the clip would write again, and its answer.
 
     Args:
         made: of :func:`heightpose.runtime.results.made_with`, as a measurement would be made now.
+
+    Returns:
+        None where the clip has to be measured.
     """
     files = [name for name in results.FILES if not (settings.no_overlay and name == results.OVERLAY)]
     if clip.live or not all((folder / name).is_file() for name in files):
@@ -31,14 +37,15 @@ def kept(folder: Path, clip: Clip, made: Mapping[str, Any], settings: Settings) 
     try:
         height = read_json(folder / ANSWER, "answer")
         provenance = read_json(folder / "provenance.json", "provenance")
-        measurement_in(height)
+        measurement = measurement_in(height)
         whole = not (height.get("interrupted") or provenance["interrupted"])
         before = provenance["input"]["sha256"]
         asked = (height.get("sex"), height.get("age_months")) == (settings.sex, settings.age_months)
     except (HeightposeError, AttributeError, KeyError, TypeError, ValueError):
         return None
     alike = all(_of_any_threads(provenance.get(key)) == _of_any_threads(made[key]) for key in made)
-    return height if whole and asked and alike and before == results.input_sha256(clip) else None
+    same = whole and asked and alike and before == results.input_sha256(clip)
+    return (height, measurement) if same else None
 
 
 def _of_any_threads(value: Any) -> Any:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from heightpose.geometry.plane_track import IndexedView, stretches_of
-from heightpose.geometry.sheet import MIRRORED_FROM, SheetLayout, TagView, looks_mirrored
+from heightpose.geometry.sheet import SheetLayout, TagView, looks_mirrored
 from heightpose.geometry.tag_follow import TagFollower
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.poselog import PoseLog, Thinned
@@ -75,7 +75,7 @@ class SheetLooks:
         with self._times.stage("tags"):
             view = self._follower.look(gray)
             if self.mirrored is None:
-                self.mirrored = len(view.ids) < MIRRORED_FROM and looks_mirrored(gray, self._sheet)
+                self.mirrored = looks_mirrored(gray, self._sheet, view)
             return view
 
     def views(self) -> list[IndexedView]:
