@@ -9,8 +9,6 @@ same frames every time. Never an integer rate: phones record at a varying one.
 from __future__ import annotations
 
 import logging
-import math
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ from typing import Any
 import av
 
 from heightpose.errors import InputError
-from heightpose.runtime import arrival
+from heightpose.runtime import arrival, stated
 from heightpose.runtime.address import called, is_address, local_path, require_possible
 from heightpose.runtime.clip import NO_PICTURE, Clip, Clock, Frame, turn
 from heightpose.runtime.stills import PICTURE_SUFFIXES, UNREAD_SUFFIXES, StillsClip, list_folder
@@ -284,7 +282,7 @@ class VideoClip(Clip):
         """Clockwise degrees to turn the stored picture, from the display matrix (ISO/IEC 14496-12, 8.3.2)."""
         # FFmpeg's own number for a matrix of zeros, which turns nothing, is -2^31.
         counter_clockwise = frame.rotation if abs(frame.rotation) <= 360 else 0
-        if _is_mirrored(frame):
+        if stated.is_mirrored(frame):
             self.warn_once("marked as mirrored; the mirroring is left out so that left stays left")
         degrees = int(-round(counter_clockwise / 90) * 90 % 360)
         if abs((-counter_clockwise - degrees + 180) % 360 - 180) > 1:
@@ -321,7 +319,7 @@ class VideoClip(Clip):
         # Two: decoding runs beside the networks, and more threads than cores only hold more frames.
         stream.thread_type, stream.codec_context.thread_count = "AUTO", 2
         rate = stream.average_rate or stream.guessed_rate
-        self._stated_frames, self._stated_end_s = _frames_shown(stream), _tagged_end_s(stream)
+        self._stated_frames, self._stated_end_s = stated.frames_shown(stream), stated.tagged_end_s(stream)
         self.fps = Fraction(rate) if rate is not None and rate > 0 else None
         self._stored_aspect = float(stream.sample_aspect_ratio or 1)
         if self.live:
@@ -383,37 +381,6 @@ _ATTACHED = av.stream.Disposition.attached_pic
 #: FFmpeg renders text files as pictures of text, which nobody means here.
 _TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
 
-_TAGGED_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-
 
 def _rgb(frame: av.VideoFrame) -> Any:
     return frame.to_ndarray(format="rgb24")
-
-
-def _frames_shown(stream: Any) -> int:
-    """How many frames a stream says it has, 0 where it does not; of a trimmed one (edit list) those that are left."""
-    stated = int(stream.frames or 0)
-    if not stream.duration or not stream.time_base or not stream.average_rate:
-        return stated
-    return min(stated, math.ceil(stream.duration * stream.time_base * stream.average_rate))
-
-
-def _tagged_end_s(stream: Any) -> float:
-    """When a stream of Matroska or WebM ends by its tag, which counts no frames; 0 without one."""
-    tag = _TAGGED_TIME.fullmatch(stream.metadata.get("DURATION", ""))
-    if tag is None:
-        return 0.0
-    hours, minutes, seconds = tag.groups()
-    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-
-
-def _is_mirrored(frame: Any) -> bool:
-    try:
-        side_data = list(frame.side_data)
-    except ValueError:  # of a kind that this PyAV has no name for, as FFmpeg 8 gives for a JPEG's EXIF
-        return False
-    for data in side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = memoryview(bytes(data)[:20]).cast("i")
-            return bool(a * d - b * c < 0)
-    return False
