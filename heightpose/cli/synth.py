@@ -11,6 +11,7 @@ import click
 from heightpose.cli._params import FilePath, FiniteRange
 from heightpose.cores import usable_cores
 from heightpose.errors import ConfigError, MissingExtraError
+from heightpose.synth.outfits import OUTFITS
 from heightpose.words import plural
 
 EPILOG = """\b
@@ -30,6 +31,7 @@ Examples:
   heightpose synth --out bodies --count 1500 --seed 77 --bodies --frames 8
   heightpose synth --fit --count 200 --seed 1
   heightpose synth --out photo --count 500 --seed 3 --textures swatches
+  heightpose synth --out bags --count 300 --seed 4 --near --outfit "sleeping bag"
   heightpose synth --out big --count 4 --seed 2 --clips --size 1280x720 --samples 16
 
 \b
@@ -89,6 +91,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
     help="The infant fills most of the picture, at any turn: twice the detail at the same cost, for pose nets.",
 )  # fmt: skip
 @click.option("--legs", type=click.Choice(["extended", "mixed", "tucked"]), help="Only these legs.")
+@click.option("--outfit", type=click.Choice(list(OUTFITS)), help="Only this outfit.")
 @click.option("--empty", type=FiniteRange(0, 1), help="Share of empty cots (stills: 0.07 by default).")
 @click.option("--twins", type=FiniteRange(0, 1), help="Share of cots with twins (stills: 0.04 by default).")
 @click.option("--arm", type=FiniteRange(0, 1), help="Share with an adult's arm in view (0.1 by default).")
@@ -118,9 +121,10 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 def synth(
     out: Path | None, count: int | None, seed: int | None, fit: bool, clips: bool, bodies: bool, frames: int,
     fps: float, size: tuple[int, int] | None,
-    samples: int | None, easy: bool, posture: str | None, near: bool, legs: str | None, empty: float | None,
-    twins: float | None, arm: float | None, blanket: float | None, infrared: float | None, fisheye: float | None,
-    sheet: Path | None, textures: Path | None, split: str | None, per_child: int, jobs: int | None,
+    samples: int | None, easy: bool, posture: str | None, near: bool, legs: str | None,
+    outfit: str | None, empty: float | None, twins: float | None, arm: float | None, blanket: float | None,
+    infrared: float | None, fisheye: float | None, sheet: Path | None, textures: Path | None,
+    split: str | None, per_child: int, jobs: int | None,
 ) -> None:  # fmt: skip
     """Render a synthetic nursery with exact joints, camera and crown-heel length.
 
@@ -129,9 +133,9 @@ def synth(
     pictures = {
         "clips": clips or None, "size": size, "samples": samples, "easy": easy or None,
         "near": near or None,
-        "posture": None if bodies else posture, "legs": legs, "empty": empty, "twins": twins, "arm": arm,
-        "blanket": blanket, "infrared": infrared,
-        "fisheye": fisheye, "sheet": sheet, "textures": textures, "split": split,
+        "posture": None if bodies else posture, "legs": legs, "outfit": outfit, "empty": empty, "twins": twins,
+        "arm": arm, "blanket": blanket, "infrared": infrared, "fisheye": fisheye,
+        "sheet": sheet, "textures": textures, "split": split,
     }  # fmt: skip
     if fit or bodies:
         _require_no_pictures("--fit" if fit else "--bodies", pictures)
@@ -175,7 +179,7 @@ def synth(
     }
     shares = {"arm": arm, "blanket": blanket, "infrared": infrared, "fisheye": fisheye}
     changes |= {k: v for k, v in shares.items() if v is not None}
-    changes |= {k: v for k, v in (("posture", posture), ("legs", legs)) if v is not None}
+    changes |= {k: v for k, v in (("posture", posture), ("legs", legs), ("outfit", outfit)) if v is not None}
     recipe = Recipe(
         seed=seed,
         kind="clips" if clips else "stills",

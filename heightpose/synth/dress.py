@@ -8,36 +8,8 @@ import numpy as np
 
 from heightpose.synth import textures
 from heightpose.synth.body import BodyModel, Child
+from heightpose.synth.outfits import FEET, GARMENTS, LEGS, OUTFITS, TRUNK
 from heightpose.synth.sack import Sack, cut_sack
-
-_TRUNK = ("root", "pelvis", "spine", "breast")
-_LEGS = ("upperleg", "lowerleg")
-_FEET = ("foot", "toe")
-_SLEEVES = ("clavicle", "shoulder01", "upperarm01")
-_ARMS = (*_SLEEVES, "upperarm02", "lowerarm01", "lowerarm02")
-
-#: Garments as (bone name prefixes, thickness range in cm).
-GARMENTS = {
-    "nappy": (("root", "pelvis", "spine05"), (0.8, 1.8)),
-    "bodysuit": ((*_TRUNK, *_SLEEVES), (0.3, 0.8)),
-    "sleepsuit": ((*_TRUNK, *_ARMS, *_LEGS, *_FEET), (0.4, 1.2)),
-    "shirt": ((*_TRUNK[2:], *_ARMS), (0.3, 0.9)),
-    "trousers": (("root", "pelvis", "spine05", *_LEGS), (0.3, 1.0)),
-    "socks": (_FEET, (0.2, 0.4)),
-    "sleeping bag": (
-        ("spine", "breast", "clavicle", "shoulder01"),
-        (0.9, 1.5),
-    ),  # its bodice; the bag is a Sack
-}
-OUTFITS = {
-    "nappy": ("nappy",),
-    "bodysuit": ("nappy", "bodysuit"),
-    "sleepsuit": ("nappy", "sleepsuit"),
-    "separates": ("nappy", "shirt", "trousers"),
-    "separates and socks": ("nappy", "shirt", "trousers", "socks"),
-    "bodysuit and socks": ("nappy", "bodysuit", "socks"),
-    "sleeping bag": ("nappy", "sleepsuit", "sleeping bag"),
-}
 
 
 @dataclass(frozen=True)
@@ -104,8 +76,8 @@ def _scalp(model: BodyModel, rest: np.ndarray, low: float) -> np.ndarray:
     return head & (height + 0.75 * (depth - 0.5) > low)
 
 
-def dress(model: BodyModel, child: Child, rng: np.random.Generator) -> Wardrobe:
-    """Draw skin, hair, hat and outfit for a child."""
+def dress(model: BodyModel, child: Child, rng: np.random.Generator, outfit: str | None = None) -> Wardrobe:
+    """Draw skin, hair, hat and outfit for a child; ``outfit`` is one of :data:`OUTFITS`, None for any."""
     rest = model.pose(child).vertices_cm
     tone = textures.skin_colour(rng)
     blotch = 1.0 + 0.05 * rng.standard_normal((len(rest), 1))
@@ -116,7 +88,8 @@ def dress(model: BodyModel, child: Child, rng: np.random.Generator) -> Wardrobe:
 
     shells: list[Shell] = []
     sack = None
-    outfit = str(rng.choice(list(OUTFITS)))
+    if outfit is None:
+        outfit = str(rng.choice(list(OUTFITS)))
     suit = textures.cloth(rng)
     for name in OUTFITS[outfit]:
         prefixes, (thin, thick) = GARMENTS[name]
@@ -130,7 +103,7 @@ def dress(model: BodyModel, child: Child, rng: np.random.Generator) -> Wardrobe:
         thickness = float(rng.uniform(thin, thick))
         if name == "sleeping bag":
             thickness = max(thickness, max(shell.thickness_cm for shell in shells) + 0.25)
-            filling = np.flatnonzero(_bone_mask(model, (*_TRUNK, *_LEGS, *_FEET)))
+            filling = np.flatnonzero(_bone_mask(model, (*TRUNK, *LEGS, *FEET)))
             sack = cut_sack(filling, child.length_cm / 65.0, picture, thickness + 0.3, rng)
         shells.append(_shell(model, rest, mask, name, thickness, picture))
     shells += _headwear(model, rest, child, tone, rng)

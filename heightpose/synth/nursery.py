@@ -166,7 +166,7 @@ class Nursery:
     ) -> Guest:
         recipe, options = self.recipe, self.recipe.options
         child = self.model.sample_child(seed, age_months=age_months)
-        wardrobe = materials.wardrobe(dress(self.model, child, rng))
+        wardrobe = materials.wardrobe(dress(self.model, child, rng, options.outfit))
         lying = options.posture or str(rng.choice(posture.POSTURES, p=[0.76, 0.14, 0.10]))
         frames = scenario.lie_down(
             Puppet(self.model, child), rng, posture=lying, legs=options.legs,

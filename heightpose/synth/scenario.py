@@ -54,6 +54,7 @@ class Options:
     samples: int = 4
     posture: str | None = None
     legs: str | None = None
+    outfit: str | None = None
     blanket: float = 0.2
     blanket_extent: str | None = None
     twins: float = 0.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from click.testing import CliRunner
 
+from heightpose.cli.main import cli
 from heightpose.skeleton import INFANT
-from heightpose.synth import textures
+from heightpose.synth import generate, textures
 from heightpose.synth.body import BodyModel, Child
-from heightpose.synth.dress import Shell, _headwear
+from heightpose.synth.dress import Shell, _headwear, dress
 from heightpose.synth.sack import cut_sack
 
 
@@ -109,3 +111,25 @@ def test_cloth_has_many_kinds_and_stays_a_reflectance() -> None:
     assert (contrast < 0.05).mean() > 0.1  # plain ones
     assert (contrast > 0.15).mean() > 0.2  # printed or coarse ones
     assert len({tuple(np.round(p.mean((0, 1)), 2)) for p in pieces}) > 70
+
+
+def test_an_outfit_asked_for_is_worn(model: BodyModel) -> None:
+    for seed in range(3):
+        child, rng = model.sample_child(seed), np.random.default_rng(seed)
+        worn = dress(model, child, rng, "separates and socks")
+        assert worn.outfit == "separates and socks"
+        assert {"nappy", "shirt", "trousers", "socks"} <= {shell.name for shell in worn.shells}
+    assert dress(model, child, rng, "sleeping bag").sack is not None
+
+
+def test_the_command_line_asks_for_an_outfit(tmp_path, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(generate, "generate", lambda recipe, *_: asked.append(recipe.options))
+    call = ["synth", "--out", str(tmp_path / "out"), "--count", "1", "--seed", "1"]
+    run = CliRunner()
+    assert run.invoke(cli, [*call, "--outfit", "sleeping bag"]).exit_code == 0
+    assert run.invoke(cli, [*call, "--easy", "--clips"]).exit_code == 0
+    assert [options.outfit for options in asked] == ["sleeping bag", None]
+    refused = run.invoke(cli, [*call, "--outfit", "toga"])
+    assert refused.exit_code == 2
+    assert "'sleeping bag'" in refused.output
