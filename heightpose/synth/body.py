@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -93,6 +94,7 @@ class BodyModel:
                 skinning_method="lbs",
             )
         self._torch = torch
+        self._last_rest: tuple[Any, tuple[np.ndarray, np.ndarray]] | None = None
         self.bones: list[str] = list(self._model.bone_labels)
         self.faces = np.asarray(self._model.faces, dtype=np.int32)
 
@@ -165,9 +167,24 @@ class BodyModel:
     def _forward(
         self, child: Child, rotations: dict[str, np.ndarray] | None
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices ``(V, 3)`` and bone heads ``(B, 3)``, cm. The last shape's rest pose is kept: a child's scale is
+        found from it, and then it is laid down from it."""
+        shape = (child.phenotype, child.local_changes)
+        if rotations:
+            found = self._blend(child, rotations)
+        elif self._last_rest is not None and self._last_rest[0] == shape:
+            found = self._last_rest[1]
+        else:
+            found = self._blend(child, {})
+            self._last_rest = (shape, found)
+        to_cm = 100.0 * child.scale
+        return found[0] * to_cm, found[1] * to_cm
+
+    def _blend(self, child: Child, rotations: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`_forward`, unscaled, m."""
         torch = self._torch
         pose = torch.eye(4, dtype=torch.float64).repeat(1, len(self.bones), 1, 1)
-        for bone, matrix in (rotations or {}).items():
+        for bone, matrix in rotations.items():
             pose[0, self.bone(bone), :3, :3] = torch.from_numpy(np.asarray(matrix, dtype=np.float64))
         with torch.no_grad():
             out = self._model(
@@ -180,8 +197,7 @@ class BodyModel:
                 },
                 return_bone_ends=True,
             )
-        to_cm = 100.0 * child.scale
-        return out["vertices"][0].numpy() * to_cm, out["bone_heads"][0].numpy() * to_cm
+        return out["vertices"][0].numpy(), out["bone_heads"][0].numpy()
 
     def joints(self, vertices: np.ndarray, heads: np.ndarray) -> np.ndarray:
         """The skeleton's joints ``(K, 3)`` among posed vertices ``(V, 3)`` and bone heads ``(B, 3)``."""

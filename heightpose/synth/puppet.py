@@ -8,6 +8,7 @@ one after another, vertices follow by linear blend skinning.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -66,8 +67,8 @@ class Puppet:
         self.child = child
         self.rest_vertices, self.rest_heads = model.rest(child)
         self.rest_joints = model.joints(self.rest_vertices, self.rest_heads)
-        self._names = np.array(model.bones)[model.vertex_bone]
-        self.parts = {part.bone: part for part in self._parts()}
+        chosen = _vertices_of_parts(model)
+        self.parts = {bone: self._part(bone, chosen[bone]) for bone in chosen if bone != "neck"}
 
     def head_of(self, bone: str) -> np.ndarray:
         """Where a bone turns in the rest pose, ``(3,)`` cm."""
@@ -104,31 +105,13 @@ class Puppet:
         blend = (self.model.skin_weights[of.vertices] @ moves.reshape(len(moves), 12)).reshape(-1, 3, 4)
         return np.einsum("vij,vj->vi", blend[:, :, :3], of.points) + blend[:, :, 3]
 
-    def _parts(self) -> list[Part]:
-        model = self.model
-        names = self._names
-        strength = model.skin_weights
-        head = np.isin(names, [model.bones[k] for k in _below(model, "head")])
-        trunk = np.array([n.startswith(("root", "pelvis", "spine", "clavicle", "shoulder01")) for n in names])
-        parts = [
-            self._part("trunk", trunk, self.head_of("root")),
-            self._part("head", head, self.head_of("head")),
-        ]
-        for suffix in "LR":
-            for pattern, prefixes in _LIMBS.items():
-                bone = pattern.replace("?", suffix)
-                own = [k for k, b in enumerate(model.bones) if b.startswith(prefixes) and b.endswith(suffix)]
-                stiff = np.asarray(strength[:, own].sum(axis=1)).ravel() > 0.75
-                parts.append(self._part(bone, stiff, self.head_of(bone)))
-        return parts
-
-    def _part(self, bone: str, chosen: np.ndarray, origin: np.ndarray) -> Part:
+    def _part(self, bone: str, chosen: np.ndarray) -> Part:
         kind, _, suffix = bone.partition(".")
+        origin = self.head_of("root" if kind == "trunk" else bone)
         cloud = self.rest_vertices[chosen]
         flesh = cloud[_spread(cloud, _SAMPLES[kind])]
         if kind == "trunk":
-            neck = self.rest_vertices[np.char.startswith(self._names, "neck")]
-            balls, radii = _trunk_balls(cloud, neck)
+            balls, radii = _trunk_balls(cloud, self.rest_vertices[_vertices_of_parts(self.model)["neck"]])
         elif kind == "head":
             balls, radii = _head_balls(cloud)
         else:
@@ -148,6 +131,24 @@ class Puppet:
         if kind == "head":
             return {"crown": self.rest_joints[INFANT.index("crown")], "mouth": self.head_of("oris05")}
         return {}
+
+
+@lru_cache(maxsize=1)
+def _vertices_of_parts(model: BodyModel) -> dict[str, np.ndarray]:
+    """``(V,)`` which vertices are a part's, by its bone, and the neck's: the same for every child."""
+    names = np.array(model.bones)[model.vertex_bone]
+    trunk = ("root", "pelvis", "spine", "clavicle", "shoulder01")
+    out = {
+        "trunk": np.array([name.startswith(trunk) for name in names]),
+        "head": np.isin(names, [model.bones[k] for k in _below(model, "head")]),
+        "neck": np.char.startswith(names, "neck"),
+    }
+    for suffix in "LR":
+        for pattern, prefixes in _LIMBS.items():
+            own = [k for k, b in enumerate(model.bones) if b.startswith(prefixes) and b.endswith(suffix)]
+            strength = np.asarray(model.skin_weights[:, own].sum(axis=1)).ravel()
+            out[pattern.replace("?", suffix)] = strength > 0.75
+    return out
 
 
 def _below(model: BodyModel, top: str) -> list[int]:

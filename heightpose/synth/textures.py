@@ -183,11 +183,13 @@ def sheet_picture(
             np.array([[10, 10], [10 + side, 10], [10 + side, 10 + side], [10, 10 + side]], np.float32) - 0.5
         )
         matrix = cv2.getPerspectiveTransform(source, (to_px - 0.5).astype(np.float32))
-        warped = cv2.warpPerspective(bitmap, matrix, (width, height), flags=cv2.INTER_AREA)
-        inside = (
-            cv2.warpPerspective(np.ones_like(bitmap), matrix, (width, height), flags=cv2.INTER_NEAREST) > 0.5
-        )
-        image[inside] = (black + (white - black) * warped[inside])[:, None]
+        margin = np.ptp(to_px, axis=0) / 4 + 2  # more than the quiet zone
+        left, top = np.clip(to_px.min(axis=0) - margin, 0, None).astype(int)
+        right, bottom = np.clip(to_px.max(axis=0) + margin, 0, (width, height)).astype(int)
+        warped = cv2.warpPerspective(bitmap, matrix, (right, bottom), flags=cv2.INTER_AREA)[top:, left:]
+        printed = cv2.warpPerspective(np.ones_like(bitmap), matrix, (right, bottom), flags=cv2.INTER_NEAREST)
+        inside = printed[top:, left:] > 0.5
+        image[top:bottom, left:right][inside] = (black + (white - black) * warped[inside])[:, None]
     return np.clip(image, 0.01, 0.98).astype(np.float32)
 
 
