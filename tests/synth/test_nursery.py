@@ -29,7 +29,7 @@ from heightpose.synth.scenario import MATTRESS_CM, Options
 
 @pytest.fixture(scope="module")
 def nursery() -> Nursery:
-    options = replace(Options().easy(), size_wh=(800, 450), samples=6, infrared=0.0)
+    options = replace(Options().easy(), size_wh=(800, 450), samples=2, infrared=0.0)
     return Nursery(
         Recipe(seed=3, kind="clips", options=options, frames=1, sheet=str(shipped_sheet())), threads=2
     )
@@ -87,7 +87,7 @@ def test_a_rendered_frame_agrees_with_its_truth(nursery: Nursery) -> None:
 def test_a_blanket_hides_the_legs_and_the_renderer_says_so() -> None:
     options = replace(
         Options().easy(),
-        size_wh=(160, 120),
+        size_wh=(64, 48),
         samples=1,
         blanket=1.0,
         blanket_extent="knees",
