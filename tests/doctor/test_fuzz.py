@@ -166,15 +166,16 @@ def test_an_error_a_crash_and_a_hang_are_found_with_their_files(models, tmp_path
         assert "heightpose infer picture.png --model" in report
 
 
-def test_the_command(heightpose_process, models, tmp_path):
+def test_the_command(models, tmp_path, monkeypatch, capsys):
+    from heightpose.cli import main as cli_main
+
+    monkeypatch.chdir(tmp_path)
     args = ["doctor", "fuzz", "--seed", "2", *models]
-    done = heightpose_process(*args, "--count", "6")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 cases" in done.stdout
-    done = heightpose_process(*args, "--case", "4")
-    assert done.returncode == 0
+    assert cli_main._run([*args, "--count", "6"], False) == 0
+    assert "6 cases" in capsys.readouterr().out
+    assert cli_main._run([*args, "--case", "4"], False) == 0
     assert (tmp_path / "fuzz-results" / "2-4" / "report.txt").read_text().startswith("nothing wrong\n")
-    assert heightpose_process(*args, "--case", "4", "--count", "2").returncode == 2
+    assert cli_main._run([*args, "--case", "4", "--count", "2"], False) == 2
 
 
 def test_a_model_that_infer_refuses_is_told_and_a_path_from_here_is_none(models, tmp_path, monkeypatch):
@@ -191,23 +192,6 @@ def test_a_model_that_infer_refuses_is_told_and_a_path_from_here_is_none(models,
     with pytest.raises(HeightposeError, match="cannot be written"):
         fuzz.Fuzzer(plan, None, tmp_path / "nonsense.onnx" / "out").run()
     assert {path.name for path in tmp_path.iterdir()} == {"here.onnx", "nonsense.onnx"}
-
-
-@pytest.fixture
-def heightpose_process(tmp_path):
-    import os
-    import subprocess
-
-    root = str(Path(__file__).resolve().parents[2])
-
-    def run(*args):
-        return subprocess.run(
-            [sys.executable, "-m", "heightpose", *args],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=False,
-            timeout=120,
-        )  # fmt: skip
-
-    return run
 
 
 def test_a_corpus_from_a_clip(tmp_path):
