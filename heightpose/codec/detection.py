@@ -171,41 +171,54 @@ def decode_and_judge(
     highest = cv2.dilate(score, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     rows, cols = np.nonzero((score >= highest) & (score >= threshold) & (score > 0.0))
     order = np.argsort(-score[rows, cols], kind="stable")
-    found: list[tuple[np.ndarray, float, float]] = []
-    lengths: list[float] = []
-    for row, col in zip(rows[order], cols[order], strict=True):
-        box, angle, length = _read_cells(m, int(row), int(col))
-        if not (box[0] < box[2] and box[1] < box[3]):
-            continue
-        if all(iou(box, other) <= NMS_IOU for other, _, _ in found):
-            found.append((box, angle, min(float(score[row, col]), 1.0)))
-            lengths.append(length)
-    sure = all(one >= SURE for _, _, one in found) and all(length >= SURE_DIRECTION for length in lengths)
+    rows, cols = rows[order], cols[order]
+    boxes, angles, lengths = _read_cells(m, rows, cols)
+    left = np.nonzero((boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3]))[0]
+    kept: list[int] = []
+    while len(left):
+        kept.append(int(left[0]))
+        left = left[1:][_ious(boxes[left[1:]], boxes[left[0]]) <= NMS_IOU]
+    found = [(boxes[i], float(angles[i]), min(float(score[rows[i], cols[i]]), 1.0)) for i in kept]
+    sure = all(one >= SURE for _, _, one in found) and bool((lengths[kept] >= SURE_DIRECTION).all())
     return found, bool(found) and sure
 
 
-def _read_cells(m: np.ndarray, row: int, col: int) -> tuple[np.ndarray, float, float]:
-    """Box, head direction and the length of its vector at the peak in (row, col), from its 3x3 neighbourhood."""
+def _read_cells(
+    m: np.ndarray, rows: np.ndarray, cols: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes ``(N, 4)``, head directions ``(N,)`` and the lengths of their vectors at the N peaks in (rows, cols), each
+    from its 3x3 neighbourhood."""
+    around = np.arange(9)
+    at_rows, at_cols = rows[:, None] + around // 3 - 1, cols[:, None] + around % 3 - 1
+    height, width = m.shape[1:]
+    inside = (at_rows >= 0) & (at_rows < height) & (at_cols >= 0) & (at_cols < width)
+    at_rows, at_cols = at_rows.clip(0, height - 1), at_cols.clip(0, width - 1)
     x, y = cell_centres()
-    rows = slice(max(0, row - 1), row + 2)
-    cols = slice(max(0, col - 1), col + 2)
-    part = m[:, rows, cols].astype(np.float64)
-    cx, cy = np.meshgrid(x[cols], y[rows])
+    cx, cy = x[at_cols], y[at_rows]
+    part = m[:, at_rows, at_cols].astype(np.float64)
     # Neighbours well below the best were never trained to know the box.
-    weight = np.where(part[0] >= 0.5 * part[0].max(), part[0], 0.0)
+    presence = np.where(inside, part[0], -np.inf)
+    weight = np.where(presence >= 0.5 * presence.max(axis=1, keepdims=True), part[0], 0.0)
+    total = weight.sum(axis=1)
     left, top, right, bottom = part[1:5] * DISTANCE_PX
     sides = np.stack([cx - left, cy - top, cx + right, cy + bottom])
-    box = (sides * weight).sum(axis=(1, 2)) / weight.sum()
+    boxes = (sides * weight).sum(axis=2) / total
     # Unit vectors first: a cell is no better informed for answering with a longer one.
     length = np.maximum(np.hypot(part[5], part[6]), 1e-6)
-    sine, cosine = ((part[c] / length * weight).sum() for c in (5, 6))
-    angle = float(np.rad2deg(np.arctan2(sine, cosine)))
-    mean_length = float(np.hypot(*((part[c] * weight).sum() for c in (5, 6))) / weight.sum())
-    return box, 180.0 if angle == -180.0 else angle, mean_length
+    sine, cosine = ((part[c] / length * weight).sum(axis=1) for c in (5, 6))
+    angles = np.rad2deg(np.arctan2(sine, cosine))
+    mean_lengths = np.hypot(*((part[c] * weight).sum(axis=1) for c in (5, 6))) / total
+    return boxes.T, np.where(angles == -180.0, 180.0, angles), mean_lengths
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two boxes ``(4,)`` xyxy."""
-    overlap = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0).prod()
-    union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - overlap
-    return float(overlap / union) if union > 0 else 0.0
+    return float(_ious(a[None], b)[0])
+
+
+def _ious(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """:func:`iou` of each of the boxes ``(N, 4)`` with one ``(4,)``."""
+    sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
+    overlap = np.maximum(sides, 0.0).prod(axis=1)
+    union = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod() - overlap
+    return np.divide(overlap, union, out=np.zeros(len(boxes)), where=union > 0)
