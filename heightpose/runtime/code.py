@@ -41,8 +41,9 @@ def _git(*args: str) -> str | None:
     return done.stdout.strip()
 
 
+@cache
 def sources_sha256() -> str:
-    """Of every Python file of the package."""
+    """Of every Python file of the package, when first asked: what this process runs."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -335,7 +335,7 @@ def _mirrored(picture: np.ndarray) -> np.ndarray:
 
 def _to_batch(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """``(H, W, 3)`` uint8 each -> ``(N, 3, H, W)`` float32, 0..255."""
-    return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32)
+    return np.array([cv2.split(picture) for picture in pictures], dtype=np.float32)
 
 
 def _to_frame(

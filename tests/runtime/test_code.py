@@ -16,13 +16,18 @@ def package(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "a.py").write_text("x = 1\n")
     monkeypatch.setattr(code, "_PACKAGE", folder)
-    code.code_version.cache_clear()
+    forget()
     yield folder
+    forget()
+
+
+def forget():
     code.code_version.cache_clear()
+    code.sources_sha256.cache_clear()
 
 
 def fresh():
-    code.code_version.cache_clear()
+    forget()
     return code.code_version()
 
 
