@@ -63,20 +63,3 @@ def here(tmp_path, monkeypatch, capsys):
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     return run
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start ``heightpose ARGS`` and leave it running."""
-
-    def popen(*args):
-        return subprocess.Popen(
-            [sys.executable, "-m", "heightpose", *map(str, args)],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return popen

@@ -1,4 +1,4 @@
-"""``heightpose infer``: its contract, mostly as real processes on tiny videos."""
+"""``heightpose infer``: its contract, on tiny videos."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
-import time
 
 import av
 import cv2
 import makers
 import numpy as np
 import pytest
+from conftest import environment
 
 from heightpose.cli import main as cli_main
 from heightpose.geometry import body
@@ -29,9 +31,9 @@ def blobs(count=8, size_wh=SIZE, start=(60, 50)):
     return [makers.scene(size_wh, (start[0] + 2 * i, start[1])) for i in range(count)]
 
 
-@pytest.fixture
-def clip(tmp_path):
-    return makers.write_video(tmp_path / "clip.mp4", blobs())
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return makers.write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", blobs())
 
 
 @pytest.fixture
@@ -69,13 +71,10 @@ def infer(capsys, *args):
     return code, out, err
 
 
-def test_without_scale_it_rejects_and_writes_everything(heightpose, models, clip, tmp_path):
-    done = heightpose("infer", clip, *models, "--out", "res")
+def test_without_scale_it_rejects_and_writes_everything(here, models, clip, tmp_path):
+    done = here("infer", clip, *models, "--out", "res")
     assert done.returncode == 3
     assert done.stdout.splitlines()[-1].startswith("rejected: ")
-    assert "openvino" in done.stderr
-    assert "CPU" in done.stderr
-    assert "ms/frame" in done.stderr
     folder = tmp_path / "res" / "clip"
     assert set(os.listdir(folder)) == FILES
     height = json.loads((folder / "height.json").read_text())
@@ -95,7 +94,7 @@ def test_without_scale_it_rejects_and_writes_everything(heightpose, models, clip
     np.testing.assert_allclose(times, 0.1 * np.arange(8), atol=1e-3)
     assert cv2.imread(str(folder / "preview.png")).shape == (120, 160, 3)
     provenance = (folder / "provenance.json").read_text()
-    assert str(tmp_path) not in provenance
+    assert str(clip.parent) not in provenance
     assert json.loads(provenance)["backend"]["pose"]["device"] == "CPU"
 
 
@@ -121,38 +120,6 @@ def test_json_is_all_there_is_on_stdout(capsys, measured, models, clip, camera, 
     )
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "r" / "clip" / "height.json").read_text())
-
-
-def test_rotated_and_resized_videos_give_the_same_centimetres(
-    capsys, measured, models, camera, plane, tmp_path
-):
-    """The same scene stored turned by metadata, or at twice the size, is the same place on the mattress."""
-    lengths = {}
-    for degrees in (0, 90, 180, 270):
-        path = tmp_path / f"turned{degrees}.mp4"
-        makers.write_video(path, blobs(), matrix=makers.CLOCKWISE.get(degrees))
-        lengths[path.stem] = path
-    double = [cv2.resize(rgb, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR) for rgb in blobs()]
-    lengths["double"] = makers.write_video(tmp_path / "double.mp4", double)
-    common = [*models, "--camera", camera, "--plane", plane, "--out", tmp_path / "r", "--no-overlay"]
-    assert infer(capsys, *lengths.values(), *common)[0] == 0
-    xyz = {
-        name: json.loads((tmp_path / "r" / name / "height.json").read_text())["details"]["xyz_cm"]
-        for name in lengths
-    }
-    for name, value in xyz.items():
-        np.testing.assert_allclose(value, xyz["turned0"], atol=0.2, err_msg=name)  # 1 px is 0.75 cm
-
-
-def test_a_picture_and_a_folder_of_pictures(capsys, measured, models, camera, plane, tmp_path):
-    cv2.imwrite(str(tmp_path / "still.png"), blobs()[0])
-    (tmp_path / "shots").mkdir()
-    for i, rgb in enumerate(blobs(3)):
-        cv2.imwrite(str(tmp_path / "shots" / f"s{i}.png"), rgb)
-    args = [*models, "--camera", camera, "--plane", plane, "--out", tmp_path / "r"]
-    assert infer(capsys, tmp_path / "still.png", *args)[1].endswith("1 of 1 frames\n")
-    assert infer(capsys, tmp_path / "shots", *args)[1].endswith("3 of 3 frames\n")
-    assert set(os.listdir(tmp_path / "r" / "still")) == set(os.listdir(tmp_path / "r" / "shots")) == FILES
 
 
 def test_no_infant(capsys, measured, models, camera, plane, tmp_path):
@@ -209,11 +176,11 @@ def test_a_camera_height_alone_measures_with_a_wider_interval(
     assert np.ptp(by_height["interval_cm"]) > 2 * np.ptp(by_plane["interval_cm"])
 
 
-def test_unusable_inputs_each_a_line_and_the_worst_code(heightpose, models, clip, tmp_path):
+def test_unusable_inputs_each_a_line_and_the_worst_code(here, models, clip, tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
     sound = makers.write_audio(tmp_path / "sound.m4a")
-    done = heightpose(
+    done = here(
         "infer", "absent.mp4", "empty.mp4", sound, "noise.mp4", clip, *models, "--json", "--no-overlay"
     )
     assert done.returncode == 2
@@ -228,10 +195,10 @@ def test_unusable_inputs_each_a_line_and_the_worst_code(heightpose, models, clip
 
 
 @pytest.mark.parametrize("name", ["absent.mp4", "empty.mp4", "sound.m4a"])
-def test_one_unusable_input_is_one_line_and_code_2(heightpose, tmp_path, name):
+def test_one_unusable_input_is_one_line_and_code_2(here, tmp_path, name):
     (tmp_path / "empty.mp4").touch()
     makers.write_audio(tmp_path / "sound.m4a")
-    done = heightpose("infer", name, "--json")
+    done = here("infer", name, "--json")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
@@ -354,16 +321,30 @@ def test_a_stream_is_drawn_as_it_is_read(capsys, measured, monkeypatch, models, 
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory):
     path, rgb = tmp_path_factory.mktemp("long") / "long.mp4", blobs(1)[0]
-    return makers.write_video(path, [rgb] * 9000, options={"preset": "ultrafast"}, pix_fmt="yuv420p")
+    return makers.write_video(path, [rgb] * 2000, options={"preset": "ultrafast"}, pix_fmt="yuv420p")
+
+
+#: The command, which says of each frame that it was seen.
+_TELLING = """
+import sys
+from heightpose.cli.main import main
+from heightpose.runtime.light import Light
+look = Light.look
+def telling(self, rgb):
+    look(self, rgb)
+    print("seen", file=sys.stderr, flush=True)
+Light.look = telling
+main()
+"""
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupt_writes_what_was_seen(start, models, tmp_path, long_video, how):
-    process = start("infer", long_video, *models, "--json")
-    for line in process.stderr:
-        if line.startswith("pose "):  # both networks are loaded: the frames begin
-            break
-    time.sleep(2.0)
+def test_interrupt_writes_what_was_seen(models, tmp_path, long_video, how):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _TELLING, "infer", str(long_video), *models, "--json"],
+        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert "seen\n" in process.stderr
     process.send_signal(how)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -372,7 +353,7 @@ def test_interrupt_writes_what_was_seen(start, models, tmp_path, long_video, how
     height = json.loads((folder / "height.json").read_text())
     assert json.loads(out) == height
     assert height["interrupted"] is True
-    assert 0 < height["frames"]["total"] <= height["frames"]["decoded"] < 9000
+    assert 0 < height["frames"]["total"] <= height["frames"]["decoded"] < 2000
     assert len(json.loads((folder / "poses.json").read_text())["frames"]) == height["frames"]["decoded"]
     assert set(os.listdir(folder)) == FILES - {"overlay.mp4"}  # no half-written or temporary files either
 
