@@ -1,4 +1,4 @@
-"""``heightpose eval`` on a tiny drawn test set, once as real processes."""
+"""``heightpose eval`` on a tiny drawn test set, once as a real process."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ def test_result_tree_text_and_report(here, models, spots, tmp_path):
     assert all(a.startswith("data:") for a in page.addresses)  # nothing is fetched
 
 
-def test_json_alone_and_a_run_folder_and_compare(heightpose, models, spots, tmp_path):
+def test_json_alone_and_a_run_folder_and_compare(heightpose, here, models, spots, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "pose.onnx").write_bytes(Path(models[1]).read_bytes())
     a = heightpose("eval", "--testset", spots, *models, "--out", "a", "--json")
     assert a.returncode == 0, a.stderr
     assert json.loads(a.stdout)["models"]["pose"]["name"] == "pose.onnx"
-    b = heightpose("eval", "--testset", spots, "--run", run, *models[2:], "--out", "b", "--json")
+    b = here("eval", "--testset", spots, "--run", run, *models[2:], "--out", "b", "--json")
     assert b.returncode == 0, b.stderr
     assert json.loads(b.stdout)["run"] == "run"
-    both = heightpose("eval", "compare", "a", "b", "--out", "ab.json")
+    both = here("eval", "compare", "a", "b", "--out", "ab.json")
     assert both.returncode == 0, both.stderr
     assert "regressions: none shown" in both.stdout
     assert json.loads((tmp_path / "ab.json").read_text())["people"] == 6

@@ -36,11 +36,13 @@ def begin(folder, *args, ignored=()):
     raise AssertionError(process.communicate())
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("times", [1, 2])  # timeout sends it to the process and to its group
+@pytest.mark.parametrize(
+    ("how", "times"),  # timeout sends it to the process and to its group
+    [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGHUP, 1), (signal.SIGHUP, 2)],
+)
 def test_before_the_work_begins(tmp_path, how, times):
     process = begin(tmp_path, "infer", "clip.mp4", "--json")
-    for _ in range(times if how != signal.SIGINT else 1):
+    for _ in range(times):
         process.send_signal(how)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err.strip()) == (130, "", "interrupted")
@@ -48,15 +50,14 @@ def test_before_the_work_begins(tmp_path, how, times):
 
 
 def test_side_by_side_a_terminal_that_goes_leaves_no_traceback(models, tmp_path):
-    for name in ("a.mp4", "b.mp4"):
-        makers.write_video(tmp_path / name, [makers.scene((160, 120))] * 600)
-    args = ["infer", "a.mp4", "b.mp4", "--jobs", "2", "--out", "res", *map(str, models)]
+    makers.clips(tmp_path, 600, 600)
+    args = ["infer", "c0.mp4", "c1.mp4", "--jobs", "2", "--out", "res", *map(str, models)]
     process = subprocess.Popen(
         [sys.executable, "-m", "heightpose", *args], cwd=tmp_path, env=environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     until = time.monotonic() + 120
-    while time.monotonic() < until and not all((tmp_path / "res" / name).exists() for name in "ab"):
+    while time.monotonic() < until and not all((tmp_path / "res" / name).exists() for name in ("c0", "c1")):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGHUP)  # to every process, as a closed terminal does
     _, err = process.communicate(timeout=60)

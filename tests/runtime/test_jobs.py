@@ -49,7 +49,7 @@ def test_two_at_once_give_what_one_after_the_other_gives(tmp_path, settings):
         assert active["threads"] == max(1, usable_cores() // 2)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])  # SIGHUP: tests/cli/test_signals.py
 def test_interrupted_all_at_work_write_what_they_saw(tmp_path, settings, how):
     inputs = clips(tmp_path, 600, 600, 4)
     handler = signal.getsignal(how)
