@@ -12,6 +12,8 @@ mypy
 # Two processes of one thread each: trainings, networks, calibration and rendering in the one, everything else in the other, about
 # as long as each other.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+# The tests start a hundred processes, each of which would compile the package anew.
+unset PYTHONDONTWRITEBYTECODE
 # Their files are many and small: in memory where there is room for them, as a disk makes each one wait until it is safe.
 shared_memory_kb=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1 || true)
 if [ -w /dev/shm ] && [ "${shared_memory_kb:-0}" -gt 4000000 ]; then TMPDIR=/dev/shm; fi
