@@ -143,8 +143,8 @@ def _facing(slopes: np.ndarray) -> np.ndarray:
     """``(3, 3)`` the rotation that brings the mean of these rays onto the axis."""
     rays = np.concatenate([slopes, np.ones((len(slopes), 1))], axis=1)
     mean = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).mean(axis=0)
-    axis = np.cross(mean, [0.0, 0.0, 1.0])
-    sine = float(np.linalg.norm(axis))
+    axis = np.array([mean[1], -mean[0], 0.0])  # across both
+    sine = float(np.hypot(mean[0], mean[1]))
     angle = np.arctan2(sine, mean[2])
     return np.asarray(cv2.Rodrigues(axis / max(sine, 1e-12) * angle)[0])
 
@@ -156,6 +156,7 @@ def fit(
     *,
     prior_sd: np.ndarray | None = None,
     rounds: int = 60,
+    poses: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Bundle:
     """Fit the lens and all poses.
 
@@ -164,15 +165,21 @@ def fit(
         start: where to start; also the prior's centre.
         freedom: what may change; :data:`NOTHING` fits the poses alone.
         prior_sd: ``(P,)`` standard deviations about the start for views that cannot tell everything.
+        poses: R ``(V, 3, 3)`` and t_cm ``(V, 3)`` to start from; else those of :func:`first_poses`.
     """
-    problem = _Problem(boards, start, freedom, prior_sd)
+    problem = _Problem(boards, start, freedom, prior_sd, poses or first_poses(boards, start))
     problem.run(rounds)
     return problem.result()
 
 
 class _Problem:
     def __init__(
-        self, boards: Sequence[Corners], start: Camera, freedom: Freedom, prior_sd: np.ndarray | None
+        self,
+        boards: Sequence[Corners],
+        start: Camera,
+        freedom: Freedom,
+        prior_sd: np.ndarray | None,
+        poses: tuple[np.ndarray, np.ndarray],
     ) -> None:
         self.pts = np.concatenate([b.pts_cm for b in boards])
         self.kpts = np.concatenate([b.kpts for b in boards])
@@ -185,7 +192,7 @@ class _Problem:
         self.scale = np.where(np.arange(len(self.values)) < 4, self.values[0], 1.0)
         prior = np.zeros_like(self.values) if prior_sd is None else (SIGMA_PX / prior_sd) ** 2
         self.prior = np.diag(prior)
-        self.R, self.t = first_poses(boards, start)
+        self.R, self.t = poses
 
     def run(self, rounds: int) -> None:
         damping = 1e-3
@@ -241,47 +248,30 @@ class _Problem:
         return float((weight[:, None] * residual**2).sum() + away @ self.prior @ away)
 
     def _normal_equations(self, residual: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, ...]:
-        lens, pose = self._lens_jacobian(), self._pose_jacobian()
-        views, free = len(self.t), lens.shape[2]
-        A = np.einsum("n,nci,ncj->ij", weight, lens, lens)
-        a = np.einsum("n,nci,nc->i", weight, lens, residual)
-        B = np.zeros((views, 6, 6))
-        b = np.zeros((views, 6))
-        C = np.zeros((views, free, 6))
-        np.add.at(B, self.view, np.einsum("n,nci,ncj->nij", weight, pose, pose))
-        np.add.at(b, self.view, np.einsum("n,nci,nc->ni", weight, pose, residual))
-        np.add.at(C, self.view, np.einsum("n,nci,ncj->nij", weight, lens, pose))
+        lens, pose = self._jacobians()
+        free = lens.shape[2]
+        rows = np.concatenate([lens, pose, residual[:, :, None]], axis=2) * np.sqrt(weight)[:, None, None]
+        products = np.stack([self._product(part) for part in np.split(rows, self.ends)])
+        B, b, C = products[:, free:-1, free:-1], products[:, free:-1, -1], products[:, :free, free:-1]
+        of_all = products.sum(axis=0)
         scaled = self.basis * self.scale[:, None]
-        A = A + scaled.T @ self.prior @ scaled
-        a = a - scaled.T @ self.prior @ (self.values - self.first)
+        A = of_all[:free, :free] + scaled.T @ self.prior @ scaled
+        a = of_all[:free, -1] - scaled.T @ self.prior @ (self.values - self.first)
         return A, a, B, b, C
 
-    def _lens_jacobian(self) -> np.ndarray:
-        """``(N, 2, F)`` by central differences, in units of the scale."""
-        columns, pts = [], self._seen(self.R, self.t)
-        for direction in (self.basis * self.scale[:, None]).T:
-            step = 1e-6 * direction
-            ahead, behind = (
-                with_parameters(self.start, self.values + way * step).project(pts) for way in (1, -1)
-            )
-            columns.append((ahead - behind) / 2e-6)
-        return np.stack(columns, axis=2) if columns else np.zeros((len(self.pts), 2, 0))
+    @staticmethod
+    def _product(part: np.ndarray) -> np.ndarray:
+        flat = part.reshape(-1, part.shape[2])
+        return flat.T @ flat
 
-    def _pose_jacobian(self) -> np.ndarray:
-        """``(N, 2, 6)``: a small turn on top of each pose, and a shift in units of the distance."""
-        camera = with_parameters(self.start, self.values)
+    def _jacobians(self) -> tuple[np.ndarray, np.ndarray]:
+        """By the lens ``(N, 2, F)``, in units of the scale, and by the pose ``(N, 2, 6)``, as :func:`moved` has it."""
         turned = np.einsum("nij,nj->ni", self.R[self.view], self.pts)
-        pts = turned + self.t[self.view]
+        camera = with_parameters(self.start, self.values)
+        by_point, by_lens = camera.jacobians(turned + self.t[self.view])
         reach = np.linalg.norm(self.t, axis=1)[self.view]
-        steps = 1e-6 * np.eye(3)[:, None] * reach[:, None]
-        beside = camera.project(np.concatenate([pts + steps, pts - steps]).reshape(-1, 3))
-        ahead, behind = beside.reshape(2, 3, len(pts), 2)
-        slope = ((ahead - behind) / 2e-6).transpose(1, 2, 0)  # d pixel / d point, times the distance
-        # d point / d turn: minus the cross product with the turned point.
-        turning = np.zeros((len(pts), 3, 3))
-        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-            turning[:, i, j], turning[:, j, i] = turned[:, k], -turned[:, k]
-        return np.concatenate([slope @ turning / reach[:, None, None], slope], axis=2)
+        by_pose = [np.cross(turned[:, None], by_point), by_point * reach[:, None, None]]
+        return by_lens @ (self.basis * self.scale[:, None]), np.concatenate(by_pose, axis=2)
 
     def _reduced(self, blocks: tuple[np.ndarray, ...], damping: float) -> tuple[np.ndarray, ...]:
         A, a, B, b, C = blocks
@@ -323,6 +313,6 @@ def moved(R: np.ndarray, t: np.ndarray, step: np.ndarray, reach: np.ndarray) -> 
 
 def huber(residual: np.ndarray) -> np.ndarray:
     """``(N,)`` weights: corners farther off than three typical errors count linearly."""
-    length = np.linalg.norm(residual, axis=1)
+    length = np.hypot(residual[:, 0], residual[:, 1])
     limit = 3.0 * max(float(np.median(length)) / 1.18, SIGMA_PX)
     return np.minimum(1.0, limit / np.maximum(length, 1e-12))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import f as f_distribution
+from scipy.special import fdtrc  # scipy.stats, which wraps it, takes a second to import
 
 from heightpose.calibrate.bundle import NOTHING, Bundle, Freedom, fit
 from heightpose.calibrate.views import View
@@ -113,7 +113,7 @@ def _judge(under_file: Bundle, refit: Bundle) -> Verdict:
     tied = _FREEDOM.basis(camera.model).shape[1]
     degrees = max(2 * count - 6 * len(refit.t_cm) - tied, 1)
     before, after = under_file.rms_px**2 * count, max(refit.rms_px**2 * count, 1e-9)
-    chance = float(f_distribution.sf(max(before - after, 0.0) / tied / (after / degrees), tied, degrees))
+    chance = float(fdtrc(tied, degrees, max(before - after, 0.0) / tied / (after / degrees)))
     gain_px = float(np.sqrt(max(before - after, 0.0) / count))
     focal = float(refit.camera.K[0, 0] / camera.K[0, 0] - 1)
     focal_sd = float(refit.errors[0] / camera.K[0, 0])

@@ -103,7 +103,7 @@ def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]
     for _ in range(4):
         trials = [_trial(used, start, dist) for model, start in starts.items() for dist in _LENSES[model]]
         chosen = _simplest(trials)
-        bundle, _ = _final(used, starts[chosen.model], chosen.dist)
+        bundle, freedom = _final(used, starts[chosen.model], chosen.dist)
         used, dropped = _without_strays(used, bundle)
         bad = _disagreeing(bundle)
         if len(used) - bad.sum() < MIN_VIEWS or len(outliers) + bad.sum() > 0.3 * len(views):
@@ -113,7 +113,8 @@ def solve(views: Sequence[View], size_wh: tuple[int, int], models: Sequence[str]
         strays += dropped
         outliers += [view for view, is_bad in zip(used, bad, strict=True) if is_bad]
         used = [view for view, is_bad in zip(used, bad, strict=True) if not is_bad]
-    bundle, freedom = _final(used, starts[chosen.model], chosen.dist)
+    else:
+        bundle, freedom = _final(used, starts[chosen.model], chosen.dist)
     _require_fit(bundle)
     cover = coverage(used, size_wh, bundle.tilts_deg)
     bow = find_bow([view.corners for view in used], bundle, freedom)
@@ -164,17 +165,20 @@ def _trial(views: Sequence[View], start: Camera, dist: tuple[str, ...]) -> Trial
     """Each fold's views under the lens fitted to the others; their poses are their own."""
     folds = min(_FOLDS, len(views))
     errors = np.zeros(len(views))
-    # Every fold's lens is close to that of all views: found once, it saves most of their rounds.
-    start = fit([v.corners for v in views], start, Freedom(square=True, dist=dist), rounds=20).camera
+    # Every fold's lens and poses are close to those of all views: found once, they save most of their rounds.
+    freedom = Freedom(square=True, dist=dist)
+    whole = fit([v.corners for v in views], start, freedom, rounds=20)
     for fold in range(folds):
         held = np.arange(len(views)) % folds == fold
         rest = [v.corners for v, out in zip(views, held, strict=True) if not out]
-        lens = fit(rest, start, Freedom(square=True, dist=dist), rounds=8).camera
+        poses = whole.R[~held], whole.t_cm[~held]
+        lens = fit(rest, whole.camera, freedom, rounds=8, poses=poses).camera
         if not _reaches_corners(lens):
             errors[held] = np.inf
             continue
         seen = [v.corners for v, out in zip(views, held, strict=True) if out]
-        errors[held] = fit(seen, lens, NOTHING, rounds=8).view_rms_px
+        poses = whole.R[held], whole.t_cm[held]
+        errors[held] = fit(seen, lens, NOTHING, rounds=8, poses=poses).view_rms_px
     # The median view's error squared: one bent board must not choose the lens.
     typical = float(np.sqrt(np.mean(np.minimum(errors, 3 * np.median(errors)) ** 2)))
     return Trial(start.model, dist, typical, tuple(errors.tolist()))

@@ -38,6 +38,13 @@ _LARGEST = 1e12
 _MAX_ANGLE = np.deg2rad(89.0)
 #: Slope from which on a ray counts as one of those; that angle's is 57.
 _BEYOND_SLOPE = 50.0
+#: Newton's steps towards a slope end below this.
+_SMALL_STEP = 1e-9
+#: Pixels of the stored picture -> of the frame turned clockwise by so many degrees, without the shift.
+_TURNS = {
+    deg: np.array(m, dtype=float).reshape(2, 2)
+    for deg, m in ((0, (1, 0, 0, 1)), (90, (0, -1, 1, 0)), (180, (-1, 0, 0, -1)), (270, (0, 1, -1, 0)))
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,10 +199,26 @@ class Camera:
             theta = np.arctan2(radius, pts[:, 2])
             bent = pts[:, :2] * (self._radial(theta) / np.maximum(radius, 1e-12))[:, None]
         else:
-            x, y, z = np.abs(pts.T)
-            depth = np.maximum(pts[:, 2], 1e-9 * np.maximum(np.maximum(np.maximum(x, y), z), 1e-12))
-            bent = self._bend(pts[:, :2] / depth[:, None])
+            bent = self._bend(pts[:, :2] / _depth(pts)[:, None])
         return self._turn(bent * self.K[[0, 1], [0, 1]] + self.K[:2, 2])
+
+    def jacobians(self, pts_cam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives of :meth:`project` at ``(N, 3)``.
+
+        Returns:
+            ``(N, 2, 3)`` by the point, and ``(N, 2, 4 + D)`` by fx, fy, cx, cy and the D distortion coefficients.
+        """
+        pts = np.asarray(pts_cam, dtype=np.float64)
+        bent, by_point, by_dist = (
+            self._fisheye_slopes(pts) if self.model == "fisheye" else self._pinhole_slopes(pts)
+        )
+        focal = self.K[[0, 1], [0, 1]]
+        by_lens = np.zeros((len(pts), 2, 4 + len(self.dist)))
+        by_lens[:, 0, 0], by_lens[:, 1, 1] = bent.T
+        by_lens[:, 0, 2] = by_lens[:, 1, 3] = 1.0
+        by_lens[:, :, 4:] = by_dist * focal[:, None]
+        turn = _TURNS[self.turned_deg]
+        return turn @ (by_point * focal[:, None]), turn @ by_lens
 
     def undistort(self, kpts_frame: np.ndarray) -> np.ndarray:
         """Frame pixels ``(N, 2)`` -> the rays' slopes x/z, y/z in camera coordinates ``(N, 2)``.
@@ -221,8 +244,13 @@ class Camera:
             return bent * (np.tan(straight) / np.maximum(radius, 1e-12))[:, None]
         inside = radius < values[end - 1]
         slopes = bent * (straight / np.maximum(radius, 1e-12))[:, None]
+        xy, goal = slopes[inside], bent[inside]
         for _ in range(8):
-            slopes[inside] -= self._newton_step(slopes[inside], bent[inside])
+            step = self._newton_step(xy, goal)
+            xy -= step
+            if not (np.abs(step) > _SMALL_STEP).any():  # the next one would be its square
+                break
+        slopes[inside] = xy
         return slopes
 
     @property
@@ -249,20 +277,57 @@ class Camera:
         bent[:, 1] = y * radial + p1 * (r2 + 2 * yy) + 2 * p2 * x * y
         return bent
 
-    def _newton_step(self, xy: np.ndarray, bent: np.ndarray) -> np.ndarray:
+    def _bend_slopes(self, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Derivatives of :meth:`_bend`, each ``(N,)``: of x by x, of either by the other one, and of y by y."""
         x, y = xy[:, 0], xy[:, 1]
-        k1, k2, p1, p2, k3 = self.dist
+        k1, k2, p1, p2, k3 = self.dist.tolist()
         r2 = x * x + y * y
         radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
         radial_r2 = k1 + r2 * (2 * k2 + 3 * k3 * r2)  # d radial / d r2
         xx = radial + 2 * x * x * radial_r2 + 2 * p1 * y + 6 * p2 * x
         yy = radial + 2 * y * y * radial_r2 + 6 * p1 * y + 2 * p2 * x
-        xy_ = 2 * x * y * radial_r2 + 2 * p1 * x + 2 * p2 * y
+        return xx, 2 * x * y * radial_r2 + 2 * p1 * x + 2 * p2 * y, yy
+
+    def _newton_step(self, xy: np.ndarray, bent: np.ndarray) -> np.ndarray:
+        xx, xy_, yy = self._bend_slopes(xy)
         error = self._bend(xy) - bent
         det = xx * yy - xy_ * xy_
         det = np.where(np.abs(det) < 1e-6, 1e-6, det)
         step = np.stack([yy * error[:, 0] - xy_ * error[:, 1], xx * error[:, 1] - xy_ * error[:, 0]], axis=1)
         return np.clip(step / det[:, None], -0.1, 0.1)  # never jump to another branch of the polynomial
+
+    def _pinhole_slopes(self, pts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Bent slopes ``(N, 2)``, and their derivatives by point ``(N, 2, 3)`` and coefficients ``(N, 2, 5)``."""
+        depth = _depth(pts)
+        xy = pts[:, :2] / depth[:, None]
+        xx, xy_, yy = self._bend_slopes(xy)
+        by_point = np.empty((len(pts), 2, 3))
+        by_point[:, 0, 0], by_point[:, 1, 1] = xx, yy
+        by_point[:, 0, 1] = by_point[:, 1, 0] = xy_
+        before = pts[:, 2] >= depth
+        by_point[:, :, 2] = -(by_point[:, :, :2] @ xy[:, :, None])[:, :, 0] * before[:, None]
+        r2 = (xy * xy).sum(axis=1)[:, None]
+        by_dist = np.empty((len(pts), 2, 5))
+        by_dist[:, :, 0] = xy * r2
+        by_dist[:, :, 1] = xy * r2**2
+        by_dist[:, :, 4] = xy * r2**3
+        by_dist[:, 0, 2] = by_dist[:, 1, 3] = 2 * xy[:, 0] * xy[:, 1]
+        by_dist[:, 0, 3], by_dist[:, 1, 2] = (r2 + 2 * xy * xy).T
+        return self._bend(xy), by_point / depth[:, None, None], by_dist
+
+    def _fisheye_slopes(self, pts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As :meth:`_pinhole_slopes`, with four coefficients."""
+        radius = np.maximum(np.hypot(pts[:, 0], pts[:, 1]), 1e-12)
+        theta = np.arctan2(radius, pts[:, 2])
+        way, bent = pts[:, :2] / radius[:, None], self._radial(theta)
+        outward = self._radial(theta, slope=True) / (radius**2 + pts[:, 2] ** 2)  # over the distance squared
+        across = (bent / radius)[:, None, None]
+        by_point = np.empty((len(pts), 2, 3))
+        both = way[:, :, None] * way[:, None]
+        by_point[:, :, :2] = both * (outward * pts[:, 2])[:, None, None] + (np.eye(2) - both) * across
+        by_point[:, :, 2] = -way * (outward * radius)[:, None]
+        powers = theta[:, None] ** (3, 5, 7, 9)
+        return way * bent[:, None], by_point, way[:, :, None] * powers[:, None]
 
     def _turn(self, kpts_stored: np.ndarray) -> np.ndarray:
         """Pixels of the stored picture -> pixels of the turned frame (clockwise)."""
@@ -288,6 +353,12 @@ class Camera:
             270: (width - 1 - v, u),
         }
         return np.stack(stored[self.turned_deg], axis=1)
+
+
+def _depth(pts: np.ndarray) -> np.ndarray:
+    """``(N,)`` z of points ``(N, 3)``, kept in front of a pinhole."""
+    x, y, z = np.abs(pts.T)
+    return np.maximum(pts[:, 2], 1e-9 * np.maximum(np.maximum(np.maximum(x, y), z), 1e-12))
 
 
 def _is_uniform(own_wh: tuple[int, int], wh: tuple[int, int]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -55,6 +56,30 @@ def test_undistort_is_the_inverse_of_project_all_over_the_frame(data, rotation):
     slopes = camera.undistort(kpts)
     pts = np.concatenate([slopes, np.ones((len(slopes), 1))], axis=1) * 137.0
     np.testing.assert_allclose(camera.project(pts), kpts, atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+def test_derivatives_are_those_of_small_steps(data, turned):
+    camera = Camera.from_dict(data)
+    pts = np.random.default_rng(0).normal(size=(40, 3)) * (10, 10, 3) + (0, 0, 30)
+    pts[0] = 0, 0, 30  # straight ahead
+
+    def seen(lens=None, step=(0, 0, 0)):
+        fx, fy, cx, cy, *dist = lens0 if lens is None else lens
+        K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
+        return Camera(camera.model, camera.size_wh, K, dist, turned).project(pts + step)
+
+    lens0 = np.concatenate([camera.K[[0, 1, 0, 1], [0, 1, 2, 2]], camera.dist])
+    by_point, by_lens = replace(camera, turned_deg=turned).jacobians(pts)
+    for i, step in enumerate(1e-5 * np.eye(3)):
+        np.testing.assert_allclose(
+            by_point[:, :, i], (seen(step=step) - seen(step=-step)) / 2e-5, rtol=1e-6, atol=1e-6
+        )
+    for i, step in enumerate(1e-6 * np.eye(len(lens0))):
+        np.testing.assert_allclose(
+            by_lens[:, :, i], (seen(lens0 + step) - seen(lens0 - step)) / 2e-6, rtol=1e-6, atol=1e-5
+        )
 
 
 @BOTH
