@@ -35,6 +35,9 @@ _CLOSER, _CERTAIN_CHANGE = 0.7, 2.0
 #: which focal lengths, over the file's, the fit starts.
 _OTHER_SDS, _STARTS = np.array([0.7, 0.2, 0.04, 0.04]), (0.5, 1.0, 2.0)
 
+#: ln of the focal length over the file's stays within this.
+_MOST_CHANGE = 2.0
+
 
 def lens_doubt(tags: TagFit) -> tuple[float, float]:
     """What the sheet says of the camera file's lens.
@@ -60,11 +63,8 @@ def _focal_fit(tags: TagFit) -> planar_pose.WiderFit:
     """The pose and ln of the focal length over the camera's, for a file that is right but for that."""
     plane, pts = tags.plane, planar_pose.on_mattress(tags.model[tags.keep])
 
-    def project(R: np.ndarray, t_cm: np.ndarray, log_changes: np.ndarray) -> np.ndarray:
-        return planar_pose.project_through(partial(_lens, tags.camera), log_changes, pts, R, t_cm)
-
-    kpts = tags.corners[tags.keep].reshape(-1, 2)
-    return planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.array([_PRIOR]), np.ones(1))
+    kpts, scene_of = tags.corners[tags.keep].reshape(-1, 2), partial(_scene, tags.camera, pts)
+    return planar_pose.fit_wider(scene_of, plane.R, plane.t_cm, kpts, np.array([_PRIOR]), np.ones(1))
 
 
 def _other_lens(tags: TagFit, before_px: np.ndarray) -> tuple[Plane, Camera] | None:
@@ -82,14 +82,10 @@ def _other_lens(tags: TagFit, before_px: np.ndarray) -> tuple[Plane, Camera] | N
     found, least = None, _CLOSER * _misfit(before_px, limit_px)
     for start in _STARTS:
         begun = _lens(camera, np.array([np.log(start)]))
-
-        def project(
-            R: np.ndarray, t_cm: np.ndarray, changes: np.ndarray, begun: Camera = begun
-        ) -> np.ndarray:
-            return planar_pose.project_through(partial(_lens, begun), changes, pts, R, t_cm)
-
         for pose in planar_pose.solve(pts, kpts, begun)[:1]:
-            fit = planar_pose.fit_wider(project, pose.R, pose.t_cm, kpts, _OTHER_SDS, np.ones(4))
+            fit = planar_pose.fit_wider(
+                partial(_scene, begun, pts), pose.R, pose.t_cm, kpts, _OTHER_SDS, np.ones(4)
+            )
             misfit = _misfit(planar_pose.tag_rms_px(fit.left_px.reshape(corners.shape)), limit_px)
             if misfit < least:
                 found, least = (fit, pose, begun), misfit
@@ -126,8 +122,19 @@ def _weighed(plane: Plane, camera: Camera, seen: Plane, lens: Camera) -> tuple[f
 def _lens(camera: Camera, change: np.ndarray) -> Camera:
     """The camera with ln of the focal length and, where given, k1 and the picture's middle changed."""
     K, dist = camera.K.copy(), camera.dist.copy()
-    K[[0, 1], [0, 1]] *= np.exp(np.clip(change[0], -2.0, 2.0))
+    K[[0, 1], [0, 1]] *= np.exp(np.clip(change[0], -_MOST_CHANGE, _MOST_CHANGE))
     if len(change) > 1:
         dist[0] += change[1]
         K[:2, 2] += change[2:4] * max(camera.size_wh)
     return replace(camera, K=K, dist=dist)
+
+
+def _scene(camera: Camera, pts_cm: np.ndarray, change: np.ndarray) -> planar_pose.Scene:
+    """Points ``(N, 3)`` through :func:`_lens`."""
+    lens = _lens(camera, change)
+    by = np.zeros((4 + len(lens.dist), len(change)))
+    if abs(change[0]) < _MOST_CHANGE:
+        by[[0, 1], 0] = lens.K[[0, 1], [0, 1]]
+    if len(change) > 1:
+        by[[4, 2, 3], [1, 2, 3]] = 1.0, max(camera.size_wh), max(camera.size_wh)
+    return planar_pose.Scene(lens, pts_cm, lens_by=by)

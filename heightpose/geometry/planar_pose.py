@@ -74,21 +74,24 @@ def consensus(corners: np.ndarray, model: np.ndarray, camera: Camera, tolerance_
         triples = [triples[i] for i in chosen]
     flat = np.concatenate([model.reshape(-1, 2), np.ones((4 * count, 1))], axis=1)
 
-    def judge(rows: list[int] | np.ndarray) -> tuple[float, np.ndarray]:
-        """Cost and agreeing tags of the homography that fits these tags."""
-        homography, _ = cv2.findHomography(model[rows].reshape(-1, 2), slopes[rows].reshape(-1, 2))
-        if homography is None:
-            return np.inf, np.zeros(count, dtype=bool)
-        rays = flat @ np.asarray(homography).T
-        if np.median(rays[:, 2]) < 0:
-            rays = -rays
-        error = np.linalg.norm(camera.project(rays).reshape(count, 4, 2) - corners, axis=2)
-        rms = np.sqrt(np.mean(error**2, axis=1))
-        return float((np.minimum(rms / tolerance_px, 1.0) ** 2).sum()), rms <= tolerance_px
+    def homography(rows: list[int] | np.ndarray) -> np.ndarray:
+        """The one that fits these tags; all NaN where there is none."""
+        found, _ = cv2.findHomography(model[rows].reshape(-1, 2), slopes[rows].reshape(-1, 2))
+        return np.full((3, 3), np.nan) if found is None else np.asarray(found)
 
-    cost, best = min((judge(list(triple)) for triple in triples), key=lambda found: found[0])
+    def judge(homographies: np.ndarray) -> tuple[float, np.ndarray]:
+        """Cost and agreeing tags of the best of these, ``(H, 3, 3)``; together, as one takes as long as many."""
+        rays = flat @ homographies.swapaxes(1, 2)
+        rays *= np.where(np.median(rays[:, :, 2], axis=1) < 0, -1.0, 1.0)[:, None, None]
+        seen = camera.project(rays.reshape(-1, 3)).reshape(-1, count, 4, 2)
+        rms = np.sqrt(((seen - corners) ** 2).sum(axis=3).mean(axis=2))
+        costs = (np.fmin(rms / tolerance_px, 1.0) ** 2).sum(axis=1)
+        best = int(np.argmin(costs))
+        return float(costs[best]), rms[best] <= tolerance_px
+
+    cost, best = judge(np.stack([homography(list(triple)) for triple in triples]))
     while best.any():
-        again_cost, again = judge(np.flatnonzero(best))
+        again_cost, again = judge(homography(np.flatnonzero(best))[None])
         if not again_cost < cost:
             break
         cost, best = again_cost, again
@@ -125,25 +128,25 @@ def _refine(
     """Robust reprojection fit from a first pose."""
     from scipy.optimize import least_squares  # half of infer's start-up: see runtime/batch.py
 
-    def residuals_of(steps: np.ndarray) -> np.ndarray:
-        return (project_all(camera, pts_cm, *all_stepped(steps, R, t_cm)) - kpts_frame).reshape(
-            len(steps), -1
-        )
-
     def residuals(step: np.ndarray) -> np.ndarray:
-        return residuals_of(step[None])[0]
+        turned, there = stepped(step, R, t_cm)
+        return (camera.project(pts_cm @ turned.T + there) - kpts_frame).ravel()
+
+    def slopes(step: np.ndarray) -> np.ndarray:
+        turned, there = stepped(step, R, t_cm)
+        by_point, _ = camera.jacobians(pts_cm @ turned.T + there)
+        return by_step(by_point, step, R, pts_cm).reshape(-1, 6)
 
     distance = max(float(np.linalg.norm(t_cm)), 1e-6)
     scale = np.array([1.0, 1.0, 1.0, distance, distance, distance])
     fit = least_squares(
-        residuals, np.zeros(6), lambda x: slopes_at(residuals_of, x),
-        loss="soft_l1", f_scale=SOFT_PX, x_scale=scale, xtol=1e-12,
-    )  # fmt: skip
+        residuals, np.zeros(6), slopes, loss="soft_l1", f_scale=SOFT_PX, x_scale=scale, xtol=1e-12
+    )
     best_R, best_t = stepped(fit.x, R, t_cm)
     rms_px = float(np.sqrt((residuals(fit.x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
-    slopes = jacobian(residuals_of, fit.x, scale)
+    plain = slopes(fit.x)  # least_squares' own carry the robust loss's weights
     sigma = max(rms_px / np.sqrt(2.0), LEAST_SIGMA_PX)  # per coordinate
-    return PoseFit(best_R, best_t, rms_px, np.linalg.pinv(slopes.T @ slopes) * sigma**2)
+    return PoseFit(best_R, best_t, rms_px, np.linalg.pinv(plain.T @ plain) * sigma**2)
 
 
 def on_mattress(model: np.ndarray) -> np.ndarray:
@@ -161,40 +164,34 @@ def stepped(step: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarr
     return np.asarray(cv2.Rodrigues(step[:3])[0]) @ R, t_cm + step[3:6]
 
 
-def all_stepped(steps: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`stepped` for each row of ``steps`` ``(S, 6 or more)``: turns ``(S, 3, 3)`` and places ``(S, 3)``."""
-    turns, places = zip(*(stepped(step, R, t_cm) for step in steps), strict=True)
-    return np.stack(turns), np.stack(places)
+def by_step(by_point: np.ndarray, step: np.ndarray, R: np.ndarray, pts_cm: np.ndarray) -> np.ndarray:
+    """Derivatives ``(N, 2, 6)`` by :func:`stepped`'s step, of pixels whose ``(N, 2, 3)`` by the point are given."""
+    by_turn = np.asarray(cv2.Rodrigues(step[:3])[1]).reshape(3, 3, 3) @ R
+    return np.concatenate([by_point @ (by_turn @ pts_cm.T).transpose(2, 1, 0), by_point], axis=2)
 
 
-def project_all(camera: Camera, pts_cm: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> np.ndarray:
-    """Points ``(N, 3)``, or ``(S, N, 3)``, seen from each of ``S`` poses, ``(S, N, 2)`` px.
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A lens and points ``(N, 3)``, and how ``P`` unknowns change them: ``(4 + D, P)`` the numbers of
+    :meth:`Camera.jacobians`, ``(N, 3, P)`` the points; None: not at all."""
 
-    In one call, as one of a sheet's few points takes nearly as long as all.
-    """
-    pts = pts_cm @ R.swapaxes(1, 2) + t_cm[:, None]
-    return camera.project(pts.reshape(-1, 3)).reshape(*pts.shape[:2], 2)
+    camera: Camera
+    pts_cm: np.ndarray
+    lens_by: np.ndarray | None = None
+    pts_by: np.ndarray | None = None
 
+    def project(self, R: np.ndarray, t_cm: np.ndarray) -> np.ndarray:
+        """``(N, 2)`` frame pixels."""
+        return self.camera.project(self.pts_cm @ R.T + t_cm)
 
-def project_through(
-    lens_of: Callable[[np.ndarray], Camera],
-    lenses: np.ndarray,
-    pts_cm: np.ndarray,
-    R: np.ndarray,
-    t_cm: np.ndarray,
-) -> np.ndarray:
-    """:func:`project_all` with a lens for each pose, made once where poses share it, as steps of a pose alone do.
-
-    Args:
-        lens_of: the camera of a row of ``lenses`` ``(S, P)``.
-        pts_cm: ``(N, 3)``.
-    """
-    kpts = np.empty((len(lenses), len(pts_cm), 2))
-    different, which = np.unique(lenses, axis=0, return_inverse=True)
-    for i, lens in enumerate(different):
-        same = which.ravel() == i
-        kpts[same] = project_all(lens_of(lens), pts_cm, R[same], t_cm[same])
-    return kpts
+    def slopes(self, step: np.ndarray, R: np.ndarray, t_cm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives of the pixels from the pose a step from R, t: by the step ``(N, 2, 6)``, by the unknowns."""
+        turned, there = stepped(step, R, t_cm)
+        by_point, by_lens = self.camera.jacobians(self.pts_cm @ turned.T + there)
+        by_pose = by_step(by_point, step, R, self.pts_cm)
+        if self.lens_by is not None:
+            return by_pose, by_lens @ self.lens_by
+        return by_pose, by_point @ turned @ self.pts_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +201,7 @@ class WiderFit:
     Attributes:
         x: ``(6 + P,)`` the step of the pose (:func:`stepped`), then the unknowns.
         cov: ``(6 + P, 6 + P)`` its covariance.
-        scale: ``(6 + P,)`` what :func:`jacobian` takes as each one's size.
+        scale: ``(6 + P,)`` each one's size.
         left_px: ``(N, 2)`` what is left over.
     """
 
@@ -215,13 +212,13 @@ class WiderFit:
 
 
 def fit_wider(
-    project: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], R: np.ndarray, t_cm: np.ndarray,
+    scene_of: Callable[[np.ndarray], Scene], R: np.ndarray, t_cm: np.ndarray,
     kpts_frame: np.ndarray, prior_sd: np.ndarray, size: np.ndarray,
 ) -> WiderFit:  # fmt: skip
     """What else explains the tags: a pose and further unknowns, which are nought unless the tags say otherwise.
 
     Args:
-        project: ``S`` poses and unknowns, ``(S, 3, 3)``, ``(S, 3)`` and ``(S, P)``, to ``(S, N, 2)`` frame pixels.
+        scene_of: the unknowns ``(P,)`` to what is seen.
         R, t_cm: the pose without them.
         kpts_frame: ``(N, 2)`` where the corners were seen.
         prior_sd: ``(P,)`` how far from nought the unknowns ordinarily are (1 sd).
@@ -229,57 +226,31 @@ def fit_wider(
     """
     from scipy.optimize import least_squares
 
-    def errors_px(xs: np.ndarray) -> np.ndarray:
-        return project(*all_stepped(xs, R, t_cm), xs[:, 6:]) - kpts_frame
-
-    def residuals_of(xs: np.ndarray) -> np.ndarray:
-        errors = errors_px(xs).reshape(len(xs), -1) / _TAG_SIGMA_PX
-        return np.concatenate([errors, xs[:, 6:] / prior_sd], axis=1)
+    def errors_px(x: np.ndarray) -> np.ndarray:
+        return scene_of(x[6:]).project(*stepped(x, R, t_cm)) - kpts_frame
 
     def residuals(x: np.ndarray) -> np.ndarray:
-        return residuals_of(x[None])[0]
+        return np.concatenate([errors_px(x).ravel() / _TAG_SIGMA_PX, x[6:] / prior_sd])
+
+    def slopes(x: np.ndarray) -> np.ndarray:
+        seen = np.concatenate(scene_of(x[6:]).slopes(x, R, t_cm), axis=2).reshape(-1, len(x))
+        prior = np.concatenate([np.zeros((len(size), 6)), np.diag(1.0 / prior_sd)], axis=1)
+        return np.concatenate([seen / _TAG_SIGMA_PX, prior])
 
     scale = np.concatenate([np.ones(3), np.full(3, float(np.linalg.norm(t_cm))), size])
     start = np.zeros(len(scale))
     x = least_squares(
-        residuals, start, lambda x: slopes_at(residuals_of, x),
-        x_scale=scale, loss="soft_l1", f_scale=_TAG_SOFT, max_nfev=30,
-    ).x  # fmt: skip
-    slopes = jacobian(residuals_of, x, scale)
-    return WiderFit(x, np.linalg.pinv(slopes.T @ slopes), scale, errors_px(x[None])[0])
-
-
-def slopes_at(function_of_all: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Forward differences ``(M, P)`` at ``x`` as least_squares takes them, but all in one call.
-
-    Args:
-        function_of_all: ``(S, P)`` to ``(S, M)``.
-        x: ``(P,)``.
-    """
-    step = np.sqrt(np.finfo(float).eps) * np.where(x >= 0, 1.0, -1.0) * np.maximum(1.0, np.abs(x))
-    beside = x + np.diag(step)
-    values = function_of_all(np.concatenate([x[None], beside]))
-    return ((values[1:] - values[0]) / (np.diagonal(beside) - x)[:, None]).T
-
-
-def jacobian(
-    function_of_all: Callable[[np.ndarray], np.ndarray], x: np.ndarray, scale: np.ndarray
-) -> np.ndarray:
-    """Central differences ``(M, P)``, in one call; least_squares' own Jacobian carries the robust loss's weights.
-
-    Args:
-        function_of_all: ``(S, P)`` to ``(S, M)``.
-        x: ``(P,)``.
-        scale: ``(P,)`` their sizes; the steps are a millionth of them.
-    """
-    size = 1e-6 * scale
-    ahead, behind = np.split(function_of_all(np.concatenate([x + np.diag(size), x - np.diag(size)])), 2)
-    return np.ascontiguousarray(((ahead - behind) / (2 * size)[:, None]).T)
+        residuals, start, slopes, x_scale=scale, loss="soft_l1", f_scale=_TAG_SOFT, max_nfev=30
+    ).x
+    plain = slopes(x)
+    return WiderFit(x, np.linalg.pinv(plain.T @ plain), scale, errors_px(x))
 
 
 def standard_errors(
     function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, cov: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
     """``sqrt(g' C g)`` for each value of a function of parameters with covariance ``cov``, to first order."""
-    gradient = jacobian(lambda xs: np.stack([function(x) for x in xs]), x, scale)
+    size = 1e-6 * scale
+    ahead, behind = (np.stack([function(x + way * step) for step in np.diag(size)]) for way in (1, -1))
+    gradient = ((ahead - behind) / (2 * size)[:, None]).T
     return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", gradient, cov, gradient), 0.0))

@@ -49,6 +49,8 @@ _SQUEEZED = {
     576: (352, 480, 528, 544, 704, 720, 928, 944, 960), 720: (640,), 1080: (928, 944, 960, 1280), 1440: (1280,),
 }  # fmt: skip
 _STARTS = (0.65, 1.1)
+#: ln of the focal length over the longer side stays within these.
+_FOCAL_RANGE = (-2.0, 3.0)
 #: Corners of one tag err together (paper that lifts, light that spreads), which independent residuals do not show.
 _SHARED_SIGMA = 1.6
 
@@ -64,6 +66,11 @@ class LensFit:
     size_wh: tuple[int, int]
     cost: float
     rms_px: float
+
+    @property
+    def at_limit(self) -> bool:
+        """Whether the focal length ran to an end of its range: its error then means nothing."""
+        return bool(np.abs(self.x[0] - np.array(_FOCAL_RANGE)).min() < 1e-3)
 
     def camera(self, x: np.ndarray) -> Camera:
         return _camera(x, self.size_wh)
@@ -191,43 +198,57 @@ def _refined(
     pts, kpts = planar_pose.on_mattress(model), corners.reshape(-1, 2)
     scale = _scale(t_cm)
 
-    def errors_of(xs: np.ndarray) -> np.ndarray:
-        turned, shifted = planar_pose.all_stepped(xs[:, _LENS_COUNT:], R, t_cm)
-        lenses = xs[:, :_LENS_COUNT]
-        seen = planar_pose.project_through(lambda x: _camera(x, size_wh), lenses, pts, turned, shifted)
-        return (seen - kpts).reshape(len(xs), -1)
+    def errors(x: np.ndarray) -> np.ndarray:
+        turned, there = planar_pose.stepped(x[_LENS_COUNT:], R, t_cm)
+        return (_camera(x, size_wh).project(pts @ turned.T + there) - kpts).ravel()
 
-    def priors_of(xs: np.ndarray) -> np.ndarray:
-        known = (xs[:, :_LENS_COUNT] - prior.mean) / prior.sd
+    def errors_by(x: np.ndarray) -> np.ndarray:
+        scene = planar_pose.Scene(_camera(x, size_wh), pts, lens_by=_lens_by(x, size_wh))
+        by_pose, by_lens = scene.slopes(x[_LENS_COUNT:], R, t_cm)
+        return np.concatenate([by_lens, by_pose], axis=2).reshape(-1, len(x))
+
+    def priors(x: np.ndarray) -> np.ndarray:
+        known = (x[:_LENS_COUNT] - prior.mean) / prior.sd
         if height_cm is None:
             return known
-        turned, shifted = planar_pose.all_stepped(xs[:, _LENS_COUNT:], R, t_cm)
-        heights = -(turned[:, :, 2] * shifted).sum(axis=1)
-        return np.column_stack([known, (heights - height_cm) / HEIGHT_SD_CM])
+        turned, there = planar_pose.stepped(x[_LENS_COUNT:], R, t_cm)
+        return np.append(known, (-turned[:, 2] @ there - height_cm) / HEIGHT_SD_CM)
+
+    def priors_by(x: np.ndarray) -> np.ndarray:
+        known = np.concatenate([np.diag(1.0 / prior.sd), np.zeros((_LENS_COUNT, 6))], axis=1)
+        if height_cm is None:
+            return known
+        turned, there = planar_pose.stepped(x[_LENS_COUNT:], R, t_cm)
+        by_pose = planar_pose.by_step(there[None, None], x[_LENS_COUNT:], R, np.eye(3)[2:])[0, 0]
+        by_pose[3:] = turned[:, 2]
+        return np.vstack([known, np.concatenate([np.zeros(_LENS_COUNT), -by_pose / HEIGHT_SD_CM])])
 
     sigma = planar_pose.LEAST_SIGMA_PX * _SHARED_SIGMA
     soft = planar_pose.SOFT_PX / sigma
     for _ in range(2):  # the second time with the noise that the first one found
 
-        def residuals_of(xs: np.ndarray, sigma: float = sigma, soft: float = soft) -> np.ndarray:
-            e = errors_of(xs) / sigma
-            eased = np.sign(e) * soft * np.sqrt(2.0 * (np.sqrt(1.0 + (e / soft) ** 2) - 1.0))
-            return np.concatenate([eased, priors_of(xs)], axis=1)
+        def residuals(x: np.ndarray, sigma: float = sigma, soft: float = soft) -> np.ndarray:
+            e = errors(x) / sigma
+            return np.concatenate([e * np.sqrt(2.0 / (1.0 + _root(e, soft))), priors(x)])
 
-        solved = least_squares(
-            lambda x, of_all=residuals_of: of_all(x[None])[0],
-            x,
-            lambda x, of_all=residuals_of: planar_pose.slopes_at(of_all, x),
-            x_scale=scale, xtol=1e-9, ftol=1e-9, max_nfev=40,
-        )  # fmt: skip
+        def residuals_by(x: np.ndarray, sigma: float = sigma, soft: float = soft) -> np.ndarray:
+            root = _root(errors(x) / sigma, soft)
+            eased = np.sqrt((1.0 + root) / 2.0) / root / sigma
+            return np.concatenate([errors_by(x) * eased[:, None], priors_by(x)])
+
+        solved = least_squares(residuals, x, residuals_by, x_scale=scale, xtol=1e-9, ftol=1e-9, max_nfev=40)
         x = solved.x
-        rms = float(np.sqrt((errors_of(x[None]) ** 2).mean()))
+        rms = float(np.sqrt((errors(x) ** 2).mean()))
         sigma = _SHARED_SIGMA * max(planar_pose.LEAST_SIGMA_PX, rms)
         soft = max(planar_pose.SOFT_PX / sigma, 1.0)
-    seen = planar_pose.jacobian(errors_of, x, scale) / sigma
-    known = planar_pose.jacobian(priors_of, x, scale)
+    seen, known = errors_by(x) / sigma, priors_by(x)
     cov = np.linalg.inv(seen.T @ seen + known.T @ known + np.diag(1e-12 / scale**2))
     return LensFit(x, cov, R, t_cm, size_wh, float(solved.cost), rms * float(np.sqrt(2.0)))
+
+
+def _root(errors: np.ndarray, soft: float) -> np.ndarray:
+    """Of soft-l1's cost: errors ``e`` become ``e sqrt(2 / (1 + root))``, which go as ``sqrt(e)`` beyond ``soft``."""
+    return np.sqrt(1.0 + (errors / soft) ** 2)
 
 
 def _errors(fit: LensFit, corners: np.ndarray, model: np.ndarray) -> np.ndarray:
@@ -241,10 +262,22 @@ def _camera(x: np.ndarray, size_wh: tuple[int, int]) -> Camera:
     width, height = size_wh
     long = max(size_wh)
     focal, k1, k2, p1, p2, aspect, cx, cy = x[:_LENS_COUNT].tolist()
-    fx = long * float(np.exp(np.clip(focal, -2.0, 3.0)))
+    fx = long * float(np.exp(np.clip(focal, *_FOCAL_RANGE)))
     centre = ((width - 1) / 2 + cx * long, (height - 1) / 2 + cy * long)
     K = np.array([[fx, 0, centre[0]], [0, fx * np.exp(aspect), centre[1]], [0, 0, 1]])
     return Camera("pinhole", size_wh, K, np.array([k1, k2, p1, p2, 0.0]))
+
+
+def _lens_by(x: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """``(9, 8)``: how the parameters change the numbers of :func:`_camera`, see :meth:`Camera.jacobians`."""
+    K = _camera(x, size_wh).K
+    by = np.zeros((9, _LENS_COUNT))
+    if _FOCAL_RANGE[0] < x[0] < _FOCAL_RANGE[1]:
+        by[[0, 1], 0] = K[[0, 1], [0, 1]]
+    by[1, _ASPECT] = K[1, 1]
+    by[4:8, 1:5] = np.eye(4)
+    by[[2, 3], [6, 7]] = max(size_wh)
+    return by
 
 
 def _lens_only(x: np.ndarray) -> np.ndarray:

@@ -52,12 +52,13 @@ class TagFit:
     def _bent(self, corners: np.ndarray, model: np.ndarray) -> planar_pose.WiderFit:
         pts, plane = model.reshape(-1, 2), self.plane
         u, v = (pts / (np.asarray(self.size_cm) / 2)).T
-        shapes = np.column_stack([u * u, v * v, u * v])
+        shapes = np.zeros((len(pts), 3, 3))
+        shapes[:, 2] = np.column_stack([u * u, v * v, u * v])
+        flat = planar_pose.on_mattress(model)
 
-        def project(R: np.ndarray, t_cm: np.ndarray, bends_cm: np.ndarray) -> np.ndarray:
-            bent = np.stack([np.column_stack([pts, shapes @ bend_cm]) for bend_cm in bends_cm])
-            return planar_pose.project_all(self.camera, bent, R, t_cm)
+        def scene_of(bend_cm: np.ndarray) -> planar_pose.Scene:
+            return planar_pose.Scene(self.camera, flat + shapes @ bend_cm, pts_by=shapes)
 
         size = np.full(3, float(np.linalg.norm(plane.t_cm)))
         kpts = corners.reshape(-1, 2)
-        return planar_pose.fit_wider(project, plane.R, plane.t_cm, kpts, np.full(3, _BEND_CM), size)
+        return planar_pose.fit_wider(scene_of, plane.R, plane.t_cm, kpts, np.full(3, _BEND_CM), size)
