@@ -191,7 +191,9 @@ class Scene:
         by_pose = by_step(by_point, step, R, self.pts_cm)
         if self.lens_by is not None:
             return by_pose, by_lens @ self.lens_by
-        return by_pose, by_point @ turned @ self.pts_by
+        if self.pts_by is not None:
+            return by_pose, by_point @ turned @ self.pts_by
+        return by_pose, np.zeros((len(self.pts_cm), 2, 0))
 
 
 @dataclass(frozen=True, eq=False)
