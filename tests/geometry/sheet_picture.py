@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -43,11 +45,9 @@ def project(camera, R, t, pts_cm):
     return cv2.projectPoints(pts, rvec, t, camera.K, camera.dist)[0].reshape(-1, 2)
 
 
-def photograph(sheet, layout, camera, R, t, *, noise=2.0, oversample=2, seed=0):
-    """What the camera sees, ``(H, W)`` uint8: every sub-pixel is traced back to the bitmap, then averaged.
-
-    Lens and pixels blur light, so all averaging is of linear light; the picture is coded (gamma 2.2) at the end.
-    """
+@lru_cache(maxsize=2)
+def _slopes(camera, oversample):
+    """Where each sub-pixel looks, ``(N, 2)``; kept for the next picture of the same camera."""
     width, height = camera.size_wh
     u, v = np.meshgrid(
         (np.arange(width * oversample) + 0.5) / oversample - 0.5,
@@ -55,9 +55,17 @@ def photograph(sheet, layout, camera, R, t, *, noise=2.0, oversample=2, seed=0):
     )
     kpts = np.stack([u.ravel(), v.ravel()], axis=1)[:, None]
     if camera.model == "fisheye":
-        slopes = cv2.fisheye.undistortPoints(kpts, camera.K, camera.dist).reshape(-1, 2)
-    else:
-        slopes = cv2.undistortPoints(kpts, camera.K, camera.dist).reshape(-1, 2)
+        return cv2.fisheye.undistortPoints(kpts, camera.K, camera.dist).reshape(-1, 2)
+    return cv2.undistortPoints(kpts, camera.K, camera.dist).reshape(-1, 2)
+
+
+def photograph(sheet, layout, camera, R, t, *, noise=2.0, oversample=2, seed=0):
+    """What the camera sees, ``(H, W)`` uint8: every sub-pixel is traced back to the bitmap, then averaged.
+
+    Lens and pixels blur light, so all averaging is of linear light; the picture is coded (gamma 2.2) at the end.
+    """
+    width, height = camera.size_wh
+    slopes = _slopes(camera, oversample)
     plane_from_slopes = np.linalg.inv(np.column_stack([R[:, 0], R[:, 1], t]))
     rays = np.concatenate([slopes, np.ones((len(slopes), 1))], axis=1) @ plane_from_slopes.T
     xy = rays[:, :2] / rays[:, 2:]
