@@ -18,7 +18,7 @@ from heightpose.train.lift_data import draw_errors, lengths, stretch
 
 def test_training_lowers_the_error_and_writes_what_inference_reads(bodies, tmp_path):
     first = lift.train([bodies], tmp_path / "a.npz", steps=2, seed=0, width=48, clip_width=16)
-    after = lift.train([bodies], tmp_path / "b.npz", steps=400, seed=0, width=48, clip_width=16)
+    after = lift.train([bodies], tmp_path / "b.npz", steps=200, seed=0, width=48, clip_width=16)
     assert after["exact back length error %"] < 0.6 * first["exact back length error %"]
     assert after["exact back length error %"] < 4.0
     net = LiftNet.load(tmp_path / "b.npz")
