@@ -17,7 +17,7 @@ from heightpose.skeleton import INFANT
 
 def written(path, seed, decoder=DARK, **net):
     torch.manual_seed(seed)
-    model = PoseNet(joints=21, **net)
+    model = PoseNet("test_resnet", 21, **net)
     meta = pose_meta(model, INFANT.names, HeatmapCodec((64, 64), (16, 16), 1.5, decoder))
     save_weights(path, model.state_dict(), meta | {"validation": {"MeanSmS@0.1": 50.0}})
     return path
@@ -57,7 +57,7 @@ def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path, monkeypatch, c
 
 def test_another_network_is_refused_with_one_line(tmp_path, monkeypatch, capsys):
     before = written(tmp_path / "a.safetensors", 1)
-    after = written(tmp_path / "b.safetensors", 1, head="single")
+    after = written(tmp_path / "b.safetensors", 1, head="upsample")
     with pytest.raises(FileFormatError, match="another network"):
         average.average(before, after, 0.5, tmp_path / "c.safetensors")
     monkeypatch.setattr(

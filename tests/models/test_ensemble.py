@@ -8,20 +8,19 @@ import torch
 from heightpose.codec.heatmap import HeatmapCodec
 from heightpose.errors import FileFormatError
 from heightpose.models import ensemble
-from heightpose.models.description import detector_meta, pose_meta
-from heightpose.models.detector_net import DetectorNet
+from heightpose.models.description import pose_meta
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.onnx_storage import restore, store_bytes
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.backends import load_backend
-from heightpose.runtime.modelfile import read_model_file
+from heightpose.runtime.modelfile import read_model_file, shipped_path
 from heightpose.runtime.networks import PoseModel
 from heightpose.skeleton import INFANT
 
 
-def written(path, seed, input_wh=(64, 64), **net):
+def written(path, seed, input_wh=(64, 64), backbone="test_resnet"):
     torch.manual_seed(seed)
-    model = PoseNet(joints=21, **net)
+    model = PoseNet(backbone, 21)
     codec = HeatmapCodec(input_wh, (input_wh[0] // 4, input_wh[1] // 4), 1.5)
     export_onnx(model, path, pose_meta(model, INFANT.names, codec, run=f"run{seed}"))
     return path
@@ -30,7 +29,10 @@ def written(path, seed, input_wh=(64, 64), **net):
 @pytest.fixture(scope="module")
 def members(tmp_path_factory):
     folder = tmp_path_factory.mktemp("members")
-    return [written(folder / "concat.onnx", 1), written(folder / "single.onnx", 2, head="single")]
+    return [
+        written(folder / "concat.onnx", 1, backbone="hrnet_w18_small"),
+        written(folder / "deconv.onnx", 2),
+    ]
 
 
 def heatmaps(path, batch, backend):
@@ -89,7 +91,7 @@ def test_it_is_one_net_to_everything_else_and_says_what_it_is_made_of(members, t
     )
     assert [part["share"] for part in file.meta["ensemble"]] == [0.7, 0.3]
     assert [part["run"] for part in file.meta["ensemble"]] == ["run1", "run2"]
-    assert [part["arch"]["head"] for part in file.meta["ensemble"]] == ["concat", "single"]
+    assert [part["arch"]["head"] for part in file.meta["ensemble"]] == ["concat", "deconv"]
     assert PoseModel.load(str(out)).skeleton.names == INFANT.names
 
 
@@ -97,11 +99,8 @@ def test_nets_that_do_not_fit_are_refused_with_a_line_and_nothing_is_written(
     members, tmp_path, monkeypatch, capsys
 ):
     out = tmp_path / "both.onnx"
-    detector = tmp_path / "detector.onnx"
-    net = DetectorNet()
-    export_onnx(net, detector, detector_meta(net))
     with pytest.raises(FileFormatError, match="not a pose net that can be averaged"):
-        ensemble.ensemble([members[0], detector], [0.5, 0.5], out)
+        ensemble.ensemble([members[0], shipped_path("detector")], [0.5, 0.5], out)
     larger = written(tmp_path / "larger.onnx", 3, input_wh=(96, 96))
     monkeypatch.setattr("sys.argv", ["ensemble", str(members[0]), str(larger), "--out", str(out)])
     with pytest.raises(SystemExit) as stop:

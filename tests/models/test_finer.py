@@ -16,9 +16,9 @@ from heightpose.runtime.modelfile import read_model_file
 from heightpose.skeleton import INFANT
 
 
-def written(path, backbone="hrnet_w18_small", head="auto"):
+def written(path):
     torch.manual_seed(0)
-    net = PoseNet(backbone, 21, head, input_wh=(64, 64)).eval()
+    net = PoseNet("test_resnet", 21, input_wh=(64, 64)).eval()
     torch.nn.init.normal_(net.head.out.weight, std=0.1)
     save_weights(path, net.state_dict(), pose_meta(net, INFANT.names, HeatmapCodec((64, 64), (16, 16))))
     return path
