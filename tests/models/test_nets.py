@@ -108,7 +108,7 @@ def test_networks_have_the_published_size(backbone, joints, millions):
 
 @pytest.mark.parametrize(
     ("size", "heatmap"),
-    [((256, 256), None), ((384, 384), (96, 96)), ((384, 384), (64, 64)), ((256, 256), (96, 96))],
+    [((128, 128), None), ((192, 192), (48, 48)), ((192, 192), (32, 32)), ((128, 128), (48, 48))],
 )
 def test_heatmaps_of_other_sizes_are_the_same_answer_at_another_resolution(size, heatmap):
     torch.manual_seed(0)
@@ -119,14 +119,15 @@ def test_heatmaps_of_other_sizes_are_the_same_answer_at_another_resolution(size,
     image = F.interpolate(torch.rand(1, 3, 6, 6) * 255, size=size, mode="bicubic")
     with torch.no_grad():
         want, got = own(image), other(image)
-    assert tuple(got.shape[2:]) == ((64, 64) if heatmap is None else heatmap)
+    assert tuple(got.shape[2:]) == ((32, 32) if heatmap is None else heatmap)
     want = F.interpolate(want, size=got.shape[2:], mode="bilinear", align_corners=False)
     assert torch.corrcoef(torch.stack([want.flatten(), got.flatten()]))[0, 1] > 0.98
 
 
 def test_published_trunk_size():
     """HRNet-W32 with the published head has the published 28.5 M parameters (for 17 joints)."""
-    count = sum(p.numel() for p in PoseNet("hrnet_w32", joints=17, head="single").parameters())
+    with torch.device("meta"):
+        count = sum(p.numel() for p in PoseNet("hrnet_w32", joints=17, head="single").parameters())
     assert round(count / 1e6, 1) == 28.5
 
 
@@ -219,8 +220,8 @@ def test_detector_can_learn_one_picture(backbone):
     t = {k: torch.from_numpy(v) for k, v in encode_targets(box[None], np.array([angle])).items()}
     image = torch.zeros(1, 3, 256, 256)
     image[..., 40:221, 60:171] = 200.0
-    optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
-    for _ in range(40):
+    optimiser = torch.optim.AdamW(model.parameters(), 6e-3)
+    for _ in range(22):
         out = model.activate(model(image))[0]
         loss = F.binary_cross_entropy(out[0], t["centre"], reduction="sum") / 10
         loss = loss + (t["weight"] * (out[1:] - t["regression"]).abs()).sum() / t["weight"].sum()

@@ -22,10 +22,11 @@ def published(width, joints, seed=0):
     """A random checkpoint whose heatmaps are of the order of 1, and those of :data:`IMAGE`."""
     state = random_state(width, joints, seed)
     with torch.no_grad():
-        scale = forward(state, IMAGE).std()
-        for part in ("weight", "bias"):
-            state[f"final_layer.{part}"] /= scale
-        return state, forward(state, IMAGE)
+        heatmaps = forward(state, IMAGE)
+    scale = heatmaps.std()
+    for part in ("weight", "bias"):
+        state[f"final_layer.{part}"] /= scale
+    return state, heatmaps / scale
 
 
 @pytest.mark.parametrize(
