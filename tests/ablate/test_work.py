@@ -35,7 +35,7 @@ factors:
 seeds: [3]
 """
 BASE = """
-pose: {input_wh: [64, 64], sigma: 1.5}
+pose: {backbone: test_resnet, input_wh: [64, 64], sigma: 1.5}
 optim: {epochs: 2, batch_size: 2, warmup_steps: 1}
 hardware: {threads: 1, accelerator: cpu, precision: 32-true}
 """

@@ -55,7 +55,7 @@ def folders(tmp_path_factory):
 def settings(dirs, **data):
     return TrainConfig(
         data=DataConfig(dirs=tuple(dirs), **data),
-        pose=PoseConfig(input_wh=(64, 64), sigma=1.5),
+        pose=PoseConfig(backbone="test_resnet", input_wh=(64, 64), sigma=1.5),
         optim=OptimConfig(epochs=1, batch_size=4),
         hardware=HardwareConfig(threads=1, accelerator="cpu", precision="32-true"),
     )
@@ -299,7 +299,7 @@ def test_a_share_of_the_batches_is_of_the_finer_size(folders):
 
 
 def test_a_net_trained_in_two_sizes_is_written_for_both(folders, tmp_path):
-    config = with_fine((96, 96), fine_share=0.5, backbone="test_resnet")
+    config = with_fine((96, 96), fine_share=0.5)
     config = replace(config, data=replace(config.data, dirs=folders))
     run = loop.train(config, tmp_path)
     model = PoseModel.load(str(run.onnx))
