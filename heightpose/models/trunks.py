@@ -141,7 +141,12 @@ class TimmTrunk(nn.Module):
         self.multiple = self.reductions[-1]
 
     def require_maps(self, input_wh: tuple[int, int]) -> None:
-        """Raises ConfigError where the network does not give, or not at this size, the maps that timm says it does."""
+        """Raises ConfigError where the network does not give, or not at this size, the maps that timm says it does.
+
+        One on the device "meta", whose weights are to be counted, is not asked: that takes longer than a real answer.
+        """
+        if next(self.parameters()).is_meta:
+            return
         width, height = input_wh
         due = [(c, height // r, width // r) for c, r in zip(self.channels, self.reductions, strict=True)]
         training = self.training
