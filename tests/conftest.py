@@ -10,6 +10,8 @@ from pathlib import Path
 os.environ.setdefault("WANDB_MODE", "disabled")
 sys.path.append(str(Path(__file__).resolve().parent))  # what several folders' tests share
 
+from commandline import here  # noqa: F401 (a fixture for all)
+
 
 def pytest_configure() -> None:
     """Signals work in tests that send them also in the background of a script or under nohup, which ignore some."""

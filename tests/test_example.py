@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from heightpose.cli import main as cli_main
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -52,7 +50,7 @@ def test_the_example_is_measured_near_its_true_length(done) -> None:
     assert (EXAMPLES / "clip.mp4").stat().st_size < 1_000_000
 
 
-def test_a_sheet_drawn_larger_measures_larger_in_proportion(done, tmp_path: Path, capsys) -> None:
+def test_a_sheet_drawn_larger_measures_larger_in_proportion(done, tmp_path: Path, here) -> None:
     """The number comes from the picture and the sheet, not from what children usually measure."""
     import yaml
 
@@ -66,14 +64,14 @@ def test_a_sheet_drawn_larger_measures_larger_in_proportion(done, tmp_path: Path
         tmp_path, "--camera", str(EXAMPLES / "camera.json"), "--sheet", str(tmp_path / "large.yaml"),
         "--json", "--no-overlay",
     )  # fmt: skip
-    assert cli_main._run(command, False) == 0
-    larger = json.loads(capsys.readouterr().out)["length_cm"]
+    larger = json.loads(here(*command).stdout)["length_cm"]
     assert abs(larger / json.loads((done[1] / "height.json").read_text())["length_cm"] - 1.2) < 0.002
 
 
-def test_without_a_scale_it_refuses(tmp_path: Path, capsys) -> None:
-    assert cli_main._run(arguments(tmp_path, "--json", "--no-overlay"), False) == 3
-    height = json.loads(capsys.readouterr().out)
+def test_without_a_scale_it_refuses(tmp_path: Path, here) -> None:
+    refused = here(*arguments(tmp_path, "--json", "--no-overlay"))
+    assert refused.returncode == 3
+    height = json.loads(refused.stdout)
     assert height["status"] == "rejected"
     assert height["length_cm"] is None
     assert height["reasons"][0]["code"] == "no_scale"

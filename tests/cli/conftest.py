@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from commandline import ROOT, environment
 
-from heightpose.cli import main as cli_main
-
-ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "runtime"))
 
-import makers  # noqa: E402
-from bad_days import clip, infer  # noqa: E402, F401 (fixtures)
+import makers
+from bad_days import clip, infer  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +23,9 @@ def models(tmp_path_factory):
     return ["--model", str(pose), "--detector", str(detector)]
 
 
-def environment():
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path}
-
-
 @pytest.fixture
 def heightpose(tmp_path):
-    """Run ``heightpose ARGS`` as a process in the test's own folder."""
+    """As ``here``, as a process."""
 
     def run(*args):
         return subprocess.run(
@@ -47,19 +37,5 @@ def heightpose(tmp_path):
             timeout=120,
             check=False,
         )
-
-    return run
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, capsys):
-    """As :func:`heightpose`, in this process: for all that is not streams, signals or start-up, and much quicker."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        capsys.readouterr()
-        code = cli_main._run([str(arg) for arg in args], False)
-        out, err = capsys.readouterr()
-        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     return run

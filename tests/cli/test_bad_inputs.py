@@ -19,7 +19,7 @@ import makers
 import numpy as np
 import pytest
 from bad_days import FILES, blobs, judged
-from conftest import environment
+from commandline import environment
 
 from heightpose.geometry.sheet import shipped_sheet
 

@@ -10,7 +10,7 @@ import cv2
 import makers
 import numpy as np
 import pytest
-from conftest import ROOT
+from commandline import ROOT
 
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane

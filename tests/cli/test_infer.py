@@ -15,7 +15,7 @@ import cv2
 import makers
 import numpy as np
 import pytest
-from conftest import environment
+from commandline import environment
 
 from heightpose.cli import main as cli_main
 from heightpose.geometry import body

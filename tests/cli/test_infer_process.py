@@ -17,7 +17,7 @@ import makers
 import numpy as np
 import pytest
 import with_estimator
-from conftest import environment
+from commandline import environment
 
 from heightpose.geometry import body
 

@@ -11,7 +11,7 @@ import av
 import makers
 import pytest
 from bad_days import FILES, blobs
-from conftest import environment
+from commandline import environment
 
 from heightpose.cli import main as cli_main
 from heightpose.errors import InputError

@@ -10,7 +10,7 @@ import time
 
 import makers
 import pytest
-from conftest import environment
+from commandline import environment
 
 from heightpose.runtime.interrupt import Interrupt
 

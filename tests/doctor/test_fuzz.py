@@ -166,27 +166,22 @@ def test_an_error_a_crash_and_a_hang_are_found_with_their_files(models, tmp_path
         assert "heightpose infer picture.png --model" in report
 
 
-def test_the_command(models, tmp_path, monkeypatch, capsys):
-    from heightpose.cli import main as cli_main
-
-    monkeypatch.chdir(tmp_path)
+def test_the_command(models, tmp_path, here):
     args = ["doctor", "fuzz", "--seed", "2", *models]
-    assert cli_main._run([*args, "--count", "6"], False) == 0
-    assert "6 cases" in capsys.readouterr().out
-    assert cli_main._run([*args, "--case", "4"], False) == 0
+    done = here(*args, "--count", "6")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 cases" in done.stdout
+    assert here(*args, "--case", "4").returncode == 0
     assert (tmp_path / "fuzz-results" / "2-4" / "report.txt").read_text().startswith("nothing wrong\n")
-    assert cli_main._run([*args, "--case", "4", "--count", "2"], False) == 2
+    assert here(*args, "--case", "4", "--count", "2").returncode == 2
 
 
-def test_a_model_that_infer_refuses_is_told_and_a_path_from_here_is_none(models, tmp_path, monkeypatch):
+def test_a_model_that_infer_refuses_is_told_and_a_path_from_here_is_none(models, tmp_path, here):
     """Every case would end with code 2, as damaged ones may, and the summary said that nothing was wrong."""
-    from heightpose.cli import main as cli_main
-
     args = ["doctor", "fuzz", "--count", "1", "--detector", models[3], "--model"]
     shutil.copy(models[1], tmp_path / "here.onnx")
     (tmp_path / "nonsense.onnx").write_bytes(b"nonsense")
-    monkeypatch.chdir(tmp_path)
-    told = [(cli_main._run([*args, name], False), name) for name in ("here.onnx", "nonsense.onnx", "nosuch")]
+    told = [(here(*args, name).returncode, name) for name in ("here.onnx", "nonsense.onnx", "nosuch")]
     assert told == [(0, "here.onnx"), (2, "nonsense.onnx"), (2, "nosuch")]
     plan = fuzz.Plan(seed=5, count=1, models=models)
     with pytest.raises(HeightposeError, match="cannot be written"):

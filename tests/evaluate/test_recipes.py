@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 
-from heightpose.cli import main as cli_main
 from heightpose.data.testset import MANIFEST, TestSet
 from heightpose.errors import ConfigError, FileFormatError, InputError
 from heightpose.evaluate.recipes import MADE_WITH, Recipe, make
@@ -48,13 +47,13 @@ def test_a_set_is_rendered_frozen_and_proven_the_same(rendered, tmp_path):
     assert (folder / MANIFEST).read_bytes() == recorded
 
 
-def test_a_rendering_that_ends_before_the_comparison_leaves_the_manifest(rendered, tmp_path):
+def test_a_rendering_that_ends_before_the_comparison_leaves_the_manifest(rendered, tmp_path, here):
     folder = shutil.copytree(rendered[0], tmp_path / "tiny")
     recorded = (folder / MANIFEST).read_bytes()
     clip = folder / "clips" / "000000.mp4"
     clip.write_bytes(clip.read_bytes() + b"\0")
     # What is left of a process that was killed while its renderer went on.
-    assert cli_main._run(Recipe.load(str(folder)).command(1), False) == 0
+    assert here(*Recipe.load(str(folder)).command(1)).returncode == 0
     assert (folder / MANIFEST).read_bytes() == recorded
 
 
