@@ -148,7 +148,7 @@ def test_crops_made_on_the_device_teach_the_same(folder, tmp_path, tiny):
 
 def test_a_student_learns_its_teachers_answer(folder, tmp_path, by_heart):
     teacher = by_heart.weights
-    config = settings(folder, "pose", epochs=40, lr=2e-3)
+    config = settings(folder, "pose", epochs=20, lr=2e-3)
     # Where the teacher alone is believed, the labels may be anywhere: here they are not looked at.
     loss = replace(config.loss, teacher=str(teacher), teacher_share=1.0)
     task = PoseTask(replace(config, loss=loss))
