@@ -29,6 +29,10 @@ HIGHER, LOWER = "higher", "lower"
 #: Children that it takes to show a difference: of fewer, all change the same way by chance alone more often
 #: (2 ** (1 - n)) than an interval of :data:`LEVEL` may err, and theirs leaves out 0 whenever they do.
 FEWEST = 5
+#: Half of the last digit that a figure is told with. Runtimes and compilers round differently, and the same way for all
+#: children: an interval of such differences leaves out 0 though nothing changed.
+LEAST = 0.005
+_NONE_SHOWN = "no difference shown"
 #: Width of the column of differences, and the most digits after a point in it.
 _CHANGE, _MOST_DIGITS = 28, 5
 
@@ -58,9 +62,9 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse" or "no difference shown" (the interval holds 0, or there is none)."""
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
-            return "no difference shown"
+        """ "better", "worse" or "no difference shown": the interval holds 0, there is none, or it is below LEAST."""
+        if self.interval is None or self.interval[0] <= 0 <= self.interval[1] or abs(self.difference) < LEAST:
+            return _NONE_SHOWN
         return "better" if (self.difference > 0) == (self.better == HIGHER) else "worse"
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,7 +149,7 @@ def _change(d: Difference) -> str:
     """The difference with its interval, with as many digits as it takes to show on which side of 0 a bound lies."""
     if d.interval is None:
         return f"{d.difference:+z.2f}"
-    nearest = 0.0 if d.interval[0] <= 0 <= d.interval[1] else min(abs(bound) for bound in d.interval)
+    nearest = 0.0 if d.verdict == _NONE_SHOWN else min(abs(bound) for bound in d.interval)
     digits = next((n for n in range(2, _MOST_DIGITS) if nearest == 0 or round(nearest, n) > 0), _MOST_DIGITS)
     low, high = (f"{bound:+z.{digits}f}" for bound in d.interval)
     return f"{d.difference:+z.{digits}f} ({low} to {high})"

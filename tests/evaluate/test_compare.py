@@ -198,6 +198,14 @@ def test_results_on_other_pictures_under_the_same_labels_are_not_paired(tmp_path
     assert compare(a, old)["people"] == compare(a, a)["people"] == 12
 
 
+def test_what_only_rounding_changed_is_no_difference():
+    """Another compiler's sums differ by a millionth, and the same way for every child."""
+    for change, verdict in ((-1e-6, "no difference shown"), (-0.01, "worse"), (0.01, "better")):
+        around = change - 1e-9, change + 1e-9
+        one = Difference("found, %", "all", "", 90.0, 90.0 + change, change, around, "higher", 9, 9)
+        assert one.verdict == verdict
+
+
 @pytest.mark.parametrize(
     ("change", "interval", "shown"),
     [
@@ -206,6 +214,7 @@ def test_results_on_other_pictures_under_the_same_labels_are_not_paired(tmp_path
         (0.4, (-0.0012, 0.81), "+0.40 (+0.00 to +0.81)"),
         (-0.4, (-0.81, -0.0003), "-0.4000 (-0.8100 to -0.0003)"),
         (0.4, None, "+0.40"),
+        (3e-6, (1e-6, 4e-6), "+0.00 (+0.00 to +0.00)"),
     ],
 )
 def test_the_table_keeps_columns_apart_and_tells_bounds_from_0(change, interval, shown):
