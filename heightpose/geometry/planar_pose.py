@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from heightpose.geometry.camera import Camera
+from heightpose.geometry.least_squares import minimise, soft_l1
 
 _MAX_TRIPLES = 400
 SOFT_PX = 0.5  # residuals beyond this count linearly
@@ -126,9 +127,8 @@ def _refine(
     R: np.ndarray, t_cm: np.ndarray, pts_cm: np.ndarray, kpts_frame: np.ndarray, camera: Camera
 ) -> PoseFit:
     """Robust reprojection fit from a first pose."""
-    from scipy.optimize import least_squares  # half of infer's start-up: see runtime/batch.py
 
-    def residuals(step: np.ndarray) -> np.ndarray:
+    def errors_px(step: np.ndarray) -> np.ndarray:
         turned, there = stepped(step, R, t_cm)
         return (camera.project(pts_cm @ turned.T + there) - kpts_frame).ravel()
 
@@ -139,12 +139,15 @@ def _refine(
 
     distance = max(float(np.linalg.norm(t_cm)), 1e-6)
     scale = np.array([1.0, 1.0, 1.0, distance, distance, distance])
-    fit = least_squares(
-        residuals, np.zeros(6), slopes, loss="soft_l1", f_scale=SOFT_PX, x_scale=scale, xtol=1e-12
+    x, _ = minimise(
+        lambda x: soft_l1(errors_px(x), SOFT_PX)[0],
+        lambda x: soft_l1(errors_px(x), SOFT_PX)[1][:, None] * slopes(x),
+        np.zeros(6),
+        scale,
     )
-    best_R, best_t = stepped(fit.x, R, t_cm)
-    rms_px = float(np.sqrt((residuals(fit.x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
-    plain = slopes(fit.x)  # least_squares' own carry the robust loss's weights
+    best_R, best_t = stepped(x, R, t_cm)
+    rms_px = float(np.sqrt((errors_px(x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
+    plain = slopes(x)
     sigma = max(rms_px / np.sqrt(2.0), LEAST_SIGMA_PX)  # per coordinate
     return PoseFit(best_R, best_t, rms_px, np.linalg.pinv(plain.T @ plain) * sigma**2)
 
@@ -226,7 +229,6 @@ def fit_wider(
         prior_sd: ``(P,)`` how far from nought the unknowns ordinarily are (1 sd).
         size: ``(P,)`` their scale for the solver.
     """
-    from scipy.optimize import least_squares
 
     def errors_px(x: np.ndarray) -> np.ndarray:
         return scene_of(x[6:]).project(*stepped(x, R, t_cm)) - kpts_frame
@@ -240,10 +242,13 @@ def fit_wider(
         return np.concatenate([seen / _TAG_SIGMA_PX, prior])
 
     scale = np.concatenate([np.ones(3), np.full(3, float(np.linalg.norm(t_cm))), size])
-    start = np.zeros(len(scale))
-    x = least_squares(
-        residuals, start, slopes, x_scale=scale, loss="soft_l1", f_scale=_TAG_SOFT, max_nfev=30
-    ).x
+    x, _ = minimise(
+        lambda x: soft_l1(residuals(x), _TAG_SOFT)[0],
+        lambda x: soft_l1(residuals(x), _TAG_SOFT)[1][:, None] * slopes(x),
+        np.zeros(len(scale)),
+        scale,
+        rounds=30,
+    )
     plain = slopes(x)
     return WiderFit(x, np.linalg.pinv(plain.T @ plain), scale, errors_px(x))
 

@@ -94,7 +94,7 @@ def self_calibrate(
     told = likely and sure
     if height_cm is None and told:
         return alone
-    if height_cm is None and (sure or fit.at_limit):
+    if height_cm is None and sure:
         raise no_camera(
             "the sheet as seen here speaks for a lens or a place that is hardly a cot camera's "
             f"({alone.height_cm:.0f} cm above the mattress). Is the picture stretched or cut? Measure how high the "

@@ -12,6 +12,7 @@ import numpy as np
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
+from heightpose.geometry.least_squares import minimise, soft_l1
 from heightpose.geometry.plane import PlaneError
 from heightpose.geometry.plane_fit import tag_medians
 from heightpose.geometry.sheet import SheetLayout, TagView
@@ -66,11 +67,6 @@ class LensFit:
     size_wh: tuple[int, int]
     cost: float
     rms_px: float
-
-    @property
-    def at_limit(self) -> bool:
-        """Whether the focal length ran to an end of its range: its error then means nothing."""
-        return bool(np.abs(self.x[0] - np.array(_FOCAL_RANGE)).min() < 1e-3)
 
     def camera(self, x: np.ndarray) -> Camera:
         return _camera(x, self.size_wh)
@@ -193,8 +189,6 @@ def _refined(
     x: np.ndarray, R: np.ndarray, t_cm: np.ndarray,
 ) -> LensFit:  # fmt: skip
     """Maximum a posteriori: soft-l1 reprojection errors over sigma, and the priors as further residuals."""
-    from scipy.optimize import least_squares
-
     pts, kpts = planar_pose.on_mattress(model), corners.reshape(-1, 2)
     scale = _scale(t_cm)
 
@@ -228,27 +222,21 @@ def _refined(
     for _ in range(2):  # the second time with the noise that the first one found
 
         def residuals(x: np.ndarray, sigma: float = sigma, soft: float = soft) -> np.ndarray:
-            e = errors(x) / sigma
-            return np.concatenate([e * np.sqrt(2.0 / (1.0 + _root(e, soft))), priors(x)])
+            return np.concatenate([soft_l1(errors(x) / sigma, soft)[0], priors(x)])
 
         def residuals_by(x: np.ndarray, sigma: float = sigma, soft: float = soft) -> np.ndarray:
-            root = _root(errors(x) / sigma, soft)
-            eased = np.sqrt((1.0 + root) / 2.0) / root / sigma
+            eased = soft_l1(errors(x) / sigma, soft)[1] / sigma
             return np.concatenate([errors_by(x) * eased[:, None], priors_by(x)])
 
-        solved = least_squares(residuals, x, residuals_by, x_scale=scale, xtol=1e-9, ftol=1e-9, max_nfev=40)
-        x = solved.x
+        x, cost = minimise(
+            residuals, residuals_by, x, scale, rounds=500
+        )  # a valley where the focal length is told badly
         rms = float(np.sqrt((errors(x) ** 2).mean()))
         sigma = _SHARED_SIGMA * max(planar_pose.LEAST_SIGMA_PX, rms)
         soft = max(planar_pose.SOFT_PX / sigma, 1.0)
     seen, known = errors_by(x) / sigma, priors_by(x)
     cov = np.linalg.inv(seen.T @ seen + known.T @ known + np.diag(1e-12 / scale**2))
-    return LensFit(x, cov, R, t_cm, size_wh, float(solved.cost), rms * float(np.sqrt(2.0)))
-
-
-def _root(errors: np.ndarray, soft: float) -> np.ndarray:
-    """Of soft-l1's cost: errors ``e`` become ``e sqrt(2 / (1 + root))``, which go as ``sqrt(e)`` beyond ``soft``."""
-    return np.sqrt(1.0 + (errors / soft) ** 2)
+    return LensFit(x, cov, R, t_cm, size_wh, cost, rms * float(np.sqrt(2.0)))
 
 
 def _errors(fit: LensFit, corners: np.ndarray, model: np.ndarray) -> np.ndarray:

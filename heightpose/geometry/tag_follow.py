@@ -108,7 +108,7 @@ def readable(
             for quad in view.corners_frame
         ]
     )
-    level = sample(gray, points).astype(float)
+    level = sample(gray, points)
     light = np.where(codes, level, 0).sum(axis=(1, 2)) / np.maximum(codes.sum(axis=(1, 2)), 1)
     dark = np.where(codes, 0, level).sum(axis=(1, 2)) / np.maximum((~codes).sum(axis=(1, 2)), 1)
     wrong = ((level > 0.5 * (light + dark)[:, None, None]) != codes).mean(axis=(1, 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
 import traceback
@@ -146,7 +145,7 @@ class Worker:
                 return self._failed(source, name, error)
             # Only now: an unreadable input is answered at once, without waiting for the networks.
             if self._models is None:
-                self._models = _load_models(self._settings, self._scale)
+                self._models = _load_models(self._settings)
                 settings = self._settings
                 self._made = results.made_with(*self._models, settings.hashes, settings.as_recorded())
             try:
@@ -275,19 +274,14 @@ def _opened(source: str, stop: Stop) -> Clip:
     raise StoppedBeforeError
 
 
-def _load_models(settings: Settings, scale: Scale) -> Models:
+def _load_models(settings: Settings) -> Models:
     return_large_blocks()
-    # Preparing a network keeps one core busy most of the time, and importing SciPy takes as long: the modules that use
-    # it, for a sheet or corners, import it late, and it is done here, beside the networks. A still has its answer
-    # sooner for it.
+    # Preparing a network keeps one core busy most of the time.
     with ThreadPoolExecutor(2) as pool:
         detecting = pool.submit(Detector.load, settings.detector, settings.backend, threads=settings.threads)
         posing = pool.submit(
             PoseModel.load, settings.model, settings.backend, tta=settings.tta, threads=settings.threads
         )
-        if scale.sheet is not None or scale.corners is not None:
-            for module in ("scipy.ndimage", "scipy.optimize"):
-                importlib.import_module(module)
         pose_model, detector = posing.result(), detecting.result()
     for part in (detector, pose_model):
         log.info("%s %s: %s", part.file.kind, part.file.path.name, part.backend.active)
