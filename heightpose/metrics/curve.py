@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from heightpose.metrics.bootstrap import Draws
-from heightpose.metrics.pckh import JointHits, pckh
+from heightpose.metrics.pckh import JointHits, pckh_at
 
 #: ``(51,)`` thresholds in head sizes, each the decimal number it looks like.
 THRESHOLDS = np.round(np.linspace(0.0, 0.5, 51), 2)
@@ -34,7 +34,9 @@ class Curve:
 
     def means(self, joints: np.ndarray | None = None) -> list[float | None]:
         """Plain mean over joints at each threshold, per cent."""
-        return [hits.mean(joints) for hits in self.hits]
+        shares = self._shares if joints is None else self._shares[:, np.asarray(joints)]
+        present = shares[:, np.isfinite(shares[0])]
+        return present.mean(axis=1).tolist() if present.size else [None] * len(self.hits)
 
     def auc(self, joints: np.ndarray | None = None) -> float | None:
         """Area under :meth:`means`, per cent; None where nothing is counted."""
@@ -43,7 +45,7 @@ class Curve:
 
     def auc_per_joint(self) -> list[float | None]:
         """Area per joint, per cent; None for a joint that nobody has."""
-        return [self.auc(np.array([k])) for k in range(self._counted.shape[1])]
+        return [float(area(of)) if np.isfinite(of[0]) else None for of in self._shares.T]
 
     def drawn_aucs(self, draws: Draws, joints: np.ndarray | None = None) -> np.ndarray:
         """``(R,)``: :meth:`auc` of each draw of children. The area is linear in the hits, so it is drawn once."""
@@ -63,6 +65,13 @@ class Curve:
         return self.hits[0].counted
 
     @cached_property
+    def _shares(self) -> np.ndarray:
+        """``(51, K)``: per cent per joint at each threshold; NaN for a joint that nobody has."""
+        number = self._counted.sum(axis=0)
+        hit = 100.0 * np.stack([hits.hit.sum(axis=0) for hits in self.hits])
+        return np.divide(hit, number, out=np.full_like(hit, np.nan), where=number > 0)
+
+    @cached_property
     def _areas(self) -> np.ndarray:
         """``(N, K)``: area under each joint's own step from wrong to right, per cent."""
         return area(100.0 * np.stack([hits.hit for hits in self.hits]).astype(np.float64))
@@ -70,7 +79,8 @@ class Curve:
 
 def pckh_curve(pred: np.ndarray, truth: np.ndarray, counted: np.ndarray, head_size: np.ndarray) -> Curve:
     """PCKh at each of :data:`THRESHOLDS`. Arguments and errors as :func:`heightpose.metrics.pckh.pckh`."""
-    return Curve(tuple(pckh(pred, truth, counted, head_size, max(float(a), _EXACT)) for a in THRESHOLDS))
+    thresholds = [max(float(a), _EXACT) for a in THRESHOLDS]
+    return Curve(tuple(pckh_at(pred, truth, counted, head_size, thresholds)))
 
 
 def area(values: Sequence[float] | np.ndarray) -> np.ndarray:

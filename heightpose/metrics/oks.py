@@ -81,8 +81,9 @@ class Ranked:
 
 def average_precision(ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
     """AP and the largest recall at each of :data:`OKS_THRESHOLDS`, ``(T,)`` in [0, 1]; NaN when there are no people."""
-    hits, misses, people = _weights(ranked, None)
-    return _precision(ranked, hits, misses, people)
+    once = np.ones((1, len(ranked.score)))
+    ap, recall = _precision(ranked, once, np.array([len(ranked.person_child)]))
+    return ap[0], recall[0]
 
 
 def summary(ranked: Ranked, *, level: float = LEVEL, rounds: int = ROUNDS, seed: int = 0) -> dict[str, Any]:
@@ -91,42 +92,35 @@ def summary(ranked: Ranked, *, level: float = LEVEL, rounds: int = ROUNDS, seed:
     names = {"ap": ap.mean(), "ap50": ap[0], "ap75": ap[5], "ar": recall.mean()}
     result: dict[str, Any] = {k: 100.0 * float(v) if np.isfinite(v) else None for k, v in names.items()}
     draws = Draws.by_child([*ranked.prediction_child, *ranked.person_child], rounds, seed)
-    drawn = 100.0 * np.array([_drawn_ap(ranked, draws, r) for r in range(rounds)]).reshape(rounds, 3)
+    number = len(ranked.score)
+    ap, recall = _precision(ranked, draws.weights[:, :number], draws.weights[:, number:].sum(axis=1))
     # A false alarm in an empty cot is no second child.
-    shown = np.arange(len(draws.child)) >= len(ranked.score)
-    for i, name in enumerate(("ap", "ap50", "ar")):
-        result[f"{name}_interval"] = draws.interval(drawn[:, i], level, counted=shown)
+    shown = np.arange(len(draws.child)) >= number
+    for name, drawn in (("ap", ap.mean(axis=1)), ("ap50", ap[:, 0]), ("ar", recall.mean(axis=1))):
+        result[f"{name}_interval"] = draws.interval(100.0 * drawn, level, counted=shown)
     return result | {"people": len(ranked.person_child), "predictions": len(ranked.score)}
 
 
-def _drawn_ap(ranked: Ranked, draws: Draws, r: int) -> tuple[float, float, float]:
-    hits, misses, people = _weights(ranked, draws.times[r][draws.child])
-    ap, recall = _precision(ranked, hits, misses, people)
-    return float(ap.mean()), float(ap[0]), float(recall.mean())
+def _precision(ranked: Ranked, times: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`average_precision` of R draws at once, ``(R, T)``.
 
-
-def _weights(ranked: Ranked, times: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, float]:
-    count = len(ranked.score)
-    if times is None:
-        return np.ones(count), np.ones(count), float(len(ranked.person_child))
-    return times[:count].astype(float), times[:count].astype(float), float(times[count:].sum())
-
-
-def _precision(
-    ranked: Ranked, hits: np.ndarray, misses: np.ndarray, people: float
-) -> tuple[np.ndarray, np.ndarray]:
-    if people == 0:
-        return np.full(len(OKS_THRESHOLDS), np.nan), np.full(len(OKS_THRESHOLDS), np.nan)
+    Args:
+        times: ``(R, P)``, how often each prediction is taken.
+        people: ``(R,)``, how many people are.
+    """
     order = np.argsort(-ranked.score, kind="mergesort")
-    ap, largest = np.zeros(len(OKS_THRESHOLDS)), np.zeros(len(OKS_THRESHOLDS))
+    best, times = ranked.best[order], times[:, order]
+    people = np.where(people > 0, people, np.nan)[:, None]
+    taken = np.maximum(np.cumsum(times, axis=1), np.spacing(1))
+    ap, largest = (np.zeros((len(times), len(OKS_THRESHOLDS))) for _ in range(2))
     for i, threshold in enumerate(OKS_THRESHOLDS):
-        right = ranked.best[order] >= threshold
-        tp, fp = np.cumsum(right * hits[order]), np.cumsum(~right * misses[order])
-        if not len(tp):
-            continue
-        recall, precision = tp / people, tp / np.maximum(tp + fp, np.spacing(1))
-        precision = np.maximum.accumulate(precision[::-1])[::-1]  # the most precise at this recall or more
-        at = np.searchsorted(recall, _RECALLS, side="left")
-        ap[i] = np.where(at < len(precision), precision[np.minimum(at, len(precision) - 1)], 0.0).mean()
-        largest[i] = recall[-1]
-    return ap, largest
+        right = times * (best >= threshold)
+        found = np.cumsum(right, axis=1)
+        precision = (found / taken)[:, ::-1]
+        precision = np.maximum.accumulate(precision, axis=1)[
+            :, ::-1
+        ]  # the most precise at this recall or more
+        reached = np.searchsorted(_RECALLS, found / people, side="right")
+        ap[:, i] = (np.diff(reached, axis=1, prepend=0) * precision).sum(axis=1) / len(_RECALLS)
+        largest[:, i] = right.sum(axis=1) / people[:, 0]
+    return np.where(np.isnan(people), np.nan, ap), largest

@@ -111,21 +111,33 @@ def pckh(
         ValueError: shapes that do not fit, a threshold that is not positive, or a counted person without head
             size.
     """
+    return pckh_at(pred, truth, counted, head_size, [a])[0]
+
+
+def pckh_at(
+    pred: np.ndarray,
+    truth: np.ndarray,
+    counted: np.ndarray,
+    head_size: np.ndarray,
+    thresholds: Sequence[float],
+) -> list[JointHits]:
+    """:func:`pckh` at each of several thresholds."""
     pred, truth = np.asarray(pred, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     counted, head_size = np.asarray(counted, dtype=bool), np.asarray(head_size, dtype=np.float64)
     require_shape("truth", truth, (None, None, 2))
     require_shape("pred", pred, truth.shape)
     require_shape("counted", counted, truth.shape[:2])
     require_shape("head_size", head_size, (len(truth),))
-    if not (np.isfinite(a) and a > 0):
-        raise ValueError(f"a: expected a positive number, got {a}")
+    for a in thresholds:
+        if not (np.isfinite(a) and a > 0):
+            raise ValueError(f"a: expected a positive number, got {a}")
     if not (head_size[counted.any(axis=1)] > 0).all():
         raise ValueError("head_size: expected a positive size for every person with counted joints")
     error = np.linalg.norm(pred - truth, axis=-1)
     with np.errstate(invalid="ignore"):
         # Inclusive up to rounding: an error of exactly a * head_size is a hit however it was computed.
-        hit = error <= a * head_size[:, None] * (1 + 1e-9)
-    return JointHits(hit & counted, counted)
+        hits = [error <= a * head_size[:, None] * (1 + 1e-9) for a in thresholds]
+    return [JointHits(hit & counted, counted) for hit in hits]
 
 
 def pckh_reference_01(
