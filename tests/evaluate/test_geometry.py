@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -26,8 +27,14 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_each_row_shows_the_error_that_was_put_in(folder):
-    done = CliRunner().invoke(eval_, ["geometry", "--testset", str(folder), "--json"])
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A small pose net: in the empty frames here it is not asked."""
+    return ["--model", str(makers.tiny_pose(tmp_path_factory.mktemp("model") / "pose.onnx"))]
+
+
+def test_each_row_shows_the_error_that_was_put_in(folder, model):
+    done = CliRunner().invoke(eval_, ["geometry", "--testset", str(folder), *model, "--json"])
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout[done.stdout.index("{") :])["rows"]
     assert rows["joints"] == {"mae_cm": None, "bias_cm": None, "p95_cm": None, "measured": 0, "clips": 1}
@@ -35,7 +42,7 @@ def test_each_row_shows_the_error_that_was_put_in(folder):
     assert abs(bones) < 1.5
     # The same picture over a plane 5 % farther away is an infant 5 % longer.
     assert (plane + 68.0) / (elevation + 68.0) == pytest.approx(1.05, abs=1e-3)
-    table = CliRunner().invoke(eval_, ["geometry", "--testset", str(folder), "--noise", "2"])
+    table = CliRunner().invoke(eval_, ["geometry", "--testset", str(folder), *model, "--noise", "2"])
     assert "true 3D joints" in table.output
     assert "2 px noise" in table.output
 
@@ -72,7 +79,7 @@ def test_labels_become_frames_as_sure_as_the_noise_put_into_them():
     assert exact.cov_frame[0].tolist() == [0.25**2, 0.0, 0.25**2]
 
 
-def test_children_whom_the_growth_tables_leave_out_are_left_out_of_the_null_model(folder, tmp_path):
+def test_children_whom_the_growth_tables_leave_out_are_left_out_of_the_null_model(folder, model, tmp_path):
     """One of 30 months made the whole row nan."""
     shutil.copytree(folder, tmp_path / "set")
     clips = json.loads((folder / "clips.json").read_text())
@@ -81,7 +88,7 @@ def test_children_whom_the_growth_tables_leave_out_are_left_out_of_the_null_mode
     )
     freeze(tmp_path / "set", "split", 2)
     files = ["--testset", str(tmp_path / "set"), "--out", str(tmp_path / "split.json")]
-    done = CliRunner().invoke(eval_, ["geometry", *files])
+    done = CliRunner().invoke(eval_, ["geometry", *files, *model])
     assert "the WHO median is over 1: 1 clip without sex and an age of 0 to 24 months" in done.output
     assert "nan" not in done.output
     found = json.loads((tmp_path / "split.json").read_text())

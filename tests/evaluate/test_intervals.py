@@ -6,6 +6,7 @@ import csv
 import json
 
 import cv2
+import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -73,6 +74,16 @@ def test_a_refused_length_keeps_what_the_geometry_had():
     assert one.held
 
 
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory):
+    """Small networks: what they would see is put in their place, or not looked at."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "model": str(makers.tiny_pose(folder / "pose.onnx")),
+        "detector": str(makers.tiny_detector(folder / "detector.onnx")),
+    }
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Two stills of bodies that differ by 5 %, and their records as the nursery writes them."""
@@ -100,7 +111,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_stills_are_measured_over_their_own_plane_and_camera(folder, monkeypatch, tmp_path):
+def test_stills_are_measured_over_their_own_plane_and_camera(folder, nets, monkeypatch, tmp_path):
     """With a perfect pose net in the networks' place: the rest is the real thing."""
     from heightpose.data.coco import Dataset
 
@@ -110,7 +121,8 @@ def test_stills_are_measured_over_their_own_plane_and_camera(folder, monkeypatch
         intervals, "estimate_poses",
         lambda frames, *_: ((true_frames([items[f.index]], 0.0, rng)[0], f.rgb) for f in frames),
     )  # fmt: skip
-    done = CliRunner().invoke(eval_, ["intervals", "--data", str(folder), "--out", str(tmp_path / "out")])
+    args = ["--data", str(folder), "--model", nets["model"], "--detector", nets["detector"]]
+    done = CliRunner().invoke(eval_, ["intervals", *args, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     rows = list(csv.DictReader((tmp_path / "out" / "lengths.csv").open()))
     first, second = (float(row["estimate_cm"]) for row in rows)
@@ -121,7 +133,7 @@ def test_stills_are_measured_over_their_own_plane_and_camera(folder, monkeypatch
     assert (tmp_path / "out" / "intervals.png").stat().st_size > 10_000
 
 
-def test_clips_are_measured_over_the_true_plane(tmp_path, monkeypatch):
+def test_clips_are_measured_over_the_true_plane(nets, tmp_path, monkeypatch):
     """The clip's own plane file is 5 % too high: the true one is taken."""
     from heightpose.evaluate.subject import Subject
 
@@ -131,7 +143,9 @@ def test_clips_are_measured_over_the_true_plane(tmp_path, monkeypatch):
     monkeypatch.setattr(
         session, "estimate_poses", lambda frames, *_, **__: ((poses[f.index], f.rgb) for f in frames)
     )
-    (one,) = intervals.measure_clips([subject], Detector.load(), PoseModel.load())
+    (one,) = intervals.measure_clips(
+        [subject], Detector.load(nets["detector"]), PoseModel.load(nets["model"])
+    )
     assert (one.id, one.child, one.truth_cm) == (f"{subject.name}/one", "a", 68.0)
     assert abs(one.error_cm) < 2.0  # 3.4 cm more over the other plane
 
@@ -142,8 +156,8 @@ def test_nothing_to_measure_is_said():
     assert "--testset" in str(done.exception)
 
 
-def test_pictures_of_unknown_length_are_refused_by_name(folder):
-    networks = Detector.load(), PoseModel.load()
+def test_pictures_of_unknown_length_are_refused_by_name(folder, nets):
+    networks = Detector.load(nets["detector"]), PoseModel.load(nets["model"])
     (folder / "items" / "000000.json").write_text("[{}]")
     with pytest.raises(FileFormatError, match=r"000000.*not a still's record"):
         intervals.measure_stills([folder], "val", *networks)

@@ -66,27 +66,33 @@ def test_records_of_pictures_and_of_a_clips_own_frames(scene, tmp_path):
     assert result["truth_crops"]["pckh"]["0.1"]["people"] == 6
 
 
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_figures(scene, tmp_path):
+@pytest.fixture(scope="module")
+def judged(scene, tmp_path_factory):
+    """The result of the whole set and its folder, which a test copies."""
+    return evaluate(Subject.of_testset(str(scene[0])), Choice(**scene[1]), tmp_path_factory.mktemp("judged"))[
+        :2
+    ]
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_figures(scene, judged, tmp_path):
     folder, nets = scene
-    subject = Subject.of_testset(str(folder))
-    straight, _, _ = evaluate(subject, Choice(**nets), tmp_path / "a")
-    _, out, _ = evaluate(subject, Choice(**nets), tmp_path / "b")
-    records = out / "records"
+    straight, out = judged
+    records = shutil.copytree(out, tmp_path / "b") / "records"
     lines = (records / "frames.jsonl").read_text().splitlines(keepends=True)
     # as if killed in the middle of a line, before the clip was done
     (records / "frames.jsonl").write_text("".join(lines[:3]) + lines[3][:40])
     (records / "clips.jsonl").write_text("")
-    again, _, _ = evaluate(subject, Choice(**nets), tmp_path / "b")
+    again, _, _ = evaluate(Subject.of_testset(str(folder)), Choice(**nets), tmp_path / "b")
     for part in ("pose", "height", "strata", "empty_frames"):
         assert again[part] == straight[part]
     assert len(read_records(records)[0]) == 7
 
 
-def test_records_of_other_code_are_judged_anew(scene, tmp_path):
+def test_records_of_other_code_are_judged_anew(scene, judged, tmp_path):
     folder, nets = scene
     subject = Subject.of_testset(str(folder))
-    straight, out, _ = evaluate(subject, Choice(**nets), tmp_path / "a")
-    records = out / "records"
+    straight, out = judged
+    records = shutil.copytree(out, tmp_path / "a") / "records"
     lines = (records / "frames.jsonl").read_text().splitlines(keepends=True)
     first = json.loads(lines[0])
     first["guess"] = None
@@ -100,10 +106,10 @@ def test_records_of_other_code_are_judged_anew(scene, tmp_path):
     assert again["pose"] == straight["pose"]
 
 
-def test_judged_anew_and_interrupted_leaves_no_result_of_before(scene, tmp_path, monkeypatch):
+def test_judged_anew_and_interrupted_leaves_no_result_of_before(scene, judged, tmp_path, monkeypatch):
     folder, nets = scene
     subject = Subject.of_testset(str(folder))
-    evaluate(subject, Choice(**nets), tmp_path / "a")
+    shutil.copytree(judged[1], tmp_path / "a")
     assert {"result.json", "people.csv", "clips.csv"} < {p.name for p in (tmp_path / "a").iterdir()}
     (tmp_path / "a" / "records" / "made_by.json").write_text("{}")
     monkeypatch.setattr(Evaluation, "run", lambda self: False)
@@ -172,7 +178,7 @@ def test_a_picture_whose_note_mirrors_it_is_refused(scene, tmp_path):
         evaluate(Subject.of_data(tmp_path / "set", "test"), Choice(**scene[1]), tmp_path / "out")
 
 
-def test_a_clip_that_cannot_be_read_counts_against_the_yield(scene, tmp_path):
+def test_a_clip_that_cannot_be_read_counts_against_the_yield(scene, judged, tmp_path):
     folder, nets = scene
     subject = Subject.of_testset(str(folder))
     broken = tmp_path / "broken.mp4"
@@ -187,8 +193,7 @@ def test_a_clip_that_cannot_be_read_counts_against_the_yield(scene, tmp_path):
     assert result["height"]["clips"] == 2
     (record,) = [frame for frame in read_records(out / "records")[0] if "broken" in frame.file]
     assert record.unlabelled
-    straight, _, _ = evaluate(subject, Choice(**nets), tmp_path / "straight")
-    assert result["empty_frames"] == straight["empty_frames"]
+    assert result["empty_frames"] == judged[0]["empty_frames"]
 
 
 def test_matching_is_by_the_largest_overlap(scene):
