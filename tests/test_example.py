@@ -69,7 +69,7 @@ def test_a_sheet_drawn_larger_measures_larger_in_proportion(done, tmp_path: Path
 
 
 def test_without_a_scale_it_refuses(tmp_path: Path, here) -> None:
-    refused = here(*arguments(tmp_path, "--json", "--no-overlay"))
+    refused = here(*arguments(tmp_path, "--json", "--no-overlay", "--every", "6"))
     assert refused.returncode == 3
     height = json.loads(refused.stdout)
     assert height["status"] == "rejected"

@@ -28,8 +28,10 @@ def scene(
     size_wh: tuple[int, int] = (96, 64), blob_xy: tuple[float, float] = (30, 20), sigma: float = 5.0
 ) -> np.ndarray:
     """A dark picture ``(H, W, 3)`` with one soft white spot centred on ``blob_xy``."""
-    x, y = np.arange(size_wh[0]) - blob_xy[0], np.arange(size_wh[1])[:, None] - blob_xy[1]
-    grey = 30 + 225 * np.exp(-0.5 * (x * x + y * y) / sigma**2)
+    across, down = (
+        np.exp(-0.5 * ((np.arange(n) - at) / sigma) ** 2) for n, at in zip(size_wh, blob_xy, strict=True)
+    )
+    grey = 30 + 225 * np.outer(down, across)
     return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
 
 

@@ -72,15 +72,15 @@ def test_stopped_while_a_camera_is_silent(settings, how):
 
 
 @pytest.mark.parametrize(
-    ("times", "words"),
+    ("times", "words", "jobs"),
     [
-        ({"start": 60.0}, "lasts 0.40 s, got from 60 s on"),
-        ({"start": 0.12, "end": 0.18}, "lasts 0.40 s, got 0.12 s to 0.18 s"),
-        ({"start": 0.15, "end": 0.15}, "lasts 0.40 s, got 0.15 s to 0.15 s"),
+        ({"start": 60.0}, "lasts 0.40 s, got from 60 s on", 1),
+        ({"start": 0.12, "end": 0.18}, "lasts 0.40 s, got 0.12 s to 0.18 s", 1),
+        ({"start": 0.15, "end": 0.15}, "lasts 0.40 s, got 0.15 s to 0.15 s", 1),
+        ({"start": 60.0}, "lasts 0.40 s, got from 60 s on", 2),
     ],
-    ids=["after the end", "between two frames", "a moment between two frames"],
+    ids=["after the end", "between two frames", "a moment between two frames", "in two processes"],
 )
-@pytest.mark.parametrize("jobs", [1, 2])
 def test_times_without_a_frame_are_told_and_leave_nothing(tmp_path, settings, times, words, jobs):
     frames = [makers.scene((160, 120), (60 + i, 50)) for i in range(4)]
     inputs = [(str(makers.write_video(tmp_path / f"{n}.mp4", frames)), n) for n in "ab"[:jobs]]

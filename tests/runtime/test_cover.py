@@ -100,7 +100,7 @@ def test_a_network_with_another_answer_is_refused():
 @pytest.fixture(scope="module")
 def example():
     with av.open(str(EXAMPLES / "clip.mp4")) as video:
-        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)][::2]
+        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)][::4]
 
 
 def painted(rgb, kpts):

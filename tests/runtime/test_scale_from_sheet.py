@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import cv2
 import makers
@@ -36,8 +37,9 @@ def pose(height_cm, tilt_deg, shift_cm=0.0):
     return R, -R @ centre
 
 
-def picture(R, t_cm, spot_px=12):
-    """The sheet as this camera sees it, too dark for the tiny detector, with a blob that it takes for an infant."""
+@cache
+def printed():
+    """The sheet, too dark for the tiny detector."""
     width, height = (round(v * PX_PER_CM) for v in LAYOUT.size_cm)
     sheet = np.full((height, width), 60, np.uint8)
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, LAYOUT.family))
@@ -47,6 +49,11 @@ def picture(R, t_cm, spot_px=12):
         y = round((LAYOUT.size_cm[1] / 2 - corners[0, 1]) * PX_PER_CM)
         bitmap = cv2.aruco.generateImageMarker(dictionary, tag, side)
         sheet[y : y + side, x : x + side] = np.where(bitmap > 0, 60, 10)
+    return cv2.GaussianBlur(sheet, (0, 0), 2.0)
+
+
+def picture(R, t_cm, spot_px=12):
+    """The sheet as this camera sees it, with a blob that the tiny detector takes for an infant."""
     # sheet pixel -> cm -> camera -> frame pixel
     cm = np.array([
         [1 / PX_PER_CM, 0, 0.5 / PX_PER_CM - LAYOUT.size_cm[0] / 2],
@@ -55,8 +62,7 @@ def picture(R, t_cm, spot_px=12):
     ])  # fmt: skip
     double = np.array([[2.0, 0, 0.5], [0, 2.0, 0.5], [0, 0, 1]])  # drawn at twice the size, then averaged
     to_frame = double @ CAMERA.K @ np.column_stack([R[:, 0], R[:, 1], t_cm]) @ cm
-    soft = cv2.GaussianBlur(sheet, (0, 0), 2.0)
-    big = cv2.warpPerspective(soft, to_frame, (2 * SIZE[0], 2 * SIZE[1]), borderValue=40)
+    big = cv2.warpPerspective(printed(), to_frame, (2 * SIZE[0], 2 * SIZE[1]), borderValue=40)
     grey = cv2.resize(big, SIZE, interpolation=cv2.INTER_AREA)
     return np.maximum(grey[..., None], makers.scene(SIZE, (480, 270), spot_px))
 
@@ -76,10 +82,11 @@ class Shown(Clip):
             yield Frame(i, 0.1 * i, rgb)
 
 
-@pytest.fixture
-def networks(tmp_path):
-    detector = Detector.load(str(makers.tiny_detector(tmp_path / "d.onnx")))
-    return detector, PoseModel.load(str(makers.tiny_pose(tmp_path / "p.onnx")))
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    detector = Detector.load(str(makers.tiny_detector(folder / "d.onnx")))
+    return detector, PoseModel.load(str(makers.tiny_pose(folder / "p.onnx")))
 
 
 @pytest.fixture
