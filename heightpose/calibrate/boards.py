@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from heightpose.errors import ConfigError
-from heightpose.geometry.sheet import SheetLayout, detect_tags
+from heightpose.geometry.sheet import SheetLayout, TagView, detect_tags
 from heightpose.types import require_shape
 from heightpose.words import plural
 
@@ -183,7 +183,14 @@ class Tags:
         return 4 * len(self.layout.tags)
 
     def find(self, gray: np.ndarray) -> Corners | None:
-        seen = detect_tags(gray, self.layout, bent=True)
+        return self.corners(self.detect(gray))
+
+    def detect(self, gray: np.ndarray) -> TagView:
+        """The tags in ``(H, W)`` uint8, wherever they lie on the board."""
+        return detect_tags(gray, self.layout, bent=True)
+
+    def corners(self, seen: TagView) -> Corners | None:
+        """The detected tags' corners where the layout has them, or None when there is no tag."""
         if not len(seen.ids):
             return None
         ids = (4 * seen.ids[:, None] + np.arange(4)).ravel()

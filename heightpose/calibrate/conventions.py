@@ -20,12 +20,13 @@ from heightpose.calibrate.boards import (
     Board,
     Charuco,
     Chessboard,
+    Corners,
     Tags,
     aruco_dictionary,
     upside_down,
 )
 from heightpose.calibrate.views import gray_pictures
-from heightpose.geometry.sheet import SheetLayout
+from heightpose.geometry.sheet import SheetLayout, TagView
 from heightpose.runtime.clip import Clip
 
 #: Pictures looked at, and the share of the board's extent by which its corners may miss a flat board's: a lens bends
@@ -42,10 +43,10 @@ def other_convention(clip: Clip, board: Board) -> str | None:
         return None
     pictures = list(islice((gray for _, _, gray in gray_pictures(clip)), _PICTURES))
     if not others:
-        return _CHARUCO if 2 * sum(map(_has_markers, pictures)) > len(pictures) else None
-    best, fitting = None, _fitting(board, pictures)
-    for other, hint in others:
-        count = _fitting(other, pictures)
+        return _CHARUCO if _most_have_markers(pictures) else None
+    fitting, *counts = map(_fitting, _found([board, *(other for other, _ in others)], pictures))
+    best = None
+    for count, (_, hint) in zip(counts, others, strict=True):
         if count > fitting:
             best, fitting = hint, count
     return best
@@ -95,6 +96,19 @@ _CHARUCO = (
 )
 
 
+def _most_have_markers(grays: list[np.ndarray]) -> bool:
+    """Whether more than half of the pictures show markers; no picture is looked at that cannot change it."""
+    having, lacking = 0, 0
+    for gray in grays:
+        if _has_markers(gray):
+            having += 1
+        else:
+            lacking += 1
+        if 2 * max(having, lacking) > len(grays):
+            break
+    return 2 * having > len(grays)
+
+
 def _has_markers(gray: np.ndarray) -> bool:
     """Whether a picture shows several markers of one dictionary."""
     for name in _MARKERS:
@@ -104,18 +118,32 @@ def _has_markers(gray: np.ndarray) -> bool:
     return False
 
 
-def _fitting(board: Board, grays: Iterable[np.ndarray]) -> int:
-    """How many corners are found in the pictures in which they lie as those of a flat board do."""
+def _found(boards: list[Board], grays: list[np.ndarray]) -> list[list[Corners | None]]:
+    """What each board finds in each picture. Tags with borders of one width are detected once for all layouts."""
+    seen: dict[int, list[TagView]] = {}
+    found: list[list[Corners | None]] = []
+    for board in boards:
+        if isinstance(board, Tags):
+            border = board.layout.border_cells
+            if border not in seen:
+                seen[border] = [board.detect(gray) for gray in grays]
+            found.append([board.corners(view) for view in seen[border]])
+        else:
+            found.append([board.find(gray) for gray in grays])
+    return found
+
+
+def _fitting(found: Iterable[Corners | None]) -> int:
+    """How many corners were found in the pictures in which they lie as those of a flat board do."""
     count = 0
-    for gray in grays:
-        found = board.find(gray)
-        if found is None or len(found.ids) < 8:
+    for corners in found:
+        if corners is None or len(corners.ids) < 8:
             continue
-        matrix, _ = cv2.findHomography(found.pts_cm[:, :2], found.kpts)
+        matrix, _ = cv2.findHomography(corners.pts_cm[:, :2], corners.kpts)
         if matrix is None:
             continue
-        ends = cv2.perspectiveTransform(found.pts_cm[None, :, :2], matrix)[0]
-        miss = np.linalg.norm(ends - found.kpts, axis=1)
-        if np.median(miss) < _MISS * np.ptp(found.kpts, axis=0).max():
-            count += len(found.ids)
+        ends = cv2.perspectiveTransform(corners.pts_cm[None, :, :2], matrix)[0]
+        miss = np.linalg.norm(ends - corners.kpts, axis=1)
+        if np.median(miss) < _MISS * np.ptp(corners.kpts, axis=0).max():
+            count += len(corners.ids)
     return count

@@ -11,6 +11,7 @@ ids, and on their order in it for the sizes that share one.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def make_layout(
     if not all(_SIZE_RANGE_CM[0] <= side <= _SIZE_RANGE_CM[1] for side in size_cm):
         want = "{:.0f} to {:.0f} cm".format(*_SIZE_RANGE_CM)
         raise ConfigError("the sheet's size is out of range", expected=want, got=f"{width:g}x{height:g}")
-    shipped = SheetLayout.load(shipped_sheet())
+    shipped = _shipped()
     family = family or shipped.family
     if size_cm == shipped.size_cm and family == shipped.family and tag_cm in (None, _TAG_CM):
         return shipped
@@ -70,6 +71,11 @@ def make_layout(
     ids = _ids(f"{width:g}x{height:g} of {tag:g}", len(centres), available)
     tags = {i: square(x - tag / 2, y + tag / 2, tag) for i, (x, y) in zip(ids, centres, strict=True)}
     return SheetLayout(f"sheet-{width:g}x{height:g}", size_cm, family, tags)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> SheetLayout:
+    return SheetLayout.load(shipped_sheet())
 
 
 def _ids(sheet: str, count: int, available: int) -> list[int]:

@@ -186,14 +186,14 @@ def test_a_grid_printed_otherwise_is_hinted(drawn, asked, hint):
 def test_a_grid_numbered_from_the_bottom_is_hinted():
     grid = tag_grid(*SIZE, bottom_up=True)
     assert grid.tags[0][:, 1].max() < 0 < grid.tags[8][:, 1].min()
-    placed = shots.poses(shots.PINHOLE, 5, seed=3, reach=0.2, far=0.9)
+    placed = shots.poses(shots.PINHOLE, 3, seed=3, reach=0.2, far=0.9)
     clip = Pictures(shots.photographs(sheet_drawing(grid), shots.PINHOLE, placed))
     with pytest.raises(HeightposeError, match="from the bottom row: add --bottom-up"):
         calibrate(clip, Tags(tag_grid(*SIZE)), ["pinhole"], 40)
 
 
 def test_a_charuco_board_called_a_chessboard_is_hinted():
-    placed = shots.poses(shots.PINHOLE, 3, seed=3, reach=0.3)
+    placed = shots.poses(shots.PINHOLE, 2, seed=3, reach=0.3)
     clip = Pictures(shots.photographs(charuco_drawing(CHARUCO), shots.PINHOLE, placed))
     with pytest.raises(HeightposeError, match="--board charuco"):
         calibrate(clip, Chessboard((7, 5)), ["pinhole"], 40)
