@@ -94,7 +94,7 @@ class BodyModel:
                 skinning_method="lbs",
             )
         self._torch = torch
-        self._last_rest: tuple[Any, tuple[np.ndarray, np.ndarray]] | None = None
+        self._rests: list[tuple[Any, tuple[np.ndarray, np.ndarray]]] = []
         self.bones: list[str] = list(self._model.bone_labels)
         self.faces = np.asarray(self._model.faces, dtype=np.int32)
 
@@ -125,6 +125,13 @@ class BodyModel:
         shape = (len(weights), len(self.bones))
         return sparse.csr_matrix((weights.ravel(), indices.ravel(), starts), shape=shape)
 
+    @cached_property
+    def _shapes(self) -> Any:
+        """What Anny's shapes are drawn from, by age and gender; it reads its tables from files."""
+        from anny.shape_distribution import SimpleShapeDistribution
+
+        return SimpleShapeDistribution(self._model)
+
     def bone(self, name: str) -> int:
         return self.bones.index(name)
 
@@ -141,9 +148,7 @@ class BodyModel:
         that age, local changes vary trunk, neck, head, thigh and shank, and one uniform scale sets the length.
         Anny's own newborns are some 6 cm too long, which the scale corrects.
         """
-        from anny.shape_distribution import SimpleShapeDistribution
-
-        torch = self._torch
+        torch, shapes = self._torch, self._shapes
         rng = np.random.default_rng([seed, 1])
         sex = sex if sex is not None else str(rng.choice(["female", "male"]))
         age_months = age_months if age_months is not None else float(rng.uniform(0.0, 24.0))
@@ -156,7 +161,9 @@ class BodyModel:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            _, drawn = SimpleShapeDistribution(self._model, around(years), around(gender)).sample(1)
+            shapes.morphological_age_distribution = around(years)
+            shapes.gender_distribution = around(gender)
+            _, drawn = shapes.sample(1)
         phenotype = {key: float(value[0]) for key, value in drawn.items()}
         local = {k: float(np.clip(rng.normal(0, s), -0.6, 0.6)) for k, s in _LOCAL_SPREAD.items()}
         length = length_for_z(sex, age_months, z)
@@ -167,16 +174,13 @@ class BodyModel:
     def _forward(
         self, child: Child, rotations: dict[str, np.ndarray] | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Vertices ``(V, 3)`` and bone heads ``(B, 3)``, cm. The last shape's rest pose is kept: a child's scale is
-        found from it, and then it is laid down from it."""
+        """Vertices ``(V, 3)`` and bone heads ``(B, 3)``, cm. The last two shapes' rest poses are kept: a child's scale
+        is found from it, and then it is laid down from it, often beside a twin."""
         shape = (child.phenotype, child.local_changes)
-        if rotations:
-            found = self._blend(child, rotations)
-        elif self._last_rest is not None and self._last_rest[0] == shape:
-            found = self._last_rest[1]
-        else:
-            found = self._blend(child, {})
-            self._last_rest = (shape, found)
+        known = None if rotations else next((rest for of, rest in self._rests if of == shape), None)
+        found = known or self._blend(child, rotations or {})
+        if not rotations and known is None:
+            self._rests = [*self._rests[-1:], (shape, found)]
         to_cm = 100.0 * child.scale
         return found[0] * to_cm, found[1] * to_cm
 

@@ -50,12 +50,15 @@ class Fit:
 
 def draw(model: BodyModel, seeds: Iterable[int]) -> Sample:
     """The children of these seeds, in rest pose."""
-    children = [model.sample_child(seed) for seed in seeds]
+    children, joints = [], []
+    for seed in seeds:
+        children.append(model.sample_child(seed))
+        joints.append(model.pose(children[-1]).joints_cm)
     return Sample(
         np.array([child.sex for child in children]),
         np.array([child.age_months for child in children]),
         np.array([child.length_cm for child in children]),
-        np.stack([model.pose(child).joints_cm for child in children]),
+        np.stack(joints),
     )
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,8 @@ class Nursery:
         self.recipe = recipe
         textures.use_swatches(None if recipe.textures is None else load_swatches(Path(recipe.textures)))
         self.model = BodyModel()
+        #: Postures are drawn until all infants of a scene fit, twins at most: each body is built once.
+        self._puppet = lru_cache(maxsize=2)(self._build_puppet)
         self.layout = SheetLayout.load(recipe.sheet) if recipe.sheet is not None else None
 
     def item(self, index: int) -> Iterator[tuple[np.ndarray, dict]]:
@@ -161,15 +164,19 @@ class Nursery:
         # In the middle, along the cot: as good as it gets for one who is longer than the mattress.
         return [alone]
 
+    def _build_puppet(self, seed: int, age_months: float | None) -> Puppet:
+        return Puppet(self.model, self.model.sample_child(seed, age_months=age_months))
+
     def _guest(
         self, seed: int, rng: np.random.Generator, materials: Materials, age_months: float | None = None
     ) -> Guest:
         recipe, options = self.recipe, self.recipe.options
-        child = self.model.sample_child(seed, age_months=age_months)
+        puppet = self._puppet(seed, age_months)
+        child = puppet.child
         wardrobe = materials.wardrobe(dress(self.model, child, rng, options.outfit))
         lying = options.posture or str(rng.choice(posture.POSTURES, p=[0.76, 0.14, 0.10]))
         frames = scenario.lie_down(
-            Puppet(self.model, child), rng, posture=lying, legs=options.legs,
+            puppet, rng, posture=lying, legs=options.legs,
             frames=recipe.frames, fps=recipe.fps, wardrobe=wardrobe,
         )  # fmt: skip
         return Guest(child, "back" if lying == LOOSE else lying, frames)

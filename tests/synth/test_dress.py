@@ -80,7 +80,7 @@ def _heads(model: BodyModel, age_months: float, count: int) -> tuple[Child, np.n
 
 
 def test_hats_bonnets_and_hair_lie_over_the_skull_and_leave_the_face_free(model: BodyModel) -> None:
-    _, rest, heads = _heads(model, 12.0, 120)
+    _, rest, heads = _heads(model, 12.0, 60)
     crown = 881
     names = {shell.name for shells in heads for shell in shells}
     assert names == {"hat", "bonnet", "hair", "headband"}
@@ -98,19 +98,19 @@ def test_hats_bonnets_and_hair_lie_over_the_skull_and_leave_the_face_free(model:
 
 
 def test_newborns_are_often_bald_and_toddlers_hardly_ever(model: BodyModel) -> None:
-    bald = [sum(not shells for shells in _heads(model, age, 150)[2]) / 150 for age in (0.5, 20.0)]
+    bald = [sum(not shells for shells in _heads(model, age, 75)[2]) / 75 for age in (0.5, 20.0)]
     assert bald[0] > 0.3
     assert bald[1] < 0.1
 
 
 def test_cloth_has_many_kinds_and_stays_a_reflectance() -> None:
     rng = np.random.default_rng(4)
-    pieces = [textures.cloth(rng) for _ in range(80)]
+    pieces = [textures.cloth(rng) for _ in range(40)]
     assert all(p.shape == (256, 256, 3) and p.min() >= 0 and p.max() <= 1 for p in pieces)
     contrast = np.array([p.mean(axis=2).std() / p.mean() for p in pieces])
     assert (contrast < 0.05).mean() > 0.1  # plain ones
     assert (contrast > 0.15).mean() > 0.2  # printed or coarse ones
-    assert len({tuple(np.round(p.mean((0, 1)), 2)) for p in pieces}) > 70
+    assert len({tuple(np.round(p.mean((0, 1)), 2)) for p in pieces}) > 35
 
 
 def test_an_outfit_asked_for_is_worn(model: BodyModel) -> None:

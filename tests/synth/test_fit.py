@@ -44,7 +44,7 @@ def test_a_body_whose_trunk_gives_its_length_away_is_noticed():
 
 
 def test_the_nurserys_children_spread_like_real_ones(model):
-    found = fit.measure(fit.draw(model, range(50)))
+    found = fit.measure(fit.draw(model, range(30)))
     z = [mean for _, mean, _ in found.z.values()]
     assert len(z) >= 8
     assert 1.4 < found.spread_percent["trunk"] < 2.8

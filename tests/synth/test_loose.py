@@ -43,7 +43,7 @@ def test_feet_hang_at_any_height_where_the_nurserys_rest(model: BodyModel, monke
     heels = {}
     for only in ("loose", "back"):
         path = tmp_path / f"{only}.npz"
-        bodies._part((path, list(range(20, 32)), 1, only))
+        bodies._part((path, list(range(20, 28)), 1, only))
         with np.load(path) as data:
             assert set(data["posture"].tolist()) == {0}
             z = data["joints_cm"][:, :, INFANT.indices(*(f"{s}_heel" for s in SIDES)), 2]
@@ -64,9 +64,9 @@ CAMERA = Camera(
 
 
 def test_the_shipped_elevation_model_knows_what_it_cannot_see_of_them(model: BodyModel) -> None:
-    """True joints of 30 children, half a pixel unsure: most intervals hold, and what is given out is not far off."""
+    """True joints of 20 children, half a pixel unsure: most intervals hold, and what is given out is not far off."""
     held, errors = 0, []
-    for seed in range(30):
+    for seed in range(20):
         puppet, rng = Puppet(model, model.sample_child(880_000 + seed)), np.random.default_rng(seed)
         away, tilt = rng.uniform(0, 2 * np.pi), np.tan(np.deg2rad(rng.uniform(0, 20)))
         above = rng.uniform(120, 200)
@@ -84,7 +84,7 @@ def test_the_shipped_elevation_model_knows_what_it_cannot_see_of_them(model: Bod
         held += off <= half_width_cm(length, found.details["relative_sd"])
         if found.length_cm is not None:
             errors.append(off)
-    assert held >= 24
-    assert len(errors) >= 15
+    assert held >= 16
+    assert len(errors) >= 10
     assert np.mean(errors) < 1.3  # 1.4 by the model before, which had seen resting infants alone
     assert max(errors) < 5.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("anny")
+
+from at_the_mouth import both_hands_at_the_mouth
 
 from heightpose.skeleton import INFANT
 from heightpose.synth import lying, posture
@@ -118,29 +121,17 @@ def test_a_body_that_cannot_lie_so_is_refused(puppets: list[Puppet]) -> None:
     assert lying.lie(puppets[0], motion, 10.0) == "jump"
 
 
-def both_hands_at_the_mouth(model: BodyModel) -> str:
-    """Where the joints of a body are that lies so, to the last bit."""
-    rng, puppet = np.random.default_rng(4), Puppet(model, model.sample_child(1))
-    while True:
-        motion = posture.draw_motion(rng, 1, 10.0, posture="back", leg_kinds=("bent", "straight"))
-        if len(motion.mouth) == 2:
-            found = lying.lie(puppet, motion, 10.0)
-            if not isinstance(found, str):
-                return found[0].joints_cm.tobytes().hex()
-
-
 def test_a_body_lies_the_same_in_every_process(model: BodyModel) -> None:
     """Sets of names have another order in every process."""
-    code = """
-import torch
-torch.set_num_threads(1)
-import test_posture
-print(test_posture.both_hands_at_the_mouth(test_posture.BodyModel()))
-"""
+    child = model.sample_child(1)
+    here = both_hands_at_the_mouth(model, child)
+    # what lying asks of the model, without Anny, which takes seconds to load
+    known = BodyModel.__new__(BodyModel)
+    for name in ("bones", "parents", "faces", "vertex_bone", "skin_weights", "_rests"):
+        setattr(known, name, getattr(model, name))
     other = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "5"
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     there = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True,
-        env={**os.environ, "PYTHONHASHSEED": other, "PYTHONPATH": path},
+        [sys.executable, Path(__file__).with_name("at_the_mouth.py")], check=True, capture_output=True,
+        input=pickle.dumps((known, child)), env={**os.environ, "PYTHONHASHSEED": other},
     ).stdout  # fmt: skip
-    assert there.strip() == both_hands_at_the_mouth(model)
+    assert there.decode().strip() == here
