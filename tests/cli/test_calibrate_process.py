@@ -1,4 +1,4 @@
-"""``calibrate`` and ``sheet`` as real processes: pictures to camera file, check, plane, and what goes wrong."""
+"""``calibrate`` (once as a process) and ``sheet``: pictures to camera file, check, plane, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def test_pictures_to_camera_file_to_check(heightpose, tmp_path, pictures):
+def test_pictures_to_camera_file_to_check(heightpose, here, tmp_path, pictures):
     done = heightpose("calibrate", "camera", pictures, *BOARD, "--out", "cam/camera.json")
     assert done.returncode == 0, done.stderr
     assert "saved to cam/camera.json" in done.stdout
@@ -56,13 +56,13 @@ def test_pictures_to_camera_file_to_check(heightpose, tmp_path, pictures):
     assert sorted([states[2], states[10]]) == ["alike", "used"]
     assert cv2.imread(str(tmp_path / "cam" / "camera.report.png")).shape[1] > 1000
 
-    done = heightpose("calibrate", "check", pictures, "--camera", "cam/camera.json", *BOARD)
+    done = here("calibrate", "check", pictures, "--camera", "cam/camera.json", *BOARD)
     assert (done.returncode, "the file fits" in done.stdout) == (0, True), done.stdout + done.stderr
     zoomed = camera.to_dict()
     zoomed["K"][0][0] *= 1.05
     zoomed["K"][1][1] *= 1.05
     (tmp_path / "zoomed.json").write_text(json.dumps(zoomed))
-    done = heightpose("calibrate", "check", pictures, "--camera", "zoomed.json", *BOARD, "--json")
+    done = here("calibrate", "check", pictures, "--camera", "zoomed.json", *BOARD, "--json")
     assert done.returncode == 3
     assert json.loads(done.stdout)["code"] == "lens"
 
