@@ -62,6 +62,10 @@ def oks(
     return np.divide((similar * labelled).sum(axis=1), number, out=np.zeros(len(number)), where=number > 0)
 
 
+#: Draws of children that are worked out together.
+_TOGETHER = 50
+
+
 @dataclass(frozen=True, eq=False)
 class Ranked:
     """Every prediction with the best it can do, and how many people there are.
@@ -93,7 +97,11 @@ def summary(ranked: Ranked, *, level: float = LEVEL, rounds: int = ROUNDS, seed:
     result: dict[str, Any] = {k: 100.0 * float(v) if np.isfinite(v) else None for k, v in names.items()}
     draws = Draws.by_child([*ranked.prediction_child, *ranked.person_child], rounds, seed)
     number = len(ranked.score)
-    ap, recall = _precision(ranked, draws.weights[:, :number], draws.weights[:, number:].sum(axis=1))
+    parts = [  # not all at once: a large test set's predictions times all draws would fill the memory
+        _precision(ranked, taken[:, :number], taken[:, number:].sum(axis=1))
+        for taken in (times[:, draws.child] for times in np.array_split(draws.times, -(-rounds // _TOGETHER)))
+    ]
+    ap, recall = (np.concatenate(values) for values in zip(*parts, strict=True))
     # A false alarm in an empty cot is no second child.
     shown = np.arange(len(draws.child)) >= number
     for name, drawn in (("ap", ap.mean(axis=1)), ("ap50", ap[:, 0]), ("ar", recall.mean(axis=1))):
@@ -117,9 +125,8 @@ def _precision(ranked: Ranked, times: np.ndarray, people: np.ndarray) -> tuple[n
         right = times * (best >= threshold)
         found = np.cumsum(right, axis=1)
         precision = (found / taken)[:, ::-1]
-        precision = np.maximum.accumulate(precision, axis=1)[
-            :, ::-1
-        ]  # the most precise at this recall or more
+        # the most precise at this recall or more
+        precision = np.maximum.accumulate(precision, axis=1)[:, ::-1]
         reached = np.searchsorted(_RECALLS, found / people, side="right")
         ap[:, i] = (np.diff(reached, axis=1, prepend=0) * precision).sum(axis=1) / len(_RECALLS)
         largest[:, i] = right.sum(axis=1) / people[:, 0]
