@@ -102,7 +102,7 @@ def test_int8_spares_the_layers_that_see_and_that_answer_whatever_the_head(weigh
     from heightpose.runtime.backends import openvino_core
 
     ensemble([graph.with_name("half.onnx")] * 2, [0.5, 0.5], tmp_path / "two.onnx")
-    net = PoseNet("resnet10t", head="regression", input_wh=WH).eval()
+    net = PoseNet("test_resnet", head="regression", input_wh=WH).eval()
     export_onnx(
         net, tmp_path / "one.onnx", pose_meta(net, INFANT.names, HeatmapCodec(WH, (16, 16))), half=False
     )

@@ -20,7 +20,6 @@ from heightpose.export.check import LIMIT_PX, Agreement, agreement, decoded  # n
 from heightpose.export.crops import drawn_batch  # noqa: E402
 from heightpose.export.prune import prune_blocks  # noqa: E402
 from heightpose.export.source import with_network  # noqa: E402
-from heightpose.models import finer  # noqa: E402
 from heightpose.models.checkpoint import load_weights, save_weights  # noqa: E402
 from heightpose.models.description import detector_meta  # noqa: E402
 from heightpose.models.detector_net import DetectorNet  # noqa: E402
@@ -28,7 +27,7 @@ from heightpose.models.ensemble import ensemble  # noqa: E402
 from heightpose.models.onnx_graph import export_onnx  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
 from heightpose.runtime.backends import load_backend  # noqa: E402
-from heightpose.runtime.modelfile import read_model_file, shipped_path  # noqa: E402
+from heightpose.runtime.modelfile import FINE_WH, read_model_file, shipped_path  # noqa: E402
 from heightpose.runtime.networks import PoseModel  # noqa: E402
 from heightpose.skeleton import INFANT  # noqa: E402
 
@@ -42,7 +41,7 @@ def test_what_lies_beside_a_file_is_taken_for_it_only_where_it_is_the_same_netwo
     trained = tmp_path / "pose.onnx"
     export_onnx(model, trained, meta)
     assert with_network(trained) == beside
-    run.export(run.Request(beside, "onnx", tmp_path / "other.onnx", prune=0.25))
+    run.export(run.Request(beside, "onnx", tmp_path / "other.onnx", prune=0.25, fixed_size=True))
     (tmp_path / "other.onnx").rename(trained)
     assert with_network(trained) == trained
     assert with_network(beside) == beside
@@ -118,7 +117,7 @@ def test_two_networks_of_one_graph_are_told_apart(weights, tmp_path):
     save_weights(tmp_path / "other.safetensors", model.state_dict(), meta)
     for name, source in (("a", weights), ("b", tmp_path / "other.safetensors")):
         (tmp_path / name).mkdir()
-        run.export(run.Request(source, "openvino", tmp_path / name / "m.xml"))
+        run.export(run.Request(source, "openvino", tmp_path / name / "m.xml", fixed_size=True))
     shutil.copy(tmp_path / "a/m.xml", tmp_path / "b/m.xml")  # the description of its source aside
     one, other = (identity(PoseModel.load(str(tmp_path / name / "m.xml"))) for name in ("a", "b"))
     assert one["name"] == other["name"]
@@ -135,7 +134,8 @@ def test_a_fixed_size_stays_fixed(weights, tmp_path):
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_a_finer_look_goes_with_a_free_size_alone(weights, tmp_path, fixed):
-    finer.add_finer(weights, 96, tmp_path / "fine.safetensors")
+    model, meta = load_weights(weights)
+    save_weights(tmp_path / "fine.safetensors", model.state_dict(), meta | {FINE_WH: [96, 96]})
     run.export(run.Request(tmp_path / "fine.safetensors", "openvino", tmp_path / "f.xml", fixed_size=fixed))
     assert PoseModel.load(str(tmp_path / "f.xml")).file.fine_wh == (None if fixed else (96, 96))
 
@@ -177,7 +177,7 @@ def test_a_file_that_does_not_agree_is_not_kept(weights, tmp_path, monkeypatch):
             source.model.normalise.mean -= 40.0
 
     monkeypatch.setattr(run, "write", careless)
-    request = run.Request(weights, "openvino", tmp_path / "new" / "x.xml")
+    request = run.Request(weights, "openvino", tmp_path / "new" / "x.xml", fixed_size=True)
     report = run.export(request)
     assert not report.passed
     assert not report.kept
@@ -194,12 +194,12 @@ def test_a_source_that_is_sure_of_nothing_cannot_be_compared_with(weights, tmp_p
         model.head.out.weight *= 0.01
     unsure = tmp_path / "pose.safetensors"
     save_weights(unsure, model.state_dict(), meta)
-    report = run.export(run.Request(unsure, "onnx", tmp_path / "x.onnx"))
+    report = run.export(run.Request(unsure, "onnx", tmp_path / "x.onnx", fixed_size=True))
     assert not report.kept
     assert "sure of nothing" in report.why_not
     assert "--calibration" in report.why_not
     text = "\n".join(report.lines())
-    assert "nothing to compare, all 126 coordinates" in text
+    assert "nothing to compare, all 84 coordinates" in text
     assert "nan" not in text
 
 
@@ -267,9 +267,8 @@ def test_why_an_accuracy_is_not_measured_is_said(weights, tmp_path):
             annotation["keypoints"][at : at + 3] = [0, 0, 0]
 
     drawn.rewrite(tmp_path / "set", without_crown)
-    lines = "\n".join(
-        run.export(run.Request(weights, "onnx", tmp_path / "x.onnx", heldout=tmp_path / "set")).lines()
-    )
+    request = run.Request(weights, "onnx", tmp_path / "x.onnx", heldout=tmp_path / "set", fixed_size=True)
+    lines = "\n".join(run.export(request).lines())
     assert "not measured: Mean@0.1 and MeanSmS@0.1. None of the 2 true crops" in lines
     assert "crown and upper_neck" in lines
 
@@ -325,7 +324,7 @@ def test_a_detector_is_compared_at_another_size_too(detector, tmp_path, to, name
     assert report.kept
     assert report.passed
     assert sorted(report.checks) == ["at 192x192", "at 256x256"]
-    assert all(len(check.distance_px) == 12 for check in report.checks.values())
+    assert all(len(check.distance_px) == 8 for check in report.checks.values())
 
 
 def test_a_detectors_output_that_its_codec_cannot_read(detector):

@@ -23,12 +23,18 @@ from heightpose.codec.confidence import (  # noqa: E402
 )
 from heightpose.codec.heatmap import HeatmapCodec  # noqa: E402
 from heightpose.export import run  # noqa: E402
+from heightpose.export.scores import carry_over  # noqa: E402
 from heightpose.models.checkpoint import save_weights  # noqa: E402
 from heightpose.models.description import pose_meta  # noqa: E402
 from heightpose.models.pose_net import PoseNet  # noqa: E402
+from heightpose.runtime.modelfile import read_model_file  # noqa: E402
 from heightpose.skeleton import INFANT  # noqa: E402
 
 WH = (64, 64)
+
+
+def exported(*what, **options):
+    return run.export(run.Request(*what, **options, fixed_size=True))
 
 
 def calibrated(weights, folder):
@@ -49,18 +55,18 @@ def calibrated(weights, folder):
 
 def test_a_calibration_goes_with_what_answers_alike_only(weights, tmp_path):
     source, neutral = calibrated(weights, tmp_path / "in")
-    beside = run.export(run.Request(source, "onnx", source.with_suffix(".onnx")))
+    beside = exported(source, "onnx", source.with_suffix(".onnx"))
     assert "calibrated as those of pose.safetensors" in beside.scores
     for file in (source, source.with_suffix(".onnx")):  # one calibration, of both forms
         assert load_calibrations(file, INFANT.names)["flip"].as_dict() == neutral.as_dict()
-    elsewhere = run.export(run.Request(source, "openvino", tmp_path / "other.xml"))
+    elsewhere = exported(source, "openvino", tmp_path / "other.xml")
     assert elsewhere.kept
     assert list(load_calibrations(tmp_path / "other.xml", INFANT.names)) == ["flip"]
     # The same graph with other weights.
     (tmp_path / "other.bin").write_bytes((tmp_path / "other.bin").read_bytes() + b"0")
     assert load_calibrations(tmp_path / "other.xml", INFANT.names) == {}
 
-    pruned = run.export(run.Request(source, "openvino", tmp_path / "pruned.xml", prune=0.5))
+    pruned = exported(source, "openvino", tmp_path / "pruned.xml", prune=0.5)
     assert pruned.kept
     assert "heightpose eval confidence" in pruned.scores
     assert not calibration_path(tmp_path / "pruned.xml").exists()
@@ -69,31 +75,31 @@ def test_a_calibration_goes_with_what_answers_alike_only(weights, tmp_path):
 def test_exports_of_one_stem_share_a_calibration(weights, tmp_path, caplog):
     source, _ = calibrated(weights, tmp_path / "in")
     onnx, openvino = tmp_path / "m.onnx", tmp_path / "m.xml"
-    run.export(run.Request(source, "onnx", onnx))
-    run.export(run.Request(source, "openvino", openvino))
+    exported(source, "onnx", onnx)
+    exported(source, "openvino", openvino)
     for file in (onnx, openvino):
         assert list(load_calibrations(file, INFANT.names)) == ["flip"]
     document = json.loads(calibration_path(onnx).read_text())
     assert [entry["name"] for entry in document["weights"]] == ["m.onnx", "m.xml"]
 
-    onnx.unlink()  # what is gone is no longer named
-    assert run.export(run.Request(source, "openvino", openvino)).scores.startswith(
-        "joint scores are calibrated"
-    )
+    onnx.rename(tmp_path / "kept")  # what is gone is no longer named
+    file = read_model_file(source)
+    assert carry_over(file, openvino, True).startswith("joint scores are calibrated")
     document = json.loads(calibration_path(onnx).read_text())
     assert [entry["name"] for entry in document["weights"]] == ["m.xml"]
 
     document["views"]["flip"]["parameters"]["stretch"] = 2.0  # fitted again, by its owner
     calibration_path(onnx).write_text(json.dumps(document))
-    assert "raw peaks" in run.export(run.Request(source, "onnx", onnx)).scores
+    (tmp_path / "kept").rename(onnx)
+    assert "raw peaks" in carry_over(file, onnx, True)
     assert "another calibration, of m.xml" in caplog.text
     assert json.loads(calibration_path(onnx).read_text()) == document
 
 
 def test_a_net_that_gives_coordinates_has_no_scores_to_calibrate(tmp_path):
-    net = PoseNet("resnet10t", head="regression", input_wh=WH).eval()
+    net = PoseNet("test_resnet", head="regression", input_wh=WH).eval()
     meta = pose_meta(net, INFANT.names, HeatmapCodec(WH, (16, 16)))
     save_weights(tmp_path / "in.safetensors", net.state_dict(), meta)
-    report = run.export(run.Request(tmp_path / "in.safetensors", "onnx", tmp_path / "out.onnx"))
+    report = exported(tmp_path / "in.safetensors", "onnx", tmp_path / "out.onnx")
     assert report.kept
     assert report.scores is None
