@@ -9,15 +9,21 @@ from heightpose.errors import FileFormatError
 from heightpose.models import average
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.description import pose_meta
+from heightpose.models.heads import DeconvHead
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.backends import load_backend
 from heightpose.skeleton import INFANT
 
 
+@pytest.fixture(autouse=True)
+def narrow_head(monkeypatch):
+    monkeypatch.setattr(DeconvHead, "WIDTH", 32)
+
+
 def written(path, seed, decoder=DARK, **net):
     torch.manual_seed(seed)
-    model = PoseNet("test_resnet", 21, **net)
+    model = PoseNet("test_resnet", 21, input_wh=(64, 64), **net)
     meta = pose_meta(model, INFANT.names, HeatmapCodec((64, 64), (16, 16), 1.5, decoder))
     save_weights(path, model.state_dict(), meta | {"validation": {"MeanSmS@0.1": 50.0}})
     return path

@@ -74,8 +74,9 @@ def test_round_trip(pose, pose_files):
     assert not model.training
     assert meta["note"] == "test"
     assert meta["joints"] == list(INFANT.names)
+    state = model.state_dict()
     for name, value in pose.state_dict().items():
-        loaded = model.state_dict()[name]
+        loaded = state[name]
         assert loaded.dtype == value.dtype
         torch.testing.assert_close(loaded, value, rtol=1e-3, atol=1e-6)
     assert (pose_files / "pose.safetensors").stat().st_size < 2.2 * sum(p.numel() for p in pose.parameters())
@@ -165,7 +166,7 @@ def test_detector_export_agrees_with_torch(tmp_path):
         ("hourglass_2_slim", "auto", None),
         ("test_resnet", "deconv", (32, 32)),
         ("test_vit2", "auto", None),
-        ("test_vit2", "upsample", (24, 24)),
+        ("test_resnet", "upsample", (24, 24)),
         ("hrnet_w18_small", "single", (24, 24)),
         ("test_resnet", "regression", None),
     ],
@@ -191,8 +192,7 @@ def test_files_of_every_kind_of_network_give_what_the_network_gives(
     for backend in ("openvino", "onnxruntime", "torch"):
         network, file = load_backend(tmp_path / "pose.onnx", backend, precision="f32", threads=1)
         assert file.heatmap_wh == model.heatmap_wh
-        for count in (1, 3):
-            np.testing.assert_allclose(network.run(image[:count]), want[:count], rtol=0, atol=1e-3 * scale)
+        np.testing.assert_allclose(network.run(image), want, rtol=0, atol=1e-3 * scale)
     if head == "regression":
         with pytest.raises(FileFormatError, match="coordinates instead of heatmaps"):
             PoseModel.load(str(tmp_path / "pose.onnx"), backend="onnxruntime")
