@@ -1,8 +1,8 @@
 """Nonlinear least squares for the small fits of a pose and a lens: Levenberg and Marquardt's steps, damped as Nielsen
 does (Madsen, Nielsen & Tingleff, "Methods for Non-Linear Least Squares Problems", 2004, algorithm 3.16).
 
-SciPy's ``least_squares`` does the same and more. But to import ``scipy.optimize`` takes half a second of the three from a
-still to its answer, and with derivatives that are written out little is left for it to do.
+SciPy's ``least_squares`` does the same and more. But to import ``scipy.optimize`` takes half a second of the three from
+a still to its answer, and with derivatives that are written out little is left for it to do.
 """
 
 from __future__ import annotations
