@@ -21,6 +21,7 @@ def minimise(
     start: np.ndarray,
     scale: np.ndarray,
     *,
+    soft: float | None = None,
     rounds: int = 100,
     tolerance: float = 1e-10,
 ) -> tuple[np.ndarray, float]:
@@ -30,12 +31,22 @@ def minimise(
         residuals: ``(P,)`` to ``(N,)``.
         slopes: ``(P,)`` to ``(N, P)``, their derivatives.
         scale: ``(P,)`` sizes of the unknowns.
+        soft: residuals beyond it count as :func:`soft_l1` has it, in the cost too; None: all by their squares.
         rounds: steps at most.
         tolerance: gain, as a share of the cost, below which a step is the last one.
 
     Returns:
         ``x`` and its cost.
     """
+    if soft is not None:
+        plain, plain_slopes = residuals, slopes
+
+        def residuals(x: np.ndarray) -> np.ndarray:
+            return soft_l1(plain(x), soft)[0]
+
+        def slopes(x: np.ndarray) -> np.ndarray:
+            return soft_l1(plain(x), soft)[1][:, None] * plain_slopes(x)
+
     x, residual = np.asarray(start, dtype=float), residuals(start)
     cost, damping = float(residual @ residual) / 2, 1e-3
     for _ in range(rounds):

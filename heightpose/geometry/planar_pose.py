@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from heightpose.geometry.camera import Camera
-from heightpose.geometry.least_squares import minimise, soft_l1
+from heightpose.geometry.least_squares import minimise
 
 _MAX_TRIPLES = 400
 SOFT_PX = 0.5  # residuals beyond this count linearly
@@ -139,12 +139,7 @@ def _refine(
 
     distance = max(float(np.linalg.norm(t_cm)), 1e-6)
     scale = np.array([1.0, 1.0, 1.0, distance, distance, distance])
-    x, _ = minimise(
-        lambda x: soft_l1(errors_px(x), SOFT_PX)[0],
-        lambda x: soft_l1(errors_px(x), SOFT_PX)[1][:, None] * slopes(x),
-        np.zeros(6),
-        scale,
-    )
+    x, _ = minimise(errors_px, slopes, np.zeros(6), scale, soft=SOFT_PX)
     best_R, best_t = stepped(x, R, t_cm)
     rms_px = float(np.sqrt((errors_px(x).reshape(-1, 2) ** 2).sum(axis=1).mean()))
     plain = slopes(x)
@@ -242,13 +237,7 @@ def fit_wider(
         return np.concatenate([seen / _TAG_SIGMA_PX, prior])
 
     scale = np.concatenate([np.ones(3), np.full(3, float(np.linalg.norm(t_cm))), size])
-    x, _ = minimise(
-        lambda x: soft_l1(residuals(x), _TAG_SOFT)[0],
-        lambda x: soft_l1(residuals(x), _TAG_SOFT)[1][:, None] * slopes(x),
-        np.zeros(len(scale)),
-        scale,
-        rounds=30,
-    )
+    x, _ = minimise(residuals, slopes, np.zeros(len(scale)), scale, soft=_TAG_SOFT, rounds=30)
     plain = slopes(x)
     return WiderFit(x, np.linalg.pinv(plain.T @ plain), scale, errors_px(x))
 
