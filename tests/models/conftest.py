@@ -7,3 +7,11 @@ pytest.importorskip("timm")
 
 # Small tensors on shared machines: threads that wait for each other cost more than they bring.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def narrow_head(monkeypatch):
+    """The published 256 channels would be four fifths of a small network's work; fewer are the same layers."""
+    from heightpose.models.heads import DeconvHead
+
+    monkeypatch.setattr(DeconvHead, "WIDTH", 32)

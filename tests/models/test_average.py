@@ -9,16 +9,12 @@ from heightpose.errors import FileFormatError
 from heightpose.models import average
 from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.description import pose_meta
-from heightpose.models.heads import DeconvHead
 from heightpose.models.onnx_graph import export_onnx
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.backends import load_backend
 from heightpose.skeleton import INFANT
 
-
-@pytest.fixture(autouse=True)
-def narrow_head(monkeypatch):
-    monkeypatch.setattr(DeconvHead, "WIDTH", 32)
+pytestmark = pytest.mark.usefixtures("narrow_head")
 
 
 def written(path, seed, decoder=DARK, **net):

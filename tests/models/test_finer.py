@@ -10,16 +10,12 @@ from heightpose.models.checkpoint import load_weights, save_weights
 from heightpose.models.description import detector_meta, pose_meta
 from heightpose.models.detector_net import DetectorNet
 from heightpose.models.ensemble import ensemble
-from heightpose.models.heads import DeconvHead
 from heightpose.models.pose_net import PoseNet
 from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import read_model_file
 from heightpose.skeleton import INFANT
 
-
-@pytest.fixture(autouse=True)
-def narrow_head(monkeypatch):
-    monkeypatch.setattr(DeconvHead, "WIDTH", 32)
+pytestmark = pytest.mark.usefixtures("narrow_head")
 
 
 def written(path):
