@@ -21,7 +21,7 @@ def minimise(
     start: np.ndarray,
     scale: np.ndarray,
     *,
-    soft: float | None = None,
+    soft: float = np.inf,
     rounds: int = 100,
     tolerance: float = 1e-10,
 ) -> tuple[np.ndarray, float]:
@@ -31,26 +31,18 @@ def minimise(
         residuals: ``(P,)`` to ``(N,)``.
         slopes: ``(P,)`` to ``(N, P)``, their derivatives.
         scale: ``(P,)`` sizes of the unknowns.
-        soft: residuals beyond it count as :func:`soft_l1` has it, in the cost too; None: all by their squares.
+        soft: residuals beyond it count as :func:`soft_l1` has it, in the cost too.
         rounds: steps at most.
         tolerance: gain, as a share of the cost, below which a step is the last one.
 
     Returns:
         ``x`` and its cost.
     """
-    if soft is not None:
-        plain, plain_slopes = residuals, slopes
-
-        def residuals(x: np.ndarray) -> np.ndarray:
-            return soft_l1(plain(x), soft)[0]
-
-        def slopes(x: np.ndarray) -> np.ndarray:
-            return soft_l1(plain(x), soft)[1][:, None] * plain_slopes(x)
-
-    x, residual = np.asarray(start, dtype=float), residuals(start)
+    x = np.asarray(start, dtype=float)
+    residual, eased = soft_l1(residuals(x), soft)
     cost, damping = float(residual @ residual) / 2, 1e-3
     for _ in range(rounds):
-        by = slopes(x) * scale
+        by = eased[:, None] * slopes(x) * scale
         normal, gradient = by.T @ by, by.T @ residual
         own = np.diag(normal)
         held = np.maximum(own, max(1e-12 * float(own.max()), 1e-30))  # also what changes nothing
@@ -58,7 +50,7 @@ def minimise(
         while damping < _MOST_DAMPING:
             step = -np.linalg.solve(normal + np.diag(damping * held), gradient)
             there = x + scale * step
-            then = residuals(there)
+            then, then_eased = soft_l1(residuals(there), soft)
             gain = cost - float(then @ then) / 2
             if gain > 0:
                 break
@@ -67,13 +59,14 @@ def minimise(
             break
         foretold = float(step @ (damping * held * step - gradient)) / 2
         damping = max(damping * max(1 / 3, 1 - (2 * gain / foretold - 1) ** 3), 1e-12)
-        x, residual, cost = there, then, cost - gain
+        x, residual, eased, cost = there, then, then_eased, cost - gain
         if gain <= tolerance * cost:
             break
     return x, cost
 
 
 def soft_l1(errors: np.ndarray, soft: float) -> tuple[np.ndarray, np.ndarray]:
-    """Errors made such that their squares grow linearly beyond ``soft`` (soft-l1), and the derivatives of these."""
+    """Errors made such that their squares grow linearly beyond ``soft`` (soft-l1; inf: never), and the derivatives of
+    these."""
     root = np.sqrt(1.0 + (errors / soft) ** 2)
     return errors * np.sqrt(2.0 / (1.0 + root)), np.sqrt((1.0 + root) / 2.0) / root
