@@ -24,7 +24,10 @@ T = TypeVar("T")
 LOSSES = ("heatmap", "cross_entropy", "l1", "euclidean", "smooth_l1", "wing", "oks")
 
 #: What ``optim.freeze`` may name.
-FREEZE = ("none", "all_but_stage4", "all_but_stage4_last_module", "all_but_stage4_exchange", "all_but_head")
+FREEZE = (
+    "none", "all_but_stages_3_4", "all_but_stage4", "all_but_stage4_last_module", "all_but_stage4_exchange",
+    "all_but_head",
+)  # fmt: skip
 
 
 def _number(default: float | int | None, low: float, high: float) -> Any:

@@ -14,9 +14,8 @@ from heightpose.config import OptimConfig
 from heightpose.errors import ConfigError
 
 #: Parts of a pose net's trunk up to its last stage, in order; what ``all_but_stage4`` stops.
-_BEFORE_STAGE4 = (
-    "conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2", "stage3", "transition3",
-)  # fmt: skip
+_BEFORE_STAGE3 = ("conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2")
+_BEFORE_STAGE4 = (*_BEFORE_STAGE3, "stage3", "transition3")
 
 
 def learning_rate(optim: OptimConfig, step: int, progress: float) -> float:
@@ -68,10 +67,11 @@ def make_optimizer(
 def frozen_parts(net: nn.Module, policy: str) -> list[nn.Module]:
     """The modules of a network that a policy stops, weights and normalisation statistics alike.
 
-    ``none``; ``all_but_head``: the whole trunk; ``all_but_stage4``: the trunk up to its last stage, so that stage 4
-    and the head learn; ``all_but_stage4_last_module``: of stage 4 only its last exchange module learns (HRNet-W32
-    has three, W18-small one); ``all_but_stage4_exchange``: of stage 4 only the layers that exchange between the
-    resolutions of that module do.
+    ``none``; ``all_but_head``: the whole trunk; ``all_but_stages_3_4``: the trunk up to stage 2, half of W18-small's
+    work; ``all_but_stage4``: the trunk up to its last stage, so that stage 4 and the head learn;
+    ``all_but_stage4_last_module``: of stage 4 only its last exchange module learns (HRNet-W32 has three, W18-small
+    one); ``all_but_stage4_exchange``: of stage 4 only the layers that exchange between the resolutions of that
+    module do.
 
     Raises:
         ConfigError: the network has no such parts.
@@ -83,15 +83,14 @@ def frozen_parts(net: nn.Module, policy: str) -> list[nn.Module]:
         raise ConfigError(
             "the network has no part to leave out of freezing", where="optim.freeze", got=policy,
             expected="none or all_but_head" if trunk is not None else "none",
-            hint="The policies about stage 4 are for HRNet trunks",
+            hint="The policies about stages are for HRNet trunks",
         )  # fmt: skip
     if policy == "all_but_head":
         return [trunk]
-    parts = [
-        getattr(trunk, name) for name in _BEFORE_STAGE4 if isinstance(getattr(trunk, name, None), nn.Module)
-    ]
+    names = _BEFORE_STAGE3 if policy == "all_but_stages_3_4" else _BEFORE_STAGE4
+    parts = [getattr(trunk, name) for name in names if isinstance(getattr(trunk, name, None), nn.Module)]
     *earlier, last = trunk.stage4
-    if policy != "all_but_stage4":
+    if policy in ("all_but_stage4_last_module", "all_but_stage4_exchange"):
         parts += earlier
     if policy == "all_but_stage4_exchange":
         parts.append(last.branches)

@@ -70,6 +70,7 @@ def test_an_optimizer_nobody_has_is_refused():
 #: What learns under each policy, by the beginning of its name; of HRNet-W18-small-v2, whose stage 4 has two modules.
 LEARNS = {
     "none": ("trunk.", "head."),
+    "all_but_stages_3_4": ("trunk.stage3.", "trunk.transition3.", "trunk.stage4.", "head."),
     "all_but_stage4": ("trunk.stage4.", "head."),
     "all_but_stage4_last_module": ("trunk.stage4.1.", "head."),
     "all_but_stage4_exchange": ("trunk.stage4.1.fuse_layers.", "head."),
