@@ -13,7 +13,7 @@ from torch import nn
 from heightpose.config import OptimConfig
 from heightpose.errors import ConfigError
 
-#: Parts of a pose net's trunk up to its last stage, in order; what ``all_but_stage4`` stops.
+#: Parts of a pose net's trunk up to stage 3 and to stage 4, in order: what the policies of these names stop.
 _BEFORE_STAGE3 = ("conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2")
 _BEFORE_STAGE4 = (*_BEFORE_STAGE3, "stage3", "transition3")
 
