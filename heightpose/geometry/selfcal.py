@@ -10,20 +10,19 @@ own error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from heightpose.geometry.camera import Camera
+from heightpose.geometry.height_check import HeightCheck
 from heightpose.geometry.plane import Plane, PlaneError
 from heightpose.geometry.plane_length import length_changes
-from heightpose.geometry.selfcal_fit import HEIGHT_SD_CM, LensFit, LensPrior, agreeing, fit_lens, no_camera
+from heightpose.geometry.selfcal_fit import LensFit, LensPrior, agreeing, fit_lens, no_camera
 from heightpose.geometry.sheet import SheetLayout, TagView
 
 #: Accepted when the camera adds no more than this to a length at joint elevation, relative, 1 sd (0.8 cm of 65).
 MAX_LENGTH_SD = 0.012
-#: A plane or a fit whose camera is further from that height contradicts it.
-MOST_HEIGHT_OFF_CM = 4.0 * HEIGHT_SD_CM
 #: What the sheet alone says of the height contradicts it from so many standard deviations of both on: 16 rendered clips
 #: with the true height reach 1.2. Where the sheet hardly tells the focal length, it hardly contradicts any height.
 _CONTRADICTED = 3.0
@@ -43,6 +42,7 @@ class SelfCalibration:
         height_cm, height_sd_cm: the camera over the mattress.
         length_sd: what all of it adds to a length at joint elevation, relative, 1 sd.
         rms_px: reprojection error per corner.
+        height_check: the camera's height by the sheet alone beside the given one, where one was.
     """
 
     camera: Camera
@@ -52,6 +52,7 @@ class SelfCalibration:
     height_sd_cm: float
     length_sd: float
     rms_px: float
+    height_check: HeightCheck | None = None
 
     def record(self) -> dict[str, float]:
         """What height.json says about it."""
@@ -106,9 +107,8 @@ def self_calibrate(
             "in it). Tilt it by 15 to 30 degrees, or measure how high it is above the mattress and give that with "
             "--camera-height-cm"
         )
-    if likely and abs(alone.height_cm - height_cm) > _CONTRADICTED * float(
-        np.hypot(alone.height_sd_cm, HEIGHT_SD_CM)
-    ):
+    check = HeightCheck(alone.height_cm, alone.height_sd_cm, height_cm)
+    if likely and check.sds > _CONTRADICTED:
         raise PlaneError(
             "height_contradicted",
             f"The camera is {alone.height_cm:.0f} cm above the mattress by the sheet, and {height_cm:.0f} cm by "
@@ -120,9 +120,9 @@ def self_calibrate(
         raise no_camera(
             "too little of the sheet is seen to find it from the height alone. Show more of the sheet"
         )
-    if abs(found.height_cm - height_cm) > MOST_HEIGHT_OFF_CM:
+    if HeightCheck(found.height_cm, found.height_sd_cm, height_cm).contradicted:
         raise no_camera("the sheet and the given height do not go together. Check --camera-height-cm")
-    return found
+    return replace(found, height_check=check if likely else None)
 
 
 def _is_likely(found: SelfCalibration, prior: LensPrior) -> bool:

@@ -12,13 +12,12 @@ import numpy as np
 
 from heightpose.geometry import planar_pose
 from heightpose.geometry.camera import Camera
+from heightpose.geometry.height_check import HEIGHT_SD_CM
 from heightpose.geometry.least_squares import minimise, soft_l1
 from heightpose.geometry.plane import PlaneError
 from heightpose.geometry.plane_fit import tag_medians
 from heightpose.geometry.sheet import SheetLayout, TagView
 
-#: A camera's height measured with a tape: from which part of the lens is anyone's guess. cm, 1 sd.
-HEIGHT_SD_CM = 2.0
 _MIN_TAGS = 4
 # What is known beforehand, as (mean, 1 sd), of ordinary cameras: ln of the focal length over the longer side (1.0
 # within a factor of two: 100 degrees wide to a mild telephoto); k1, k2 (webcams reach -0.3 and 0.1), p1, p2; ln of

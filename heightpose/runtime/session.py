@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -162,7 +163,8 @@ def measure_clip(
 
 
 def _measured(solved: Solved, log: PoseLog, name: str) -> Measurement:
-    """The length over what was found, its interval widened by what is unsure about the camera and a stored plane.
+    """The length over what was found, its interval widened by what is unsure about the camera, a stored plane and its
+    height.
 
     Args:
         name: of the clip, for a warning.
@@ -170,6 +172,15 @@ def _measured(solved: Solved, log: PoseLog, name: str) -> Measurement:
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
         measurement = widened(measurement, (solved.calibration.length_sd,) * 2)
+    height = solved.height_check
+    if height is not None:
+        if height.doubt:
+            log_to.warning(
+                "%s: the camera is %.0f cm above the mattress by the sheet, plane or corners, and %.0f cm by "
+                "--camera-height-cm; the interval is widened for it. Was the sheet printed at its true size (measure a "
+                "tag), and the height measured to the lens?", name, height.found_cm, height.given_cm,
+            )  # fmt: skip
+        measurement = _noted(widened(measurement, (height.doubt,) * 2), "height_check", height.record())
     check = solved.check
     if check is None:
         return measurement
@@ -178,8 +189,12 @@ def _measured(solved: Solved, log: PoseLog, name: str) -> Measurement:
             "%s: the stored plane or corners and the sheet's tags differ by %.1f %% of a length, by which the "
             "interval is widened: has the camera moved a little?", name, 100 * check.doubt,
         )  # fmt: skip
-    measurement = widened(measurement, (check.doubt,) * 2)
-    return replace(measurement, details={**measurement.details, "plane_check": check.record()})
+    return _noted(widened(measurement, (check.doubt,) * 2), "plane_check", check.record())
+
+
+def _noted(measurement: Measurement, name: str, record: dict[str, Any]) -> Measurement:
+    """With one more entry among the details that height.json has."""
+    return replace(measurement, details={**measurement.details, name: record})
 
 
 def _looked_at(clip: Clip, selection: Selection, log: PoseLog, times: StageTimes) -> Iterator[Frame]:

@@ -8,11 +8,12 @@ import numpy as np
 
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.corners import plane_from_corners
+from heightpose.geometry.height_check import HeightCheck
 from heightpose.geometry.plane import Plane, PlaneError
 from heightpose.geometry.plane_check import PlaneCheck, check_plane
 from heightpose.geometry.plane_fit import picture_mirrored, plane_from_tags, require_one_sheet
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
-from heightpose.geometry.selfcal import MOST_HEIGHT_OFF_CM, SelfCalibration, self_calibrate
+from heightpose.geometry.selfcal import SelfCalibration, self_calibrate
 from heightpose.geometry.sheet import SheetLayout
 from heightpose.runtime.clip import Clip
 from heightpose.runtime.length import plane_sd
@@ -44,6 +45,7 @@ class Solved:
     Attributes:
         calibration: how the camera was found, where no file was given.
         check: how well a stored plane or marked corners agree with the tags that are seen.
+        height_check: how well the plane agrees with the camera's measured height, where that was given.
     """
 
     camera: Camera | None = None
@@ -51,6 +53,7 @@ class Solved:
     trouble: Reason | None = None
     calibration: SelfCalibration | None = None
     check: PlaneCheck | None = None
+    height_check: HeightCheck | None = None
 
 
 def solve(
@@ -77,16 +80,19 @@ def solve(
 
 
 def checked(solved: Solved, height_cm: float | None) -> Solved:
-    """What was found, refused where the camera's measured height contradicts it; without a camera file it took part."""
-    if height_cm is None or solved.plane is None or solved.calibration is not None:
+    """What was found beside the camera's measured height: refused where that contradicts a camera file's plane."""
+    if height_cm is None or solved.plane is None:
         return solved
-    found_cm = solved.plane.main.height_cm
-    if abs(found_cm - height_cm) <= MOST_HEIGHT_OFF_CM:
-        return solved
+    if solved.calibration is not None:  # it took part, and was compared with the sheet alone
+        return replace(solved, height_check=solved.calibration.height_check)
+    plane = solved.plane.main
+    check = HeightCheck(plane.height_cm, plane.height_sd_cm or 0.0, height_cm)
+    if not check.contradicted:
+        return replace(solved, height_check=check)
     text = (
-        f"The camera is {found_cm:.0f} cm above the mattress by the sheet, plane or corners, and {height_cm:.0f} cm by "
-        "--camera-height-cm. Please check that the sheet was printed at its true size (measure a tag), that the camera "
-        "file is this camera's, and the height."
+        f"The camera is {check.found_cm:.0f} cm above the mattress by the sheet, plane or corners, and "
+        f"{height_cm:.0f} cm by --camera-height-cm. Please check that the sheet was printed at its true size "
+        "(measure a tag), that the camera file is this camera's, and the height."
     )
     return replace(solved, plane=None, trouble=Reason("height_contradicted", text))
 

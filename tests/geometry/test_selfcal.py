@@ -100,6 +100,19 @@ def test_where_the_sheet_tells_enough_a_height_makes_it_surer_or_is_contradicted
         assert caught.value.code == "height_contradicted"
 
 
+def test_a_height_is_compared_with_what_the_sheet_alone_says():
+    """The fit takes the given height in, and would agree with it afterwards."""
+    R, t = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=35.0)
+    views = tag_views(PLAIN, R, t)
+    alone = self_calibrate(views, LAYOUT, PLAIN.size_wh)
+    assert alone.height_check is None
+    for given_cm in (150.0, 155.0):
+        check = self_calibrate(views, LAYOUT, PLAIN.size_wh, height_cm=given_cm).height_check
+        assert (check.found_cm, check.found_sd_cm) == (alone.height_cm, alone.height_sd_cm)
+        assert check.given_cm == given_cm
+    assert check.doubt == pytest.approx(0.006, abs=0.002)
+
+
 def test_noise_and_missing_tags_are_doubt():
     R, t = sheet_picture.pose(150.0, spin_deg=90.0, tilt_deg=18.0)
     clear, noisy, few = (

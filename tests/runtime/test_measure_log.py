@@ -12,7 +12,6 @@ from heightpose.geometry.body import measure
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, plane_from_height
 from heightpose.geometry.plane_track import PlaneTrack, Stretch
-from heightpose.geometry.selfcal import MOST_HEIGHT_OFF_CM
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.length import measure_log
 from heightpose.runtime.poselog import MEASURE_FRAMES, PoseLog
@@ -116,7 +115,7 @@ def test_without_a_scale_or_an_infant_there_is_no_length_but_every_reason() -> N
 def test_a_measured_height_that_contradicts_the_plane_leaves_none(sign: int) -> None:
     solved = Solved(CAMERA, ABOVE)
     assert checked(solved, None) is solved
-    assert checked(solved, 160.0 + sign * (MOST_HEIGHT_OFF_CM - 0.1)) is solved
-    refused = checked(solved, 160.0 + sign * (MOST_HEIGHT_OFF_CM + 0.1))
+    assert checked(solved, 160.0 + sign * 7.9).plane is ABOVE
+    refused = checked(solved, 160.0 + sign * 8.1)
     assert refused.plane is None
     assert refused.trouble.code == "height_contradicted"

@@ -156,6 +156,27 @@ def test_a_measured_height_checks_the_sheet(networks, estimator, printed, given_
     assert (outcome.plane is None) == bool(codes)
 
 
+def test_a_height_that_does_not_quite_agree_widens_the_interval_to_what_it_says(networks, estimator, caplog):
+    """A sheet printed at 97 % puts the camera 4.6 cm too high: sheet or tape is wrong, and the interval holds both."""
+    clip = Shown([pose(150.0 / 0.97, 8.0)] * 3)
+    plain, tight, wide = (
+        session.measure_clip(clip, *networks, Scale(camera=CAMERA, sheet=LAYOUT, height_cm=given_cm))
+        for given_cm in (None, 154.0, 150.0)
+    )
+    assert tight.measurement.interval_cm == pytest.approx(plain.measurement.interval_cm, abs=0.1)
+    (warning,) = caplog.records
+    assert "by --camera-height-cm; the interval is widened" in warning.getMessage()
+    low_cm, high_cm = wide.measurement.interval_cm
+    length_cm = wide.measurement.length_cm
+    assert length_cm == pytest.approx(plain.measurement.length_cm, abs=0.1)
+    assert low_cm < 0.97 * length_cm
+    assert high_cm > length_cm / 0.97
+    check = wide.measurement.details["height_check"]
+    assert check["found_cm"] == pytest.approx(154.6, abs=1.0)
+    assert check["given_cm"] == 150.0
+    assert check["length_sd"] == pytest.approx(0.018, abs=0.003)
+
+
 def test_a_knocked_camera_is_followed_on_a_second_reading(networks, estimator, monkeypatch):
     monkeypatch.setattr(sheet_looks, "MOVING_TAG_FRAMES", 10)
     before, after = pose(150.0, 8.0), pose(145.0, 14.0, 4.0)
