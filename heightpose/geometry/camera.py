@@ -25,6 +25,8 @@ class FoldedLensError(FileFormatError):
     """A camera whose lens model folds the picture over within its edges: it describes no lens."""
 
 
+#: Share of a side; cot cameras' lenses sit within a few hundredths of the middle.
+_OFF_CENTRE = 0.2
 _DIST_NAMES = {"pinhole": "k1, k2, p1, p2, k3", "fisheye": "k1, k2, k3, k4"}
 _KEYS = {"model", "width", "height", "K", "dist"}
 #: For files of other tools: OpenCV's, ROS's and Kalibr's hold the same numbers under other names.
@@ -135,6 +137,12 @@ class Camera:
             "dist": self.dist.tolist(),
         }
 
+    @property
+    def is_off_centre(self) -> bool:
+        """Whether the principal point is so far from the picture's middle that K may be of another picture size."""
+        size = np.array(self._stored_wh)
+        return bool((np.abs(self.K[:2, 2] - (size - 1) / 2) > _OFF_CENTRE * size).any())
+
     def for_frames(self, size_wh: tuple[int, int], rotation_deg: int = 0) -> Camera:
         """The same camera for decoded frames.
 
@@ -171,7 +179,9 @@ class Camera:
                 where="camera",
                 expected="distortion that grows or shrinks steadily out to the edges",
                 got=f"dist {np.round(self.dist, 4).tolist()} ({self.model})",
-                hint="Calibrate again with boards out to the edges: heightpose calibrate camera --help",
+                hint="Are width and height those of the pictures that K was found from?"
+                if self.is_off_centre
+                else "Calibrate again with boards out to the edges: heightpose calibrate camera --help",
             )
         return camera
 

@@ -69,6 +69,12 @@ class Settings:
                 "a z-score needs both sex and age", hint="Give --sex and --age-months, or neither"
             )
         camera = None if self.camera is None else _load_file(Camera.load, self.camera)
+        if camera is not None and camera.is_off_centre:
+            cx, cy = camera.K[:2, 2]
+            log.warning(
+                "%s: the lens's middle (%.0f, %.0f) is far from the middle of %dx%d: are width and height those of the "
+                "pictures that K was found from?", self.camera, cx, cy, *camera.size_wh,
+            )  # fmt: skip
         sheet = None if self.sheet is None else _load_file(SheetLayout.load, self.sheet)
         plane = None if self.plane is None else _load_file(Plane.load, self.plane)
         if sheet is None and plane is not None:

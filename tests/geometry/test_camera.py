@@ -211,6 +211,16 @@ def test_a_lens_that_folds_within_the_picture_is_refused(folded):
         camera.for_frames(camera.size_wh)
 
 
+def test_a_size_that_is_not_the_lenss_is_asked_about():
+    """width and height doubled by hand, K left as it was."""
+    doubled = PINHOLE | {"width": 2 * PINHOLE["width"], "height": 2 * PINHOLE["height"]}
+    assert not Camera.from_dict(PINHOLE).is_off_centre
+    assert Camera.from_dict(doubled).is_off_centre
+    folded = Camera.from_dict(doubled | {"dist": [-0.5, 0, 0, 0, 0]})
+    with pytest.raises(FileFormatError, match=r"folds the picture.*Are width and height"):
+        folded.for_frames(folded.size_wh)
+
+
 def test_a_file_with_a_byte_order_mark(tmp_path):
     (tmp_path / "c.json").write_text(json.dumps(PINHOLE), encoding="utf-8-sig")
     assert Camera.load(tmp_path / "c.json").size_wh == (1920, 1080)

@@ -144,6 +144,16 @@ def test_straight_down_it_takes_the_cameras_height(networks, estimator, tmp_path
     assert outcome.measurement.interval_cm[1] > 66.0
 
 
+def test_a_camera_file_whose_size_is_not_its_lenss_is_told_of(tmp_path, caplog):
+    """Doubled by hand, K left as it was: over a stored plane nothing else would object."""
+    for name, factor in (("own", 1), ("doubled", 2)):
+        size = {"width": factor * CAMERA.size_wh[0], "height": factor * CAMERA.size_wh[1]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(CAMERA.to_dict() | size))
+        Settings(camera=tmp_path / f"{name}.json").load_scale()
+    (warning,) = caplog.records
+    assert "doubled.json: the lens's middle" in warning.getMessage()
+
+
 @pytest.mark.parametrize(
     ("printed", "given_cm", "codes"), [(1.0, 154.0, []), (0.94, 150.0, ["height_contradicted"])]
 )
