@@ -54,6 +54,7 @@ class Plane:
         length_sd: what the noise of few tags, a sheet that does not lie flat, a wrong focal length, or another sheet's
             file does to lengths, relative (1 sd).
         sheet: of a file: the sheet it was found from, which a clip that still shows it is compared with.
+        camera: of a file: the camera that it was found through, as a clip's must be.
         focal_off: focal length that the sheet speaks for over the camera's, minus 1; 0 where it does not object.
     """
 
@@ -65,6 +66,7 @@ class Plane:
     height_sd_cm: float | None = None
     length_sd: float = 0.0
     sheet: SheetLayout | None = None
+    camera: Camera | None = None
     focal_off: float = 0.0
 
     def __post_init__(self) -> None:
@@ -180,7 +182,7 @@ class Plane:
                 got=f"a camera height of {(-R.T @ t)[2]:.1f} cm",
                 hint="Perhaps it holds the inverse map, or z points down",
             )
-        sheet = data.get("sheet")
+        sheet, camera = data.get("sheet"), data.get("camera")
         return cls(
             R,
             t,
@@ -189,10 +191,11 @@ class Plane:
             height_sd_cm=_sd(data, "height_sd_cm", path),
             length_sd=_sd(data, "length_sd", path) or 0.0,
             sheet=None if sheet is None else SheetLayout.from_dict(sheet, where=path),
+            camera=None if camera is None else Camera.from_dict(camera, where=path),
         )
 
     def to_dict(self) -> dict:
-        """The plane file's content; sources and sds are read back, as the sheet is, the rest is for the record."""
+        """The plane file's content; sources, sds, sheet and camera are read back, the rest is for the record."""
         record = {
             "source": self.source,
             "tags": self.tags,
@@ -201,6 +204,7 @@ class Plane:
             "height_sd_cm": self.height_sd_cm,
             "length_sd": self.length_sd,
             **({} if self.sheet is None else {"sheet": self.sheet.to_dict()}),
+            **({} if self.camera is None else {"camera": self.camera.to_dict()}),
         }
         return {"R": self.R.tolist(), "t_cm": self.t_cm.tolist(), **record}
 

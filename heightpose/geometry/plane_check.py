@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError
 from heightpose.geometry.plane_fit import plane_from_tags, tag_medians
-from heightpose.geometry.plane_length import length_change
+from heightpose.geometry.plane_length import length_change, length_changes
 from heightpose.geometry.plane_track import IndexedView
 from heightpose.geometry.sheet import SheetLayout, TagView
 
@@ -35,7 +36,8 @@ class PlaneCheck:
     Attributes:
         tags: of the plane that the clip gave; 0 where too few were seen to compare.
         length_change: what the stored plane does to a length, relative to the clip's plane, in the stretch where that
-            is most; None where not compared.
+            is most; without tags, what this camera's lens does to a length over it, relative to the one that it was
+            found through; None where not compared.
         doubt: how much of a stretch's change is not noise of the clip's plane, the most of all stretches, 0 where that
             is little: what an interval must allow for.
     """
@@ -90,6 +92,42 @@ def check_plane(
     # The largest change need not be the one that is known best.
     largest = max(checks, key=lambda check: -1.0 if check.length_change is None else abs(check.length_change))
     return replace(largest, doubt=max(check.doubt for check in checks))
+
+
+def check_lens(
+    stored: Plane,
+    camera: Camera,
+    size_wh: tuple[int, int],
+    rotation_deg: int,
+    infant_frame: np.ndarray | None = None,
+) -> PlaneCheck:
+    """Compare a clip's camera file with the one that a stored plane was found through: no sheet need be in view.
+
+    Args:
+        camera: of the clip, for its frames.
+        size_wh, rotation_deg: of the clip, as :meth:`~heightpose.geometry.camera.Camera.for_frames` takes them.
+        infant_frame: as for :func:`check_plane`.
+
+    Raises:
+        PlaneError: ``plane_outdated``, the two make lengths over the plane that differ.
+    """
+    if stored.camera is None:
+        return PlaneCheck()
+    try:
+        own = stored.camera.for_frames(size_wh, rotation_deg)
+    except FileFormatError:  # found in another mode of the camera, whose pixels are not these
+        return PlaneCheck()
+    middle_cm = None if infant_frame is None else stored.to_mattress(own, infant_frame[None])[0, :2]
+    changes = length_changes(stored, stored, own, camera, middle_cm)
+    change = float(changes[np.argmax(np.abs(changes))])
+    if abs(change) > _WRONG:
+        raise PlaneError(
+            "plane_outdated",
+            "The stored mattress plane was found with another camera file than this one, with which lengths would come "
+            f"out {abs(100 * change):.1f} % {'longer' if change > 0 else 'shorter'}. Please give the file that the "
+            "plane was found with, or make a new plane with this one (heightpose calibrate plane).",
+        )
+    return _compared(0, change, 0.0)
 
 
 def _compared(tags: int, change: float, sd: float) -> PlaneCheck:

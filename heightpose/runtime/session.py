@@ -185,9 +185,14 @@ def _measured(solved: Solved, log: PoseLog, name: str) -> Measurement:
     if check is None:
         return measurement
     if check.doubt:
+        other, why = (
+            ("the sheet's tags", "has the camera moved a little?")
+            if check.tags
+            else ("this camera file", "the plane was found with another one")
+        )
         log_to.warning(
-            "%s: the stored plane or corners and the sheet's tags differ by %.1f %% of a length, by which the "
-            "interval is widened: has the camera moved a little?", name, 100 * check.doubt,
+            "%s: the stored plane or corners and %s differ by %.1f %% of a length, by which the interval is widened: "
+            "%s", name, other, 100 * check.doubt, why,
         )  # fmt: skip
     return _noted(widened(measurement, (check.doubt,) * 2), "plane_check", check.record())
 

@@ -10,7 +10,7 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.corners import plane_from_corners
 from heightpose.geometry.height_check import HeightCheck
 from heightpose.geometry.plane import Plane, PlaneError
-from heightpose.geometry.plane_check import PlaneCheck, check_plane
+from heightpose.geometry.plane_check import PlaneCheck, check_lens, check_plane
 from heightpose.geometry.plane_fit import picture_mirrored, plane_from_tags, require_one_sheet
 from heightpose.geometry.plane_track import IndexedView, PlaneTrack, stretches_of, track_from_tags
 from heightpose.geometry.selfcal import SelfCalibration, self_calibrate
@@ -111,10 +111,7 @@ def _solve(scale: Scale, camera: Camera | None, views: list[IndexedView], clip: 
             if plane is None:
                 assert scale.corners is not None
                 plane = plane_from_corners(scale.corners.kpts_frame, scale.corners.size_cm, camera)
-            if scale.sheet is None:
-                return Solved(camera, plane)
-            found = check_plane(plane, max(plane_sd(plane)), runs, camera, scale.sheet, _place(log))
-            return Solved(camera, plane, check=found)
+            return Solved(camera, plane, check=_stored_check(scale, plane, camera, runs, clip, log))
         assert scale.sheet is not None
         if camera is None:  # from the longest stretch: the lens stays the same
             longest = [view for _, view in max(runs, key=len)] if runs else []
@@ -132,6 +129,19 @@ def _solve(scale: Scale, camera: Camera | None, views: list[IndexedView], clip: 
     except PlaneError as error:
         own = calibration is not None and error.code == "camera_contradicted"
         return Solved(camera, trouble=_NO_LENS if own else error.reason)
+
+
+def _stored_check(
+    scale: Scale, plane: Plane, camera: Camera, runs: list[list[IndexedView]], clip: Clip, log: PoseLog
+) -> PlaneCheck | None:
+    """A stored plane or corners beside the sheet as it is seen, else beside the camera that the plane was found
+    through; None where neither is known."""
+    place, check = _place(log), None
+    if scale.sheet is not None:
+        check = check_plane(plane, max(plane_sd(plane)), runs, camera, scale.sheet, place)
+    if plane.camera is None or (check is not None and check.tags):
+        return check
+    return check_lens(plane, camera, clip.size_wh, clip.rotation_deg, place)
 
 
 def _place(log: PoseLog) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.corners import plane_from_corners
 from heightpose.geometry.plane import Plane, PlaneError
-from heightpose.geometry.plane_check import check_plane
+from heightpose.geometry.plane_check import check_lens, check_plane
 from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.sheet import SheetLayout, TagView, shipped_sheet
@@ -163,18 +163,50 @@ def test_a_plane_file_keeps_its_sheet_and_that_it_was_marked_by_hand(tmp_path: P
     np.testing.assert_allclose(back.sheet.tags[3], LAYOUT.tags[3])
     path.write_text(json.dumps(Plane(STORED.R, STORED.t_cm, 2.0, 0, "corners", 3.0).to_dict()))
     assert (Plane.load(path).source, Plane.load(path).height_sd_cm) == ("corners", 3.0)
+    assert Plane.load(path).camera is None
+    path.write_text(json.dumps(replace(with_sheet, camera=CAMERA).to_dict()))
+    np.testing.assert_array_equal(Plane.load(path).camera.K, CAMERA.K)
     path.write_text(json.dumps({**with_sheet.to_dict(), "sheet": {"tags": 3}}))
     with pytest.raises(FileFormatError, match="sheet field"):
         Plane.load(path)
 
 
+def zoomed(factor):
+    K = CAMERA.K.copy()
+    K[[0, 1], [0, 1]] *= factor
+    return replace(CAMERA, K=K)
+
+
+@pytest.mark.parametrize(("zoom", "words"), [(0.95, "longer"), (1.05, "shorter")])
+def test_without_a_sheet_in_view_the_lens_is_compared_with_the_planes_own(zoom, words):
+    """A focal length 5 % off makes lengths over a stored plane about as wrong, and nothing in the picture tells."""
+    stored = replace(STORED, camera=CAMERA)
+    with pytest.raises(PlaneError, match=words) as error:
+        check_lens(stored, zoomed(zoom), CAMERA.size_wh, 0)
+    assert error.value.code == "plane_outdated"
+
+
+def test_a_lens_that_is_nearly_the_planes_own_widens_and_the_same_one_says_nothing():
+    stored = replace(STORED, camera=CAMERA)
+    place = STORED.to_frame(CAMERA, np.array([[5.0, 20.0, 0.0]]))[0]
+    near = check_lens(stored, zoomed(1.006), CAMERA.size_wh, 0, place)
+    assert near.length_change == pytest.approx(-0.006, abs=0.0005)
+    assert near.doubt == pytest.approx(0.006, abs=0.0005)
+    half = CAMERA.for_frames((640, 360))
+    small = check_lens(stored, half, (640, 360), 0, place / 2)
+    turned = check_lens(stored, CAMERA.for_frames((720, 1280), 90), (720, 1280), 90)
+    for same in (small, turned):
+        assert same.length_change == pytest.approx(0.0, abs=1e-6)
+        assert same.doubt == 0.0
+    for unknown in (STORED, replace(stored, camera=replace(CAMERA, size_wh=(960, 720)))):
+        assert check_lens(unknown, zoomed(1.05), CAMERA.size_wh, 0).length_change is None
+
+
 @pytest.mark.parametrize("zoom", [0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5])
 def test_a_stored_plane_through_another_cameras_file_is_refused(zoom):
     """The worse the file, the less the tags agree on a plane through it: that is no reason to believe it."""
-    K = CAMERA.K.copy()
-    K[[0, 1], [0, 1]] *= zoom
     with pytest.raises(PlaneError) as error:
-        check_plane(STORED, STORED.length_sd, [look(*STORED_POSE)], replace(CAMERA, K=K), LAYOUT)
+        check_plane(STORED, STORED.length_sd, [look(*STORED_POSE)], zoomed(zoom), LAYOUT)
     assert error.value.code == "plane_outdated"
     assert "another camera's" in error.value.text
 

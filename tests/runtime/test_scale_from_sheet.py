@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -241,6 +242,26 @@ def test_a_stored_plane_is_checked_by_the_sheet_where_it_is_seen(networks, estim
     without = Plane(stored.R, stored.t_cm)
     (tmp_path / "plane.json").write_text(json.dumps(without.to_dict()))
     assert "plane_check" not in measured(pose(146.0, 8.0)).details
+
+
+def test_a_stored_plane_is_checked_by_its_camera_where_no_sheet_is_in_view(
+    networks, estimator, tmp_path, caplog
+):
+    stored = Plane(*pose(150.0, 8.0), source="corners", camera=CAMERA)
+
+    def measured(zoom):
+        K = CAMERA.K.copy()
+        K[[0, 1], [0, 1]] *= zoom
+        scale = Scale(camera=replace(CAMERA, K=K), plane=stored)
+        return session.measure_clip(Shown([pose(150.0, 8.0)] * 2), *networks, scale).measurement
+
+    own, near, other = (measured(zoom) for zoom in (1.0, 0.993, 0.95))
+    assert own.details["plane_check"] == {"tags": 0, "length_change": 0.0}
+    assert near.details["plane_check"]["length_change"] == pytest.approx(0.007, abs=0.001)
+    assert near.interval_cm[1] > own.interval_cm[1]
+    assert "this camera file differ by 0.7 %" in caplog.text
+    assert [reason.code for reason in other.reasons] == ["plane_outdated"]
+    assert "another camera file" in other.reasons[0].text
 
 
 class Mirrored(Shown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -9,8 +10,9 @@ import click
 from heightpose.cli._params import FilePath, Pair, Point
 
 EPILOG = """\b
-Writes the plane file (--out): {"R": 3x3, "t_cm": [x, y, z]}, mattress frame to camera, and how good it is. With
---preview a frame with the mattress, a 10 cm grid and the axes (x red, y green) drawn in: look at it.
+Writes the plane file (--out): {"R": 3x3, "t_cm": [x, y, z]}, mattress frame to camera, how good it is, and the
+sheet and the camera that it was found with: clips are compared with them. With --preview a frame with the mattress, a
+10 cm grid and the axes (x red, y green) drawn in: look at it.
 
 \b
 Examples:
@@ -77,7 +79,7 @@ def plane(
             drawn = mattress.draw(next(iter(clip.frames())).rgb, found, lens, size)
             with atomic_path(preview) as tmp:
                 cv2.imwrite(str(tmp), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-    write_json(out, found.to_dict())
+    write_json(out, replace(found, camera=lens).to_dict())
     click.echo(mattress.summary(found))
     click.echo(f"saved to {out}")
     return 0
