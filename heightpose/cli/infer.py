@@ -69,7 +69,8 @@ class Moment(click.ParamType):
 @click.argument("inputs", metavar="VIDEO...", nargs=-1, required=True)
 @click.option(
     "--camera", type=FilePath(),
-    help="Camera file (JSON). Without it a sheet seen from a tilted camera tells the lens; the interval is wider then.",
+    help="Camera file (JSON). Without it the plane file's is taken, or a sheet seen from a tilted camera tells "
+    "the lens; the interval is wider then.",
 )  # fmt: skip
 @click.option("--sheet", type=FilePath(), help="Layout of the printed sheet (YAML).")
 @click.option(

@@ -174,7 +174,7 @@ class Worker:
             try:
                 self._scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
             except FileFormatError as error:  # geometry knows no files
-                raise error.at(settings.camera) from error
+                raise error.at(settings.camera or settings.plane) from error
         make_folder(folder)
         with held(folder):
             outcome, drawn = _looked(clip, folder, self._scale, settings, self._models, self.stop)

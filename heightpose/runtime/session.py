@@ -70,7 +70,7 @@ class Outcome:
 
     @property
     def camera_source(self) -> str | None:
-        """Where the camera comes from: "file", "self-calibrated", "height", or None without one."""
+        """Where the camera comes from: "file" (or the plane's), "self-calibrated", "height", or None without one."""
         if self.camera is None:
             return None
         return "file" if self.calibration is None else self.calibration.source

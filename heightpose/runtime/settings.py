@@ -79,6 +79,8 @@ class Settings:
         plane = None if self.plane is None else _load_file(Plane.load, self.plane)
         if sheet is None and plane is not None:
             sheet = plane.sheet  # where the clip still shows it, it tells whether the camera has moved
+        if camera is None and plane is not None:
+            camera = plane.camera
         corners = self._corners()
         if corners is not None and plane is not None:
             log.warning("--plane and --corners are given: the stored plane is used")

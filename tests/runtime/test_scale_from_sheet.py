@@ -244,6 +244,16 @@ def test_a_stored_plane_is_checked_by_the_sheet_where_it_is_seen(networks, estim
     assert "plane_check" not in measured(pose(146.0, 8.0)).details
 
 
+def test_a_plane_file_that_holds_its_camera_needs_no_other(networks, estimator, tmp_path):
+    stored = Plane(*pose(150.0, 8.0), sheet=LAYOUT)
+    for holds, codes in ((CAMERA, []), (None, ["no_camera"])):
+        (tmp_path / "plane.json").write_text(json.dumps(replace(stored, camera=holds).to_dict()))
+        scale = Settings(plane=tmp_path / "plane.json").load_scale()
+        outcome = session.measure_clip(Shown([pose(150.0, 8.0)] * 2), *networks, scale)
+        assert [reason.code for reason in outcome.measurement.reasons] == codes
+        assert outcome.camera_source == (None if codes else "file")
+
+
 def test_a_stored_plane_is_checked_by_its_camera_where_no_sheet_is_in_view(
     networks, estimator, tmp_path, caplog
 ):
