@@ -17,7 +17,7 @@ from heightpose.errors import FileFormatError
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane, PlaneError
 from heightpose.geometry.plane_fit import plane_from_tags, tag_medians
-from heightpose.geometry.plane_length import length_change, length_changes
+from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.plane_track import IndexedView
 from heightpose.geometry.sheet import SheetLayout, TagView
 
@@ -85,7 +85,7 @@ def check_plane(
         if seen.tags < min(_LEAST_TAGS, len(layout.tags)):
             continue
         middle_cm = None if infant_frame is None else seen.to_mattress(camera, infant_frame[None])[0, :2]
-        change = length_change(stored, seen, camera, middle_cm)
+        change = length_change(stored, seen, camera, middle_cm=middle_cm)
         if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, seen.length_sd))):
             raise PlaneError("plane_outdated", _outdated(stored, change))
         checks.append(_compared(seen.tags, change, seen.length_sd))
@@ -118,8 +118,7 @@ def check_lens(
     except FileFormatError:  # found in another mode of the camera, whose pixels are not these
         return PlaneCheck()
     middle_cm = None if infant_frame is None else stored.to_mattress(own, infant_frame[None])[0, :2]
-    changes = length_changes(stored, stored, own, camera, middle_cm)
-    change = float(changes[np.argmax(np.abs(changes))])
+    change = length_change(stored, stored, own, camera, middle_cm)
     if abs(change) > _WRONG:
         raise PlaneError(
             "plane_outdated",

@@ -77,7 +77,10 @@ def length_growth(plane: Plane, camera: Camera, corners: np.ndarray, model: np.n
     return float(np.abs(length_changes(replace(plane, R=fits[0].R, t_cm=fits[0].t_cm), plane, camera)).max())
 
 
-def length_change(stored: Plane, seen: Plane, camera: Camera, middle_cm: np.ndarray | None = None) -> float:
+def length_change(
+    stored: Plane, seen: Plane, camera: Camera, stored_camera: Camera | None = None,
+    middle_cm: np.ndarray | None = None,
+) -> float:  # fmt: skip
     """That of :func:`length_changes` which is the largest, with its sign."""
-    changes = length_changes(stored, seen, camera, middle_cm=middle_cm)
+    changes = length_changes(stored, seen, camera, stored_camera, middle_cm)
     return float(changes[np.argmax(np.abs(changes))])
