@@ -13,6 +13,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
@@ -87,7 +88,7 @@ def run_side_by_side(
         crew = _Crew(inputs, share, scale)
         told = False
         try:
-            crew.hire()
+            crew.hire(0)
             for number, (source, name) in enumerate(inputs):
                 item = _wait(crew, number, source, name, interrupt)
                 bar.update()
@@ -104,7 +105,9 @@ def run_side_by_side(
 class _Crew:
     """The worker processes, and what each item waits for.
 
-    Where one of them is killed the others of its pool end too. The items that none had begun are given to a new pool.
+    Where one of them is killed the others of its pool end too, and nothing says whose item was too much. Those that
+    were at work are measured again, each alone, so that only what kills its process twice is lost; those that none had
+    begun are given to a new pool.
     """
 
     def __init__(self, inputs: list[tuple[str, str]], settings: Settings, scale: Scale) -> None:
@@ -117,32 +120,50 @@ class _Crew:
         self._given = given_files(settings, inputs)
         self._earlier = [Earlier.of(settings.out / name) for _, name in inputs]
         self._pool: ProcessPoolExecutor | None = None
-        #: By item; None for one that was being measured when its process was killed.
+        self._pool_items: list[int] = []
+        self._again: set[int] = set()
+        #: By item; None for one whose process was killed for good.
         self.waiting: list[Future[Item | None] | None] = [_broken() for _ in inputs]
 
-    def hire(self) -> None:
-        """Give every item that has no result, and was not begun, to a new pool."""
-        rest = [i for i, future in enumerate(self.waiting) if future is not None and _is_broken(future)]
+    def hire(self, wanted: int) -> None:
+        """Give what has no result to a new pool: all that none had begun, or the ``wanted`` item alone where that is
+        to be measured again."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True)  # is broken; afterwards none of it begins another item
-            # A pool that began nothing is not tried again: its items are lost too.
-            lost = [i for i in rest if self._begun[i]] or rest
-            for i in lost:
-                self.waiting[i] = None
-            rest = [i for i in rest if self.waiting[i] is not None]
+            self._pool.shutdown(wait=True)  # is broken or idle; afterwards none of it begins another item
+            self._sort_out()
+        rest = [i for i, future in enumerate(self.waiting) if future is not None and _is_broken(future)]
         if self.stop.requested:
             not_needed: Future[Item | None] = Future()
             not_needed.set_result(None)
             for i in rest:
                 self.waiting[i] = not_needed
             return
-        if not rest:
+        alone = wanted in self._again
+        self._pool_items = [i for i in rest if (i == wanted if alone else i not in self._again)]
+        if not self._pool_items:
             return
         # The first pool starts Python's process that tidies up, too.
         with deaf(), suppress(BrokenProcessPool):
-            self._pool = ProcessPoolExecutor(min(self._jobs, len(rest)), self._context, _start, self._share)
-            for i in rest:
+            workers = min(self._jobs, len(self._pool_items))
+            self._pool = ProcessPoolExecutor(workers, self._context, _start, self._share)
+            for i in self._pool_items:
                 self.waiting[i] = self._pool.submit(_measure, i)
+
+    def is_busy(self) -> bool:
+        """Whether items of the last pool are still at work or waiting."""
+        return any((f := self.waiting[i]) is not None and not f.done() for i in self._pool_items)
+
+    def _sort_out(self) -> None:
+        """Of a broken pool's items: which are to be measured again, and which are lost."""
+        left = [i for i in self._pool_items if (f := self.waiting[i]) is not None and _is_broken(f)]
+        begun = [i for i in left if self._begun[i]]
+        # A pool that began nothing is not tried again: its items are lost too.
+        for i in begun or left:
+            if begun and i not in self._again:
+                self._again.add(i)
+                self._begun[i] = 0
+            else:
+                self.waiting[i] = None
 
     def set_aside(self, number: int) -> None:
         """What an earlier run answered for an item that has no result."""
@@ -171,18 +192,25 @@ def _wait(crew: _Crew, number: int, source: str, name: str, interrupt: Interrupt
         try:
             return future.result(timeout=_GLANCE_S)
         except TimeoutError:
-            if interrupt.requested:
-                crew.stop.request()
+            _pass_on(interrupt, crew)
         except BrokenProcessPool:
-            if interrupt.requested:
-                crew.stop.request()
-            crew.hire()
+            while crew.is_busy():  # with items that come later
+                _pass_on(interrupt, crew)
+                time.sleep(_GLANCE_S)
+            _pass_on(interrupt, crew)
+            crew.hire(number)
     crew.set_aside(number)
     error = HeightposeError(
-        "a process that measured ended without a word",
-        hint="There may be too little memory for --jobs: try fewer",
+        "a process that measured ended without a word, and once more alone",
+        hint="There may be too little memory for it",
     )
     return unusable(source, name, error, interrupt.requested)
+
+
+def _pass_on(interrupt: Interrupt, crew: _Crew) -> None:
+    """Tell the workers that the user wants to stop."""
+    if interrupt.requested:
+        crew.stop.request()
 
 
 def _start(

@@ -99,20 +99,24 @@ def test_interrupted_while_the_processes_start(tmp_path, settings):
     assert not settings.out.exists()
 
 
-def test_a_killed_process_loses_only_what_was_at_work(tmp_path, settings):
+def test_what_kills_its_process_twice_is_lost_alone(tmp_path, settings):
+    """Its neighbour, whose process ended with it, is measured again, and so is what neither had begun."""
+
     def kill():
-        until(lambda: all((settings.out / n).exists() for n in ("c0", "c1")))
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        assert until(lambda: all((settings.out / n).exists() for n in ("c0", "c1")))
+        for _ in range(2):
+            assert until(lambda: len(multiprocessing.active_children()) > 0)
+            children = multiprocessing.active_children()
+            os.kill(children[0].pid, signal.SIGKILL)
+            assert until(lambda gone=children: not any(child.is_alive() for child in gone))
 
     killer = threading.Thread(target=kill)
     killer.start()
-    items = list(run_all(clips(tmp_path, 600, 600, 3, 2, 4), replace(settings, jobs=2)))
+    items = list(run_all(clips(tmp_path, 150, 150, 3, 2, 4), replace(settings, jobs=2)))
     killer.join()
-    assert [(item.name, item.code) for item in items] == [
-        *(("c0", 2), ("c1", 2)),
-        *(("c2", 3), ("c3", 3), ("c4", 3)),
-    ]
+    assert [(item.name, item.code) for item in items] == [("c0", 2), *((f"c{i}", 3) for i in range(1, 5))]
     assert "without a word" in str(items[0].error)
+    assert json.loads((settings.out / "c1" / "height.json").read_text())["frames"]["total"] == 150
 
 
 def test_a_killed_process_leaves_no_warning_of_python(tmp_path):
