@@ -1,4 +1,4 @@
-"""Files of arrays, NumPy's ``.npz``: read whole, never executed."""
+"""Arrays out of files: NumPy's ``.npz``, read whole, never executed, and the numbers that JSON and YAML hold."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from heightpose.errors import FileFormatError
+
+_LARGEST = 1e12
 
 
 def read_arrays(path: Path, what: str = "a file of arrays") -> dict[str, np.ndarray]:
@@ -28,3 +30,28 @@ def read_arrays(path: Path, what: str = "a file of arrays") -> dict[str, np.ndar
             f"not {what}", where=path, expected="an .npz", got=str(error) or type(error).__name__,
             hint="Copy it again",
         ) from None  # fmt: skip
+
+
+def as_floats(value: object, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Finite numbers of that shape, or None: for checking what a file holds.
+
+    Beyond 1e12 nothing in a camera, plane or sheet file means anything, and arithmetic with it overflows.
+    """
+    if not _has_shape(value, shape):
+        return None
+    try:
+        array = np.array(value, dtype=np.float64)
+    except OverflowError:  # an integer of 400 digits
+        return None
+    return array if (np.abs(array) <= _LARGEST).all() else None
+
+
+def _has_shape(value: object, shape: tuple[int, ...]) -> bool:
+    """Looked at first and no further than it fits: numpy would unfold a YAML file's aliases of aliases."""
+    if not shape:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == shape[0]
+        and all(_has_shape(item, shape[1:]) for item in value)
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heightpose.arrays import as_floats
 from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import resize_matrix
 from heightpose.textfile import read_json
@@ -35,7 +36,6 @@ _OTHER_TOOLS = (
     '{"model": "pinhole", "width": .., "height": .., "K": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], '
     '"dist": [k1, k2, p1, p2, k3]}, or "fisheye" with [k1, k2, k3, k4]'
 )
-_LARGEST = 1e12
 #: A ray this far off the axis has no finite x/z, y/z worth speaking of.
 _MAX_ANGLE = np.deg2rad(89.0)
 #: Slope from which on a ray counts as one of those; that angle's is 57.
@@ -377,28 +377,3 @@ def _is_uniform(own_wh: tuple[int, int], wh: tuple[int, int]) -> bool:
     if min(w, h) < 1 or w == w0 or h == h0:  # one side unchanged: then the other one was cropped or padded
         return False
     return abs(w - h * w0 / h0) <= 1.0 or abs(h - w * h0 / w0) <= 1.0
-
-
-def as_floats(value: object, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Finite numbers of that shape, or None: for checking what a file holds.
-
-    Beyond 1e12 nothing in a camera, plane or sheet file means anything, and arithmetic with it overflows.
-    """
-    if not _has_shape(value, shape):
-        return None
-    try:
-        array = np.array(value, dtype=np.float64)
-    except OverflowError:  # an integer of 400 digits
-        return None
-    return array if (np.abs(array) <= _LARGEST).all() else None
-
-
-def _has_shape(value: object, shape: tuple[int, ...]) -> bool:
-    """Looked at first and no further than it fits: numpy would unfold a YAML file's aliases of aliases."""
-    if not shape:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) == shape[0]
-        and all(_has_shape(item, shape[1:]) for item in value)
-    )

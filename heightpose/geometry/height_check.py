@@ -51,6 +51,15 @@ class HeightCheck:
         too long as it puts the camera too high, and nothing tells whether sheet or tape is right."""
         return self.off_cm / self.found_cm / Z90 * float(np.clip(self.sds - 1.0, 0.0, 1.0))
 
+    @property
+    def warning(self) -> str:
+        """What to say where there is doubt."""
+        return (
+            f"the camera is {self.found_cm:.0f} cm above the mattress by the sheet, plane or corners, and "
+            f"{self.given_cm:.0f} cm by --camera-height-cm; the interval is widened for it. Was the sheet printed at "
+            "its true size (measure a tag), and the height measured to the lens?"
+        )
+
     def record(self) -> dict[str, Any]:
         """What height.json says about it."""
         return {

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from heightpose.arrays import as_floats
 from heightpose.errors import EXIT_REJECTED, ConfigError, FileFormatError, HeightposeError
 from heightpose.geometry import planar_pose
-from heightpose.geometry.camera import Camera, as_floats
+from heightpose.geometry.camera import Camera
 from heightpose.geometry.sheet import SheetLayout
 from heightpose.textfile import read_json
 from heightpose.types import Reason, require_finite, require_shape

@@ -46,6 +46,19 @@ class PlaneCheck:
     length_change: float | None = None
     doubt: float = 0.0
 
+    @property
+    def warning(self) -> str:
+        """What to say where there is doubt."""
+        other, why = (
+            ("the sheet's tags", "has the camera moved a little?")
+            if self.tags
+            else ("this camera file", "the plane was found with another one")
+        )
+        return (
+            f"the stored plane or corners and {other} differ by {100 * self.doubt:.1f} % of a length, by which the "
+            f"interval is widened: {why}"
+        )
+
     def record(self) -> dict[str, Any]:
         """What height.json says about it."""
         change = None if self.length_change is None else round(self.length_change, 4)

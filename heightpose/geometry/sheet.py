@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from heightpose.arrays import as_floats
 from heightpose.errors import FileFormatError
-from heightpose.geometry.camera import as_floats
 from heightpose.geometry.crop import resize_matrix
 from heightpose.geometry.tag_edges import refine_quads
 from heightpose.textfile import read_yaml

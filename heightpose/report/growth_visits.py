@@ -10,8 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from heightpose.arrays import as_floats
 from heightpose.errors import ConfigError, FileFormatError, InputError
-from heightpose.geometry.camera import as_floats
 from heightpose.metrics import who
 from heightpose.metrics.growth import DAYS_PER_MONTH, Visit
 from heightpose.textfile import read_json

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -172,34 +171,14 @@ def _measured(solved: Solved, log: PoseLog, name: str) -> Measurement:
     measurement = measure_log(log, solved.camera, solved.plane, solved.trouble)
     if solved.calibration is not None:
         measurement = widened(measurement, (solved.calibration.length_sd,) * 2)
-    height = solved.height_check
-    if height is not None:
-        if height.doubt:
-            log_to.warning(
-                "%s: the camera is %.0f cm above the mattress by the sheet, plane or corners, and %.0f cm by "
-                "--camera-height-cm; the interval is widened for it. Was the sheet printed at its true size (measure a "
-                "tag), and the height measured to the lens?", name, height.found_cm, height.given_cm,
-            )  # fmt: skip
-        measurement = _noted(widened(measurement, (height.doubt,) * 2), "height_check", height.record())
-    check = solved.check
-    if check is None:
-        return measurement
-    if check.doubt:
-        other, why = (
-            ("the sheet's tags", "has the camera moved a little?")
-            if check.tags
-            else ("this camera file", "the plane was found with another one")
-        )
-        log_to.warning(
-            "%s: the stored plane or corners and %s differ by %.1f %% of a length, by which the interval is widened: "
-            "%s", name, other, 100 * check.doubt, why,
-        )  # fmt: skip
-    return _noted(widened(measurement, (check.doubt,) * 2), "plane_check", check.record())
-
-
-def _noted(measurement: Measurement, name: str, record: dict[str, Any]) -> Measurement:
-    """With one more entry among the details that height.json has."""
-    return replace(measurement, details={**measurement.details, name: record})
+    for what, check in (("height_check", solved.height_check), ("plane_check", solved.check)):
+        if check is None:
+            continue
+        if check.doubt:
+            log_to.warning("%s: %s", name, check.warning)
+        measurement = widened(measurement, (check.doubt,) * 2)
+        measurement = replace(measurement, details={**measurement.details, what: check.record()})
+    return measurement
 
 
 def _looked_at(clip: Clip, selection: Selection, log: PoseLog, times: StageTimes) -> Iterator[Frame]:

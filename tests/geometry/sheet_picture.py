@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import cv2
@@ -26,6 +27,13 @@ def print_sheet(layout, hidden=(), shifted=None):
         bitmap = cv2.aruco.generateImageMarker(dictionary, tag, side)
         sheet[y : y + side, x : x + side] = INK + (bitmap / 255.0 * (PAPER - INK)).astype(np.uint8)
     return sheet
+
+
+def zoomed(camera, times):
+    """The camera with so many times its focal length."""
+    K = camera.K.copy()
+    K[[0, 1], [0, 1]] *= times
+    return replace(camera, K=K)
 
 
 def pose(height_cm, *, tilt_deg=0.0, spin_deg=0.0, offset_cm=(0.0, 0.0)):

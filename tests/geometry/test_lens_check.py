@@ -13,6 +13,8 @@ from heightpose.geometry.plane_fit import plane_from_tags
 from heightpose.geometry.plane_length import length_changes
 from heightpose.geometry.sheet import SheetLayout, TagView, shipped_sheet
 
+from . import sheet_picture
+
 LAYOUT = SheetLayout.load(shipped_sheet())
 RIGHT = Camera(
     "pinhole",
@@ -34,12 +36,6 @@ def _seen(tilt_deg: float, seed: int = 0) -> tuple[Plane, TagView]:
     return plane, TagView(ids, corners + noise)
 
 
-def _with_focal(times: float) -> Camera:
-    K = RIGHT.K.copy()
-    K[[0, 1], [0, 1]] *= times
-    return replace(RIGHT, K=K)
-
-
 @pytest.mark.parametrize("tilt_deg", [0.0, 10.0, 25.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_right_file_is_not_doubted(tilt_deg: float, seed: int) -> None:
@@ -53,7 +49,7 @@ def test_the_right_file_is_not_doubted(tilt_deg: float, seed: int) -> None:
 @pytest.mark.parametrize("tilt_deg", [15.0, 25.0])
 def test_a_wrong_focal_length_under_a_tilt_is_noticed_and_allowed_for(times: float, tilt_deg: float) -> None:
     true, view = _seen(tilt_deg)
-    camera = _with_focal(times)
+    camera = sheet_picture.zoomed(RIGHT, times)
     plane = plane_from_tags([view], camera, LAYOUT)
     error = np.abs(length_changes(plane, true, RIGHT, camera)).max()
     assert error > 0.008
@@ -63,7 +59,7 @@ def test_a_wrong_focal_length_under_a_tilt_is_noticed_and_allowed_for(times: flo
 
 def test_squarely_seen_the_focal_length_stays_unjudged() -> None:
     _, view = _seen(0.0)
-    assert plane_from_tags([view], _with_focal(1.03), LAYOUT).focal_off == 0.0
+    assert plane_from_tags([view], sheet_picture.zoomed(RIGHT, 1.03), LAYOUT).focal_off == 0.0
 
 
 @pytest.mark.parametrize(("times", "k1"), [(0.45, 0.0), (2.3, -0.3), (1.6, 0.1), (0.6, -0.25)])
@@ -71,7 +67,7 @@ def test_squarely_seen_the_focal_length_stays_unjudged() -> None:
 def test_another_cameras_file_is_refused_or_allowed_for(times: float, k1: float, tilt_deg: float) -> None:
     """Such a lens puts the outer tags elsewhere; those that agree with each other do not object."""
     true, view = _seen(tilt_deg)
-    camera = replace(_with_focal(times), dist=np.array([k1, 0.0, 0.0, 0.0, 0.0]))
+    camera = replace(sheet_picture.zoomed(RIGHT, times), dist=np.array([k1, 0.0, 0.0, 0.0, 0.0]))
     code, missed = None, 0.0
     try:
         plane = plane_from_tags([view], camera, LAYOUT)

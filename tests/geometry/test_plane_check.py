@@ -171,25 +171,19 @@ def test_a_plane_file_keeps_its_sheet_and_that_it_was_marked_by_hand(tmp_path: P
         Plane.load(path)
 
 
-def zoomed(factor):
-    K = CAMERA.K.copy()
-    K[[0, 1], [0, 1]] *= factor
-    return replace(CAMERA, K=K)
-
-
 @pytest.mark.parametrize(("zoom", "words"), [(0.95, "longer"), (1.05, "shorter")])
 def test_without_a_sheet_in_view_the_lens_is_compared_with_the_planes_own(zoom, words):
     """A focal length 5 % off makes lengths over a stored plane about as wrong, and nothing in the picture tells."""
     stored = replace(STORED, camera=CAMERA)
     with pytest.raises(PlaneError, match=words) as error:
-        check_lens(stored, zoomed(zoom), CAMERA.size_wh, 0)
+        check_lens(stored, sheet_picture.zoomed(CAMERA, zoom), CAMERA.size_wh, 0)
     assert error.value.code == "plane_outdated"
 
 
 def test_a_lens_that_is_nearly_the_planes_own_widens_and_the_same_one_says_nothing():
     stored = replace(STORED, camera=CAMERA)
     place = STORED.to_frame(CAMERA, np.array([[5.0, 20.0, 0.0]]))[0]
-    near = check_lens(stored, zoomed(1.006), CAMERA.size_wh, 0, place)
+    near = check_lens(stored, sheet_picture.zoomed(CAMERA, 1.006), CAMERA.size_wh, 0, place)
     assert near.length_change == pytest.approx(-0.006, abs=0.0005)
     assert near.doubt == pytest.approx(0.006, abs=0.0005)
     half = CAMERA.for_frames((640, 360))
@@ -199,14 +193,18 @@ def test_a_lens_that_is_nearly_the_planes_own_widens_and_the_same_one_says_nothi
         assert same.length_change == pytest.approx(0.0, abs=1e-6)
         assert same.doubt == 0.0
     for unknown in (STORED, replace(stored, camera=replace(CAMERA, size_wh=(960, 720)))):
-        assert check_lens(unknown, zoomed(1.05), CAMERA.size_wh, 0).length_change is None
+        assert (
+            check_lens(unknown, sheet_picture.zoomed(CAMERA, 1.05), CAMERA.size_wh, 0).length_change is None
+        )
 
 
 @pytest.mark.parametrize("zoom", [0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5])
 def test_a_stored_plane_through_another_cameras_file_is_refused(zoom):
     """The worse the file, the less the tags agree on a plane through it: that is no reason to believe it."""
     with pytest.raises(PlaneError) as error:
-        check_plane(STORED, STORED.length_sd, [look(*STORED_POSE)], zoomed(zoom), LAYOUT)
+        check_plane(
+            STORED, STORED.length_sd, [look(*STORED_POSE)], sheet_picture.zoomed(CAMERA, zoom), LAYOUT
+        )
     assert error.value.code == "plane_outdated"
     assert "another camera's" in error.value.text
 
