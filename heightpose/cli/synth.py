@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -131,14 +132,17 @@ def synth(
     Infants (Anny bodies) lie on a tagged sheet in a cot and are path-traced by Mitsuba.
     """
     pictures = {
-        "clips": clips or None, "size": size, "samples": samples, "easy": easy or None,
-        "near": near or None,
-        "posture": None if bodies else posture, "legs": legs, "outfit": outfit, "empty": empty, "twins": twins,
-        "arm": arm, "blanket": blanket, "infrared": infrared, "fisheye": fisheye,
-        "sheet": sheet, "textures": textures, "split": split,
+        "clips": clips or None, "size": size, "samples": samples, "easy": easy or None, "near": near or None,
+        "posture": posture, "legs": legs, "outfit": outfit, "empty": empty, "twins": twins, "arm": arm,
+        "blanket": blanket, "infrared": infrared, "fisheye": fisheye, "sheet": sheet, "textures": textures,
+        "split": split,
     }  # fmt: skip
-    if fit or bodies:
-        _require_no_pictures("--fit" if fit else "--bodies", pictures)
+    if fit:
+        _require_no_pictures("--fit", pictures)
+    elif bodies:
+        _require_no_pictures("--bodies", pictures | {"posture": None})
+    else:
+        _require_no_contradiction(easy, near, posture, legs)
     for package in ("torch", "anny", "mitsuba"):
         if not _installed(package):
             raise MissingExtraError(package, "synth", "heightpose synth")
@@ -148,19 +152,42 @@ def synth(
     if out is None or count is None or seed is None:
         missing = next(n for n, v in (("out", out), ("count", count), ("seed", seed)) if v is None)
         raise click.UsageError(f"Missing option '--{missing}'.")
+    jobs = jobs if jobs is not None else usable_cores()
+    if bodies:
+        from heightpose.synth.bodies import simulate
+
+        path = simulate(out, seed=seed, children=count, frames=frames, jobs=jobs, posture=posture)
+        click.echo(f"{plural(count, 'child')} in {plural(frames, 'frame')} each in {path}")
+        return
     from heightpose.geometry.sheet import shipped_sheet
     from heightpose.synth.generate import generate
     from heightpose.synth.nursery import Recipe
     from heightpose.synth.scenario import Options
 
-    if bodies:
-        from heightpose.synth.bodies import simulate
+    kind = "clips" if clips else "stills"
+    given: dict[str, Any] = {
+        "near": near or None, "size_wh": size, "samples": samples, "posture": posture, "legs": legs, "outfit": outfit,
+        "empty": empty, "twins": twins, "arm": arm, "blanket": blanket, "infrared": infrared, "fisheye": fisheye,
+    }  # fmt: skip
+    options = replace(
+        Options.usual(kind, easy=easy), **{name: value for name, value in given.items() if value is not None}
+    )
+    recipe = Recipe(
+        seed=seed,
+        kind=kind,
+        options=options,
+        frames=frames if clips else 1,
+        fps=fps,
+        split=split if split is not None else ("test" if clips else None),
+        per_child=per_child,
+        sheet=str(sheet if sheet is not None else shipped_sheet()),
+        textures=None if textures is None else str(textures),
+    )
+    generate(recipe, out, count, jobs)
+    click.echo(f"{count} {kind} in {out}. Look at {out / 'contact_sheet.png'}")
 
-        path = simulate(
-            out, seed=seed, children=count, frames=frames, jobs=jobs or usable_cores(), posture=posture
-        )
-        click.echo(f"{plural(count, 'child')} in {plural(frames, 'frame')} each in {path}")
-        return
+
+def _require_no_contradiction(easy: bool, near: bool, posture: str | None, legs: str | None) -> None:
     if easy and (posture or legs):
         raise ConfigError(
             "--easy already sets posture and legs", hint="Give either --easy or --posture/--legs"
@@ -169,30 +196,6 @@ def synth(
         raise ConfigError("--posture loose draws the legs itself", hint="Leave --legs out")
     if easy and near:
         raise ConfigError("--easy keeps the whole cot in view", hint="Leave out either --easy or --near")
-    options = Options().easy() if easy else Options()
-    changes: dict = {
-        "near": near,
-        "size_wh": size if size is not None else ((960, 540) if clips else None),
-        "samples": samples if samples is not None else (12 if clips else 4),
-        "empty": empty if empty is not None else (0.0 if clips else 0.07),
-        "twins": twins if twins is not None else (0.0 if clips or easy else 0.04),
-    }
-    shares = {"arm": arm, "blanket": blanket, "infrared": infrared, "fisheye": fisheye}
-    changes |= {k: v for k, v in shares.items() if v is not None}
-    changes |= {k: v for k, v in (("posture", posture), ("legs", legs), ("outfit", outfit)) if v is not None}
-    recipe = Recipe(
-        seed=seed,
-        kind="clips" if clips else "stills",
-        options=replace(options, **changes),
-        frames=frames if clips else 1,
-        fps=fps,
-        split=split if split is not None else ("test" if clips else None),
-        per_child=per_child,
-        sheet=str(sheet if sheet is not None else shipped_sheet()),
-        textures=None if textures is None else str(textures),
-    )
-    generate(recipe, out, count, jobs if jobs is not None else usable_cores())
-    click.echo(f"{count} {'clips' if clips else 'stills'} in {out}. Look at {out / 'contact_sheet.png'}")
 
 
 def _require_no_pictures(mode: str, options: Mapping[str, object]) -> None:

@@ -69,6 +69,18 @@ class Options:
     keep_cot_in_view: bool = False
     near: bool = False
 
+    @classmethod
+    def usual(cls, kind: str, *, easy: bool = False) -> Options:
+        """What ``heightpose synth`` draws of this kind, "stills" or "clips", where nothing else is asked for.
+
+        Stills are many, small and of all sizes; some show twins or nobody. Clips are few and large, of one child each.
+        """
+        if kind == "clips":
+            options = cls(size_wh=(960, 540), samples=12)
+        else:
+            options = cls(empty=0.07, twins=0.0 if easy else 0.04)
+        return options.easy() if easy else options
+
     def easy(self) -> Options:
         return replace(
             self, posture="back", legs="extended", blanket=0.0, tagless=0.0, clutter=0.3, max_tilt_deg=20.0,

@@ -63,7 +63,7 @@ def use_threads(count: int) -> None:
     drjit.set_thread_count(count)
 
 
-def bitmap(picture: np.ndarray, filter_type: str = "bilinear") -> dict:
+def bitmap(picture: np.ndarray) -> dict:
     mi = mitsuba()
     return {
         "type": "bitmap",
