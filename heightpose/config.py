@@ -180,11 +180,13 @@ class ValidationConfig:
     """How weights are judged; changes nothing that is learned.
 
     ``tta`` concerns ``heightpose ablate`` alone: none, or some of flip, rotate and scale joined by commas. Validation
-    within a training looks at every crop once.
+    within a training looks at every crop once. ``leave_out``: pictures that show somebody with one of these strata's
+    values, "STRATUM=VALUE", judge nothing: photographs of many adults would choose the best weights.
     """
 
     decode: str = _choice("dark", "dark", "shift", "argmax")
     tta: str = "none"
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

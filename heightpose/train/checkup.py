@@ -175,7 +175,7 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     from heightpose.models.checkpoint import load_weights
     from heightpose.train.pose_task import PoseTask
     from heightpose.train.tasks import make_task, without_weights
-    from heightpose.train.training_data import load_items
+    from heightpose.train.training_data import load_items, validated
 
     names = (f"{config.task}.safetensors", "best.safetensors")
     path = next((run / n for n in names if (run / n).is_file()), None)
@@ -184,10 +184,8 @@ def with_weights(run: Path, e: Evidence, config: TrainConfig) -> tuple[Evidence,
     net, _ = load_weights(path)
     task = make_task(without_weights(config))
     everything, _ = load_items(config.data)
-
-    taught, validation = (
-        [task.relabel(i) for i in everything if i.split == split and i.people] for split in ("train", "val")
-    )
+    taught = [task.relabel(item) for item in everything if item.split == "train" and item.people]
+    validation = [task.relabel(item) for item in validated(everything, config.validation) if item.people]
     if not validation:
         raise InputError("no labelled picture in the split 'val'", where=", ".join(config.data.dirs))
     last = max((look.step for look in e.looks), default=0)
@@ -285,7 +283,7 @@ def _config(run: Path, data: tuple[Path, ...]) -> tuple[TrainConfig | None, str]
             oversample={},
             not_infants=(),
         )
-        config = replace(config, data=which)
+        config = replace(config, data=which, validation=replace(config.validation, leave_out=()))
     return config, ""
 
 

@@ -33,7 +33,7 @@ from heightpose.train.record import begin
 from heightpose.train.resume import judged_on, require_resumable
 from heightpose.train.tasks import Task, batches_of, make_task, without_weights
 from heightpose.train.trainer import device_name, make_trainer, prepare_process
-from heightpose.train.training_data import load_data
+from heightpose.train.training_data import load_data, shows_any
 
 log = logging.getLogger(__name__)
 
@@ -225,10 +225,18 @@ def _finish(
 def on_train(
     model: torch.nn.Module, task: Task, training: Batches, number: int = _OVERFIT_SAMPLES
 ) -> dict[str, Any]:
-    """Validation's figures on what the weights learned from: evenly spread training samples, not varied."""
+    """Validation's figures on what the weights learned from: evenly spread training samples, not varied.
+
+    Of the kind that is validated on (``validation.leave_out``); nothing where no training picture is.
+    """
     pictures = training.samples.pictures  # type: ignore[attr-defined]
     samples = task.samples(pictures, None)
-    chosen = np.unique(np.linspace(0, len(samples) - 1, min(number, len(samples))).astype(int))
+    left_out = task.config.validation.leave_out
+    judged = [k for k in range(len(samples)) if not shows_any(samples.item(k), left_out)]
+    if not judged:
+        return {}
+    places = np.linspace(0, len(judged) - 1, min(number, len(judged)))
+    chosen = np.array(judged)[np.unique(places.astype(int))]
     device, results = next(model.parameters()).device, []
     for batch in batches_of(task, samples, chosen, training.batch_size, np.random.default_rng(0)):
         results += task.validate(model(batch["image"].to(device).float()), batch)

@@ -232,7 +232,7 @@ class TrainingModule(lightning.LightningModule):
             return {}
         with self.trainer.precision_plugin.forward_context():
             train = self.on_train(self.ema)
-        found = {f"train {name}": train[name] for name in ("Mean@0.1", "MeanSmS@0.1")}
+        found = {f"train {name}": train[name] for name in ("Mean@0.1", "MeanSmS@0.1") if name in train}
         return found | {"overfit": difference(train, val, "Mean@0.1")}
 
     # --- checkpoints ----------------------------------------------------------------------------------------

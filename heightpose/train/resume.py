@@ -93,6 +93,7 @@ def judged_on(config: TrainConfig, data: Mapping[str, Any]) -> dict[str, Any]:
         "data": data.get("hash"),
         "validation.decode": config.validation.decode,
         "data.not_infants": others,
+        "validation.leave_out": sorted(config.validation.leave_out),
     }
 
 

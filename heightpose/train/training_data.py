@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from heightpose import __version__
-from heightpose.config import DataConfig, TrainConfig
+from heightpose.config import DataConfig, TrainConfig, ValidationConfig
 from heightpose.data.batches import Batches, MixedBatches, draws_per_epoch
 from heightpose.data.coco import Dataset
 from heightpose.data.draw import require_one_split
@@ -37,8 +37,9 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
     """
     everything, about = load_items(config.data)
     about |= describe_data(everything, config.data)
-    items = {s: [task.relabel(i) for i in everything if i.split == s] for s in ("train", "val")}
-    items["train"] = items["train"][: config.data.limit]
+    taught = [item for item in everything if item.split == "train"][: config.data.limit]
+    of_split = {"train": taught, "val": validated(everything, config.validation)}
+    items = {split: [task.relabel(item) for item in of] for split, of in of_split.items()}
     if same:
         items["train"] = _one_batch(items["train"], task, config.optim.batch_size)
     seed, optim, workers = config.seed, config.optim, config.data.workers
@@ -53,7 +54,9 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
             raise ConfigError(
                 f"no labelled picture in the split '{split}'",
                 where=config.data.iteration or ", ".join(config.data.dirs),
-                hint="Give every image of annotations.json a split: train, val or test",
+                hint="validation.leave_out leaves no other: add data with infants in the split val"
+                if split == "val" and config.validation.leave_out
+                else "Give every image of annotations.json a split: train, val or test",
             )  # fmt: skip
         task.require_learnable(samples, split)  # type: ignore[arg-type]
         repeats = np.array([samples.item(k).repeat if training else 1.0 for k in range(len(samples))])
@@ -83,6 +86,16 @@ def load_data(config: TrainConfig, task: Task, same: bool = False) -> tuple[Batc
         if per_epoch != len(samples):
             about[split]["samples per epoch"] = per_epoch
     return batches[0], batches[1], {"data": about, "version": __version__}
+
+
+def validated(items: list[Item], validation: ValidationConfig) -> list[Item]:
+    """The pictures of the split val that weights are judged by.
+
+    Raises:
+        ConfigError: ``leave_out`` has a key that no picture shows.
+    """
+    _require_shown(items, validation.leave_out, "validation.leave_out")
+    return [i for i in items if i.split == "val" and not shows_any(i, validation.leave_out)]
 
 
 def _one_batch(items: list[Item], task: Task, batch_size: int) -> list[Item]:
@@ -206,6 +219,11 @@ def _require_shown(items: list[Item], keys: Collection[str], where: str) -> None
                 "no picture shows it", where=where, expected="STRATUM=VALUE of the data", got=key,
                 hint=f"There are {', '.join(sorted(choices))}",
             )  # fmt: skip
+
+
+def shows_any(item: Item, keys: Collection[str]) -> bool:
+    """Whether somebody in the picture has one of the STRATUM=VALUE."""
+    return any(_shows(item, key) for key in keys)
 
 
 def _shows(item: Item, key: str) -> bool:
