@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -27,3 +29,13 @@ def test_every_folder_with_code_is_a_package() -> None:
 def test_addresses_in_the_metadata_are_addresses() -> None:
     """An index refuses an upload whose project addresses are none, and pip shows them as links."""
     assert all(url.startswith("https://") for url in PROJECT["project"].get("urls", {}).values())
+
+
+def test_the_model_card_names_the_shipped_weights() -> None:
+    """Figures are of files: the card says which, by hash, and the files together stay under the 70 MB promised."""
+    folder = ROOT / "heightpose/weights"
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^- `(\S+)` ([0-9a-f]{64})$", card, re.MULTILINE))
+    shipped = [path for path in folder.iterdir() if path.suffix not in (".py", ".md") and path.is_file()]
+    assert said == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in shipped}
+    assert sum(path.stat().st_size for path in shipped) < 70e6
