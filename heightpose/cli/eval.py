@@ -194,8 +194,9 @@ def make_(name: str, jobs: int | None, out: Path | None) -> None:
         made_with.json   the versions it was first made with
         annotations.json, clips.json, clips/ or images/
 
-    A processor without AVX-512 draws last digits and some pixels otherwise. With --out the set is your own: named
-    NAME-own, with hashes of its own; judge models with --testset FOLDER and compare them with each other.
+    A processor without AVX-512 draws last digits and some pixels otherwise: NAME-avx2 are the recorded sets as drawn
+    there. With --out the set is your own: named NAME-own, with hashes of its own; judge models with --testset FOLDER
+    and compare them with each other.
 
     \b
     Examples:

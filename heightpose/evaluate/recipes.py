@@ -3,11 +3,13 @@
 ``eval/testsets/NAME/recipe.yaml`` says what ``heightpose synth`` is to draw. The pictures are not kept with the source;
 ``testset.yaml`` beside the recipe is, with every file's hash. A set rendered anew must agree with it, or it is not the
 set that recorded figures are about. A processor without AVX-512 adds and rounds in another order, so last digits and
-some pixels differ there: :meth:`Recipe.for_oneself` makes a set of one's own of the same recipe.
+some pixels differ there: NAME-avx2 are the same recipes as rendered on one, and :meth:`Recipe.for_oneself` makes a set
+of one's own.
 """
 
 from __future__ import annotations
 
+import logging
 import platform
 import subprocess
 import sys
@@ -22,8 +24,10 @@ from heightpose import __version__
 from heightpose.data.testset import MANIFEST, RECIPE, SHELF, TestSet, freeze, listed_files
 from heightpose.errors import ConfigError, FileFormatError, HeightposeError, InputError
 from heightpose.runtime.atomic import make_folder, write_json, write_text
-from heightpose.textfile import read_yaml
+from heightpose.textfile import read_json, read_yaml
 from heightpose.words import one_line
+
+log = logging.getLogger(__name__)
 
 MADE_WITH = "made_with.json"
 #: After the name of a set that somebody made for themselves, whose figures are no recorded set's.
@@ -96,6 +100,18 @@ class Recipe:
         write_text(path, yaml.safe_dump(document, sort_keys=False))
         return own
 
+    def twins(self) -> list[Recipe]:
+        """The recipes beside this one that draw the same, as recorded on other processors."""
+        found = []
+        for path in sorted(self.folder.parent.glob(f"*/{RECIPE}")):
+            try:
+                other = Recipe.load(str(path.parent))
+            except HeightposeError:  # whatever else lies there
+                continue
+            if other.name != self.name and (other.version, other.synth) == (self.version, self.synth):
+                found.append(other)
+        return found
+
     def command(self, jobs: int | None) -> list[str]:
         """The arguments after ``heightpose``."""
         args = ["synth", "--out", str(self.folder)]
@@ -120,6 +136,13 @@ def make(recipe: Recipe, jobs: int | None = None) -> tuple[TestSet, bool]:
     manifest, made_with = recipe.folder / MANIFEST, recipe.folder / MADE_WITH
     before = manifest.read_text(encoding="utf-8") if manifest.is_file() else None
     expected = None if before is None else listed_files(recipe.folder)
+    if expected is not None and (apart := _versions_apart(recipe)):
+        log.warning(
+            "%s was made elsewhere, and files may come out otherwise: %s.%s",
+            recipe.name,
+            apart,
+            _twin(recipe),
+        )
     try:
         # A process of its own: the renderer's threads and memory end with it.
         code = subprocess.run([sys.executable, "-m", "heightpose", *recipe.command(jobs)], check=False)
@@ -139,10 +162,10 @@ def make(recipe: Recipe, jobs: int | None = None) -> tuple[TestSet, bool]:
     if other:
         raise FileFormatError(
             f"{len(other)} of {len(expected)} files are not those of the manifest, {other[0]} among them",
-            where=recipe.folder, got=_versions_apart(made_with),
+            where=recipe.folder, got=_versions_apart(recipe) or "the same versions",
             hint="Figures on it do not compare with recorded ones: render with the versions in made_with.json, or make "
-            "a set of your own with --out FOLDER. Where the nursery itself was changed, raise the recipe's version and "
-            "delete the manifest",
+            f"a set of your own with --out FOLDER.{_twin(recipe)} Where the nursery itself was changed, raise the "
+            "recipe's version and delete the manifest",
         )  # fmt: skip
     return made, False
 
@@ -164,20 +187,25 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _versions_apart(made_with: Path) -> str:
-    from heightpose.textfile import read_json
-
+def _versions_apart(recipe: Recipe) -> str:
+    """What is not as it was when the set was recorded, in words; empty where nothing is."""
+    made_with = recipe.folder / MADE_WITH
     if not made_with.is_file():
         return "versions not recorded"
     stored, now = read_json(made_with, "versions"), versions()
     if not isinstance(stored, dict):
         raise ConfigError("not versions", where=made_with)
-    apart = [
+    return "; ".join(
         f"{k} {stored.get(k)} then, {now.get(k)} now"
         for k in sorted(stored.keys() | now)
         if stored.get(k) != now.get(k)
-    ]
-    return "; ".join(apart) or "the same versions"
+    )
+
+
+def _twin(recipe: Recipe) -> str:
+    """A sentence on the set of the same recipe that was recorded with these versions on such a processor, if any."""
+    twin = next((r.name for r in recipe.twins() if not _versions_apart(r)), None)
+    return "" if twin is None else f" {twin} is the same recipe as rendered on a machine like this one."
 
 
 def _put_back(manifest: Path, before: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -57,6 +58,23 @@ def test_a_rendering_that_ends_before_the_comparison_leaves_the_manifest(rendere
     assert (folder / MANIFEST).read_bytes() == recorded
 
 
+def test_the_set_of_the_same_recipe_that_this_machine_can_make_is_named(rendered, tmp_path, caplog):
+    elsewhere, _ = (shutil.copytree(rendered[0], tmp_path / name) for name in ("tiny", "tiny-here"))
+    (tmp_path / "tiny-here" / "recipe.yaml").write_text(TINY.replace("tiny", "tiny-here"))
+    write(tmp_path / "other", TINY.replace("11", "12").replace("tiny", "other"))
+    write(tmp_path / "broken", "no recipe")
+    make(Recipe.load(str(elsewhere)), jobs=1)
+    assert not caplog.messages
+    made_with = json.loads((elsewhere / MADE_WITH).read_text()) | {"processor": "another"}
+    (elsewhere / MADE_WITH).write_text(json.dumps(made_with))
+    clip = elsewhere / "clips" / "000000.mp4"
+    clip.write_bytes(clip.read_bytes() + b"\0")
+    with pytest.raises(FileFormatError, match="tiny-here is the same recipe as rendered on a machine like"):
+        make(Recipe.load(str(elsewhere)), jobs=1)
+    assert "processor another then" in caplog.text
+    assert "tiny-here is the same recipe" in caplog.text
+
+
 def test_a_set_of_ones_own_has_its_own_name_and_hashes(rendered, tmp_path):
     recipe = Recipe.load(str(write(tmp_path / "tiny")))
     own = recipe.for_oneself(tmp_path / "mine" / "tiny")
@@ -99,6 +117,7 @@ def test_bad_recipes_are_named(tmp_path, text, words):
 
 def test_the_shipped_recipes_are_whole_and_of_seeds_of_their_own():
     recipes = [Recipe.load(name) for name in ("nursery-easy", "nursery-varied", "nursery-stills")]
+    assert [[twin.name for twin in r.twins()] for r in recipes] == [[f"{r.name}-avx2"] for r in recipes]
     assert [r.name for r in recipes] == [r.folder.name for r in recipes]
     assert all(r.synth["split"] == "test" for r in recipes)
     assert len({r.synth["seed"] for r in recipes}) == 3
