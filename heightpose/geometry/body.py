@@ -151,7 +151,11 @@ def _plane_of(frame: FrameResult, plane: Plane | PlaneTrack) -> Plane:
 
 
 def measure(
-    frames: Sequence[FrameResult], camera: Camera, plane: Plane | PlaneTrack, lift: LiftNet | None = None
+    frames: Sequence[FrameResult],
+    camera: Camera,
+    plane: Plane | PlaneTrack,
+    lift: LiftNet | None = None,
+    shown_xyxy: Sequence[float] | None = None,
 ) -> Measurement:
     """Crown-heel length of the one infant in a clip.
 
@@ -159,12 +163,13 @@ def measure(
         frames: every decoded frame, those without an infant included.
         camera: valid for the frames' size (:meth:`Camera.for_frames`).
         plane: the mattress; where the camera moved, its track, which must have a plane for every frame given.
+        shown_xyxy: as :func:`~heightpose.geometry.in_view.wholly_in_view` takes it.
 
     Returns:
         A measurement, or a rejection with its reasons; nothing is raised for what the clip shows.
     """
     lift = default_lift() if lift is None else lift
-    usable = clear_frames(frames, camera)
+    usable = clear_frames(frames, camera, shown_xyxy)
     if isinstance(usable, Measurement):
         return usable
     lifted = _lifted(usable, camera, plane, lift)
@@ -224,14 +229,16 @@ def _rejected(code: str, clip: Sequence[FrameResult], used: int = 0, **details: 
     return Measurement.rejected([reason(code)], frames_total=len(clip), frames_used=used, **details)
 
 
-def clear_frames(frames: Sequence[FrameResult], camera: Camera) -> list[FrameResult] | Measurement:
+def clear_frames(
+    frames: Sequence[FrameResult], camera: Camera, shown_xyxy: Sequence[float] | None = None
+) -> list[FrameResult] | Measurement:
     """The frames that show one infant, whole and clearly, or the rejection of a clip that has too few of them."""
     seen = [f for f in frames if f.pose is not None]
     if len(seen) < max(1, round(_LEAST_SEEN * len(frames))):
         return _rejected("no_infant", frames)
     if np.mean([f.infants > 1 for f in seen]) > 0.5:
         return _rejected("several_infants", frames)
-    whole = wholly_in_view(seen, camera.size_wh)
+    whole = wholly_in_view(seen, camera.size_wh, shown_xyxy)
     if len(whole) < max(1, round(_LEAST_WHOLE * len(seen))):
         return _rejected("out_of_view", frames)
     bare = bare_headed(whole)

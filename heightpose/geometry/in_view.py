@@ -24,13 +24,17 @@ _LEAST_AROUND, _AROUND_S, _AROUND_FRAMES = 0.75, 2.0, 8
 BARE = 0.3
 
 
-def wholly_in_view(seen: Sequence[FrameResult], size_wh: tuple[int, int]) -> list[FrameResult]:
+def wholly_in_view(
+    seen: Sequence[FrameResult], size_wh: tuple[int, int], shown_xyxy: Sequence[float] | None = None
+) -> list[FrameResult]:
     """The frames that show the infant whole, among such that do.
 
     Args:
         seen: frames with a pose, in order of time; size_wh: of the frames, px.
+        shown_xyxy: outer edges of the part of the frames that shows anything, px; None: all of it.
     """
-    return _among_such(seen, [f.pose is not None and _inside(f.pose, size_wh) for f in seen])
+    edges = (-0.5, -0.5, size_wh[0] - 0.5, size_wh[1] - 0.5) if shown_xyxy is None else shown_xyxy
+    return _among_such(seen, [f.pose is not None and _inside(f.pose, np.array(edges)) for f in seen])
 
 
 def bare_headed(seen: Sequence[FrameResult]) -> list[FrameResult]:
@@ -61,9 +65,9 @@ def _crown_covered(pose: Pose) -> bool:
     return pose.seen is not None and bool(pose.seen[INFANT.index("crown")] < BARE)
 
 
-def _inside(pose: Pose, size_wh: tuple[int, int]) -> bool:
+def _inside(pose: Pose, edges_xyxy: np.ndarray) -> bool:
     crown, pelvis = pose.kpts_frame[list(INFANT.indices("crown", "pelvis"))]
     margin = _BORDER * float(np.linalg.norm(crown - pelvis))
     kpts = pose.kpts_frame[list(INFANT.height_joints)]
-    low, high = margin - 0.5, np.array(size_wh) - 0.5 - margin
+    low, high = edges_xyxy[:2] + margin, edges_xyxy[2:] - margin
     return bool((kpts >= low).all() and (kpts <= high).all())

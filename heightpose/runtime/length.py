@@ -53,7 +53,7 @@ def measure_log(
     placed = [frame for frame in frames if plane.at(frame.index) is not None]
     if not any(frame.pose is not None for frame in placed):
         return Measurement.rejected([_MOVED_WITH_INFANT], frames_total=total)
-    measurement = body.measure(placed, camera, plane)
+    measurement = body.measure(placed, camera, plane, shown_xyxy=log.shown_xyxy)
     details = dict(measurement.details)
     if isinstance(plane, PlaneTrack):
         left_out = len(frames) - len(placed)

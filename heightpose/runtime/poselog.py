@@ -62,7 +62,13 @@ class PoseLog:
 
     Every decoded frame has a row; rows that were decoded but not looked at stay without a pose. Covariances and
     probabilities are kept in half precision, to about a thousandth.
+
+    Attributes:
+        shown_xyxy: outer edges of the part of the frames that shows anything (:mod:`heightpose.runtime.bars`), px; None
+            for all of it.
     """
+
+    shown_xyxy: tuple[float, float, float, float] | None = None
 
     def __init__(self, joints: int) -> None:
         self._record = np.dtype(

@@ -15,6 +15,7 @@ from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_track import PlaneTrack
 from heightpose.geometry.selfcal import SelfCalibration
 from heightpose.geometry.sheet import TagView
+from heightpose.runtime.bars import Bars
 from heightpose.runtime.clip import Clip, Frame
 from heightpose.runtime.interrupt import Stop
 from heightpose.runtime.length import measure_log, widened
@@ -104,7 +105,8 @@ def measure_clip(
     pose_model.require_infant_joints("a length needs")
     camera = None if scale.camera is None else scale.camera.for_frames(clip.size_wh, clip.rotation_deg)
     selection = Selection() if selection is None else selection
-    times, log, best, light = StageTimes(), PoseLog(len(INFANT)), _Best(), Light()
+    times, log = StageTimes(), PoseLog(len(INFANT))
+    best, light, bars = _Best(), Light(), Bars()
     began = time.perf_counter()
     with Beside[TagView](depth_for(clip.size_wh), "tags") as beside:
         tags = SheetLooks(clip, scale, selection, beside, times)
@@ -125,11 +127,13 @@ def measure_clip(
             last = result.index
             log.add(result)
             light.look(rgb)
+            bars.look(rgb)
             best.offer(result, rgb)
             if watch is not None:
                 watch(result, rgb)
             if asked():
                 break
+    log.shown_xyxy = bars.shown_xyxy
     interrupted = asked()
     if interrupted and last < 0:
         raise StoppedBeforeError

@@ -54,7 +54,7 @@ def plane(tmp_path):
 def measured(monkeypatch):
     """Replace the estimator: the 'length' is 60 cm plus the joints' mean x on the mattress."""
 
-    def measure(frames, camera, plane, skeleton=INFANT):
+    def measure(frames, camera, plane, skeleton=INFANT, **_):
         used = [f for f in frames if f.pose is not None]
         xyz = np.mean([plane.to_mattress(camera, f.pose.kpts_frame, 0.0)[0] for f in used], axis=0)
         length = 60.0 + float(xyz[0])

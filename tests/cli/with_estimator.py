@@ -12,7 +12,7 @@ from heightpose.geometry import body
 from heightpose.types import Measurement
 
 
-def measure(frames, camera, plane):
+def measure(frames, camera, plane, **_):
     """Stands in for :func:`heightpose.geometry.body.measure`."""
     used = [f for f in frames if f.pose is not None]
     xyz = np.mean([plane.to_mattress(camera, f.pose.kpts_frame, 0.0)[0] for f in used], axis=0)

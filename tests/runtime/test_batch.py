@@ -431,7 +431,7 @@ def test_a_folder_in_a_results_place_is_told(tmp_path, settings, name, no_overla
 
 
 def measured(monkeypatch):
-    def measure(frames, camera, plane):
+    def measure(frames, camera, plane, **_):
         return Measurement(60.0, (59.0, 61.0), len(frames), len(frames), details={"a": 1})
 
     monkeypatch.setattr(body, "measure", measure)

@@ -97,6 +97,14 @@ def test_a_long_clip_is_measured_from_frames_spread_evenly_over_it() -> None:
     assert "frames_sampled" not in few.details
 
 
+def test_an_infant_that_a_black_bar_cuts_off_is_out_of_view() -> None:
+    log = logged([lying()] * 3)
+    crown_x = lying().kpts_frame[16, 0]
+    for edge, codes in ((crown_x + 30.0, []), (crown_x, ["out_of_view"])):
+        log.shown_xyxy = (-0.5, -0.5, edge, 539.5)
+        assert [r.code for r in measure_log(log, CAMERA, ABOVE).reasons] == codes
+
+
 def test_without_a_scale_or_an_infant_there_is_no_length_but_every_reason() -> None:
     trouble = Reason("no_scale", "Nothing says how large the picture is.")
     seen, empty = logged([lying()] * 2), logged([None] * 2)

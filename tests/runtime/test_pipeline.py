@@ -276,7 +276,7 @@ def estimator(monkeypatch):
 
     calls = []
 
-    def measure(frames, camera, plane):
+    def measure(frames, camera, plane, **_):
         calls.append((frames, camera, plane))
         return Measurement(65.0, (64.0, 66.0), len(frames), len(frames))
 

@@ -95,7 +95,7 @@ def estimator(monkeypatch):
     """What the estimator was given; it answers 65 cm within 1 cm."""
     calls = []
 
-    def measure(frames, camera, plane):
+    def measure(frames, camera, plane, **_):
         calls.append((frames, camera, plane))
         return Measurement(65.0, (64.0, 66.0), len(frames), len(frames), details={"a": 1})
 
@@ -306,3 +306,21 @@ def test_a_mirrored_picture_is_refused_also_under_a_stored_plane(networks, estim
         assert [reason.code for reason in refused.reasons] == ["picture_mirrored"]
         assert refused.length_cm is None
     assert session.measure_clip(Shown(poses), *networks, scale).measurement.length_cm == 65.0
+
+
+class Padded(Shown):
+    """The same clip with black bars left and right."""
+
+    def frames(self):
+        for frame in super().frames():
+            rgb = frame.rgb.copy()
+            rgb[:, :60] = rgb[:, -80:] = 0
+            yield Frame(frame.index, frame.t_s, rgb)
+
+
+def test_what_black_bars_leave_of_the_picture_is_noted(networks, estimator):
+    for kind, edges in ((Shown, (-0.5, -0.5, 959.5, 539.5)), (Padded, (59.5, -0.5, 879.5, 539.5))):
+        outcome = session.measure_clip(
+            kind([pose(150.0, 8.0)] * 3), *networks, Scale(camera=CAMERA, sheet=LAYOUT)
+        )
+        assert outcome.log.shown_xyxy == edges
