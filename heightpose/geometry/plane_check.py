@@ -21,9 +21,10 @@ from heightpose.geometry.plane_length import length_change
 from heightpose.geometry.plane_track import IndexedView
 from heightpose.geometry.sheet import SheetLayout, TagView
 
-#: Fewer tags give a plane that may be 2 % off by itself. Planes from 5 tags and more of one fixed camera (408 of them,
-#: 60 rendered clips of 960x540 and 480x360): lengths within 0.67 % of those over the true plane, 0.03 to 0.13 % (rms).
-_LEAST_TAGS = 5
+#: Fewer tags give a plane that may be this much off by itself, relative (1 sd). Planes from 5 tags and more of one
+#: fixed camera (408 of them, 60 rendered clips of 960x540 and 480x360): lengths within 0.67 % of those over the true
+#: plane, 0.03 to 0.13 % (rms).
+_LEAST_TAGS, _FEW_SD = 5, 0.02
 #: Change of a length, relative, up to which two planes agree, and from which on one of them is wrong; more where the
 #: planes' own standard deviations allow for more (three of them).
 _AGREE, _WRONG, _SDS = 0.003, 0.01, 3.0
@@ -40,11 +41,13 @@ class PlaneCheck:
             found through; None where not compared.
         doubt: how much of a stretch's change is not noise of the clip's plane, the most of all stretches, 0 where that
             is little: what an interval must allow for.
+        coarse: the tags seen were too few to see small changes.
     """
 
     tags: int = 0
     length_change: float | None = None
     doubt: float = 0.0
+    coarse: bool = False
 
     @property
     def warning(self) -> str:
@@ -95,16 +98,17 @@ def check_plane(
                 continue
             checks.append(_by_size(stored, stored_sd, views, camera, layout))
             continue
-        if seen.tags < min(_LEAST_TAGS, len(layout.tags)):
-            continue
+        few = seen.tags < min(_LEAST_TAGS, len(layout.tags))
+        seen_sd = float(np.hypot(seen.length_sd, _FEW_SD if few else 0.0))
         middle_cm = None if infant_frame is None else seen.to_mattress(camera, infant_frame[None])[0, :2]
         change = length_change(stored, seen, camera, middle_cm=middle_cm)
-        if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, seen.length_sd))):
+        if abs(change) > max(_WRONG, _SDS * float(np.hypot(stored_sd, seen_sd))):
             raise PlaneError("plane_outdated", _outdated(stored, change))
-        checks.append(_compared(seen.tags, change, seen.length_sd))
+        checks.append(replace(_compared(seen.tags, change, seen_sd), coarse=few))
     # The largest change need not be the one that is known best.
     largest = max(checks, key=lambda check: -1.0 if check.length_change is None else abs(check.length_change))
-    return replace(largest, doubt=max(check.doubt for check in checks))
+    coarse = all(check.coarse for check in checks if check.tags)
+    return replace(largest, doubt=max(check.doubt for check in checks), coarse=coarse)
 
 
 def check_lens(

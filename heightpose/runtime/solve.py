@@ -134,14 +134,15 @@ def _solve(scale: Scale, camera: Camera | None, views: list[IndexedView], clip: 
 def _stored_check(
     scale: Scale, plane: Plane, camera: Camera, runs: list[list[IndexedView]], clip: Clip, log: PoseLog
 ) -> PlaneCheck | None:
-    """A stored plane or corners beside the sheet as it is seen, else beside the camera that the plane was found
-    through; None where neither is known."""
+    """A stored plane or corners beside the sheet as it is seen, and, where few of its tags are or none, beside the
+    camera that the plane was found through; None where neither is known."""
     place, check = _place(log), None
     if scale.sheet is not None:
         check = check_plane(plane, max(plane_sd(plane)), runs, camera, scale.sheet, place)
-    if plane.camera is None or (check is not None and check.tags):
+    if plane.camera is None or (check is not None and not check.coarse):
         return check
-    return check_lens(plane, camera, clip.size_wh, clip.rotation_deg, place)
+    lens = check_lens(plane, camera, clip.size_wh, clip.rotation_deg, place)
+    return lens if check is None or lens.doubt >= check.doubt else check
 
 
 def _place(log: PoseLog) -> np.ndarray | None:

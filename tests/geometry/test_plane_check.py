@@ -112,13 +112,34 @@ def test_a_blurred_sheet_does_not_hide_what_is_more_than_its_noise():
     assert 0.01 < found.doubt < abs(found.length_change)
 
 
-def test_a_small_change_is_doubt_and_too_few_tags_are_no_check():
+def test_a_small_change_is_doubt_unless_few_tags_say_so():
     near = look(*sheet_picture.pose(151.0, spin_deg=90.0, tilt_deg=6.0))
     found = check_plane(STORED, 0.0, [near], CAMERA, LAYOUT)
     assert 0.004 < found.doubt < 0.01
     assert found.record()["tags"] == 20
-    few = check_plane(STORED, 0.0, [look(*STORED_POSE, hidden=range(16))], CAMERA, LAYOUT)
-    assert few.record() == {"tags": 0, "length_change": None}
+    few = check_plane(STORED, 0.0, [near, few_of(near)], CAMERA, LAYOUT)
+    assert (few.doubt, few.coarse) == (found.doubt, False)
+    few = check_plane(STORED, 0.0, [few_of(near)], CAMERA, LAYOUT)
+    assert (few.tags, few.doubt, few.coarse) == (4, 0.0, True)
+    two = check_plane(STORED, 0.0, [few_of(near, 2)], CAMERA, LAYOUT)
+    assert two.record() == {"tags": 0, "length_change": None}
+    assert two.coarse
+
+
+def few_of(run, count=4):
+    """The same looks with the tags in the corners only."""
+    corners = np.array([0, 1, 14, 15])[:count]
+    return [(i, TagView(view.ids[corners], view.corners_frame[corners])) for i, view in run]
+
+
+@pytest.mark.parametrize(("height_cm", "word"), [(135.0, "long"), (165.0, "short")])
+def test_a_camera_that_moved_far_is_refused_by_few_tags_too(height_cm, word):
+    moved = look(*sheet_picture.pose(height_cm, spin_deg=90.0, tilt_deg=6.0))
+    with pytest.raises(PlaneError, match=word) as caught:
+        check_plane(STORED, 0.0, [few_of(moved)], CAMERA, LAYOUT)
+    assert caught.value.code == "plane_outdated"
+    moved = look(*sheet_picture.pose(156.0, spin_deg=90.0, tilt_deg=6.0))
+    assert 0.02 < check_plane(STORED, 0.0, [few_of(moved)], CAMERA, LAYOUT).doubt < 0.04
 
 
 def test_what_one_stretch_shows_clearly_is_not_lost_in_the_noise_of_another():
