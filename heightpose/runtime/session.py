@@ -195,10 +195,10 @@ def _nothing_chosen(clip: Clip, selection: Selection, log: PoseLog) -> InputErro
     """Why no frame was looked at, with the clip's duration where it is known."""
     step_s = 0.0 if clip.fps is None else float(1 / clip.fps)
     lasts_s = None
-    if clip.length_hint is not None and step_s:
-        lasts_s = clip.length_hint * step_s
-    elif selection.end_s is None:  # it was read to its end
+    if selection.end_s is None:  # it was read to its end
         lasts_s = log.last_t_s + step_s - log[0].t_s
+    elif clip.length_hint is not None and step_s:
+        lasts_s = clip.length_hint * step_s
     return InputError(
         "no frame lies between --start and --end, so none was measured",
         where=clip.paths[0] if len(clip.paths) == 1 else clip.name,

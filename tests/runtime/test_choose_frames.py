@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 
@@ -97,6 +98,15 @@ def test_the_first_frame_alone(tmp_path, settings):
     (item,) = run_all([(source, "c")], Settings(**settings, end=0.0))
     assert item.error is None
     assert item.document["frames"]["total"] == item.document["frames"]["decoded"] == 1
+
+
+def test_how_long_a_clip_of_uneven_rate_lasts_is_told_by_its_own_times(tmp_path, settings):
+    times = [0.0, 0.1, 0.2, 0.3, 5.0]
+    frames = [makers.scene((160, 120), (60, 50))] * len(times)
+    path = makers.write_video(tmp_path / "c.mp4", frames, times_s=times)
+    (item,) = run_all([(str(path), "c")], Settings(**settings, start=60.0))
+    lasts_s = float(re.search(r"lasts ([\d.]+) s", item.answer)[1])
+    assert 5.0 <= lasts_s < 6.5
 
 
 class Brief(Clip):
