@@ -45,7 +45,7 @@ _UNSEEN_TIMES, _TUCKED_TIMES, _UNCALIBRATED_TIMES = 1.4, 1.3, 2.3
 _ON_END, _ON_END_TIMES = 0.5, 1.5
 #: A clip is refused when its length is known worse than this, relative (1 sd); children of one age and sex spread by
 #: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage, as the widest that keeps errors beyond 4 cm
-#: under 2 %: of 310 nursery clips three of 181 (docs/measurement.md).
+#: under 2 %: of 310 nursery clips three of 181, with the weights shipped since two of 183 (docs/measurement.md).
 _MAX_RELATIVE_SD = 0.0325
 #: Fewer frames than this share with a leg unbent: the legs count as tucked.
 _TUCKED_SHARE = 0.2

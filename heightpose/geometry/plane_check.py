@@ -22,8 +22,8 @@ from heightpose.geometry.plane_track import IndexedView
 from heightpose.geometry.sheet import SheetLayout, TagView
 
 #: Fewer tags give a plane that may be this much off by itself, relative (1 sd). Planes from 5 tags and more of one
-#: fixed camera (408 of them, 60 rendered clips of 960x540 and 480x360): lengths within 0.67 % of those over the true
-#: plane, 0.03 to 0.13 % (rms).
+#: fixed camera (408 of them, 51 rendered clips of 960x540 and 480x360): lengths within 0.67 % of those over the true
+#: plane (docs/measurement.md).
 _LEAST_TAGS, _FEW_SD = 5, 0.02
 #: Change of a length, relative, up to which two planes agree, and from which on one of them is wrong; more where the
 #: planes' own standard deviations allow for more (three of them).
