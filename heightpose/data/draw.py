@@ -229,12 +229,10 @@ def _choose(
     """The drawn groups with what is new of them, and how many children the share asks for."""
     rng = np.random.default_rng(seed)
     chosen: list[Group] = []
-    total = 0
     for split in SPLITS:
         for infants in (True, False):
             kind = [g for g in groups if g.split == split and bool(g.people) == infants]
-            count = math.ceil(share * sum(g.size for g in kind) - 1e-9)
-            total += count if infants else 0
+            count = _part(share, kind)
             # A group with one item drawn is drawn: its child must not be split, so later items of it follow.
             left = [(g, rest) for g in kind if (rest := _without(g, taken)).members]
             order = [left[int(k)] for k in rng.permutation(len(left))]
@@ -247,7 +245,13 @@ def _choose(
             if weights:
                 fresh = _weighted(fresh, weights, rng) if infants else []
             chosen += begun + _first(fresh, count - sum(g.size for g in begun))
-    return chosen, total
+    # Of all together: each split's part was rounded up.
+    return chosen, _part(share, [g for g in groups if g.people])
+
+
+def _part(share: float, groups: Iterable[Group]) -> int:
+    """How many children of some groups a share is, rounded up."""
+    return math.ceil(share * sum(g.size for g in groups) - 1e-9)
 
 
 def _without(group: Group, taken: set[tuple[Path, int]]) -> Group:

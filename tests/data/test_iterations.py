@@ -93,6 +93,14 @@ def test_ten_forty_and_fifty_percent_make_the_whole_and_each_holds_the_one_befor
     assert len({r["hash"] for r in rows}) == 3
 
 
+def test_a_share_is_told_as_given_and_nobody_is_missing_where_only_its_rounding_was_more(nursery):
+    assert "fewer" not in good("new", "poc", "--data", nursery, "--share", "92.5%")
+    # Of the 30 and 10 children that is 28 and 10, one more than 37 of 40, and two of train are left.
+    assert "fewer" not in good("new", "rest", "--share", "2.5%")
+    assert "fewer than the 3 that 7.5% asks for" in good("new", "last", "--share", "7.5%")
+    assert [line.split()[2] for line in good("list").splitlines()[1:]] == ["92.5%", "2.5%", "7.5%"]
+
+
 def test_the_seed_decides_and_nothing_else(nursery):
     for root, seed in (("a", 5), ("b", 5), ("c", 6)):
         good("new", "poc", "--data", nursery, "--share", "20%", "--seed", seed, "--root", root)

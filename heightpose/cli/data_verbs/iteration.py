@@ -118,7 +118,7 @@ def new(
     )
     if added.children + added.unnamed < drawn.wanted:
         hint = "; add --fill to top up with others" if where and not fill else ""
-        click.echo(f"fewer than the {drawn.wanted} that {share:.0%} asks for were left{hint}")
+        click.echo(f"fewer than the {drawn.wanted} that {_percent(share)} asks for were left{hint}")
     if drawn.left_out:
         some = ", ".join(drawn.left_out[:5]) + (", ..." if len(drawn.left_out) > 5 else "")
         click.echo(f"left out, held by a frozen test set: {len(drawn.left_out)} ({some})")
@@ -127,6 +127,11 @@ def new(
     for stratum, count in drawn.unknown.items():
         click.echo(f"{stratum} is unknown for {plural(count, 'infant')}")
     click.echo(f"Saved to {manifest.path}")
+
+
+def _percent(share: float) -> str:
+    """As it was given: a small chunk of a large pool is less than one per cent."""
+    return f"{100 * share:.4g}%"
 
 
 @iteration.command("list")
@@ -165,7 +170,7 @@ def list_(root: Path, as_json: bool) -> None:
             aim = ", ".join(f"{k}={'|'.join(v)}" for k, v in row["where"].items())
             aim = aim or ", ".join(f"{k} {w:.0%}" for k, w in row["weights"].items()) or "all"
             click.echo(
-                f"{row['order']:<4}{row['name']:<20}{row['share']:>6.0%}{row['added']:>8}{row['items']:>8}  "
+                f"{row['order']:<4}{row['name']:<20}{_percent(row['share']):>6}{row['added']:>8}{row['items']:>8}  "
                 f"{row['hash'][:12]:<14}{row['created'][:19]:<21}{aim}"
             )
 
