@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -138,9 +139,8 @@ def _comparing(view: View) -> Html:
     if len(steps) < 2:
         return Html("")
     a, b = (s.results[testset][-1].folder for s in steps)
-    return paragraph(
-        f"Whether the last step shows a difference, paired: heightpose eval compare {a} {b}", "dim"
-    )
+    command = shlex.join(["heightpose", "eval", "compare", str(a), str(b)])
+    return paragraph(f"Whether the last step shows a difference, paired: {command}", "dim")
 
 
 def overfit_parts(view: View) -> list[Html]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,8 @@ def pictures_of(result: EvalRun, folders: Sequence[Path]) -> Path | None:
 
 
 def _again(ablation: Ablation) -> str:
-    return f"heightpose ablate configs/ablations/{ablation.name}.yaml --out {ablation.file.parent.parent}"
+    matrix = f"configs/ablations/{ablation.name}.yaml"
+    return shlex.join(["heightpose", "ablate", matrix, "--out", str(ablation.file.parent.parent)])
 
 
 def _code(text: str) -> Html:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from heightpose.words import plural
 
 #: Steps side by side in the table of strata over time, advice and findings shown at first.
 _STEPS, _ADVICE, _FINDINGS = 10, 6, 15
+#: Whom ``heightpose data check`` asks where nobody is named.
+CHECKS_BY = "fast"
 #: On a phone the style puts some of them before the cells, by their place.
 ADVICE_COLUMNS = ("rank", "stratum", "share of the budget", "gain", "why", "from")
 #: Figures of heights in the table of strata: name, digits, factor.
@@ -176,9 +179,16 @@ def findings_parts(files: Sequence[Path]) -> list[Html]:
                     for f in found[:_FINDINGS]
                 ],
             ),
-            paragraph(f"From {path}; again: heightpose data check {data} --out {path.parent}", "dim"),
+            paragraph(f"From {path}; again: {_check_again(document, data, path.parent)}", "dim"),
         ]
     return parts
+
+
+def _check_again(document: dict[str, Any], data: str, out: Path) -> str:
+    """The command that finds the same: by the same model, where the findings tell whose they are."""
+    model = document.get("model", CHECKS_BY)
+    asked = ["--no-model"] if model is None else [] if model == CHECKS_BY else ["--model", str(model)]
+    return shlex.join(["heightpose", "data", "check", data, *asked, "--out", str(out)])
 
 
 def ablation_parts(ablation: Ablation, numbers: Sources) -> list[Html]:

@@ -25,12 +25,22 @@ _RING_RGB = (255, 60, 60)
 
 
 def write_findings(
-    out: Path, dataset: Dataset, findings: Sequence[Finding], rows: int, *, blur: bool = True
+    out: Path,
+    dataset: Dataset,
+    findings: Sequence[Finding],
+    rows: int,
+    *,
+    model: str | None,
+    blur: bool = True,
 ) -> None:
-    """Write ``findings.json``, ``findings.csv`` (all of them) and ``findings.html`` (the first ``rows``)."""
+    """Write ``findings.json``, ``findings.csv`` (all of them) and ``findings.html`` (the first ``rows``).
+
+    Args:
+        model: who was asked, as ``--model`` names it; None: nobody.
+    """
     folder = dataset.path.parent
     documents = [finding.as_dict(rank, folder) for rank, finding in enumerate(findings, 1)]
-    write_json(out / "findings.json", {"data": str(dataset.path), "findings": documents})
+    write_json(out / "findings.json", {"data": str(dataset.path), "model": model, "findings": documents})
     columns = [
         "rank", "kind", "also", "severity", "file", "image_id", "annotation_id", "joints", "text", "other_files",
         "fixable",

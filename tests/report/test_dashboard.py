@@ -332,6 +332,23 @@ def test_the_command_writes_page_and_advice(folder, tmp_path):
     assert data_of(text)["advice"] == json.loads(advice.read_text())
 
 
+def test_commands_in_the_text_can_be_pasted_as_they_are(tmp_path):
+    asked = {"": {}, "--no-model ": {"model": None}, "--model m.onnx ": {"model": "m.onnx"}}
+    checks, results = [], tmp_path / "two results"
+    for hour, name in enumerate(("a", "b")):
+        make.training(tmp_path / "runs", name, hour, data=name)
+        make.evaluation(results, name, hour + 0.5, name, frames=make.infants(POSTURES[:2]))
+    for number, model in enumerate(asked.values()):
+        checks.append(tmp_path / f"report {number}" / "findings.json")
+        checks[-1].parent.mkdir()
+        checks[-1].write_text(json.dumps({"data": "my cots", "findings": [], **model}))
+    write_dashboard([tmp_path], tmp_path / "page.html", Options(checks=tuple(checks)))
+    text = html.unescape((tmp_path / "page.html").read_text())
+    assert f"heightpose eval compare '{results / 'a'}' '{results / 'b'}'" in text
+    for path, words in zip(checks, asked, strict=True):
+        assert f"heightpose data check 'my cots' {words}--out '{path.parent}'" in text
+
+
 def test_a_target_of_what_the_test_set_does_not_have_is_said(folder, tmp_path):
     target = tmp_path / "target.yaml"
     target.write_text("posture: {back: 1, sied: 1, lap: 0}\npostures: {side: 1}\n")

@@ -66,7 +66,8 @@ def check(
                 "--out is the data set itself", where=out, hint="Leave --out away to repair in place"
             )
         make_folder(out)
-    findings = find(dataset, None if no_model else model)
+    asked = None if no_model else model
+    findings = find(dataset, asked)
     click.echo(f"{'rank':>4}  {'sigma':>6}  {'kind':<10}  picture: why")
     for rank, one in enumerate(findings[:rows], 1):
         where = one.place(dataset.path.parent)
@@ -74,7 +75,7 @@ def check(
     more = f", the first {rows} shown" if len(findings) > rows else ""
     click.echo(f"{plural(len(findings), 'finding')} in {plural(len(dataset.items), 'picture')}{more}")
     if out is not None:
-        write_findings(out, dataset, findings, rows, blur=not no_blur)
+        write_findings(out, dataset, findings, rows, model=asked, blur=not no_blur)
         click.echo(f"report in {out}")
     if fix:
         repaired = apply_fixes(dataset.path, findings, out)
