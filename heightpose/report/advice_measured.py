@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from heightpose.report.timeline import Step, TestSet
@@ -19,7 +19,7 @@ def measured_rows(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """What is measured of each value: the repetitions' means, shares, counts."""
     results = [e.document for e in step.results[testset]]
-    lengths = _height_strata(step, testset)
+    lengths = _documents_with_heights(step, testset)
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for stratum, values in results[0]["strata"].items():
         people = {v: both["pose"]["people"] for v, both in values.items() if both["pose"] is not None}
@@ -31,7 +31,6 @@ def measured_rows(
             if not each:
                 continue
             pose = values[value]["pose"]
-            height = lengths.get((stratum, value)) or {}
             shares = target.get(stratum)
             rows[stratum, value] = {
                 "mean_sms": sum(each) / len(each),
@@ -39,19 +38,27 @@ def measured_rows(
                 "share": number / sum(known.values()) if shares is None else shares.get(value, 0.0),
                 "test": pose["children"],
                 "train": children_in_train(step, stratum, value),
-                "height_mae": height.get("mae_cm"),
-                "height_yield": height.get("yield"),
+                "height_mae": _height_of(lengths, stratum, value, "mae_cm"),
+                "height_yield": _height_of(lengths, stratum, value, "yield"),
             }
     return rows
 
 
-def _height_strata(step: Step, testset: TestSet) -> dict[tuple[str, str], dict[str, Any]]:
-    """Heights of the same test set, or of another where this one has no clips."""
+def _documents_with_heights(step: Step, testset: TestSet) -> list[dict[str, Any]]:
+    """The repetitions' results on the same test set, or on another where this one has no clips."""
     for one in (testset, *(t for t in step.results if t != testset)):
-        document = step.results[one][0].document
-        if document["height"] is not None:
-            return {(s, v): b["height"] for s, vs in document["strata"].items() for v, b in vs.items()}
-    return {}
+        documents = [e.document for e in step.results[one]]
+        if documents[0]["height"] is not None:
+            return documents
+    return []
+
+
+def _height_of(documents: Sequence[Mapping[str, Any]], stratum: str, value: str, figure: str) -> float | None:
+    """The repetitions' mean of a figure of heights; None where none of them has it."""
+    blocks = [d["strata"].get(stratum, {}).get(value) for d in documents]
+    known = [b["height"][figure] for b in blocks if b is not None and b["height"] is not None]
+    known = [number for number in known if number is not None]
+    return sum(known) / len(known) if known else None
 
 
 def children_in_train(step: Step, stratum: str, value: str) -> int | None:

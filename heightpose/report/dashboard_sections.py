@@ -232,10 +232,10 @@ def advice(view: View) -> list[Html]:
     return [
         paragraph(
             f"Step {index} on {ranking.testset[0]}. Gain: points of MeanSmS@0.1 over the target distribution that "
-            f"{ranking.part} more children of a stratum are expected to bring: share x error x what the learning curve "
-            f"takes off; as many at random bring {ranking.at_random:.3f}, strata that bring no more are not listed. "
-            f"The curve is {curve}.{mixed} The budget goes part by part to whichever then gains most. Strata overlap, "
-            "so gains do not add up."
+            f"{plural(ranking.part, 'child')} more of a stratum can be expected to bring: share x error x what the "
+            f"learning curve takes off; as many at random bring {ranking.at_random:.3f}, strata that bring no more are "
+            f"not listed. The curve is {curve}.{mixed} The budget goes part by part to whichever then gains most. "
+            "Strata overlap, so gains do not add up."
         ),
         advice_table(ranking, view.numbers),
         paragraph(

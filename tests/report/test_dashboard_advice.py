@@ -140,6 +140,19 @@ def test_a_value_that_hardly_anybody_shows_does_not_lead_for_its_first_few_child
     assert "no difference shown" not in side.reasons[0]
 
 
+def test_heights_of_repetitions_are_their_mean_as_in_the_table_of_strata(tmp_path):
+    frames = make.infants(["back", "side"], wrong={"side": 4})
+    for seed, errors in ((1, [2.0, 2.0]), (2, [1.0, None])):
+        name, clips = f"run{seed}", make.measured(errors, "side", refused=3.0)
+        make.training(tmp_path / "runs", name, seed, seed=seed, children={"posture": EVEN})
+        make.evaluation(tmp_path / "results", f"of-{name}", seed + 9, name, frames=frames, clips=clips)
+    ranking = write_dashboard([tmp_path], tmp_path / "page.html", Options()).ranking
+    assert "height MAE 1.50 cm, 75 % measured" in ranking.advice[0].reasons
+    row = re.search(r"posture: side</.*?</tr>", (tmp_path / "page.html").read_text(), re.S).group()
+    assert ">1.50<" in row
+    assert ">75<" in row
+
+
 def test_where_no_value_stands_out_the_page_says_that(tmp_path):
     assert not ranking(tmp_path, [(EVEN, {"back": 50.0, "side": 50.0})]).advice
     write_dashboard([tmp_path], tmp_path / "page.html", Options())
