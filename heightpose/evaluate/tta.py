@@ -31,7 +31,7 @@ def table(samples: dict[str, Samples], costs: dict[str, Cost]) -> list[dict[str,
         row: dict[str, Any] = {
             "tta": name,
             "people": len(one),
-            "median_error_heads": float(np.median(one.error_heads[seen])),
+            "median_error_heads": float(np.median(one.error_heads[seen])) if seen.any() else None,
         }
         for key, joints in (("mean_sms_0.1", INFANT.height_joints), ("mean_0.1", None)):
             value, zero = hits.mean(joints), base.mean(joints)
@@ -56,12 +56,17 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
         for key in ("mean_sms_0.1", "mean_0.1"):
             cells += [_number(row[key]), _gain(row[f"{key}_gain"], row[f"{key}_gain_interval"])]
         cells += [
-            f"{row['median_error_heads']:.4f}",
+            _number(row["median_error_heads"], 4),
             str(row["runs"]),
             f"{row['ms']:.1f}",
             f"{row['cpu_ms']:.1f}",
         ]
         text.append("| " + " | ".join(cells) + " |")
+    if all(row["median_error_heads"] is None for row in rows):
+        text += [
+            "",
+            "gains not measured: no label has a joint in sight and a head size, which crown and upper_neck give",
+        ]
     return text
 
 
@@ -70,8 +75,8 @@ def _hits(samples: Samples) -> JointHits:
     return JointHits(counted & (samples.error_heads <= _AT_HEADS), counted)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _gain(value: float | None, interval: tuple[float, float] | None) -> str:

@@ -33,6 +33,7 @@ from heightpose.codec.confidence import (
 from heightpose.errors import ConfigError
 from heightpose.runtime.modelfile import ModelFile
 from heightpose.train.evidence import Samples
+from heightpose.words import plural
 
 #: Weight of the penalty on each joint's departure from the mean offset, and on the features' weights.
 _RIDGE_JOINT, _RIDGE_WEIGHT = 1.0, 0.1
@@ -50,16 +51,20 @@ def halves(children: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def enough(samples: Samples) -> bool:
-    """Whether these are children enough for :func:`fit`."""
-    return len(set(samples.children)) >= _LEAST_CHILDREN
+    """Whether these are children enough for :func:`fit`: with joints whose error is known."""
+    return len(set(samples.children[samples.known.any(axis=1)])) >= _LEAST_CHILDREN
 
 
 def fit(samples: Samples) -> Calibration:
-    """The calibration of some people's joints. ConfigError when they are too few children."""
+    """The calibration of some people's joints. ConfigError when they are too few children whose errors are known."""
     if not enough(samples):
+        known = samples.known.any(axis=1)
+        without = int((~known).sum())
         raise ConfigError(
             "too few children to calibrate on", expected=f"at least {_LEAST_CHILDREN} to fit to",
-            got=len(set(samples.children)), hint="Add pictures with --data",
+            got=str(len(set(samples.children[known])))
+            + (f", and {plural(without, 'infant')} without a head size" if without else ""),
+            hint="Add pictures with --data" + (", with labels of crown and upper_neck" if without else ""),
         )  # fmt: skip
     features, known = samples.evidence.features(), samples.known
     right = _platt(features, samples.error_heads <= RIGHT_HEADS, known, samples.children)

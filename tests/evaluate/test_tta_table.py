@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,13 @@ def test_gains_are_over_the_first_row_of_seen_joints_and_by_child():
     assert [row["runs"] for row in rows] == [1, 2, 10]
     assert [(row["ms"], row["cpu_ms"]) for row in rows] == [(2.0, 5.0)] * 3
     assert "| flip | 75.0 | +25.0 (+0.0 to +50.0) |" in lines(rows)[3]
+
+
+@pytest.mark.filterwarnings("error")
+def test_labels_without_head_sizes_tell_no_gain_and_the_table_says_why():
+    unknown = replace(samples([0.1] * 4), error_heads=np.full((4, K), np.nan))
+    (row,) = rows = table({"none": unknown}, {"none": evidence.Cost([2.0], [5.0])})
+    assert (row["median_error_heads"], row["mean_sms_0.1"]) == (None, None)
+    *_, line, _, why = lines(rows)
+    assert line == "| none | - | - | - | - | - | 1 | 2.0 | 5.0 |"
+    assert why.startswith("gains not measured")

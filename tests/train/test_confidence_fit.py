@@ -83,6 +83,15 @@ def test_probabilities_are_right_as_often_as_they_say(fitted):
     assert sum(b["n"] for b in figures["right"]["bins"]) == figures["right"]["n"] == others.known.sum()
 
 
+def test_labels_that_tell_no_head_size_are_not_calibrated_on():
+    samples, _ = drawn(40)
+    half = np.arange(40) < 16  # eight children
+    told = replace(samples, error_heads=np.where(half[:, None], samples.error_heads, np.nan))
+    assert not confidence.enough(told)
+    with pytest.raises(ConfigError, match=r"got 8, and 24 infants without a head size.*crown and upper_neck"):
+        confidence.fit(told)
+
+
 def test_covariances_have_the_size_and_direction_of_the_errors(fitted):
     calibration, others, sd = fitted
     cov = calibration.cov_crop(others.evidence)
