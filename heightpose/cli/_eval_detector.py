@@ -30,7 +30,7 @@ from heightpose.errors import ConfigError
 @click.option(
     "--out",
     type=FilePath(file_okay=False),
-    help="Report folder; eval-results/detector/NAME.",
+    help="Report folder; eval-results/detector/SET/MODELS-HASHES.",
 )
 def detector_(
     folders: tuple[Path, ...], testsets: tuple[str, ...], split: str, detector: str, model: str | None,
@@ -55,7 +55,7 @@ def detector_(
       heightpose eval detector --data nursery --data empty-cots --split all --detector runs/detector/detector.onnx
     """
     from heightpose.evaluate.detector import judge, lines, look, table
-    from heightpose.evaluate.result import identity
+    from heightpose.evaluate.result import identity, weights_folder
     from heightpose.evaluate.subject import Subject
     from heightpose.report.detector_plot import write_detector_plot
     from heightpose.runtime.atomic import folder_name, make_folder, write_csv, write_json, write_text
@@ -76,7 +76,8 @@ def detector_(
     summary = plain(judge(looked, at))
     text = lines(summary)
     name = "+".join(folder_name(subject.name) for subject in subjects)
-    folder = Path("eval-results") / "detector" / name if out is None else out
+    judged = weights_folder(finder.file, *([] if pose_model is None else [pose_model.file]))
+    folder = Path("eval-results") / "detector" / name / judged if out is None else out
     make_folder(folder)
     about = {
         "detector": identity(finder),

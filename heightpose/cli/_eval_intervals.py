@@ -26,7 +26,7 @@ from heightpose.errors import ConfigError
 @DETECTOR
 @backend_option()
 @click.option(
-    "--out", type=FilePath(file_okay=False), help="Report folder; eval-results/intervals/MODEL."
+    "--out", type=FilePath(file_okay=False), help="Report folder; eval-results/intervals/MODEL-HASH."
 )  # fmt: skip
 def intervals_(
     folders: tuple[Path, ...],
@@ -57,6 +57,7 @@ def intervals_(
     import dataclasses
 
     from heightpose.evaluate.intervals import lines, measure_clips, measure_stills, summarise
+    from heightpose.evaluate.result import weights_folder
     from heightpose.evaluate.subject import Subject
     from heightpose.report.risk_plot import write_risk_plot
     from heightpose.runtime.atomic import make_folder, write_csv, write_json, write_text
@@ -74,7 +75,7 @@ def intervals_(
         raise ConfigError("no clip could be measured", where=", ".join(testsets))
     summary = plain(summarise(lengths))
     stem = networks[1].file.path.stem
-    folder = Path("eval-results") / "intervals" / stem if out is None else out
+    folder = Path("eval-results") / "intervals" / weights_folder(networks[1].file) if out is None else out
     make_folder(folder)
     write_text(folder / "intervals.txt", "\n".join(lines(summary)) + "\n")
     write_json(folder / "intervals.json", {"model": stem, "split": split if folders else None} | summary)

@@ -36,7 +36,7 @@ TESTSETS = click.option(
 @click.option(
     "--out",
     type=FilePath(file_okay=False),
-    help="Report folder; eval-results/confidence/MODEL.",
+    help="Report folder; eval-results/confidence/MODEL-HASH.",
 )
 @click.option(
     "--report-only", is_flag=True, help="Leave the calibration in the report folder, not beside the weights."
@@ -63,6 +63,7 @@ def confidence_(
       heightpose eval confidence --model fast --data nursery
     """
     from heightpose.codec.confidence import FINE, calibration_path
+    from heightpose.evaluate.result import weights_folder
     from heightpose.report.reliability import lines, write_plot
     from heightpose.runtime.atomic import make_folder, write_json, write_text
     from heightpose.runtime.modelfile import WEIGHTS_DIR
@@ -91,7 +92,7 @@ def confidence_(
         )
         found[name] = {"parameters": calibration.as_dict(), "report": report}
     path = pose_model.file.path
-    folder = Path("eval-results") / "confidence" / path.stem if out is None else out
+    folder = Path("eval-results") / "confidence" / weights_folder(pose_model.file) if out is None else out
     make_folder(folder)
     data = [confidence.read_from(f) | {"split": split} for f in folders]
     document = plain(confidence.document(pose_model.file, found, data))

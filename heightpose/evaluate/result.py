@@ -26,6 +26,7 @@ from heightpose.runtime import presence
 from heightpose.runtime.atomic import folder_name, make_folder, write_csv, write_json
 from heightpose.runtime.code import code_version
 from heightpose.runtime.cover import Cover
+from heightpose.runtime.modelfile import ModelFile
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.output import plain, sha256
 from heightpose.runtime.tta import FLIP
@@ -186,6 +187,12 @@ def load_result(folder: Path) -> dict[str, Any]:
 def identity(part: Detector | PoseModel | Cover) -> dict[str, str]:
     """Which weights these are: the file's name and hash."""
     return {"name": part.file.path.name, "sha256": part.file.sha256}
+
+
+def weights_folder(*files: ModelFile) -> str:
+    """The name of a default folder for what some weights did: every training calls its own ``pose`` or ``detector``,
+    so parts of their hashes tell them apart."""
+    return "-".join(f"{file.path.stem}-{file.sha256[:6]}" for file in files)
 
 
 def _default_folder(subject: Subject, pose_model: PoseModel, models: dict[str, dict[str, str]]) -> Path:

@@ -158,29 +158,30 @@ def test_a_baseline_is_recorded_without_curves(here, models, spots, tmp_path):
 
 def test_the_detector_alone(here, spots, tmp_path):
     detector = makers.tiny_detector(tmp_path / "detector.onnx", reach=0.95)  # boxes as large as the labels'
-    done = here("eval", "detector", "--testset", spots, "--detector", detector, "--out", "d")
+    done = here("eval", "detector", "--testset", spots, "--detector", detector)
     assert done.returncode == 0, done.stderr
     assert "7 pictures, 6 infants, 1 empty cot" in done.stdout
-    assert {p.name for p in (tmp_path / "d").iterdir()} == {
+    (alone,) = (tmp_path / "eval-results" / "detector" / "spots").iterdir()
+    assert alone.name.startswith("detector-")
+    assert {p.name for p in alone.iterdir()} == {
         "detector.txt", "detector.json", "detector.png", "detections.csv",
     }  # fmt: skip
-    figures = json.loads((tmp_path / "d" / "detector.json").read_text())
+    figures = json.loads((alone / "detector.json").read_text())
     assert figures["found"] == pytest.approx(5 / 6)  # the dark one is missed
     assert figures["false_alarms"] == 0.0
     assert figures["strata"]["lit"]["dark"]["found"] == 0.0
-    assert len(list(csv.DictReader((tmp_path / "d" / "detections.csv").open()))) == 7
+    assert len(list(csv.DictReader((alone / "detections.csv").open()))) == 7
     model = makers.tiny_pose(tmp_path / "pose.onnx")
-    done = here(
-        "eval", "detector", "--testset", spots, "--detector", detector, "--model", model, "--out", "e"
-    )
+    done = here("eval", "detector", "--testset", spots, "--detector", detector, "--model", model)
     assert done.returncode == 0, done.stderr
-    both = json.loads((tmp_path / "e" / "detector.json").read_text())
+    (together,) = {*alone.parent.iterdir()} - {alone}  # what was there stays
+    both = json.loads((together / "detector.json").read_text())
     assert (both["threshold"], both["false_alarms"]) == (PRESENT, 0.0)
     assert both["pose"]["name"] == "pose.onnx"
     assert figures["pose"] is None
     scores = [
-        [float(row["best_score"]) for row in csv.DictReader((tmp_path / f / "detections.csv").open())]
-        for f in "de"
+        [float(row["best_score"]) for row in csv.DictReader((f / "detections.csv").open())]
+        for f in (alone, together)
     ]
     assert scores[0] != scores[1]  # the evidence of both instead of the detector's own
     nothing = here("eval", "detector")

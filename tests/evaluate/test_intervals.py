@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import cv2
 import makers
@@ -24,6 +25,7 @@ from heightpose.geometry.plane import Plane
 from heightpose.report.risk_plot import write_risk_plot
 from heightpose.runtime import session
 from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.output import sha256
 from heightpose.skeleton import INFANT
 from heightpose.types import Measurement, Reason
 
@@ -121,16 +123,19 @@ def test_stills_are_measured_over_their_own_plane_and_camera(folder, nets, monke
         intervals, "estimate_poses",
         lambda frames, *_: ((true_frames([items[f.index]], 0.0, rng)[0], f.rgb) for f in frames),
     )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
     args = ["--data", str(folder), "--model", nets["model"], "--detector", nets["detector"]]
-    done = CliRunner().invoke(eval_, ["intervals", *args, "--out", str(tmp_path / "out")])
+    done = CliRunner().invoke(eval_, ["intervals", *args])
     assert done.exit_code == 0, done.output
-    rows = list(csv.DictReader((tmp_path / "out" / "lengths.csv").open()))
+    (out,) = (tmp_path / "eval-results" / "intervals").iterdir()
+    assert out.name == f"{Path(nets['model']).stem}-{sha256([Path(nets['model'])])[:6]}"
+    rows = list(csv.DictReader((out / "lengths.csv").open()))
     first, second = (float(row["estimate_cm"]) for row in rows)
     assert abs(first - 67.2) < 2.0
     assert second / first == pytest.approx(1.05, abs=0.005)
-    summary = json.loads((tmp_path / "out" / "intervals.json").read_text())
+    summary = json.loads((out / "intervals.json").read_text())
     assert (summary["pictures"], summary["children"]) == (2, 2)
-    assert (tmp_path / "out" / "intervals.png").stat().st_size > 10_000
+    assert (out / "intervals.png").stat().st_size > 10_000
 
 
 def test_clips_are_measured_over_the_true_plane(nets, tmp_path, monkeypatch):
