@@ -55,7 +55,7 @@ def confidence_(
                                  only with --replace-shipped, else in OUT)
       OUT/
         reliability.txt, .json, .png   on the children not used for the fit
-        before.calibration.json        what was beside the weights, where it was replaced
+        before-HASH.calibration.json   what was beside the weights, where it was replaced
 
     \b
     Examples:
@@ -68,7 +68,7 @@ def confidence_(
     from heightpose.runtime.atomic import make_folder, write_json, write_text
     from heightpose.runtime.modelfile import WEIGHTS_DIR
     from heightpose.runtime.networks import Detector, PoseModel
-    from heightpose.runtime.output import plain
+    from heightpose.runtime.output import plain, sha256
     from heightpose.runtime.tta import Tta
     from heightpose.train import confidence, evidence
 
@@ -108,9 +108,9 @@ def confidence_(
     if report_only or (shipped and not replace_shipped):
         installed = folder / installed.name
     elif installed.is_file():
-        write_text(
-            folder / "before.calibration.json", installed.read_text(encoding="utf-8", errors="replace")
-        )
+        # By its hash: a run after this one must not replace it by what this one installs.
+        before = f"before-{sha256([installed])[:6]}.calibration.json"
+        write_text(folder / before, installed.read_text(encoding="utf-8", errors="replace"))
     write_json(installed, document)
     click.echo("\n".join(text))
     click.echo(f"calibration in {installed}, report in {folder}", err=True)
