@@ -97,9 +97,13 @@ def test_a_whole_run_learns_a_batch_by_heart_and_logs_every_joints_loss(folder, 
 def test_the_detector_learns_a_batch_by_heart_however_its_losses_are_balanced(
     folder, tmp_path, monkeypatch, balance
 ):
-    config = settings(folder, batch_size=4, epochs=75, lr=1e-2, warmup_steps=10)
+    config = settings(folder, batch_size=4, epochs=45, lr=2e-2, warmup_steps=10)
     config = replace(
-        config, task="detector", loss=LossConfig(balance=balance), detector=DetectorConfig(width=32)
+        config,
+        task="detector",
+        loss=LossConfig(balance=balance),
+        detector=DetectorConfig(width=32),
+        hardware=replace(config.hardware, precision="32-true"),
     )
     kept = {}
     monkeypatch.setattr(loop, "_finish", lambda out, task, module, *rest: kept.update(module=module))

@@ -101,7 +101,7 @@ def test_the_pose_net_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, b
 
 def test_the_detector_learns_a_batch_by_heart_and_the_runtime_reads_it(folder, tmp_path):
     run = loop.train(
-        settings(folder, "detector", epochs=75, lr=1e-2), tmp_path / "run", overfit_one_batch=True
+        settings(folder, "detector", epochs=50, lr=2e-2), tmp_path / "run", overfit_one_batch=True
     )
     with (tmp_path / "run" / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
