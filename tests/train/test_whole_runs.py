@@ -140,8 +140,10 @@ def test_a_time_limit_in_the_first_epoch_still_leaves_validated_weights(folder, 
 
 
 def test_crops_made_on_the_device_teach_the_same(folder, tmp_path, tiny):
-    config = settings(folder, "pose", epochs=250, lr=1e-2)
-    config = replace(config, data=replace(config.data, on_device=True))
+    config = settings(folder, "pose", epochs=130, lr=3e-2)
+    data, pose = replace(config.data, on_device=True), replace(config.pose, sigma=1.0)
+    # Of the losses on the maps that the device draws the one that learns within the fewest steps.
+    config = replace(config, data=data, pose=pose, loss=LossConfig(kind="cross_entropy"))
     run = loop.train(config, tmp_path / "run", overfit_one_batch=True)
     assert run.metrics["last"]["MeanSmS@0.1"] >= 99  # judged on the processor's crops
 
