@@ -11,6 +11,7 @@ OpenCV's fisheye module (k1..k4).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -241,18 +242,15 @@ class Camera:
         bent = (self._unturn(kpts) - self.K[:2, 2]) / self.K[[0, 1], [0, 1]]
         radius = np.hypot(bent[:, 0], bent[:, 1])
         # The radial part first, by table: it cannot leave the branch that the lens really uses.
-        table = np.linspace(0.0, _MAX_ANGLE if self.model == "fisheye" else 8.0, 16000)
-        values = self._radial(table)
-        falling = np.nonzero(np.diff(values) <= 0)[0]
-        end = int(falling[0]) + 1 if len(falling) else len(table)
-        straight = np.interp(radius, values[:end], table[:end])
+        values, table = self._radial_table
+        straight = np.interp(radius, values, table)
         if self.model == "fisheye":
             for _ in range(3):  # Newton; the table is already good to about 1e-7
                 slope = np.maximum(self._radial(straight, slope=True), 1e-6)
                 step = (self._radial(straight) - radius) / slope
-                straight = np.clip(straight - step, 0.0, table[end - 1])
+                straight = np.clip(straight - step, 0.0, table[-1])
             return bent * (np.tan(straight) / np.maximum(radius, 1e-12))[:, None]
-        inside = radius < values[end - 1]
+        inside = radius < values[-1]
         slopes = bent * (straight / np.maximum(radius, 1e-12))[:, None]
         xy, goal = slopes[inside], bent[inside]
         for _ in range(8):
@@ -266,6 +264,15 @@ class Camera:
     @property
     def _stored_wh(self) -> tuple[int, int]:
         return self.size_wh if self.turned_deg in (0, 180) else (self.size_wh[1], self.size_wh[0])
+
+    @cached_property
+    def _radial_table(self) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`_radial`'s values and what it has them of, from 0 as far as it grows."""
+        table = np.linspace(0.0, _MAX_ANGLE if self.model == "fisheye" else 8.0, 16000)
+        values = self._radial(table)
+        falling = np.nonzero(np.diff(values) <= 0)[0]
+        end = int(falling[0]) + 1 if len(falling) else len(table)
+        return values[:end], table[:end]
 
     def _radial(self, r: np.ndarray, slope: bool = False) -> np.ndarray:
         """Distorted radius for a slope (pinhole) or an angle (fisheye), or its derivative."""
