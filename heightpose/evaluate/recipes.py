@@ -195,11 +195,21 @@ def _versions_apart(recipe: Recipe) -> str:
     stored, now = read_json(made_with, "versions"), versions()
     if not isinstance(stored, dict):
         raise ConfigError("not versions", where=made_with)
+    apart = [k for k in sorted(stored.keys() | now) if stored.get(k) != now.get(k)]
     return "; ".join(
-        f"{k} {stored.get(k)} then, {now.get(k)} now"
-        for k in sorted(stored.keys() | now)
-        if stored.get(k) != now.get(k)
+        _processors(str(stored.get(k)), now[k])
+        if k == "processor"
+        else f"{k} {stored.get(k)} then, {now.get(k)} now"
+        for k in apart
     )
+
+
+def _processors(then: str, now: str) -> str:
+    """What one processor has and the other has not, of OpenCV's lists: a question mark follows what is missing."""
+    had, has = ({w.strip("*") for w in line.split() if not w.endswith("?")} for line in (then, now))
+    parts = [f"with {', '.join(sorted(had - has))} then, without now"] if had - has else []
+    parts += [f"without {', '.join(sorted(has - had))} then, with it now"] if has - had else []
+    return "processor " + "; ".join(parts)
 
 
 def _twin(recipe: Recipe) -> str:
