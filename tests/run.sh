@@ -9,7 +9,7 @@ python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 ruff format --check .
 ruff check .
 mypy
-# Two processes of one thread each: trainings, networks and rendering in the one, everything else in the other, about
+# Two processes of one thread each: trainings, networks, rendering and calibration in the one, the rest in the other, about
 # as long as each other.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 # The tests start a hundred processes, each of which would compile the package anew.
@@ -23,10 +23,11 @@ trap 'rm -rf "$TMPDIR"' EXIT
 report=$TMPDIR/trainings.txt
 # A test that hangs where Python's own time limit is not heard ends with a traceback of all threads (SIGABRT).
 limited() { if command -v timeout > /dev/null; then timeout --signal=ABRT --kill-after=30 2400 "$@"; else "$@"; fi; }
-limited python -m pytest tests/train tests/models tests/ablate tests/synth > "$report" 2>&1 &
+limited python -m pytest tests/train tests/models tests/ablate tests/synth tests/calibrate > "$report" 2>&1 &
 trainings=$!
 failed=0
-limited python -m pytest --ignore tests/train --ignore tests/models --ignore tests/ablate --ignore tests/synth || failed=1
+limited python -m pytest --ignore tests/train --ignore tests/models --ignore tests/ablate --ignore tests/synth \
+    --ignore tests/calibrate || failed=1
 wait "$trainings" || failed=1
 cat "$report"
 exit "$failed"
