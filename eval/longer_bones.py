@@ -10,14 +10,9 @@ joints without errors: what is left is how far a length is read, and how far usu
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
-from same_child_views import CAMERA, frames_of, kind_of, view
+from same_child_views import kind_of, length_cm, named_bodies, view
 
-from heightpose.geometry.body import measure
-from heightpose.geometry.plane import Plane
 from heightpose.skeleton import INFANT
 
 #: Height, tilt and the side it is seen from.
@@ -51,20 +46,8 @@ def longer(joints_cm: np.ndarray, bone: str, cm: float) -> np.ndarray:
     return out
 
 
-def length_cm(joints_cm: np.ndarray, plane: Plane) -> float:
-    """The length that is measured, refused or not."""
-    found = measure(frames_of(joints_cm, plane), CAMERA, plane)
-    return found.length_cm or found.details.get("unreported_cm", np.nan)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("bodies", type=Path, help="bodies.npz of children that the elevation model never saw")
-    args = parser.parse_args()
-    with np.load(args.bodies, allow_pickle=False) as data:
-        clips = data["joints_cm"].astype(float)
+    clips = named_bodies(__doc__)["joints_cm"]
     found: dict[tuple[str, str, float], list[float]] = {}
     for clip in clips:
         for height, tilt, azimuth in CAMERAS:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heightpose.arrays import read_arrays
 from heightpose.evaluate.geometry import told_true
 from heightpose.geometry.body import measure
 from heightpose.geometry.camera import Camera
@@ -55,14 +56,25 @@ def kind_of(joints_cm: np.ndarray) -> str:
     return "extended" if share >= 0.8 else "tucked" if share == 0 else "mixed"
 
 
-def main() -> None:
+def length_cm(joints_cm: np.ndarray, plane: Plane) -> float:
+    """The length that is measured of ``(T, K, 3)`` joints, refused or not."""
+    found = measure(frames_of(joints_cm, plane), CAMERA, plane)
+    return found.length_cm or found.details.get("unreported_cm", np.nan)
+
+
+def named_bodies(description: str | None) -> dict[str, np.ndarray]:
+    """The arrays of the file that the command line names; ``joints_cm`` ``(N, T, K, 3)`` in double precision."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("bodies", type=Path, help="bodies.npz of children that the elevation model never saw")
-    args = parser.parse_args()
-    with np.load(args.bodies, allow_pickle=False) as data:
-        joints, posture, truth = data["joints_cm"].astype(float), data["posture"], data["length_cm"]
+    data = read_arrays(parser.parse_args().bodies)
+    return data | {"joints_cm": data["joints_cm"].astype(float)}
+
+
+def main() -> None:
+    data = named_bodies(__doc__)
+    joints, posture, truth = data["joints_cm"], data["posture"], data["length_cm"]
     rows: dict[str, list[np.ndarray]] = {}
     for clip, lying, length in zip(joints, posture, truth, strict=True):
         target = clip[..., :2].mean(axis=(0, 1))
@@ -70,9 +82,7 @@ def main() -> None:
         for height in HEIGHTS_CM:
             for tilt, azimuth in DIRECTIONS:
                 plane = view(height, tilt, azimuth, target)
-                measured = measure(frames_of(clip, plane), CAMERA, plane)
-                estimate = measured.length_cm or measured.details.get("unreported_cm", np.nan)
-                found.append(estimate - length)
+                found.append(length_cm(clip, plane) - length)
         name = kind_of(clip) if POSTURES[lying] == "back" else POSTURES[lying]
         rows.setdefault(name, []).append(np.array(found))
     print(
