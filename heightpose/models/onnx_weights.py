@@ -44,6 +44,11 @@ def read_onnx(path: str | Path) -> tuple[PoseNet | DetectorNet, dict[str, Any]]:
 
     path = Path(path)
     meta = _single(path, read_model_file(path).meta)
+    if cut := _pruned(meta):
+        raise FileFormatError(
+            "its layers are narrower than those of the network that it describes", where=path,
+            got=f"{cut:.0%} of its blocks' channels cut", hint="Use the weights that it was exported from",
+        )  # fmt: skip
     try:
         proto = onnx.load(str(path))
         restore(proto)
@@ -89,6 +94,13 @@ def _single(path: Path, meta: dict[str, Any]) -> dict[str, Any]:
         )  # fmt: skip
     of_file = {key: value for key, value in meta.items() if key != "ensemble"}
     return of_file | {key: value for key, value in members[0].items() if key not in ("share", "sha256")}
+
+
+def _pruned(meta: dict[str, Any]) -> float:
+    """The share of channels that ``heightpose export --prune`` cut."""
+    export = meta.get("export")
+    share = export.get("pruned") if isinstance(export, dict) else None
+    return share if isinstance(share, float) else 0.0
 
 
 def _module_name(node: str) -> str:

@@ -146,6 +146,13 @@ def test_what_cannot_be_told_is_refused(stored, tmp_path):
             read_onnx(tmp_path / name)
 
 
+def test_one_with_channels_cut_is_told_of(tmp_path):
+    net = PoseNet("test_resnet", 21, input_wh=WH)
+    export_onnx(net, tmp_path / "narrow.onnx", about(net) | {"export": {"pruned": 0.25}})
+    with pytest.raises(FileFormatError, match=r"narrower.*25% of its blocks' channels cut.*exported from"):
+        read_onnx(tmp_path / "narrow.onnx")
+
+
 def test_weights_of_another_shape_than_described_are_refused(stored, tmp_path):
     proto = onnx.load(str(stored.with_name("half.onnx")))
     weights = {tensor.name: tensor for tensor in proto.graph.initializer}
