@@ -26,11 +26,6 @@ _ENDS = {
 }
 
 
-def below(joint: int) -> list[int]:
-    """The joint and all that hang on it."""
-    return [joint, *(k for child in np.flatnonzero(INFANT.parents == joint) for k in below(int(child)))]
-
-
 def longer(joints_cm: np.ndarray, bone: str, cm: float) -> np.ndarray:
     """``(T, K, 3)`` with bones that are so much longer; their ends' elevations stay, but where a bone is too steep."""
     out = joints_cm.copy()
@@ -42,7 +37,7 @@ def longer(joints_cm: np.ndarray, bone: str, cm: float) -> np.ndarray:
         level = (left > 0.1) & (aside > 0.1)
         times = np.sqrt(np.maximum(left, 0.0)) / np.maximum(aside, 1e-6) - 1.0
         shift = np.where(level[:, None], along * times[:, None] * [1, 1, 0], along * (cm / length)[:, None])
-        out[:, below(last)] += shift[:, None]
+        out[:, INFANT.below(int(last))] += shift[:, None]
     return out
 
 

@@ -138,6 +138,11 @@ class Skeleton:
             dtype=np.intp,
         )
 
+    def below(self, joint: int) -> list[int]:
+        """The index of a joint and of all that hang on it: what moves with it."""
+        children = np.flatnonzero(self.parents == joint)
+        return [joint, *(k for child in children for k in self.below(int(child)))]
+
     @cached_property
     def edges(self) -> tuple[tuple[int, int], ...]:
         """(child, parent) pairs to draw, head_top left out where crown says the same."""

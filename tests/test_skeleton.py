@@ -34,6 +34,13 @@ def test_a_one_sided_skeleton_is_refused() -> None:
         Skeleton(("pelvis", "pelvis"))
 
 
+def test_what_hangs_on_a_joint() -> None:
+    below = INFANT.below(INFANT.index("left_knee"))
+    assert [INFANT.names[k] for k in below] == ["left_knee", "left_ankle", "left_heel", "left_toe"]
+    assert INFANT.below(INFANT.index("crown")) == [INFANT.index("crown")]
+    assert sorted(INFANT.below(INFANT.index("pelvis"))) == list(range(len(INFANT)))
+
+
 def test_chain_height_joints_and_weights() -> None:
     assert [INFANT.names[i] for i in INFANT.chain("left")] == [
         "crown", "upper_neck", "thorax", "pelvis", "left_hip", "left_knee", "left_ankle", "left_heel",

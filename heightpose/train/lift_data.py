@@ -30,17 +30,6 @@ _LIMBS = [
 ]
 #: How much of the scatter that a net owns up to shows in its answers: range over clips.
 _CALM = (0.2, 1.0)
-_CHILDREN_OF: dict[int, list[int]] = {k: [] for k in range(_K)}
-for _k, _parent in enumerate(INFANT.parents):
-    if _parent >= 0:
-        _CHILDREN_OF[int(_parent)].append(_k)
-
-
-def _descendants(joint: int) -> list[int]:
-    below = [joint]
-    for child in _CHILDREN_OF[joint]:
-        below += _descendants(child)
-    return below
 
 
 def stretch(joints: Tensor, factors: dict[str, Tensor]) -> Tensor:
@@ -53,7 +42,7 @@ def stretch(joints: Tensor, factors: dict[str, Tensor]) -> Tensor:
         a, b = INFANT.index(start), INFANT.index(end)
         factor = (factors[bone] - 1.0).reshape(-1, *[1] * (joints.ndim - 2))
         shift = (joints[..., b, :] - joints[..., a, :]) * factor
-        below = [b, INFANT.index("head_top")] if bone == "head" else _descendants(b)
+        below = [b, INFANT.index("head_top")] if bone == "head" else INFANT.below(b)
         out[..., below, :] += shift[..., None, :]
     return out
 
