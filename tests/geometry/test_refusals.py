@@ -71,6 +71,23 @@ def test_a_covered_crown_is_not_measured_to() -> None:
     assert once.details["frames"]["usable"] == 19
 
 
+def test_a_head_that_is_too_long_has_its_crown_on_something_else() -> None:
+    plane = above(160.0)
+    ends = INFANT.indices("crown", "head_top")
+
+    def with_head(longer_cm: float) -> np.ndarray:
+        joints = body()
+        joints[ends, 1] += longer_cm
+        return joints
+
+    ball = measure(clip([with_head(4.0)] * 8, plane), CAMERA, plane)
+    assert [reason.code for reason in ball.reasons] == ["head_covered"]
+    assert ball.details["unreported_cm"] > 68.0
+    assert measure(clip([with_head(0.7)] * 8, plane), CAMERA, plane).status == "measured"
+    now_and_then = clip([with_head(4.0)] + [body()] * 7, plane)
+    assert "head_covered" not in [reason.code for reason in measure(now_and_then, CAMERA, plane).reasons]
+
+
 def test_frames_between_such_as_are_cut_off_are_not_chosen_by_their_error() -> None:
     """Of a cut-off crown some frames say that it lies well inside; of a child that leaves, the frames before tell."""
     plane = above(160.0)
