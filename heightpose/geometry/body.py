@@ -58,8 +58,8 @@ _LEAST_SEEN, _LEAST_WHOLE, _LEAST_CLEAR = 0.1, 0.2, 0.1
 _USUAL_RATIOS = np.array([-0.76, -0.89])
 _MOST_UNUSUAL = np.array([0.32, 0.36])
 #: Log of the head (crown to upper neck) over the trunk (thorax to pelvis), median over the frames: of 239 lengths given
-#: out of nursery clips -0.83 (sd 0.09), -0.60 at most. Beyond this, 0.25 over the mean, the crown was found on something
-#: that lies on the head: a ball, a hand (docs/measurement.md).
+#: out of nursery clips -0.83 (sd 0.09), -0.60 at most. Beyond this, 0.25 over the mean, the crown was found on a ball,
+#: a hand or whatever else lies on the head (docs/measurement.md).
 _LONGEST_HEAD = -0.58
 #: The upper body shows in every posture: frames that differ by more in its log length (weighted sd) show two children,
 #: a bent sheet or a camera that moved unnoticed.
