@@ -75,8 +75,8 @@ def test_a_head_that_is_too_long_has_its_crown_on_something_else() -> None:
     plane = above(160.0)
     ends = INFANT.indices("crown", "head_top")
 
-    def with_head(longer_cm: float) -> np.ndarray:
-        joints = body()
+    def with_head(longer_cm: float, scale: float = 1.0) -> np.ndarray:
+        joints = body(scale=scale)
         joints[ends, 1] += longer_cm
         return joints
 
@@ -84,6 +84,8 @@ def test_a_head_that_is_too_long_has_its_crown_on_something_else() -> None:
     assert [reason.code for reason in ball.reasons] == ["head_covered"]
     assert ball.details["unreported_cm"] > 68.0
     assert measure(clip([with_head(0.7)] * 8, plane), CAMERA, plane).status == "measured"
+    newborn = clip([with_head(1.5, scale=0.75)] * 8, plane)  # its head may be longer for its trunk
+    assert measure(newborn, CAMERA, plane).status == "measured"
     now_and_then = clip([with_head(4.0)] + [body()] * 7, plane)
     assert "head_covered" not in [reason.code for reason in measure(now_and_then, CAMERA, plane).reasons]
 
@@ -199,11 +201,16 @@ def test_a_trunk_that_is_not_clear_is_not_blamed_on_the_legs() -> None:
         assert [r.code for r in measure(frames, CAMERA, plane).reasons] == [code]
 
 
-@pytest.mark.parametrize(("scale", "given"), [(0.54, False), (0.57, True), (1.5, True), (1.56, False)])
-def test_lengths_that_no_infant_has_are_not_given_out(scale: float, given: bool) -> None:
-    """37, 39, 102.7 and 106.8 cm, each from as much further off as it is larger."""
+@pytest.mark.parametrize(
+    ("scale", "head_cm", "given"),
+    [(0.54, 0.0, False), (0.57, 0.0, True), (1.55, -4.2, True), (1.61, -4.4, False)],
+)
+def test_lengths_that_no_infant_has_are_not_given_out(scale: float, head_cm: float, given: bool) -> None:
+    """37, 39, 102 and 106 cm, each from as much further off as it is larger; the larger, the shorter the head."""
     plane = above(170.0 * scale)
-    result = measure(told(clip([body(scale=scale)] * 3, plane)), CAMERA, plane)
+    joints = body(scale=scale)
+    joints[INFANT.indices("crown", "head_top"), 1] += head_cm
+    result = measure(told(clip([joints] * 3, plane)), CAMERA, plane)
     assert [r.code for r in result.reasons] == ([] if given else ["implausible"])
 
 
