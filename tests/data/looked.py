@@ -57,6 +57,7 @@ def a_pool(folder, frames=8):
         kpts = [drawn.infant_kpts((75 + i, 60), 80 + 3 * i, 0, rng) for i in range(frames)]
         pictures = [drawn.draw(SIZE, k, rng) for k in kpts]
         pool.names.append(name)
+        pool.children.append(f"child of {name}")
         pool.sources.append(makers.write_video(folder / f"{name}.mp4", pictures, fps=5))
         grey = {"colour": 0.0, "grey": 40.0} if front else {}
         clip = [

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,9 +24,9 @@ from heightpose.data.suggest.describe import describe
 from heightpose.data.suggest.doubt import bones, doubts, neighbours
 from heightpose.data.suggest.guess import guess, read_strata
 from heightpose.data.suggest.looks import look
-from heightpose.data.suggest.run import suggest
+from heightpose.data.suggest.run import look_through, suggest
 from heightpose.errors import FileFormatError
-from heightpose.runtime.networks import PoseModel
+from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Pose
 
@@ -83,6 +84,29 @@ def test_doubt_ranks_agreeing_signals_first_and_lost_frames_by_what_their_clip_s
     assert found.total[[3, 5]].tolist() == [1.0, 0.5]
     assert found.lost.tolist() == [False, False, False, True, False, True]
     assert ((found.total >= 0) & (found.total <= 1)).all()
+
+
+# --- children -------------------------------------------------------------------------------------------------
+
+
+def test_clips_called_alike_are_two_children_and_a_clip_that_moved_is_still_one(tmp_path):
+    model = PoseModel.load(str(makers.tiny_pose(tmp_path / "pose.onnx")), backend="onnxruntime")
+    detector = Detector.load(str(makers.tiny_detector(tmp_path / "detector.onnx")), backend="onnxruntime")
+    one, two, stills = (tmp_path / name for name in ("one", "two", "stills"))
+    for folder in (one, two, stills):
+        folder.mkdir()
+    for folder, x in ((one, 60), (two, 80)):
+        makers.write_video(folder / "clip.mp4", [makers.scene(SIZE, (x, 50))] * 2, fps=2)
+    cv2.imwrite(str(stills / "1.png"), makers.scene(SIZE, (100, 50)))
+
+    def children(*sources):
+        return look_through(sources, model, detector).children
+
+    (first,), (second,), (third,) = children(one), children(two), children(stills)
+    assert len({first, second, third}) == 3
+    (two / "clip.mp4").rename(tmp_path / "another.mp4")
+    cv2.imwrite(str(stills / "2.png"), makers.scene(SIZE, (60, 50)))
+    assert children(stills, tmp_path / "another.mp4", one) == [third, second, first]
 
 
 # --- choice ---------------------------------------------------------------------------------------------------

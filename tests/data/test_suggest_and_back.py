@@ -91,7 +91,7 @@ def corrected(kpts):
 
 
 def check_came_back(report, items):
-    """Every joint where it was but the corrected one; the clip is the child, in one split."""
+    """Every joint where it was but the corrected one; each clip shows one child, in one split."""
     before = by_frame(items)
     found = by_frame(report.items)
     assert set(found) >= {name for name, item in before.items() if item.people}
@@ -102,9 +102,9 @@ def check_came_back(report, items):
             assert person.visibility.tolist() == want.visibility.tolist()
             known = want.visibility > 0
             assert np.abs(person.kpts_frame - corrected(want.kpts_frame))[known].max() < 2e-3
-            assert person.child == name.split("/")[0]
+            assert person.child == f"child of {name.split('/')[0]}"
             assert splits.setdefault(person.child, item.split) == item.split
-    assert set(splits) == {"light", "dark"}
+    assert set(splits) == {"child of light", "child of dark"}
 
 
 @pytest.mark.parametrize("drops_our_fields", [False, True])

@@ -23,9 +23,10 @@ from heightpose.data.suggest.weigh import weights_of
 from heightpose.errors import FileFormatError, HeightposeError, InputError
 from heightpose.runtime.inputs import expand_inputs
 from heightpose.runtime.networks import Detector, PoseModel
+from heightpose.runtime.output import sha256
 from heightpose.runtime.pipeline import BATCH, estimate_poses
 from heightpose.runtime.stills import PICTURE_SUFFIXES, list_folder
-from heightpose.runtime.video import Frame, open_clip
+from heightpose.runtime.video import Clip, Frame, open_clip
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult
 
@@ -41,9 +42,10 @@ _WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """What was looked at: clips of looks, in order; ``names`` and ``sources`` one per clip."""
+    """What was looked at: clips of looks, in order; ``names``, ``children`` and ``sources`` one per clip."""
 
     names: list[str] = field(default_factory=list)
+    children: list[str] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
     clips: list[list[Look]] = field(default_factory=list)
 
@@ -62,7 +64,8 @@ class Pick:
     """A frame to label.
 
     Attributes:
-        clip: its clip's name, which stands for the child until somebody knows better.
+        clip: its clip's name, of no other clip that was looked at.
+        child: whom it shows, until somebody knows better: see :func:`child_of`.
         source: the video, picture or folder; ``frame`` counts its decoded frames.
         doubt: 0..1; ``signals`` its parts as ranks 0..1, None where there was nothing to compare.
         strata: given or guessed; ``given`` only what was given.
@@ -71,6 +74,7 @@ class Pick:
     """
 
     clip: str
+    child: str
     source: Path
     frame: int
     t_s: float
@@ -106,10 +110,12 @@ def look_through(
             with open_clip(source) as clip:
                 seen = estimate_poses(_sampled(clip.frames(), step_s), detector, model)
                 looks = look(model, seen)
+                child = child_of(clip)
         except HeightposeError as error:
             log.warning("left out: %s", error)
             continue
         pool.names.append(name)
+        pool.children.append(child)
         pool.sources.append(Path(source))
         pool.clips.append(looks)
     if not pool.clips:
@@ -117,6 +123,18 @@ def look_through(
             "nothing that can be looked at", where=", ".join(map(str, sources)), hint="Check --unlabelled"
         )
     return pool
+
+
+def child_of(clip: Clip) -> str:
+    """A name for the infant of a clip: by what is in the file, so that no two clips share one for being called alike.
+
+    The same clip has the same name in every round, wherever it lies and whatever it is called. A folder of pictures
+    goes by its first one, as it may hold more of them the next time.
+
+    Raises:
+        InputError: the file is gone since it was opened.
+    """
+    return f"clip-{sha256(clip.paths[:1])[:12]}"
 
 
 def require_infant(model: PoseModel) -> None:
@@ -248,7 +266,7 @@ def _pick(
         seen = any(k.pose is not None for k in pool.clips[owner])
         why = ["no infant found, though this clip shows one" if seen else "no infant found in the whole clip"]
     return Pick(
-        pool.names[owner], pool.sources[owner], one.result.index, one.result.t_s, one, float(doubt.total[index]),
-        {n: None if np.isnan(r) else r for n, r in ranks.items()}, strata, given,
+        pool.names[owner], pool.children[owner], pool.sources[owner], one.result.index, one.result.t_s, one,
+        float(doubt.total[index]), {n: None if np.isnan(r) else r for n, r in ranks.items()}, strata, given,
         tuple(why) if why else ("unlike the others",), wish,
     )  # fmt: skip

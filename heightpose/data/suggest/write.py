@@ -109,14 +109,14 @@ def _item(number: int, pick: Pick, path: Path, size_wh: tuple[int, int]) -> Item
         return Item(number, path, None, size_wh, None, ())
     nowhere = np.zeros(len(INFANT), dtype=bool)
     # All frames of a clip show one child: they must never be split into train and val.
-    person = Person(kpts, visibility, nowhere, box, pick.clip, dict(pick.given))
+    person = Person(kpts, visibility, nowhere, box, pick.child, dict(pick.given))
     in_view = pick.look.result.infants if pick.look.result.infants > 1 else None
     return Item(number, path, None, size_wh, None, (person,), in_view)
 
 
 def _about(pick: Pick) -> dict[str, Any]:
     return {
-        "clip": pick.clip, "child": pick.clip, "source": pick.source.name, "frame": pick.frame,
+        "clip": pick.clip, "child": pick.child, "source": pick.source.name, "frame": pick.frame,
         "t_s": round(pick.t_s, 3), "doubt": round(pick.doubt, 4),
         "signals": {k: None if v is None else round(v, 4) for k, v in pick.signals.items()},
         "strata": pick.strata, "given": pick.given, "why": list(pick.why), "advised": pick.wish,
