@@ -173,7 +173,9 @@ class StillsClip(Clip):
             size_wh = (rgb.shape[1], rgb.shape[0])
             if size_wh != self.size_wh or rotation_deg != self.rotation_deg:
                 hint = "Put pictures of another camera into a folder of their own"
-                if not self._upright and size_wh == self.size_wh[::-1]:
+                if rotation_deg != self.rotation_deg:
+                    hint = "Put pictures that the camera took held another way into a folder of their own"
+                elif not self._upright and size_wh == self.size_wh[::-1]:
                     hint += "; where a program turned some of one camera and saved them, take them as the camera did"
                 raise InputError(
                     "the pictures of one clip must have one size"

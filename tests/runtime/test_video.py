@@ -372,6 +372,16 @@ def test_exif_orientation_is_applied_and_reported(tmp_path, caplog, orientation,
     assert ("marked as mirrored" in caplog.text) == (orientation in (2, 4, 5, 7))
 
 
+def test_a_picture_that_the_camera_took_held_another_way_is_an_error_that_says_so(tmp_path):
+    for name, orientation in (("a.jpg", 1), ("b.jpg", 3)):
+        (tmp_path / name).write_bytes(jpeg_with_exif(makers.scene((96, 64)), orientation))
+    with (
+        open_clip(tmp_path) as clip,
+        pytest.raises(InputError, match=r"b\.jpg.*turned by 180.*held another way"),
+    ):
+        list(clip.frames())
+
+
 @pytest.mark.parametrize(("orientation", "degrees"), [(1, 0), (3, 180), (6, 90)])
 def test_a_video_of_jpegs_with_exif_is_read_and_turned(tmp_path, orientation, degrees):
     stored = makers.scene((96, 64), (20, 12))
