@@ -68,7 +68,7 @@ def detector_(
     if not folders:
         require_data_for_split()
     subjects = [Subject.of_testset(name) for name in testsets]
-    subjects += [Subject.of_data(folder, None if split == "all" else split) for folder in folders]
+    subjects += [Subject.of_data(folder, split) for folder in folders]
     finder = Detector.load(detector, backend)
     pose_model = None if model is None else PoseModel.load(model, backend)
     at = threshold if threshold is not None else finder.threshold if pose_model is None else PRESENT

@@ -119,7 +119,7 @@ def eval_(
         subject = Subject.of_testset(testset)
     else:
         assert data is not None
-        subject = Subject.of_data(data, None if split == "all" else split)
+        subject = Subject.of_data(data, split)
     result, folder, whole = evaluate(subject, choice, out)
     if not whole:
         click.echo(f"interrupted; the same command goes on. Records so far in {folder}", err=True)

@@ -31,6 +31,7 @@ class Subject:
         items: each picture or video frame once, with the people of all image entries that name it.
         sha256: of the manifest (which holds every file's hash) or of a plain data set's annotations.
         frozen: whether every file's hash was checked.
+        split: of a plain data set, which one is judged; None: all of it, or a frozen set.
         files_sha256: of a plain data set, over the content of every picture and video that is judged; None of a frozen
             set.
     """
@@ -54,10 +55,10 @@ class Subject:
         return cls(found.name, found.version, found.folder, digest, True, items, found.clips)
 
     @classmethod
-    def of_data(cls, folder: Path, split: str | None) -> Subject:
-        """A data set's split (all of it where None). ConfigError when nothing is in the split."""
+    def of_data(cls, folder: Path, split: str) -> Subject:
+        """A data set's split, as :meth:`Dataset.subset` takes it. ConfigError when nothing is in the split."""
         dataset = Dataset.load(folder)
-        chosen = dataset if split is None else dataset.subset(split)
+        chosen = dataset.subset(split)
         if not chosen.items:
             splits = ", ".join(sorted({str(item.split) for item in dataset.items}))
             raise ConfigError(
@@ -68,9 +69,10 @@ class Subject:
                 hint="Check --split",
             )
         folder = dataset.path.parent
-        name = folder.resolve().name + ("" if split is None else f"-{split}")
+        own = None if split == "all" else split
+        name = folder.resolve().name + ("" if own is None else f"-{own}")
         items = _once_each(chosen.items, folder)
-        return cls(name, None, folder, _sha256(dataset.path), False, items, (), split)
+        return cls(name, None, folder, _sha256(dataset.path), False, items, (), own)
 
     def with_files_hashed(self) -> Subject:
         """Itself where it is frozen; else with ``files_sha256``. InputError when a picture is gone."""

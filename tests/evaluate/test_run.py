@@ -151,6 +151,8 @@ def test_a_plain_data_set_by_split(scene):
     subject = Subject.of_data(scene[0], "test")
     assert len(subject.items) == 7
     assert subject.clips == ()
+    whole = Subject.of_data(scene[0], "all")
+    assert (len(whole.items), whole.name, whole.split) == (7, scene[0].name, None)
     with pytest.raises(ConfigError, match="split"):
         Subject.of_data(scene[0], "val")
 
