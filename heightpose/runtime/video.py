@@ -281,12 +281,14 @@ class VideoClip(Clip):
     def _rotation(self, frame: av.VideoFrame) -> int:
         """Clockwise degrees to turn the stored picture, from the display matrix (ISO/IEC 14496-12, 8.3.2)."""
         # FFmpeg's own number for a matrix of zeros, which turns nothing, is -2^31.
-        counter_clockwise = frame.rotation if abs(frame.rotation) <= 360 else 0
+        clockwise = -frame.rotation if abs(frame.rotation) <= 360 else 0
         if stated.is_mirrored(frame):
             self.warn_once("marked as mirrored; the mirroring is left out so that left stays left")
-        degrees = int(-round(counter_clockwise / 90) * 90 % 360)
-        if abs((-counter_clockwise - degrees + 180) % 360 - 180) > 1:
-            self.warn_once(f"says it is turned by {-counter_clockwise} degrees; turned by {degrees}")
+            # FFmpeg's number is the turn before top and bottom change places; here up stays up, as in a picture.
+            clockwise = 180 - clockwise
+        degrees = int(round(clockwise / 90) * 90 % 360)
+        if abs((clockwise - degrees + 180) % 360 - 180) > 1:
+            self.warn_once(f"says it is turned by {clockwise} degrees; turned by {degrees}")
         return degrees
 
     def _options(self) -> dict[str, str]:

@@ -92,15 +92,22 @@ def test_pixels_have_the_shape_the_file_states(tmp_path, stated, degrees, expect
         assert clip.pixel_aspect == pytest.approx(expected)
 
 
-def test_mirrored_metadata_is_left_out_with_a_warning(tmp_path, caplog):
-    mirror = (-makers.ONE, 0, 0, 0, makers.ONE, 0, 0, 0, 1 << 30)
-    path = makers.write_video(tmp_path / "m.mp4", [makers.scene()] * 3, matrix=mirror)
+@pytest.mark.parametrize(
+    ("across", "down", "degrees"),
+    [((-1, 0), (0, 1), 0), ((0, 1), (1, 0), 90), ((1, 0), (0, -1), 180), ((0, -1), (-1, 0), 270)],
+)
+def test_mirrored_metadata_turns_as_a_picture_s_and_mirrors_nothing(tmp_path, caplog, across, down, degrees):
+    """``across`` and ``down``: where the matrix takes the stored picture's axes. Exif's 2, 5, 4 and 7."""
+    stored = makers.scene((96, 64), (20, 12))
+    (a, b), (c, d) = ((makers.ONE * x, makers.ONE * y) for x, y in (across, down))
+    path = makers.write_video(tmp_path / "m.mp4", [stored] * 3, matrix=(a, b, 0, c, d, 0, 0, 0, 1 << 30))
     with open_clip(path) as clip:
         frame = next(clip.frames())
     assert "mirrored" in caplog.text
-    # x mirrored = turned by 180 and mirrored in y: only the turn is a matter of how the camera was held.
-    assert clip.rotation_deg in (0, 180)
-    assert frame.rgb.shape == (64, 96, 3)
+    assert clip.rotation_deg == degrees
+    np.testing.assert_allclose(
+        blob_centre(frame.rgb), blob_centre(np.rot90(stored, -degrees // 90)), atol=0.5
+    )
 
 
 def test_a_rotation_matrix_of_zeros_turns_nothing(tmp_path, caplog):
