@@ -108,7 +108,7 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
             "truth_crops": choice.truth_crops, "limit": choice.limit,
         },
     }  # fmt: skip
-    folder = _default_folder(subject, pose_model, models) if out is None else out
+    folder = _default_folder(subject, pose_model, detector) if out is None else out
     make_folder(folder / "records")
     _require_same(folder / "records" / "about.json", plain(about))
     _forget_of_other_measurement(folder / "records", pose_model.calibration_sha256)
@@ -192,13 +192,17 @@ def identity(part: Detector | PoseModel | Cover) -> dict[str, str]:
 def weights_folder(*files: ModelFile) -> str:
     """The name of a default folder for what some weights did: every training calls its own ``pose`` or ``detector``,
     so parts of their hashes tell them apart."""
-    return "-".join(f"{file.path.stem}-{file.sha256[:6]}" for file in files)
+    return "-".join(f"{file.path.stem}-{_short_hash(file)}" for file in files)
 
 
-def _default_folder(subject: Subject, pose_model: PoseModel, models: dict[str, dict[str, str]]) -> Path:
-    hashes = f"{models['pose']['sha256'][:6]}-{models['detector']['sha256'][:6]}"
+def _short_hash(file: ModelFile) -> str:
+    return file.sha256[:6]
+
+
+def _default_folder(subject: Subject, pose_model: PoseModel, detector: Detector) -> Path:
     views = "" if pose_model.tta == FLIP else f"-{pose_model.tta}".replace(",", "-")
-    return Path("eval-results") / folder_name(subject.name) / f"{pose_model.file.path.stem}-{hashes}{views}"
+    name = f"{weights_folder(pose_model.file)}-{_short_hash(detector.file)}{views}"
+    return Path("eval-results") / folder_name(subject.name) / name
 
 
 def _require_same(path: Path, about: dict[str, Any]) -> None:

@@ -147,6 +147,14 @@ def test_a_limit_keeps_the_clips_own_frames(scene):
     assert len(limited.clips) == 1
 
 
+def test_a_result_without_out_lies_where_the_same_command_finds_it_again(scene, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    subject = Subject.of_data(scene[0], "test").limited(1)
+    result, out, _ = evaluate(subject, Choice(**scene[1], tta="flip,rotate"), None)
+    pose, detector = (result["models"][part]["sha256"][:6] for part in ("pose", "detector"))
+    assert out.as_posix() == f"eval-results/spots-test/pose-{pose}-{detector}-flip-rotate"
+
+
 def test_a_plain_data_set_by_split(scene):
     subject = Subject.of_data(scene[0], "test")
     assert len(subject.items) == 7
