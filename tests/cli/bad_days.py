@@ -1,44 +1,28 @@
-"""For the tests of bad days: a small clip with its camera and plane, and ``infer`` with all that must never happen."""
+"""For the tests of bad days: commands with all that must never happen."""
 
 from __future__ import annotations
 
 import json
 
 import av
-import makers
 import pytest
-
-from heightpose.cli import main as cli_main
-
-FILES = {"height.json", "poses.json", "overlay.mp4", "preview.png", "provenance.json"}
-SIZE = (160, 120)
-CAMERA = {
-    "model": "pinhole", "width": 160, "height": 120, "dist": [0] * 5,
-    "K": [[200.0, 0.0, 79.5], [0.0, 200.0, 59.5], [0.0, 0.0, 1.0]],
-}  # fmt: skip
-PLANE = {"R": [[1, 0, 0], [0, -1, 0], [0, 0, -1]], "t_cm": [0, 0, 150]}
-
-
-def blobs(count=3, size_wh=SIZE):
-    return [makers.scene(size_wh, (60 + 2 * i, 50)) for i in range(count)]
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    return makers.write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", blobs())
 
 
 @pytest.fixture
-def infer(capsys, caplog, models, tmp_path, monkeypatch):
-    """Run ``heightpose infer ARGS`` here; returns (code, its one line or answer) after checking what is left."""
-    monkeypatch.chdir(tmp_path)
+def verb(here, tmp_path):
+    """Run ``heightpose ARGS`` here; returns (code, its one line or answer) after checking what is left."""
 
     def run(*args):
-        code = cli_main._run(["infer", *models, *map(str, args), "--out", "res"], False)
-        out, err = capsys.readouterr()
-        return code, judged(code, out, err, tmp_path / "res")
+        done = here(*args)
+        return done.returncode, judged(done.returncode, done.stdout, done.stderr, tmp_path / "res")
 
     return run
+
+
+@pytest.fixture
+def infer(verb, models):
+    """``verb`` for ``infer``."""
+    return lambda *args: verb("infer", *models, *args, "--out", "res")
 
 
 def judged(code, out, err, results):

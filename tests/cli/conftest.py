@@ -11,7 +11,8 @@ from commandline import ROOT, environment
 sys.path.append(str(ROOT / "tests" / "runtime"))
 
 import makers
-from bad_days import clip, infer  # noqa: F401 (fixtures)
+from bad_days import infer, verb  # noqa: F401 (fixtures)
+from spot_clip import camera, clip, estimating, plane, scale  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session")

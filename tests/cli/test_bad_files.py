@@ -9,9 +9,7 @@ import re
 
 import makers
 import pytest
-from bad_days import CAMERA, PLANE, judged
-
-from heightpose.cli import main as cli_main
+from spot_clip import CAMERA, PLANE
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -207,18 +205,6 @@ def test_weights_that_are_not_numbers(infer, clip, tmp_path, backend):
 
 
 # ---- the other verbs
-
-
-@pytest.fixture
-def verb(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        code = cli_main._run([str(a) for a in args], False)
-        out, err = capsys.readouterr()
-        return code, judged(code, out, err, tmp_path / "res")
-
-    return run
 
 
 YAML = {

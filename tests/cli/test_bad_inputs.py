@@ -18,8 +18,9 @@ import cv2
 import makers
 import numpy as np
 import pytest
-from bad_days import FILES, blobs, judged
+from bad_days import judged
 from commandline import environment
+from spot_clip import FILES, blobs
 
 from heightpose.geometry.sheet import shipped_sheet
 

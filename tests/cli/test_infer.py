@@ -16,59 +16,14 @@ import makers
 import numpy as np
 import pytest
 from commandline import environment
+from spot_clip import CAMERA, FILES, blobs
 
-from heightpose.cli import main as cli_main
-from heightpose.geometry import body
 from heightpose.skeleton import INFANT
-from heightpose.types import Measurement
-
-FILES = {"height.json", "poses.json", "overlay.mp4", "preview.png", "provenance.json"}
-SIZE = (160, 120)
-K = [[200.0, 0.0, 79.5], [0.0, 200.0, 59.5], [0.0, 0.0, 1.0]]
-
-
-def blobs(count=8, size_wh=SIZE, start=(60, 50)):
-    return [makers.scene(size_wh, (start[0] + 2 * i, start[1])) for i in range(count)]
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return makers.write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", blobs())
-
-
-@pytest.fixture
-def camera(tmp_path):
-    path = tmp_path / "camera.json"
-    path.write_text(json.dumps({"model": "pinhole", "width": 160, "height": 120, "K": K, "dist": [0] * 5}))
-    return path
-
-
-@pytest.fixture
-def plane(tmp_path):
-    path = tmp_path / "plane.json"
-    path.write_text(json.dumps({"R": [[1, 0, 0], [0, -1, 0], [0, 0, -1]], "t_cm": [0, 0, 150]}))
-    return path
-
-
-@pytest.fixture
-def measured(monkeypatch):
-    """Replace the estimator: the 'length' is 60 cm plus the joints' mean x on the mattress."""
-
-    def measure(frames, camera, plane, skeleton=INFANT, **_):
-        used = [f for f in frames if f.pose is not None]
-        xyz = np.mean([plane.to_mattress(camera, f.pose.kpts_frame, 0.0)[0] for f in used], axis=0)
-        length = 60.0 + float(xyz[0])
-        details = {"used_frames": [f.index for f in used], "xyz_cm": xyz}
-        return Measurement(length, (length - 0.8, length + 0.8), len(frames), len(used), details=details)
-
-    monkeypatch.setattr(body, "measure", measure)
-
-
-def infer(capsys, *args):
-    """In this process, so that the estimator can be replaced. Returns (code, stdout, stderr)."""
-    code = cli_main._run(["infer", *map(str, args)], False)
-    out, err = capsys.readouterr()
-    return code, out, err
+    return makers.write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", blobs(8))
 
 
 def test_without_scale_it_rejects_and_writes_everything(here, models, clip, tmp_path):
@@ -98,36 +53,36 @@ def test_without_scale_it_rejects_and_writes_everything(here, models, clip, tmp_
     assert json.loads(provenance)["backend"]["pose"]["device"] == "CPU"
 
 
-def test_measured_answer_is_the_last_line(capsys, measured, models, clip, camera, plane, tmp_path):
-    args = [clip, *models, "--camera", camera, "--plane", plane, "--out", tmp_path / "res"]
-    code, out, _ = infer(capsys, *args, "--sex", "female", "--age-months", "6.5")
+def test_measured_answer_is_the_last_line(here, estimating, models, clip, scale, tmp_path):
+    args = [clip, *models, *scale, "--out", "res"]
+    done = here("infer", *args, "--sex", "female", "--age-months", "6.5")
     height = json.loads((tmp_path / "res" / "clip" / "height.json").read_text())
     length = height["length_cm"]
-    assert code == 0
-    assert out.splitlines()[-1] == f"{length:.1f} cm ({length - 0.8:.1f}-{length + 0.8:.1f})  8 of 8 frames"
+    assert done.returncode == 0
+    assert (
+        done.stdout.splitlines()[-1]
+        == f"{length:.1f} cm ({length - 0.8:.1f}-{length + 0.8:.1f})  8 of 8 frames"
+    )
     # x of the mean blob: (67 - 79.5) px at 200 px and 150 cm
     assert length == pytest.approx(60 + (67 - 79.5) / 200 * 150, abs=0.2)
     assert height["interval_cm"][0] <= length <= height["interval_cm"][1]
     assert height["z_score"] is not None
     assert 0 <= height["percentile"] <= 100
-    without = infer(capsys, *args)[1]
-    assert without == out  # sex and age never influence the length
+    # Sex and age never influence the length.
+    assert here("infer", *args).stdout == done.stdout
 
 
-def test_json_is_all_there_is_on_stdout(capsys, measured, models, clip, camera, plane, tmp_path):
-    code, out, _ = infer(
-        capsys, clip, *models, "--camera", camera, "--plane", plane, "--json", "--out", tmp_path / "r"
-    )
-    assert code == 0
-    assert json.loads(out) == json.loads((tmp_path / "r" / "clip" / "height.json").read_text())
+def test_json_is_all_there_is_on_stdout(here, estimating, models, clip, scale, tmp_path):
+    done = here("infer", clip, *models, *scale, "--json", "--out", "r")
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == json.loads((tmp_path / "r" / "clip" / "height.json").read_text())
 
 
-def test_no_infant(capsys, measured, models, camera, plane, tmp_path):
+def test_no_infant(here, estimating, models, scale, tmp_path):
     path = makers.write_video(tmp_path / "dark.mp4", [np.zeros((120, 160, 3), np.uint8)] * 3)
-    args = [path, *models, "--camera", camera, "--plane", plane, "--out", tmp_path / "r", "--json"]
-    code, out, _ = infer(capsys, *args)
-    assert code == 3
-    answer = json.loads(out)
+    done = here("infer", path, *models, *scale, "--out", "r", "--json")
+    assert done.returncode == 3
+    answer = json.loads(done.stdout)
     assert [r["code"] for r in answer["reasons"]] == ["no_infant"]
     assert answer["details"]["light"] == ["too_dark"]
     frames = json.loads((tmp_path / "r" / "dark" / "poses.json").read_text())["frames"]
@@ -148,7 +103,7 @@ def test_no_infant(capsys, measured, models, camera, plane, tmp_path):
     ],
 )
 def test_missing_parts_are_rejections_that_say_which_file(
-    capsys, models, clip, camera, plane, tmp_path, options, code
+    here, models, clip, camera, plane, tmp_path, options, code
 ):
     sheet = tmp_path / "sheet.yaml"
     sheet.write_text(
@@ -157,19 +112,19 @@ def test_missing_parts_are_rejections_that_say_which_file(
     )
     values = {"--camera": camera, "--plane": plane, "--sheet": sheet, "--camera-height-cm": 150}
     args = [part for option in options for part in (option, values[option])]
-    exit_code, out, _ = infer(capsys, clip, *models, *args, "--json", "--no-overlay", "--out", tmp_path / "r")
-    assert exit_code == 3
-    assert [r["code"] for r in json.loads(out)["reasons"]] == [code]
+    done = here("infer", clip, *models, *args, "--json", "--no-overlay")
+    assert done.returncode == 3
+    assert [r["code"] for r in json.loads(done.stdout)["reasons"]] == [code]
 
 
 def test_a_camera_height_alone_measures_with_a_wider_interval(
-    capsys, caplog, measured, models, clip, camera, plane, tmp_path
+    here, caplog, estimating, models, clip, camera, plane
 ):
-    args = [clip, *models, "--camera", camera, "--json", "--no-overlay", "--out", tmp_path / "r"]
-    by_plane = json.loads(infer(capsys, *args, "--plane", plane)[1])
-    code, out, _ = infer(capsys, *args, "--camera-height-cm", 150)
-    by_height = json.loads(out)
-    assert code == 0
+    args = [clip, *models, "--camera", camera, "--json", "--no-overlay"]
+    by_plane = json.loads(here("infer", *args, "--plane", plane).stdout)
+    done = here("infer", *args, "--camera-height-cm", 150)
+    by_height = json.loads(done.stdout)
+    assert done.returncode == 0
     assert "straight down" in caplog.text
     assert by_height["plane"]["source"] == "height"
     assert by_height["length_cm"] == pytest.approx(by_plane["length_cm"], abs=0.1)
@@ -206,22 +161,21 @@ def test_one_unusable_input_is_one_line_and_code_2(here, tmp_path, name):
     assert not (tmp_path / "heightpose-results").exists()
 
 
-def test_a_folder_of_videos_gives_a_folder_each(capsys, measured, models, camera, plane, tmp_path):
+def test_a_folder_of_videos_gives_a_folder_each(here, estimating, models, scale, tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("b10", "b9"):
         makers.write_video(tmp_path / "in" / f"{name}.mp4", blobs(2))
     (tmp_path / "in" / "notes.txt").write_text("x")
     (tmp_path / "in" / "b9.mov").write_bytes((tmp_path / "in" / "b9.mp4").read_bytes())
-    args = [*models, "--camera", camera, "--plane", plane, "--out", tmp_path / "r", "--no-overlay"]
-    code, out, _ = infer(capsys, tmp_path / "in", *args)
-    assert code == 0
-    assert [line.split(":")[0] for line in out.splitlines()] == ["b9", "b9-2", "b10"]
+    done = here("infer", "in", *models, *scale, "--out", "r", "--no-overlay")
+    assert done.returncode == 0
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["b9", "b9-2", "b10"]
     assert sorted(os.listdir(tmp_path / "r")) == ["b10", "b9", "b9-2"]
 
 
-def test_every_lists_all_frames_and_looks_at_some(capsys, models, clip, tmp_path):
-    _, out, _ = infer(capsys, clip, *models, "--every", 3, "--json", "--out", tmp_path / "r")
-    assert json.loads(out)["frames"] == {"total": 3, "used": 0, "decoded": 8}
+def test_every_lists_all_frames_and_looks_at_some(here, models, clip, tmp_path):
+    done = here("infer", clip, *models, "--every", 3, "--json", "--out", "r")
+    assert json.loads(done.stdout)["frames"] == {"total": 3, "used": 0, "decoded": 8}
     frames = json.loads((tmp_path / "r" / "clip" / "poses.json").read_text())["frames"]
     assert [f["index"] for f in frames if f["keypoints"] is not None] == [0, 3, 6]
     assert [f["index"] for f in frames if f.get("skipped")] == [1, 2, 4, 5, 7]
@@ -229,15 +183,15 @@ def test_every_lists_all_frames_and_looks_at_some(capsys, models, clip, tmp_path
         np.testing.assert_allclose([f.time for f in video.decode(video=0)], [0, 0.3, 0.6], atol=1e-3)
 
 
-def test_no_overlay_removes_that_of_an_earlier_run(capsys, models, clip, tmp_path):
-    assert infer(capsys, clip, *models, "--out", tmp_path / "r")[0] == 3
-    assert infer(capsys, clip, *models, "--out", tmp_path / "r", "--no-overlay")[0] == 3
+def test_no_overlay_removes_that_of_an_earlier_run(here, models, clip, tmp_path):
+    assert here("infer", clip, *models, "--out", "r").returncode == 3
+    assert here("infer", clip, *models, "--out", "r", "--no-overlay").returncode == 3
     assert set(os.listdir(tmp_path / "r" / "clip")) == FILES - {"overlay.mp4"}
 
 
 def bad_settings(tmp_path, camera, plane):
     wrong = tmp_path / "wrong.json"
-    wrong.write_text(json.dumps({"model": "pinhole", "width": 1000, "height": 120, "K": K, "dist": [0] * 5}))
+    wrong.write_text(json.dumps({**CAMERA, "width": 1000}))
     (tmp_path / "text.json").write_text("not json {")
     (tmp_path / "evil.yaml").write_text("!!python/object/apply:os.system ['touch hacked']")
     (tmp_path / "a-file").touch()
@@ -255,42 +209,41 @@ def bad_settings(tmp_path, camera, plane):
     }
 
 
-def test_bad_settings_are_one_line_and_code_2(capsys, models, clip, camera, plane, tmp_path):
+def test_bad_settings_are_one_line_and_code_2(here, models, clip, camera, plane, tmp_path):
     for name, options in bad_settings(tmp_path, camera, plane).items():
-        args = [clip, *models, "--out", tmp_path / "r", *options]
-        code, out, err = infer(capsys, *args)
-        assert code == 2, name
-        assert out == "", name
-        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        done = here("infer", clip, *models, "--out", "r", *options)
+        assert done.returncode == 2, name
+        assert done.stdout == "", name
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1, name
         assert "unexpected" not in errors[0], name
     assert not (tmp_path / "hacked").exists()
 
 
-def test_broken_weights_stop_the_run_with_one_line(capsys, models, clip, tmp_path):
+def test_broken_weights_stop_the_run_with_one_line(here, models, clip, tmp_path):
     bad = makers.tiny_detector(tmp_path / "nan.onnx", bad=True)
-    code, _, err = infer(capsys, clip, *models, "--detector", bad, "--out", tmp_path / "r")
-    assert code == 2
-    assert "not numbers" in err
+    done = here("infer", clip, *models, "--detector", bad, "--out", "r")
+    assert done.returncode == 2
+    assert "not numbers" in done.stderr
     assert not (tmp_path / "r").exists()
 
 
-def test_a_model_with_other_joints(capsys, models, clip, tmp_path):
+def test_a_model_with_other_joints(here, models, clip, tmp_path):
     pose = makers.tiny_pose(tmp_path / "mpii.onnx", INFANT.names[:16])
-    code, _, err = infer(capsys, clip, *models, "--model", pose, "--out", tmp_path / "r")
-    assert code == 2
-    assert "21 joints" in err
+    done = here("infer", clip, *models, "--model", pose, "--out", "r")
+    assert done.returncode == 2
+    assert "21 joints" in done.stderr
 
 
-def test_blurred_faces(capsys, models, clip, tmp_path):
+def test_blurred_faces(here, models, clip, tmp_path):
     models = [*models, "--detector", makers.tiny_detector(tmp_path / "wide.onnx", reach=1.5)]
-    infer(capsys, clip, *models, "--out", tmp_path / "a")
-    infer(capsys, clip, *models, "--out", tmp_path / "b", "--blur-faces")
+    here("infer", clip, *models, "--out", "a")
+    here("infer", clip, *models, "--out", "b", "--blur-faces")
     plain, blurred = (cv2.imread(str(tmp_path / d / "clip" / "preview.png")).astype(int) for d in "ab")
     assert np.abs(plain - blurred).max() > 40
 
 
-def test_a_stream_is_drawn_as_it_is_read(capsys, measured, monkeypatch, models, camera, plane, tmp_path):
+def test_a_stream_is_drawn_as_it_is_read(here, estimating, monkeypatch, models, scale, tmp_path):
     from heightpose.runtime import video
 
     monkeypatch.setattr(video, "_RETRY_WAIT_S", 0.01)
@@ -306,14 +259,13 @@ def test_a_stream_is_drawn_as_it_is_read(capsys, measured, monkeypatch, models, 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         address = f"tcp://user:secret@127.0.0.1:{listener.getsockname()[1]}"
-        args = [address, *models, "--camera", camera, "--plane", plane, "--out", tmp_path / "r"]
-        code, out, err = infer(capsys, *args)
+        done = here("infer", address, *models, *scale, "--out", "r")
         thread.join(timeout=10)
-    assert code == 0
-    assert out.endswith("9 of 9 frames\n")
+    assert done.returncode == 0
+    assert done.stdout.endswith("9 of 9 frames\n")
     (folder,) = (tmp_path / "r").iterdir()
     assert set(os.listdir(folder)) == FILES
-    assert "secret" not in err + "".join(p.read_text() for p in folder.glob("*.json"))
+    assert "secret" not in done.stderr + "".join(p.read_text() for p in folder.glob("*.json"))
     with av.open(str(folder / "overlay.mp4")) as drawn:
         np.testing.assert_allclose([f.time for f in drawn.decode(video=0)], 0.1 * np.arange(9), atol=1e-3)
 
@@ -359,8 +311,8 @@ def test_interrupt_writes_what_was_seen(models, tmp_path, long_video, how):
 
 
 @pytest.mark.parametrize("option", ["--fps", "--camera-height-cm", "--age-months"])
-def test_not_a_number_is_no_number(capsys, option):
-    code, _, err = infer(capsys, "clip.mp4", option, "nan")
-    assert code == 2
-    assert option in err
-    assert "finite" in err
+def test_not_a_number_is_no_number(here, option):
+    done = here("infer", "clip.mp4", option, "nan")
+    assert done.returncode == 2
+    assert option in done.stderr
+    assert "finite" in done.stderr

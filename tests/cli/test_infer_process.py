@@ -16,36 +16,10 @@ import cv2
 import makers
 import numpy as np
 import pytest
-import with_estimator
 from commandline import environment
+from spot_clip import FILES, blobs
 
-from heightpose.geometry import body
-
-FILES = {"height.json", "poses.json", "overlay.mp4", "preview.png", "provenance.json"}
-SIZE = (160, 120)
-K = [[200.0, 0.0, 79.5], [0.0, 200.0, 59.5], [0.0, 0.0, 1.0]]
 VFR = [0.0, 0.04, 0.3, 0.35, 1.2, 1.25]
-
-
-def blobs(count=6, size_wh=SIZE):
-    """The spot moves 2 px to the right per frame."""
-    return [makers.scene(size_wh, (60 + 2 * i, 50)) for i in range(count)]
-
-
-@pytest.fixture
-def scale(tmp_path):
-    """Options for a camera 150 cm above the middle of the mattress: 1 px is 0.75 cm."""
-    camera = {"model": "pinhole", "width": 160, "height": 120, "K": K, "dist": [0] * 5}
-    (tmp_path / "camera.json").write_text(json.dumps(camera))
-    plane = {"R": [[1, 0, 0], [0, -1, 0], [0, 0, -1]], "t_cm": [0, 0, 150]}
-    (tmp_path / "plane.json").write_text(json.dumps(plane))
-    return ["--camera", "camera.json", "--plane", "plane.json"]
-
-
-@pytest.fixture
-def estimating(monkeypatch):
-    """The plain estimator in this process."""
-    monkeypatch.setattr(body, "measure", with_estimator.measure)
 
 
 @pytest.fixture
@@ -75,13 +49,13 @@ def readable_inputs(tmp_path):
     steady = [0.1 * i for i in range(6)]
     paths = {}
     for degrees in (90, 180, 270):
-        paths[f"turned{degrees}"] = ({"matrix": makers.CLOCKWISE[degrees]}, ".mp4", blobs(), steady)
-    paths["vfr"] = ({"times_s": VFR}, ".mp4", blobs(), VFR)
-    paths["ntsc"] = ({"fps": Fraction(30000, 1001)}, ".mp4", blobs(), [i * 1001 / 30000 for i in range(6)])
-    paths["odd"] = ({}, ".mp4", blobs(size_wh=(161, 121)), steady)
-    paths["grey"] = ({"pix_fmt": "gray"}, ".mp4", blobs(), steady)
-    paths["tenbit"] = ({"pix_fmt": "yuv420p10le"}, ".mkv", blobs(), steady)
-    double = [cv2.resize(rgb, (320, 240), interpolation=cv2.INTER_LINEAR) for rgb in blobs()]
+        paths[f"turned{degrees}"] = ({"matrix": makers.CLOCKWISE[degrees]}, ".mp4", blobs(6), steady)
+    paths["vfr"] = ({"times_s": VFR}, ".mp4", blobs(6), VFR)
+    paths["ntsc"] = ({"fps": Fraction(30000, 1001)}, ".mp4", blobs(6), [i * 1001 / 30000 for i in range(6)])
+    paths["odd"] = ({}, ".mp4", blobs(6, size_wh=(161, 121)), steady)
+    paths["grey"] = ({"pix_fmt": "gray"}, ".mp4", blobs(6), steady)
+    paths["tenbit"] = ({"pix_fmt": "yuv420p10le"}, ".mkv", blobs(6), steady)
+    double = [cv2.resize(rgb, (320, 240), interpolation=cv2.INTER_LINEAR) for rgb in blobs(6)]
     paths["double"] = ({}, ".mp4", double, steady)
     return {
         name: (makers.write_video(tmp_path / f"{name}{suffix}", frames, **options), times)
@@ -116,7 +90,7 @@ def test_awkward_videos_give_the_same_centimetres_and_their_own_times(
 
 
 def test_the_answer_is_the_last_line_and_the_log_is_elsewhere(measuring, scale, models, tmp_path):
-    makers.write_video(tmp_path / "clip.mp4", blobs())
+    makers.write_video(tmp_path / "clip.mp4", blobs(6))
     done = measuring("infer", "clip.mp4", *models, *scale)
     assert done.returncode == 0
     assert re.fullmatch(r"\d+\.\d cm \(\d+\.\d-\d+\.\d\)  6 of 6 frames\n", done.stdout)
@@ -130,7 +104,7 @@ def test_the_answer_is_the_last_line_and_the_log_is_elsewhere(measuring, scale, 
 
 
 def test_a_picture_a_folder_of_pictures_and_a_folder_of_videos(measuring, scale, models, tmp_path):
-    cv2.imwrite(str(tmp_path / "still.png"), blobs()[0])
+    cv2.imwrite(str(tmp_path / "still.png"), blobs(6)[0])
     for i, rgb in enumerate(blobs(3)):
         (tmp_path / "shots").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / "shots" / f"s{i}.jpg"), rgb)

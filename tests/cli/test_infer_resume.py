@@ -7,8 +7,6 @@ import json
 import makers
 import pytest
 
-from heightpose.cli import main as cli_main
-
 
 @pytest.fixture
 def clips(tmp_path):
@@ -21,15 +19,15 @@ def clips(tmp_path):
 
 
 @pytest.fixture
-def infer(capsys, models, clips, tmp_path):
+def infer(here, models, clips, tmp_path):
     """Runs it over the clips. Returns (code, which results were written anew, stdout)."""
     out = tmp_path / "res"
 
     def run(*args):
         stamps = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/height.json")}
-        code = cli_main._run(["infer", str(clips), *map(str, models), "--out", str(out), *args], False)
+        done = here("infer", clips, *models, "--out", out, *args)
         now = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/height.json")}
-        return code, {name for name in now if now[name] != stamps.get(name)}, capsys.readouterr().out
+        return done.returncode, {name for name in now if now[name] != stamps.get(name)}, done.stdout
 
     return run
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import makers
 import pytest
-from bad_days import FILES, blobs
 from commandline import environment
+from spot_clip import FILES, blobs
 
 from heightpose.cli import main as cli_main
 from heightpose.errors import InputError

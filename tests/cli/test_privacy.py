@@ -42,10 +42,6 @@ def offline(monkeypatch):
     return tried
 
 
-def run(*args):
-    return cli_main._run([str(arg) for arg in args], False)
-
-
 def test_the_guard_notices(offline):
     with pytest.raises(OSError, match="unreachable"):
         socket.socket().connect(("127.0.0.1", 9))
@@ -61,10 +57,10 @@ def blobs(count=4):
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_infer_uses_no_network(offline, models, tmp_path, backend):
+def test_infer_uses_no_network(here, offline, models, tmp_path, backend):
     pytest.importorskip(backend)
     clip = makers.write_video(tmp_path / "clip.mp4", blobs())
-    assert run("infer", clip, *models, "--backend", backend, "--out", tmp_path / "res") == 3
+    assert here("infer", clip, *models, "--backend", backend).returncode == 3
     assert offline == []
 
 
@@ -97,18 +93,18 @@ def test_a_fresh_process_asks_no_resolver(models, tmp_path):
     assert not (home / "intel").exists()
 
 
-def test_eval_and_its_report_use_no_network(offline, models, tmp_path):
+def test_eval_and_its_report_use_no_network(here, offline, models, tmp_path):
     spot_set(tmp_path / "spots")
-    assert run("eval", "--testset", tmp_path / "spots", *models, "--out", tmp_path / "res") == 0
+    assert here("eval", "--testset", "spots", *models, "--out", "res").returncode == 0
     assert offline == []
     page = (tmp_path / "res" / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org/", "")
     assert "https://" not in page
 
 
-def test_records_hold_hashes_and_settings_but_no_picture(models, tmp_path):
+def test_records_hold_hashes_and_settings_but_no_picture(here, models, tmp_path):
     clip = makers.write_video(tmp_path / "clip.mp4", blobs())
-    run("infer", clip, *models, "--out", tmp_path / "res")
+    here("infer", clip, *models, "--out", "res")
     folder = tmp_path / "res" / "clip"
     for name in ("provenance.json", "height.json"):
         text = (folder / name).read_text()
@@ -140,13 +136,13 @@ def lists(value):
             yield from lists(part)
 
 
-def test_blur_faces_covers_every_frame_of_the_overlay(models, tmp_path):
+def test_blur_faces_covers_every_frame_of_the_overlay(here, models, tmp_path):
     detector = makers.tiny_detector(tmp_path / "wide.onnx", reach=1.2)
     clip = makers.write_video(tmp_path / "clip.mp4", blobs(), options={"crf": "4"})
     shown = {}
     for name, options in {"plain": [], "blurred": ["--blur-faces"]}.items():
         args = [clip, *models, "--detector", detector, "--out", tmp_path / name, *options]
-        assert run("infer", *args) == 3
+        assert here("infer", *args).returncode == 3
         with av.open(str(tmp_path / name / "clip" / "overlay.mp4")) as video:
             shown[name] = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
         with av.open(str(tmp_path / name / "clip" / "preview.png")) as picture:
