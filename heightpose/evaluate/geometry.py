@@ -8,7 +8,8 @@ Each row of the split knows one thing less than the one above it:
 - ``joints``: all as ``infer`` does it.
 
 Chosen noise on the true joints of the two middle rows says how much pose error the geometry bears. True bones and
-planes come from the clip's truth file, which the nursery writes; outside sets without it have the other rows.
+planes come from the clip's truth file, which the nursery writes; outside sets without it have the other rows. Frames
+in which a joint is not labelled have no true joints and are left out of the two middle rows.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ log = logging.getLogger("heightpose")
 ROWS = ("bones", "elevation", "plane", "joints")
 #: What exact labels are still said to be off by, px: nothing is known better than a pixel's fraction.
 _LABEL_SD_PX = 0.25
+#: Joints that a length is worked out from: head_top says what crown says.
+_NEEDED = np.array([k for k, name in enumerate(INFANT.names) if name != "head_top"])
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,16 @@ def _split(
     rng: np.random.Generator,
 ) -> Split:  # fmt: skip
     outcome = measure_known(clip, detector, pose_model)
-    frames = true_frames(items, noise_px, rng)
+    frames = true_frames([item for item in items if not _unlabelled(item)], noise_px, rng)
+    if not frames:
+        log.warning(
+            "clip %s is left out of the rows of true joints: none of its labelled frames has all of them, the first "
+            "lacks %s", clip.id, ", ".join(_unlabelled(items[0])),
+        )  # fmt: skip
     truth = None if clip.truth is None else read_truth(clip.truth)
     lengths: dict[str, float | None] = dict.fromkeys(ROWS)
     lengths["joints"] = outcome.measurement.length_cm
-    if outcome.camera is not None:
+    if frames and outcome.camera is not None:
         plane = outcome.plane if outcome.track is None else outcome.track
         lengths["plane"] = _measured(frames, outcome.camera, plane)
         if truth is not None:
@@ -152,6 +160,12 @@ def true_frames(items: Sequence[Item], noise_px: float, rng: np.random.Generator
             pose = told_true(kpts, Detection(person.bbox_xyxy, angle or 0.0, 1.0), head_px, noise_px)
         found.append(FrameResult(index, float(index), pose, len(item.people)))
     return found
+
+
+def _unlabelled(item: Item) -> list[str]:
+    """Joints that a length needs and an infant of the frame has no label of: there is no place to tell of them."""
+    lacking = [_NEEDED[person.visibility[_NEEDED] == 0] for person in item.people]
+    return [INFANT.names[k] for k in sorted({int(k) for some in lacking for k in some})]
 
 
 @dataclass(frozen=True)

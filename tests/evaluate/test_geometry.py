@@ -47,6 +47,34 @@ def test_each_row_shows_the_error_that_was_put_in(folder, model):
     assert "2 px noise" in table.output
 
 
+def test_frames_with_an_unlabelled_joint_are_no_true_joints(folder, model, tmp_path, caplog):
+    """An unlabelled joint lies at the picture's corner: taken for true it made other lengths."""
+
+    def rows(lacking):
+        """The figures where the frames lack a joint each, by frame."""
+        labels = json.loads((folder / "annotations.json").read_text())
+        for label in labels["annotations"]:
+            for joint in lacking.get(label["image_id"], ()):
+                k = INFANT.index(joint)
+                label["keypoints"][3 * k : 3 * k + 3] = [0, 0, 0]
+        (tmp_path / "set/annotations.json").write_text(json.dumps(labels))
+        freeze(tmp_path / "set", "split", replace=True)
+        done = CliRunner().invoke(eval_, ["geometry", "--testset", str(tmp_path / "set"), *model, "--json"])
+        return json.loads(done.stdout[done.stdout.index("{") :])["rows"]
+
+    shutil.copytree(folder, tmp_path / "set")
+    whole = rows({})
+    some = rows({0: ["left_wrist"], 2: ["left_toe"], 3: ["crown"]})
+    for row in ("elevation", "plane"):  # one frame of the four is left, as good as all of them
+        assert some[row]["bias_cm"] == pytest.approx(whole[row]["bias_cm"], abs=0.1)
+    assert rows({frame: ["head_top"] for frame in range(4)}) == whole
+    assert not caplog.records
+    none = rows({frame: ["left_wrist", "left_toe"] for frame in range(4)})
+    assert [none[row]["measured"] for row in ("bones", "elevation", "plane")] == [1, 0, 0]
+    assert "clip one is left out of the rows of true joints" in caplog.text
+    assert "the first lacks left_wrist, left_toe" in caplog.text
+
+
 def test_parts_are_differences_of_rows_over_clips_that_have_all():
     a = Split("a", 60.0, {"bones": 0.1, "elevation": 0.6, "plane": 0.4, "joints": -0.6}, {}, 2.0)
     b = Split("b", 60.0, {"bones": -0.1, "elevation": -0.4, "plane": None, "joints": None}, {}, -1.0)
