@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from heightpose.codec.detection import iou
 from heightpose.data.clips import Clip
 from heightpose.data.coco import Dataset
-from heightpose.data.items import Item, relative_path
+from heightpose.data.items import Item, Person, relative_path
 from heightpose.data.iterations import picture_hashes
 from heightpose.data.testset import MANIFEST, TestSet
 from heightpose.errors import ConfigError, FileFormatError
+from heightpose.metrics.detection import FOUND_IOU
 from heightpose.words import plural
 
 log = logging.getLogger("heightpose")
@@ -155,7 +157,7 @@ def _once_each(items: Sequence[Item], folder: Path) -> tuple[Item, ...]:
 
 
 def _merged(key: str, first: Item, *others: Item) -> Item:
-    """One item with everybody in the entries of a picture; a child that an earlier entry has is the same infant."""
+    """One item with everybody in the entries of a picture, whom an earlier entry has left out of the later ones."""
     people = list(first.people)
     for other in others:
         if other.frame != first.frame or not os.path.samefile(other.path, first.path):
@@ -163,10 +165,16 @@ def _merged(key: str, first: Item, *others: Item) -> Item:
                 "two pictures have one path, and their records would be one", where=key,
                 expected="a path of its own for each", got=f"{first.path} and {other.path}",
             )  # fmt: skip
-        known = {p.child for p in people if p.child is not None}
-        people += [p for p in other.people if p.child not in known]
+        people += [p for p in other.people if not any(_is_same(p, known) for known in people)]
     in_view = [i.infants_in_view for i in (first, *others) if i.infants_in_view is not None]
     return replace(first, people=tuple(people), infants_in_view=max(in_view, default=None))
+
+
+def _is_same(one: Person, other: Person) -> bool:
+    """Whether two entries of a picture mean one infant: by name, or where one of them tells none by its place."""
+    if one.child is not None and other.child is not None:
+        return one.child == other.child
+    return float(iou(one.bbox_xyxy, other.bbox_xyxy)) >= FOUND_IOU
 
 
 def children_of(items: Sequence[Item], clips: Sequence[Clip]) -> set[str]:

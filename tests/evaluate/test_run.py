@@ -332,6 +332,25 @@ def test_two_entries_of_one_picture_are_judged_and_blurred_as_one(scene, tmp_pat
     assert "1 label left out" in caplog.text
 
 
+def test_an_infant_without_a_name_that_two_entries_label_at_one_place_counts_once(scene, tmp_path, caplog):
+    """Labelled by two people, or exported twice: the second label was an infant that was always missed."""
+    source, nets = scene
+    folder = relabelled(source, tmp_path / "set", ["0.png", "./0.png"], people={0: [0], 1: [0, 3]})
+    shutil.copy(source / "images/0.png", folder)
+    document = json.loads((folder / "annotations.json").read_text())
+    first, second, other = document["annotations"]
+    del first["child"], second["child"], other["child"]
+    second["bbox"][0] += 6.0
+    other["bbox"][0] += 20.0
+    (folder / "annotations.json").write_text(json.dumps(document))
+    result, _, _ = evaluate(Subject.of_data(folder, "test"), Choice(**nets), tmp_path / "out")
+    assert (result["pose"]["people"], result["pose"]["found"]["missed"]) == (2, 1)
+    assert "1 label left out" in caplog.text
+    second["child"] = "named"
+    (folder / "annotations.json").write_text(json.dumps(document))
+    assert len(Subject.of_data(folder, "test").items[0].people) == 2
+
+
 def test_two_pictures_that_the_records_could_not_tell_apart_are_refused(scene, tmp_path):
     source, _ = scene
     folder = relabelled(source, tmp_path / "set", ["0.png", "sub/../0.png"])
