@@ -75,6 +75,11 @@ class Item:
         """Whether infants are known to be in view that nobody labelled."""
         return (self.infants_in_view or 0) > len(self.people)
 
+    @property
+    def series(self) -> str | None:
+        """The recording or video that it is one picture of; None of a picture that stands alone."""
+        return self.recording or (None if self.frame is None else str(self.path))
+
     def place_in(self, folder: Path) -> str:
         """What it is known by in its set: the way to it from the set's folder, and the frame."""
         return frame_key(relative_path(self.path, folder), self.frame)

@@ -173,10 +173,10 @@ def table(subject: Subject, looked: Sequence[Looked], threshold: float) -> list[
 
 
 def _rows(looked: Iterable[Looked], threshold: float) -> Iterable[tuple[Any, Answer, str]]:
-    """Person, answer and child (the picture's place where the labels name none)."""
+    """Person, answer and child; where the labels name none, what it was taken from stands for it."""
     for number, one in enumerate(looked):
         for place, (person, answer) in enumerate(zip(one.item.people, one.answers(threshold), strict=True)):
-            yield person, answer, person.child or f"{number}/{place}"
+            yield person, answer, person.child or one.item.series or f"{number}/{place}"
 
 
 def _infants(rows: Sequence[tuple[Any, Answer, str]]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Truth:
     """One labelled person.
 
     Attributes:
-        child: whom it shows; where the set does not say, the picture stands for a child of its own.
+        child: whom it shows; where the set does not say, what stands for it (:meth:`.subject.Subject.stand_in`).
         kpts: ``[[x, y], ...]``.
         visibility: 2 seen, 1 hidden, 0 not labelled or out of the frame.
         head_size_px: what PCKh divides by, None where it is not known.

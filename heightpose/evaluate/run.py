@@ -116,8 +116,13 @@ class Evaluation:
 
     def _unseen(self, item: Item) -> FrameRecord:
         file = self.subject.relative(item.path)
-        people = [truth_of(person, f"{file}#{item.frame}/{n}", None) for n, person in enumerate(item.people)]
+        people = self._truths(item, [None] * len(item.people))
         return FrameRecord(file, item.frame, item.split, people, None, 0, item.has_unlabelled)
+
+    def _truths(self, item: Item, crops: Sequence[np.ndarray | None]) -> list[Truth]:
+        return [
+            truth_of(person, self.subject.stand_in(item, n), crops[n]) for n, person in enumerate(item.people)
+        ]
 
     def _measured(self, clip: LengthClip, measurement: Measurement, best: FrameResult | None) -> ClipRecord:
         return ClipRecord(
@@ -146,11 +151,8 @@ class Evaluation:
         _require_size(item, rgb)
         file = self.subject.relative(item.path)
         crops = self._in_true_boxes(item, rgb) if self._crops else [None] * len(item.people)
-        people = [
-            truth_of(person, f"{file}#{item.frame}/{n}", crops[n]) for n, person in enumerate(item.people)
-        ]
         return FrameRecord(
-            file, item.frame, item.split, people, _guess(result, item.people), result.infants,
+            file, item.frame, item.split, self._truths(item, crops), _guess(result, item.people), result.infants,
             item.has_unlabelled,
         )  # fmt: skip
 
@@ -184,7 +186,7 @@ def _guess(result: FrameResult, people: Sequence[Person]) -> Guess | None:
 
 
 def truth_of(person: Person, place: str, crop_kpts: np.ndarray | None = None) -> Truth:
-    """A label as a record; ``place`` stands for a child that the set does not name."""
+    """A label as a record; ``place`` stands for a child that the set does not name (:meth:`Subject.stand_in`)."""
     visibility = np.where(person.out_of_frame, 0, person.visibility)
     size, known = head_sizes(person.kpts_frame[None], (person.visibility > 0)[None])
     pixels = float(size[0]) if known[0] else None

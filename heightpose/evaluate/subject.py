@@ -8,6 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,21 @@ class Subject:
     def key(self, item: Item) -> str:
         """What a picture's or frame's record is known by."""
         return item.place_in(self.folder)
+
+    def stand_in(self, item: Item, number: int) -> str:
+        """What stands for the child of an item's infant whom the labels do not name: the unit of resampling.
+
+        The pictures of a series are of one infant as far as anybody knows, those of a clip of the clip's child.
+        """
+        if item.frame is not None and item.path.resolve() in self._children_of_clips:
+            return self._children_of_clips[item.path.resolve()]
+        if item.recording is None and item.frame is None:
+            return f"{self.key(item)}#{number}"
+        return item.recording or self.relative(item.path)
+
+    @cached_property
+    def _children_of_clips(self) -> dict[Path, str]:
+        return {clip.video.resolve(): clip.child for clip in self.clips}
 
     def as_dict(self) -> dict[str, Any]:
         """What a result says about it."""

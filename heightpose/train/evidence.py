@@ -97,8 +97,9 @@ def detections(
         if detector is not None:
             ((result, _),) = estimate_poses([Frame(0, 0.0, rgb)], detector, model)
             pose = result.pose
+        alone = number if item.series is None else item.series
         for person in item.people:
-            child = f"{source}/{number if person.child is None else person.child}"
+            child = f"{source}/{alone if person.child is None else person.child}"
             if detector is None:
                 angle = head_angle_deg(person.kpts_frame, person.visibility > 0)
                 yield rgb, Detection(person.bbox_xyxy, 0.0 if angle is None else angle, 1.0), person, child

@@ -66,6 +66,17 @@ def test_figures_by_hand():
     assert (side["infants"], side["found"], side["head_median_deg"]) == (2, 0.5, 150.0)
 
 
+def test_infants_without_a_name_in_one_video_are_one_child():
+    def unnamed(**of):
+        one = looked([infant(child=None)], (BOX, 12.0, 0.8))
+        return replace(one, item=replace(one.item, **of))
+
+    video = [unnamed(frame=n) for n in range(3)]
+    others = [unnamed(), unnamed(), *(unnamed(recording="a night") for _ in range(2))]
+    assert judge(video, 0.3)["children"] == 1
+    assert judge([*video, *others], 0.3)["children"] == 4
+
+
 def test_the_curve_holds_what_a_judgement_at_each_threshold_says():
     summary = judge(PICTURES, 0.3)
     assert [row["threshold"] for row in summary["curve"]] == list(THRESHOLDS)

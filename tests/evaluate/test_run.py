@@ -351,6 +351,26 @@ def test_an_infant_without_a_name_that_two_entries_label_at_one_place_counts_onc
     assert len(Subject.of_data(folder, "test").items[0].people) == 2
 
 
+def test_what_stands_for_a_child_without_a_name_is_what_was_recorded_of_it(scene, tmp_path):
+    """Frames of one video are no children of their own: as such they made intervals several times too narrow."""
+    source, nets = scene
+    shutil.copytree(source, tmp_path / "set")
+    document = json.loads((source / "annotations.json").read_text())
+    for annotation in document["annotations"]:
+        del annotation["child"]
+    (tmp_path / "set/annotations.json").write_text(json.dumps(document))
+    freeze(tmp_path / "set", "spots", 2)
+    subject = Subject.of_testset(str(tmp_path / "set"))
+    _, out, _ = evaluate(subject, Choice(**nets), tmp_path / "out")
+    names = {f.key: [p.child for p in f.people] for f in read_records(out / "records")[0]}
+    assert names["clip.mp4#1"] == names["clip.mp4#4"] == ["child-clip"]  # as its clip says
+    still, *_, one, other = subject.items
+    of_no_clip = replace(subject, clips=())
+    assert of_no_clip.stand_in(one, 0) == of_no_clip.stand_in(other, 1) == "clip.mp4"
+    assert subject.stand_in(still, 0) != subject.stand_in(still, 1)
+    assert subject.stand_in(replace(still, recording="a night"), 1) == "a night"
+
+
 def test_two_pictures_that_the_records_could_not_tell_apart_are_refused(scene, tmp_path):
     source, _ = scene
     folder = relabelled(source, tmp_path / "set", ["0.png", "sub/../0.png"])

@@ -1,0 +1,29 @@
+"""Whose joints a calibration is fitted to: children, and what stands for those whom the labels do not name."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from heightpose.data.items import Item, Person
+from heightpose.skeleton import INFANT
+from heightpose.train.evidence import detections
+
+
+def item(path, *boxes, child=None, recording=None):
+    """A black picture with an infant in each box."""
+    cv2.imwrite(str(path), np.zeros((120, 160, 3), np.uint8))
+    seen, outside = np.full(len(INFANT), 2), np.zeros(len(INFANT), bool)
+    people = tuple(
+        Person(np.full((len(INFANT), 2), 60.0), seen, outside, np.array(box, float), child) for box in boxes
+    )
+    return Item(0, path, None, (160, 120), "val", people, recording=recording)
+
+
+def test_pictures_of_one_recording_are_of_one_child(tmp_path):
+    """Halves and folds are drawn by child: on both sides they would judge what was fitted to them."""
+    box = (20, 20, 120, 100)
+    items = [item(tmp_path / f"{n}.png", box, recording="a night" if n < 2 else None) for n in range(4)]
+    items.append(item(tmp_path / "4.png", box, child="named", recording="a night"))
+    found = [child for *_, child in detections([(one, "set") for one in items], None, None)]
+    assert found == ["set/a night", "set/a night", "set/2", "set/3", "set/named"]
