@@ -194,9 +194,9 @@ def _absolute(manifest: Manifest, relative: str) -> Path:
 def _held_out(testset: TestSet) -> HeldOut:
     items = () if testset.annotations is None else testset.annotations.items
     paths = {item.path.resolve() for item in items} | {clip.video.resolve() for clip in testset.clips}
-    pictures = (
-        digest for name, digest in testset.files.items() if (testset.folder / name).resolve() in paths
-    )
+    files = {testset.folder / name: digest for name, digest in testset.files.items()}
+    # A clip may be a folder of pictures.
+    pictures = (digest for path, digest in files.items() if paths & {path.resolve(), path.parent.resolve()})
     children = tuple(sorted(testset.children()))
     return HeldOut(testset.name, str(testset.version), children, tuple(sorted(pictures)))
 

@@ -278,6 +278,21 @@ def test_children_and_pictures_of_a_frozen_test_set_are_never_drawn(nursery, tmp
     assert "nothing is left" in refused("new", "next", "--share", "100%")
 
 
+def test_pictures_of_a_test_sets_clip_are_never_drawn_by_whatever_name(nursery, tmp_path):
+    """A clip may be a folder of pictures; they were held out by their child's name alone."""
+    testset = test_testset.write_set(tmp_path / "held", annotations=False)
+    clips = json.loads((testset / "clips.json").read_text())
+    clips[1]["video"] = "clips/b"
+    (testset / "clips.json").write_text(json.dumps(clips))
+    (testset / "clips/b").mkdir()
+    for number in (3, 5):
+        shutil.copy(nursery / f"images/{number:06d}.png", testset / f"clips/b/{number}.png")
+    freeze(testset, "held", 1)
+    output = good("new", "poc", "--data", nursery, "--share", "100%", "--testset", testset)
+    assert "held by a frozen test set: 2 (child-3, child-5)" in output
+    assert children("poc") == {f"child-{i}" for i in range(40)} - {"child-3", "child-5"}
+
+
 def test_why_nothing_can_be_drawn_is_told_as_it_is(nursery, tmp_path):
     """Not that all was drawn already, where nothing ever was."""
     testset = shutil.copytree(nursery, tmp_path / "held")
