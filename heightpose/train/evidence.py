@@ -12,12 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from heightpose.codec.confidence import FINE, Evidence
-from heightpose.codec.detection import iou
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person, head_angle_deg
 from heightpose.data.pictures import first_frame
 from heightpose.errors import ConfigError
-from heightpose.evaluate.run import LEAST_IOU
+from heightpose.evaluate.run import match
 from heightpose.metrics.pckh import head_sizes
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.networks import Detector, PoseModel
@@ -87,7 +86,8 @@ def detections(
 ) -> Iterator[tuple[np.ndarray, Detection, Person, str]]:
     """(rgb, crop's box and direction, person, child) for everybody found.
 
-    With a detector as ``infer`` does it, second look included; people it misses are left out. Without one, the true
+    With a detector as ``infer`` does it, second look included; people it misses are left out, a twin whose box overlaps
+    that of the one it finds among them. Without one, the true
     boxes with the head up by the true joints.
     """
     bar = tqdm(items, unit="picture", desc="posing", disable=None, file=sys.stderr)
@@ -97,13 +97,14 @@ def detections(
         if detector is not None:
             ((result, _),) = estimate_poses([Frame(0, 0.0, rgb)], detector, model)
             pose = result.pose
+        own = None if pose is None else match(pose.bbox_xyxy, item.people)[0]
         alone = number if item.series is None else item.series
-        for person in item.people:
+        for place, person in enumerate(item.people):
             child = f"{source}/{alone if person.child is None else person.child}"
             if detector is None:
                 angle = head_angle_deg(person.kpts_frame, person.visibility > 0)
                 yield rgb, Detection(person.bbox_xyxy, 0.0 if angle is None else angle, 1.0), person, child
-            elif pose is not None and iou(pose.detection.bbox_xyxy, person.bbox_xyxy) >= LEAST_IOU:
+            elif pose is not None and place == own:
                 yield rgb, pose.detection, person, child
 
 

@@ -7,7 +7,9 @@ import numpy as np
 
 from heightpose.data.items import Item, Person
 from heightpose.skeleton import INFANT
+from heightpose.train import evidence
 from heightpose.train.evidence import detections
+from heightpose.types import Detection, FrameResult, Pose
 
 
 def item(path, *boxes, child=None, recording=None):
@@ -27,3 +29,15 @@ def test_pictures_of_one_recording_are_of_one_child(tmp_path):
     items.append(item(tmp_path / "4.png", box, child="named", recording="a night"))
     found = [child for *_, child in detections([(one, "set") for one in items], None, None)]
     assert found == ["set/a night", "set/a night", "set/2", "set/3", "set/named"]
+
+
+def test_what_is_found_of_a_twin_is_not_held_against_the_other(tmp_path, monkeypatch):
+    """Their boxes overlap: the skeleton of one would be a badly wrong one of the other, as sure as it is."""
+    one, other = (10, 10, 80, 110), (50, 10, 120, 110)
+    pose = Pose(
+        np.full((len(INFANT), 2), 60.0), np.ones(len(INFANT)), Detection(np.array(other, float), 0.0, 0.9)
+    )
+    monkeypatch.setattr(evidence, "estimate_poses", lambda frames, *_: [(FrameResult(0, 0.0, pose, 2), None)])
+    twins = item(tmp_path / "twins.png", one, other)
+    (found,) = detections([(twins, "set")], object(), None)
+    assert found[2] is twins.people[1]
