@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from heightpose.data import iterations
+from heightpose.data.advice import short_of, where_of
 from heightpose.data.coco import Dataset
 from heightpose.data.groups import Count, Group, groups_of
 from heightpose.data.items import Item
@@ -39,6 +40,7 @@ class Drawn:
         left_out: children of frozen test sets that the data sets hold, left out.
         unsplit: items without a split, or in the split test, left out.
         unknown: stratum -> drawn infants whose labels lack it.
+        short: "stratum=value" -> children drawn that show it and children its weight asks for, where no more were left.
     """
 
     manifest: Manifest
@@ -48,6 +50,7 @@ class Drawn:
     left_out: tuple[str, ...]
     unsplit: int
     unknown: dict[str, int]
+    short: dict[str, tuple[int, int]]
 
 
 def draw(
@@ -136,6 +139,7 @@ def draw(
         left_out=tuple(sorted({c for g in set(groups) - set(allowed) for c in g.children or {g.key}})),
         unsplit=sum(item.split not in SPLITS for d in datasets.values() for item in d.items),
         unknown={s: count for s, count in missing.items() if count},
+        short=short_of(weights, chosen, [g for g in allowed if _without(g, taken).members]),
     )
 
 
@@ -272,8 +276,7 @@ def _weighted(groups: list[Group], weights: dict[str, float], rng: np.random.Gen
     left = dict.fromkeys(range(len(groups)))
     showing: dict[str, list[int]] = {}
     for key in weights:
-        stratum, _, value = key.partition("=")
-        showing[key] = [k for k, g in enumerate(groups) if g.shows({stratum: (value,)})]
+        showing[key] = [k for k, g in enumerate(groups) if g.shows(where_of(key))]
     ordered: list[int] = []
     while True:
         showing = {key: kept for key, of in showing.items() if (kept := [k for k in of if k in left])}

@@ -68,8 +68,12 @@ def test_strata_get_the_shares_that_were_advised(nursery, tmp_path):
 
 def test_what_has_run_out_passes_its_share_on_and_at_last_anybody_is_taken(nursery, tmp_path):
     file = advice(tmp_path / "a.json", posture__side=0.9, legs__tucked=0.1, sensor__nobody=1.0)
-    draw(tmp_path, "first", "--data", nursery, "--share", "50%", "--advice", file)
+    said = draw(tmp_path, "first", "--data", nursery, "--share", "50%", "--advice", file)
     assert kinds(tmp_path, "first") == {"side": 12, "tucked": 12, "extended": 6}
+    # The manifest holds what was asked for, so that it is told what came of it.
+    assert "posture=side: 12 of the 13 children that the advice asks for were left; others instead" in said
+    assert "sensor=nobody: 0 of the 15 children that the advice asks for were left; others instead" in said
+    assert said.count("others instead") == 2
 
 
 def test_the_manifest_says_what_it_was_aimed_at_and_its_hash_covers_it(nursery, tmp_path):

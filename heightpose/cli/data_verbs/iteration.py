@@ -119,6 +119,10 @@ def new(
     if added.children + added.unnamed < drawn.wanted:
         hint = "; add --fill to top up with others" if where and not fill else ""
         click.echo(f"fewer than the {drawn.wanted} that {_percent(share)} asks for were left{hint}")
+    for key, (have, wanted) in drawn.short.items():
+        click.echo(
+            f"{key}: {have} of the {plural(wanted, 'child')} that the advice asks for were left; others instead"
+        )
     if drawn.left_out:
         some = ", ".join(drawn.left_out[:5]) + (", ..." if len(drawn.left_out) > 5 else "")
         click.echo(f"left out, held by a frozen test set: {len(drawn.left_out)} ({some})")
