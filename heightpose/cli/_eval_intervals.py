@@ -46,7 +46,7 @@ def intervals_(
     Writes:
       OUT/
         intervals.txt, .json, .png    coverage by stratum with binomial tests, the curve of risk over coverage
-        lengths.csv                   every still or clip: truth, estimate, its standard deviation, reason of a refusal
+        lengths.csv                   every still or clip: truth, estimate, standard deviation, interval, why refused
 
     \b
     Examples:

@@ -56,6 +56,7 @@ class Length:
         estimate_cm: reported or not; None where the geometry had no length at all.
         relative_sd: what it was said to be sure to.
         code: why it was refused; None: it was reported.
+        low_cm, high_cm: the interval that was given out, which a plane that is not sure widens; None of a refused one.
     """
 
     id: str
@@ -65,6 +66,8 @@ class Length:
     estimate_cm: float | None
     relative_sd: float | None
     code: str | None
+    low_cm: float | None = None
+    high_cm: float | None = None
 
     @classmethod
     def of(
@@ -74,7 +77,10 @@ class Length:
         if estimate is None:
             estimate = measured.details.get("unreported_cm")
         code = measured.reasons[0].code if measured.reasons else None
-        return cls(name, child, truth_cm, strata, estimate, measured.details.get("relative_sd"), code)
+        low, high = (None, None) if measured.interval_cm is None else measured.interval_cm
+        return cls(
+            name, child, truth_cm, strata, estimate, measured.details.get("relative_sd"), code, low, high
+        )
 
     @property
     def error_cm(self) -> float:
@@ -83,7 +89,9 @@ class Length:
 
     @property
     def held(self) -> bool:
-        """Whether the true length lies inside the interval."""
+        """Whether the true length lies inside the interval; of a refused one, that which its surety makes."""
+        if self.low_cm is not None and self.high_cm is not None:
+            return self.low_cm <= self.truth_cm <= self.high_cm
         assert self.estimate_cm is not None
         assert self.relative_sd is not None
         return abs(self.error_cm) <= body.half_width_cm(self.estimate_cm, self.relative_sd)

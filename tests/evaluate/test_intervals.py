@@ -24,6 +24,7 @@ from heightpose.geometry.camera import Camera
 from heightpose.geometry.plane import Plane
 from heightpose.report.risk_plot import write_risk_plot
 from heightpose.runtime import session
+from heightpose.runtime.length import widened
 from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.output import sha256
 from heightpose.skeleton import INFANT
@@ -38,6 +39,19 @@ def length(error, sd=0.02, code=None, legs="extended", truth=70.0, child="a"):
     strata = {"posture": "back", "legs": legs, "occlusion": "none"}
     estimate = None if error is None else truth + error
     return Length("n/0", child, truth, strata, estimate, None if error is None else sd, code)
+
+
+def test_a_length_given_out_is_held_by_the_interval_that_was_given_out():
+    """A bent sheet or marked corners widen it: judged by the joints' surety alone, such intervals failed wrongly."""
+    measured = widened(Measurement(67.0, (65.0, 69.0), 1, 1, details={"relative_sd": 0.018}), (0.03, 0.03))
+    low, high = measured.interval_cm
+    for truth, held in ((70.5, True), (low, True), (low - 0.01, False), (high + 0.01, False)):
+        assert Length.of("n/0", "a", truth, {}, measured).held == held
+    refused = Measurement.rejected(
+        [Reason("uncertain", "unsure")], frames_total=1, unreported_cm=67.0, relative_sd=0.05
+    )
+    assert Length.of("n/0", "a", 72.0, {}, refused).held
+    assert not Length.of("n/0", "a", 73.0, {}, refused).held
 
 
 def test_figures_counted_by_hand():
