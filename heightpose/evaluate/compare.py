@@ -32,6 +32,8 @@ FEWEST = 5
 #: Half of the last digit that a figure is told with. Runtimes and compilers round differently, and the same way for all
 #: children: an interval of such differences leaves out 0 though nothing changed.
 LEAST = 0.005
+#: Models that no option chooses, and what to call them.
+_MORE_MODELS = {"cover": "cover model", "elevation": "elevation model"}
 _NONE_SHOWN = "no difference shown"
 #: Width of the column of differences, and the most digits after a point in it.
 _CHANGE, _MOST_DIGITS = 28, 5
@@ -308,6 +310,11 @@ def _made(result: dict[str, Any]) -> dict[str, Any]:
     settings = {name.replace("_", " "): value for name, value in result.get("settings", {}).items()}
     code, backends = result.get("code") or {}, result.get("backend", {})
     versions = {"code": str(code["sha256"])[:10]} if "sha256" in code else {}
+    versions |= {
+        what: f"{model['name']} {model['sha256'][:10]}"
+        for kind, what in _MORE_MODELS.items()
+        if (model := result.get("models", {}).get(kind)) is not None
+    }
     runs = {f"{kind} by": " ".join(str(v) for v in active.values()) for kind, active in backends.items()}
     return settings | versions | runs
 

@@ -115,6 +115,10 @@ def evaluate(subject: Subject, choice: Choice, out: Path | None) -> tuple[dict[s
     if pose_model.calibration is not None:  # another one does not refuse the folder: it is judged anew
         models["pose"]["calibration_sha256"] = pose_model.calibration_sha256
     records = Log(folder / "records")
+    models["elevation"] = {
+        "name": LIFT_FILE.name,
+        "sha256": sha256([LIFT_FILE]),
+    }  # another one is judged anew, too
     whole = Evaluation(subject, detector, pose_model, records, truth_crops=choice.truth_crops).run()
     result = {
         "schema": SCHEMA,

@@ -97,6 +97,32 @@ def test_what_else_differs_is_said(tmp_path):
     assert "tta: none -> flip" in lines(compare(a, b))
 
 
+def test_models_that_no_option_chooses_are_said_too(tmp_path):
+    """With another elevation model lengths differ, and both results were described in the same words."""
+    net = {"name": "net.onnx", "sha256": "n" * 64}
+    models = [
+        {
+            "models": {
+                "pose": net,
+                "detector": net,
+                "cover": net,
+                "elevation": {"name": "lift.npz", "sha256": of * 64},
+            }
+        }
+        for of in "xy"
+    ]
+    a, b = (
+        stored(tmp_path / name, people(lambda i: 0.0), [], about=about)
+        for name, about in zip("ab", models, strict=True)
+    )
+    assert compare(a, b)["made_differently"] == {"elevation model": [f"lift.npz {of * 10}" for of in "xy"]}
+    earlier = stored(tmp_path / "c", people(lambda i: 0.0), [])
+    assert compare(earlier, b)["made_differently"]["elevation model"] == [
+        "not recorded",
+        "lift.npz yyyyyyyyyy",
+    ]
+
+
 def test_the_records_of_an_interrupted_evaluation_are_not_compared(tmp_path):
     whole = stored(tmp_path / "a", people(lambda i: 0.0), [])
     part = stored(tmp_path / "b", people(lambda i: 0.0)[:7], [], frames=12)

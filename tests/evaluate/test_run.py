@@ -20,8 +20,10 @@ from heightpose.evaluate.records import Log, read_records
 from heightpose.evaluate.result import Choice, evaluate, write_baseline, write_tables
 from heightpose.evaluate.run import Evaluation, match, truth_of
 from heightpose.evaluate.subject import Subject
+from heightpose.geometry.lift import LIFT_FILE
 from heightpose.metrics.height import null_length
 from heightpose.report.evaluation import write_report
+from heightpose.runtime.output import sha256
 from heightpose.skeleton import INFANT
 
 
@@ -41,6 +43,7 @@ def test_records_of_pictures_and_of_a_clips_own_frames(scene, tmp_path):
         Subject.of_testset(str(folder)), Choice(**nets, truth_crops=True), tmp_path / "out"
     )
     assert whole
+    assert result["models"]["elevation"] == {"name": LIFT_FILE.name, "sha256": sha256([LIFT_FILE])}
     frames, clips = read_records(out / "records")
     assert sorted(f.key for f in frames) == [
         "clip.mp4#1", "clip.mp4#4", "images/0.png", "images/1.png", "images/2.png", "images/3.png", "images/4.png",
