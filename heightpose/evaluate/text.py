@@ -85,10 +85,12 @@ def _pose_lines(pose: dict[str, Any], title: str) -> list[str]:
 def _height_lines(h: dict[str, Any]) -> list[str]:
     limits = "-" if h["limit_low_cm"] is None else f"{h['limit_low_cm']:+z.2f} to {h['limit_high_cm']:+z.2f}"
     reasons = ", ".join(f"{code} {n}" for code, n in h["reasons"].items())
+    without = null_left_out(h)
     return [
         f"height ({h['measured']} of {plural(h['clips'], 'clip')} measured, {plural(h['children'], 'child')}), cm",
         f"  MAE                {of(h, 'mae_cm', 2)}   null model on the same clips {of(h, 'null_mae_cm', 2)}, "
         f"on all {of(h, 'null_mae_all_cm', 2)}",
+        *([f"  {without}"] if without else []),
         f"  refused ones too   {of(h, 'estimate_mae_cm', 2)} over {plural(h['estimated'], 'clip')} "
         "whose length was worked out",
         f"  gain over null     {of(h, 'gain_over_null_cm', 2)}",
@@ -102,6 +104,14 @@ def _height_lines(h: dict[str, Any]) -> list[str]:
         f"  coverage           {figure(h['coverage'], h['coverage_binomial'], 0, 100)} % "
         f"of {100 * h['nominal_coverage']:.0f} %, binomial",
     ]
+
+
+def null_left_out(h: dict[str, Any]) -> str:
+    """Over how many clips the null model's figures are where it has no length of all, of a result's "height"."""
+    if h["null_clips"] == h["clips"]:
+        return ""
+    left_out = plural(h["clips"] - h["null_clips"], "clip")
+    return f"null model and gain without {left_out} whose sex or age of 0 to 24 months is not known"
 
 
 def false_alarms(empty: dict[str, Any]) -> str:

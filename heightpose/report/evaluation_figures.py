@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from heightpose.evaluate.records import ClipRecord
-from heightpose.evaluate.text import TORSO, false_alarms, joints_right, of
+from heightpose.evaluate.text import TORSO, false_alarms, joints_right, null_left_out, of
 from heightpose.evaluate.text import figure as number
 from heightpose.metrics.bootstrap import binomial_interval
 from heightpose.report.page import Html, heading, paragraph, table
@@ -56,6 +56,8 @@ def headline(result: dict[str, Any]) -> Html:
         found.append(paragraph(f"Empty cots: {false_alarms(result['empty_frames'])}."))
     if result["height"] is not None:
         found.append(_height_table(result["height"]))
+        without = null_left_out(result["height"])
+        found += [paragraph(f"{without[0].upper()}{without[1:]}.", "dim")] if without else []
     return Html("\n".join(found))
 
 

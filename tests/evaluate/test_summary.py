@@ -183,6 +183,18 @@ def test_coverage_is_told_beside_the_level_that_the_intervals_were_given_at(leve
     assert [p["share"] for p in height["reliability"]] == shares
 
 
+def test_clips_that_the_null_model_leaves_out_are_told_beside_it():
+    """Its error stood there as if of the same clips, though children over two years have none."""
+    clips = [clip("a", "a", 0.5), clip("b", "b", 1.0, age=30.0), clip("c", "c", None, age=25.0)]
+    head = {"testset": {"name": "set", "version": 1, "people": 0, "frames": 0, "clips": 3, "children": 3},
+            "models": {k: {"name": k, "sha256": k * 9} for k in ("pose", "detector")}, "settings": {}}  # fmt: skip
+    for chosen, told in ((clips, True), (clips[:1], False)):
+        result = summarise([], chosen)
+        words = "ull model and gain without 2 clips whose sex or age of 0 to 24 months is not known"
+        assert (f"  n{words}" in lines(head | result)) == told
+        assert (f"N{words}." in headline(result)) == told
+
+
 def test_intervals_that_are_not_resampled_by_child_say_so():
     test = {"name": "t", "version": None, "people": 0, "frames": 0, "clips": 2, "children": 1}
     model = {"name": "m", "sha256": "0"}
