@@ -41,6 +41,10 @@ LEAST_IOU = 0.1
 _UNREADABLE = Reason("unreadable", "The clip or its camera, sheet or plane file cannot be used.")
 
 
+class LabelError(FileFormatError):
+    """Labels that do not fit their picture or video, for which no model is to blame."""
+
+
 class Evaluation:
     """Runs what is not yet in the log.
 
@@ -97,22 +101,28 @@ class Evaluation:
 
         try:
             outcome = measure_known(clip, self._detector, self._pose, interrupt=interrupt, watch=watch)
-            if outcome.interrupted:
-                return
-            _require_all(clip.video, items, records)
         except StoppedBeforeError:
             return
+        except LabelError:
+            raise
         except (InputError, FileFormatError) as error:
             # What infer answers with an error is not measured; one bad clip must not hide all the others.
             log.warning("clip %s counts as not measured: %s", clip.id, error)
-            seen = {record.frame for record in records}
-            records += [self._unseen(item) for item in items if item.frame not in seen]
             self.log.add(
-                records, self._measured(clip, Measurement.rejected([_UNREADABLE], frames_total=0), None)
+                self._with_unseen(records, items),
+                self._measured(clip, Measurement.rejected([_UNREADABLE], frames_total=0), None),
             )
             return
+        if outcome.interrupted:
+            return
+        if not outcome.missing:  # frames of what could not be read are not seen, as infer does not see them
+            _require_all(clip.video, items, records)
         best = None if outcome.best is None else outcome.best[0]
-        self.log.add(records, self._measured(clip, outcome.measurement, best))
+        self.log.add(self._with_unseen(records, items), self._measured(clip, outcome.measurement, best))
+
+    def _with_unseen(self, records: Sequence[FrameRecord], items: Sequence[Item]) -> list[FrameRecord]:
+        seen = {record.frame for record in records}
+        return [*records, *(self._unseen(item) for item in items if item.frame not in seen)]
 
     def _unseen(self, item: Item) -> FrameRecord:
         file = self.subject.relative(item.path)
@@ -219,7 +229,7 @@ def _frames(source: Clip, wanted: set[int]) -> Iterator[Frame]:
 
 def _require_size(item: Item, rgb: np.ndarray) -> None:
     if (rgb.shape[1], rgb.shape[0]) != item.size_wh:
-        raise FileFormatError(
+        raise LabelError(
             "the picture's size is not the one its labels are for", where=item.path,
             expected=f"{item.size_wh[0]}x{item.size_wh[1]}", got=f"{rgb.shape[1]}x{rgb.shape[0]}",
             hint="Label the picture upright, as it is shown",
@@ -229,9 +239,10 @@ def _require_size(item: Item, rgb: np.ndarray) -> None:
 def _require_all(path: Path, items: Sequence[Item], records: Sequence[FrameRecord]) -> None:
     missing = {item.frame for item in items} - {record.frame for record in records}
     if missing:
-        raise InputError(
+        raise LabelError(
             "the video ends before a labelled frame", where=path,
             got=f"no frame {min(m for m in missing if m is not None)}",
+            hint="'heightpose data validate' lists all labels that do not fit",
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from heightpose.geometry.plane_track import PlaneTrack
 from heightpose.geometry.selfcal import SelfCalibration
 from heightpose.geometry.sheet import TagView
 from heightpose.runtime.bars import Bars
-from heightpose.runtime.clip import Clip, Frame
+from heightpose.runtime.clip import Clip, Frame, Missing
 from heightpose.runtime.interrupt import Stop
 from heightpose.runtime.length import measure_log, widened
 from heightpose.runtime.light import Light
@@ -55,6 +55,7 @@ class Outcome:
         track: the planes of a clip whose camera moved.
         calibration: how the camera was found, where no file was given.
         best: the frame shown best, (result, rgb), for the preview; the first frame when no infant was found.
+        missing: what of the recording could not be used.
     """
 
     measurement: Measurement
@@ -67,6 +68,7 @@ class Outcome:
     measure_s: float = 0.0
     track: PlaneTrack | None = None
     calibration: SelfCalibration | None = None
+    missing: tuple[Missing, ...] = ()
 
     @property
     def camera_source(self) -> str | None:
@@ -162,6 +164,7 @@ def measure_clip(
         time.perf_counter() - start,
         solved.plane if isinstance(solved.plane, PlaneTrack) else None,
         solved.calibration,
+        clip.missing,
     )
 
 

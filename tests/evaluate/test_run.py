@@ -16,6 +16,7 @@ from evaluated import clip, spot_set
 
 from heightpose.data.testset import freeze
 from heightpose.errors import ConfigError, FileFormatError
+from heightpose.evaluate.known import measure_known
 from heightpose.evaluate.records import Log, read_records
 from heightpose.evaluate.result import Choice, evaluate, write_baseline, write_tables
 from heightpose.evaluate.run import Evaluation, match, truth_of
@@ -23,6 +24,7 @@ from heightpose.evaluate.subject import Subject
 from heightpose.geometry.lift import LIFT_FILE
 from heightpose.metrics.height import null_length
 from heightpose.report.evaluation import write_report
+from heightpose.runtime.clip import Missing
 from heightpose.runtime.output import sha256
 from heightpose.skeleton import INFANT
 
@@ -207,6 +209,38 @@ def test_a_clip_that_cannot_be_read_counts_against_the_yield(scene, judged, tmp_
     (record,) = [frame for frame in read_records(out / "records")[0] if "broken" in frame.file]
     assert record.unlabelled
     assert result["empty_frames"] == judged[0]["empty_frames"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"frame": 9}, "ends before a labelled frame"), ({"width": 120, "height": 160}, "size is not the one")],
+)
+def test_labels_that_do_not_fit_their_clip_are_no_fault_of_the_models(scene, tmp_path, change, words):
+    """They counted as infants missed and clips not measured."""
+    folder, nets = scene
+    document = json.loads((folder / "annotations.json").read_text())
+    document["images"][-1] |= change
+    shutil.copytree(folder, tmp_path / "set")
+    (tmp_path / "set/annotations.json").write_text(json.dumps(document))
+    freeze(tmp_path / "set", "spots", 2)
+    with pytest.raises(FileFormatError, match=words):
+        evaluate(Subject.of_testset(str(tmp_path / "set")), Choice(**nets), tmp_path / "out")
+
+
+def test_a_clip_whose_end_is_lost_is_measured_as_infer_measures_it(scene, judged, tmp_path, monkeypatch):
+    """Labelled frames of the lost part are not seen."""
+    folder, nets = scene
+    subject = Subject.of_testset(str(folder))
+    items = [replace(item, frame=9) if item.frame == 4 else item for item in subject.items]
+    cut = Missing("cut_short", 6, "cut short after 6 frames")
+    monkeypatch.setattr(
+        "heightpose.evaluate.run.measure_known",
+        lambda *a, **k: replace(measure_known(*a, **k), missing=(cut,)),
+    )
+    result, out, _ = evaluate(replace(subject, items=tuple(items)), Choice(**nets), tmp_path / "out")
+    assert result["height"]["reasons"] == judged[0]["height"]["reasons"]
+    found = {f.key: f.guess is not None for f in read_records(out / "records")[0] if f.frame is not None}
+    assert found == {"clip.mp4#1": True, "clip.mp4#9": False}
 
 
 def test_matching_is_by_the_largest_overlap(scene):
