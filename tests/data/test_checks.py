@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
+from pathlib import Path
 
 import cv2
-import drawn
 import numpy as np
-import planting
 import pytest
 from click.testing import CliRunner
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "runtime"))
+
+import drawn
+import makers
+import planting
 
 from heightpose.cli.data_verbs.check import check as verb
 from heightpose.data.checks import check, duplicates
@@ -212,6 +218,21 @@ def test_a_copy_goes_only_where_its_labels_say_the_same(clean, tmp_path, change,
     (tmp_path / "annotations.json").write_text(json.dumps(document))
     (found,) = [f for f in check(Dataset.load(tmp_path), model=None) if f.kind == "duplicate"]
     assert (found.fix is not None) == fixable
+
+
+def test_a_video_frame_that_is_named_twice_is_found(clean, tmp_path):
+    """Labelled by two people, or exported twice; frames beside it look the same and are not meant."""
+    pictures = [cv2.imread(str(clean / "0.jpg"))] * 3
+    makers.write_video(tmp_path / "clip.mp4", [picture[..., ::-1] for picture in pictures])
+    document = json.loads((clean / "annotations.json").read_text())
+    size = {"width": SIZE_WH[0], "height": SIZE_WH[1], "split": "train"}
+    images = [{"id": k, "video": "clip.mp4", "frame": frame, **size} for k, frame in enumerate((0, 1, 1))]
+    labels = [{**document["annotations"][0], "id": 10 + k, "image_id": k} for k in range(3)]
+    (tmp_path / "annotations.json").write_text(json.dumps(drawn.document(images, labels)))
+    (found,) = [f for f in check(Dataset.load(tmp_path), model=None) if f.kind == "duplicate"]
+    assert found.place(tmp_path) == "clip.mp4#1, annotation 12"
+    assert found.text == "the same frame as clip.mp4#1"
+    assert found.fix is not None
 
 
 def test_findings_name_pictures_of_one_name_by_their_folders(clean, tmp_path):

@@ -1,8 +1,9 @@
-"""One picture under several names: the same bytes, or the same picture compressed again."""
+"""One picture under several names: the same bytes, or compressed again; one video frame that is named twice."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _SAME_PX = 1.0
 
 
 def find_duplicates(dataset: Dataset) -> list[Finding]:
-    """Pairs that show the same picture; frames of one video are compared by nobody, they are alike by nature."""
+    """Pairs that show the same picture; other frames of one video are compared by nobody, they are alike by nature."""
     stills = [item for item in dataset.items if item.frame is None]
     same: dict[str, list[Item]] = defaultdict(list)
     thumbs: list[np.ndarray] = []
@@ -38,7 +39,12 @@ def find_duplicates(dataset: Dataset) -> list[Finding]:
     single = [group[0] for group in same.values()]
     if len(single) > 1:
         found += _near(single, np.stack(thumbs), folder)
-    return found
+    frames: dict[tuple[str, int], list[Item]] = defaultdict(list)
+    for item in dataset.items:
+        if item.frame is not None:
+            frames[os.path.realpath(item.path), item.frame].append(item)
+    twice = [(first, other) for first, *others in frames.values() for other in others]
+    return found + [_exact(*pair, folder, "the same frame") for pair in twice]
 
 
 def _thumbnail(rgb: np.ndarray) -> np.ndarray:
@@ -105,11 +111,11 @@ def _identical_people(p: Person, q: Person) -> bool:
     return all(float(np.abs(a - b).max()) <= _SAME_PX for a, b in places)
 
 
-def _exact(one: Item, two: Item, folder: Path) -> Finding:
+def _exact(one: Item, two: Item, folder: Path, what: str = "the same file") -> Finding:
     # Which copy to keep is only clear where both sit in the same split and say the same.
     clear = one.split == two.split and _identical(one, two)
     fix = Fix(two.id, None) if clear else None
-    return _pair(one, two, "the same file", CONTRADICTION + 2, fix, folder)
+    return _pair(one, two, what, CONTRADICTION + 2, fix, folder)
 
 
 def _pair(one: Item, two: Item, what: str, severity: float, fix: Fix | None, folder: Path) -> Finding:
