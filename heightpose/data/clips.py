@@ -21,7 +21,7 @@ class Clip:
         sheet, plane: the scale; at least one of them is there.
         length_cm: measured crown-heel length.
         truth: a file with the true plane and 3D joints, which only rendered clips have.
-        sex: "female" or "male"; it and the age only ever serve the null model.
+        sex: "female" or "male"; it and the age only ever serve the null model, and are None where nobody knows them.
     """
 
     id: str
@@ -31,8 +31,8 @@ class Clip:
     sheet: Path | None
     plane: Path | None
     length_cm: float
-    sex: str
-    age_months: float
+    sex: str | None
+    age_months: float | None
     strata: dict[str, str] = field(default_factory=dict)
     truth: Path | None = None
 
@@ -90,11 +90,13 @@ def _clip(path: Path, number: int, entry: Any) -> Clip:
     video, camera, sheet, plane, truth = (file(k) for k in ("video", "camera", "sheet", "plane", "truth"))
     if video is None or camera is None or (sheet is None and plane is None):
         raise FileFormatError("a field is missing", where=where, expected="video, camera, and sheet or plane")
-    sex = {name[0]: name for name in SEXES}.get(text("sex").lower(), text("sex").lower())
-    if sex not in SEXES:
+    sex = None if entry.get("sex") is None else text("sex").lower()
+    sex = next((name for name in SEXES if sex in (name, name[0])), sex)
+    if sex is not None and sex not in SEXES:
         raise FileFormatError(
-            "unknown sex", where=f"{where}, field sex", expected=" or ".join(SEXES), got=sex
+            "unknown sex", where=f"{where}, field sex", expected=" or ".join((*SEXES, "null")), got=sex
         )
+    age_months = None if entry.get("age_months") is None else number_of("age_months", 0, 60)
     strata = entry.get("strata", {})
     if not isinstance(strata, dict):
         raise FileFormatError(
@@ -102,7 +104,7 @@ def _clip(path: Path, number: int, entry: Any) -> Clip:
         )
     return Clip(
         text("id"), text("child"), video, camera, sheet, plane, number_of("length_cm", 20, 150), sex,
-        number_of("age_months", 0, 60), known_values(strata), truth,
+        age_months, known_values(strata), truth,
     )  # fmt: skip
 
 

@@ -103,8 +103,8 @@ class ClipRecord:
     reasons: list[str]
     frames: int
     used: int
-    sex: str
-    age_months: float
+    sex: str | None
+    age_months: float | None
     strata: dict[str, str] = field(default_factory=dict)
     best_frame: int | None = None
     best: Guess | None = None

@@ -114,6 +114,18 @@ def test_more_keys_and_files_than_the_contract_names_do_no_harm(folder):
     assert TestSet.load(folder).name == "tiny"
 
 
+def test_nobody_has_to_make_up_a_sex_or_an_age(tmp_path):
+    """They serve the null model alone, and were required."""
+    folder = write_set(tmp_path / "set", annotations=False)
+    clips = json.loads((folder / "clips.json").read_text())
+    clips[0] |= {"sex": None, "age_months": None}
+    clips[1] |= {"sex": "F"}
+    del clips[1]["age_months"]
+    (folder / "clips.json").write_text(json.dumps(clips))
+    a, b = freeze(folder, "unknown", 1).clips
+    assert (a.sex, a.age_months, b.sex, b.age_months) == (None, None, "female", None)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
