@@ -83,7 +83,10 @@ class Pose:
         cov_frame: ``(K, 3)`` covariance of each joint's error as xx, xy, yy in frame px^2, positive definite; scaled
             on held-out data where the weights are calibrated. None where a pose does not come from heatmaps.
         probabilities: ``(K,)`` that the joint is within 0.1 head sizes; None for weights without a calibration.
-        seen: ``(K,)`` probability that the joint is visible rather than hidden; None like ``probabilities``.
+        seen: ``(K,)`` probability that the joint is visible rather than hidden, by the heatmaps; None like
+            ``probabilities``.
+        covered: ``(K,)`` probability that a thing lies over the joint, by :mod:`heightpose.runtime.cover`, 0 of joints
+            that it does not judge; None where it was not asked.
     """
 
     kpts_frame: np.ndarray
@@ -92,6 +95,7 @@ class Pose:
     cov_frame: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     seen: np.ndarray | None = None
+    covered: np.ndarray | None = None
     bbox_xyxy: np.ndarray = None  # type: ignore[assignment] # always an array once it is built
 
     def __post_init__(self) -> None:
@@ -103,7 +107,8 @@ class Pose:
         require_shape("bbox_xyxy", box, (4,))
         require_finite("bbox_xyxy", box)
         object.__setattr__(self, "bbox_xyxy", box)
-        optional = (("cov_frame", (len(kpts), 3)), ("probabilities", (len(kpts),)), ("seen", (len(kpts),)))
+        chances = ("probabilities", "seen", "covered")
+        optional = (("cov_frame", (len(kpts), 3)), *((name, (len(kpts),)) for name in chances))
         for name, shape in (("scores", (len(kpts),)), *optional):
             value = getattr(self, name)
             if value is None and name != "scores":
@@ -115,7 +120,7 @@ class Pose:
         cov = self.cov_frame
         if cov is not None and not ((cov[:, 0] > 0) & (cov[:, 0] * cov[:, 2] > cov[:, 1] ** 2)).all():
             raise ValueError("cov_frame: expected positive definite xx, xy, yy")
-        for name in ("probabilities", "seen"):
+        for name in chances:
             value = getattr(self, name)
             if value is not None and not ((value >= 0) & (value <= 1)).all():
                 raise ValueError(f"{name}: expected 0..1")

@@ -20,8 +20,8 @@ _BORDER = 0.05
 #: In how many of the frames around they must. These: both ways so many seconds, and so many frames at least.
 _LEAST_AROUND, _AROUND_S, _AROUND_FRAMES = 0.75, 2.0, 8
 #: A crown that is less likely seen is covered: heatmaps alone have doubts down to a half where nothing lies over it,
-#: less is what :mod:`heightpose.runtime.cover` says.
-BARE = 0.3
+#: less is what :mod:`heightpose.runtime.cover` says, which learned where one crown in four is covered: rarer in life.
+_BARE = 0.3
 
 
 def wholly_in_view(
@@ -61,8 +61,16 @@ def _among_such(seen: Sequence[FrameResult], such: Sequence[bool]) -> list[Frame
     return [frame for frame, keep in zip(seen, chosen, strict=True) if keep]
 
 
+def seen_of(pose: Pose) -> np.ndarray | None:
+    """``(K,)`` probability that a joint is seen: by the heatmaps, and where a thing over it is probable by that."""
+    if pose.seen is None or pose.covered is None:
+        return pose.seen
+    return np.where(pose.covered > 1.0 - _BARE, np.minimum(pose.seen, 1.0 - pose.covered), pose.seen)
+
+
 def _crown_covered(pose: Pose) -> bool:
-    return pose.seen is not None and bool(pose.seen[INFANT.index("crown")] < BARE)
+    seen = seen_of(pose)
+    return seen is not None and bool(seen[INFANT.index("crown")] < _BARE)
 
 
 def _inside(pose: Pose, edges_xyxy: np.ndarray) -> bool:

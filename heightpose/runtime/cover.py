@@ -16,7 +16,6 @@ import numpy as np
 from heightpose.codec.confidence import sigmoid
 from heightpose.errors import FileFormatError
 from heightpose.geometry.crop import crop_from_box
-from heightpose.geometry.in_view import BARE
 from heightpose.runtime.backends import Backend, load_backend
 from heightpose.runtime.exposure import brightened
 from heightpose.runtime.modelfile import ModelFile, find_model
@@ -31,8 +30,6 @@ CHANNELS = (0, 1, 1)
 PATCH, _SIDE = 64, 0.75
 #: Shorter from crown to pelvis, px, is no body.
 _LEAST_TRUNK = 4.0
-#: Probability from which a joint counts as covered: learned where one crown in four is, which is rarer in life.
-_COVERED = 1.0 - BARE
 _PELVIS = INFANT.index("pelvis")
 
 
@@ -50,7 +47,7 @@ class Cover:
         return cls(*load_backend(find_model("cover"), backend, **options))  # type: ignore[arg-type]
 
     def judged(self, rgbs: Sequence[np.ndarray], poses: Sequence[Pose]) -> list[Pose]:
-        """The same skeletons; a joint that is covered is seen with no more than the probability that it is not.
+        """The same skeletons with how probably crown and heels are ``covered``.
 
         Poses that say nothing of what is seen stay as they are.
 
@@ -80,13 +77,10 @@ class Cover:
         return sigmoid(own.astype(np.float64))
 
 
-def _told(pose: Pose, covered: np.ndarray) -> Pose:
-    assert pose.seen is not None
-    seen = pose.seen.copy()
-    for joint, chance in zip(JOINTS, covered, strict=True):
-        if chance > _COVERED:
-            seen[joint] = min(seen[joint], 1.0 - chance)
-    return replace(pose, seen=seen)
+def _told(pose: Pose, chances: np.ndarray) -> Pose:
+    covered = np.zeros(len(pose.scores))
+    covered[list(JOINTS)] = chances
+    return replace(pose, covered=covered)
 
 
 def patches(rgb: np.ndarray, kpts_frame: np.ndarray) -> np.ndarray | None:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from heightpose.errors import InputError
+from heightpose.geometry.in_view import seen_of
 from heightpose.metrics.who import rounded_percentile
 from heightpose.runtime.atomic import atomic_path, cannot_write
 from heightpose.runtime.poselog import PoseLog
@@ -113,8 +114,8 @@ def frame_document(result: FrameResult, skeleton: Skeleton) -> dict[str, Any]:
         document["keypoints"] = [[round(x, 3), round(y, 3), round(s, 4)] for x, y, s in table.tolist()]
         if pose.cov_frame is not None:
             document["cov"] = [[float(f"{v:.4g}") for v in row] for row in pose.cov_frame.tolist()]
-        if pose.seen is not None:
-            document["seen"] = [round(v, 3) for v in pose.seen.tolist()]
+        if (seen := seen_of(pose)) is not None:
+            document["seen"] = [round(v, 3) for v in seen.tolist()]
     return document
 
 

@@ -81,7 +81,7 @@ class PoseLog:
                 ("bbox", np.float32, (4,)),
                 ("kpts", np.float32, (joints, 3)),
                 ("spread", np.float16, (joints, 3)),
-                ("chances", np.float16, (joints, 2)),
+                ("chances", np.float16, (joints, 3)),
             ]
         )
         self._recent: dict[int, np.ndarray] = {}
@@ -115,7 +115,7 @@ class PoseLog:
             record["bbox"] = pose.bbox_xyxy
             record["kpts"][:, :2], record["kpts"][:, 2] = pose.kpts_frame, pose.scores
             record["spread"] = _ABSENT if pose.cov_frame is None else _pack(pose.cov_frame)
-            for column, chance in enumerate((pose.probabilities, pose.seen)):
+            for column, chance in enumerate((pose.probabilities, pose.seen, pose.covered)):
                 record["chances"][:, column] = _ABSENT if chance is None else chance
             self._calibrated = self._calibrated or pose.probabilities is not None
         number, place = divmod(self._checked(result.index), _BLOCK)
@@ -168,9 +168,9 @@ class PoseLog:
         if r["found"]:
             detection = Detection(r["bbox"].astype(float), float(r["angle"]), min(float(r["score"]), 1.0))
             cov = None if r["spread"][0, 0] == _ABSENT else _unpack(r["spread"])
-            right, seen = (None if c[0] == _ABSENT else c for c in r["chances"].T)
+            right, seen, covered = (None if c[0] == _ABSENT else c for c in r["chances"].T)
             peaks = np.clip(r["kpts"][:, 2], 0.0, 1.0)
-            pose = Pose(r["kpts"][:, :2], peaks, detection, cov, probabilities=right, seen=seen)
+            pose = Pose(r["kpts"][:, :2], peaks, detection, cov, right, seen, covered)
         return FrameResult(index, float(r["t_s"]), pose, int(r["infants"]))
 
     def looked_at(self, before: int | None = None) -> np.ndarray:

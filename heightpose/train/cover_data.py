@@ -174,13 +174,13 @@ def _labels(kpts: np.ndarray, free: np.ndarray, mask: np.ndarray, head: float) -
 def lay_over(
     picture: np.ndarray, kpts: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bedding, a thing or a hand over head or feet, or close to them.
+    """Bedding, a thing, a hand or an arm over head or feet, or close to them.
 
     Returns:
         the picture, and its ``(h, w)`` bool mask.
     """
     mask = np.zeros(picture.shape[:2], np.float32)
-    ends = ("head", "feet") if rng.random() < 0.25 else ("head",) if rng.random() < 0.65 else ("feet",)
+    ends = ("head", "feet") if rng.random() < 0.25 else ("head",) if rng.random() < 0.5 else ("feet",)
     shape = _SHAPES[rng.choice(len(_SHAPES), p=_SHARES)]
     for end in ends:
         mask = np.maximum(mask, shape(picture.shape[:2], kpts, end, rng))
@@ -189,7 +189,8 @@ def lay_over(
     if rng.random() < 0.5:  # the shadow beside its edge
         shadow = cv2.GaussianBlur(np.roll(mask, rng.integers(-6, 7, 2), (0, 1)), (0, 0), rng.uniform(2, 6))
         lit *= 1.0 - rng.uniform(0.1, 0.5) * shadow[..., None]
-    look = _skin(picture, kpts, mask, rng) if shape is _hand else _cover(picture, rng)
+    bare = shape is _hand or (shape is _arm and rng.random() < 0.7)
+    look = _skin(picture, kpts, mask, rng) if bare else _cover(picture, _beyond(kpts, ends[-1]), rng)
     lit += soft[..., None] * (look - lit)
     return np.clip(lit + 0.5, 0, 255).astype(np.uint8), mask > 0.5
 
@@ -251,6 +252,34 @@ def _hand(shape: tuple[int, ...], kpts: np.ndarray, end: str, rng: np.random.Gen
     return mask
 
 
+def _arm(shape: tuple[int, ...], kpts: np.ndarray, end: str, rng: np.random.Generator) -> np.ndarray:
+    """A forearm from one side, mostly across the body: it ends behind the end of the body or passes it."""
+    head = _head(kpts)
+    joint = kpts[_HEELS].mean(axis=0) if end == "feet" and rng.random() < 0.5 else _joint(kpts, end, rng)
+    joint = joint + rng.normal(0, 0.3, 2) * head
+    body = kpts[_CROWN] - kpts[_PELVIS]
+    along = _turned(body / np.linalg.norm(body), np.pi / 2 * rng.choice([-1, 1]) + rng.normal(0, 0.45))
+    start, stop = joint - rng.uniform(0.1, 3.0) * head * along, joint + rng.uniform(2.5, 5.0) * head * along
+    aside = head * np.array([along[1], -along[0]])
+    thin, thick = np.sort(rng.uniform(0.15, 0.4, 2))  # an adult's forearm is 5 to 9 cm thick
+    mask = np.zeros(shape, np.float32)
+    corners = np.array(
+        [start - thin * aside, start + thin * aside, stop + thick * aside, stop - thick * aside]
+    )
+    cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1.0)
+    cv2.circle(mask, np.rint(start).astype(int).tolist(), round(thin * head), 1.0, -1)
+    return mask
+
+
+def _beyond(kpts: np.ndarray, end: str) -> np.ndarray:
+    """``(2,)`` a place beside the infant, half a head beyond one end of it."""
+    if end == "head":
+        return kpts[_CROWN] + 0.5 * (kpts[_CROWN] - kpts[_NECK])
+    lower = kpts[_HEELS].mean(axis=0)
+    away = lower - kpts[_PELVIS]
+    return lower + 0.5 * _head(kpts) * away / max(float(np.linalg.norm(away)), 1e-6)
+
+
 def _head(kpts: np.ndarray) -> float:
     """Crown to neck, in the joints' px."""
     return float(np.linalg.norm(kpts[_CROWN] - kpts[_NECK]))
@@ -266,22 +295,28 @@ def _turned(points: np.ndarray, angle: float) -> np.ndarray:
     return points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
-_SHAPES, _SHARES = (_sheet, _thing, _hand), (0.5, 0.3, 0.2)
+_SHAPES, _SHARES = (_sheet, _thing, _hand, _arm), (0.45, 0.25, 0.15, 0.15)
 
 
 def _skin(picture: np.ndarray, kpts: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """``(h, w, 3)`` float32: the colour of the infant's face, lighter or darker, rounded where the mask ends."""
-    height, width = picture.shape[:2]
-    face = np.rint(kpts[_NECK] + rng.uniform(0.3, 0.6) * (kpts[_CROWN] - kpts[_NECK])).astype(int)
-    x, y = face.clip(3, [width - 4, height - 4])
-    colour = np.median(picture[y - 3 : y + 4, x - 3 : x + 4].reshape(-1, 3), axis=0) * rng.uniform(0.6, 1.3)
+    colour = _colour_at(picture, kpts[_NECK] + rng.uniform(0.3, 0.6) * (kpts[_CROWN] - kpts[_NECK]))
+    colour = colour * rng.uniform(0.6, 1.3)
     round_ = cv2.GaussianBlur(mask, (0, 0), rng.uniform(3, 8))[..., None]
     noise = rng.normal(0, rng.uniform(0, 5), picture.shape)
     return (colour * (1.0 - rng.uniform(0.1, 0.5) * (1.0 - round_)) + noise).astype(np.float32)
 
 
-def _cover(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``(h, w, 3)`` float32, what the thing looks like: bedding from elsewhere in the picture, cloth, or one colour."""
+def _colour_at(picture: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """``(3,)`` the median over a few pixels around a point, moved into the picture."""
+    height, width = picture.shape[:2]
+    x, y = np.rint(point).astype(int).clip(3, [width - 4, height - 4])
+    return np.median(picture[y - 3 : y + 4, x - 3 : x + 4].reshape(-1, 3), axis=0)
+
+
+def _cover(picture: np.ndarray, beyond: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """``(h, w, 3)`` float32, what the thing looks like: bedding from elsewhere in the picture, cloth, or one colour,
+    often that of the bedding at the point ``beyond`` the infant."""
     height, width = picture.shape[:2]
     kind = rng.random()
     if kind < 0.35:
@@ -291,7 +326,10 @@ def _cover(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return plain_cloth(picture, rng)
     pixels = picture[::7, ::7].reshape(-1, 3)
     pixels = pixels[pixels.any(axis=1)] if pixels.any() else pixels
-    colour = np.median(pixels, axis=0) if rng.random() < 0.3 else pixels[rng.integers(len(pixels))]
+    chosen = rng.random()
+    colour = pixels[rng.integers(len(pixels))] if chosen < 0.5 else np.median(pixels, axis=0)
+    if chosen > 0.65 and (beside := _colour_at(picture, beyond)).any():  # black lies outside the frame
+        colour = beside
     if rng.random() < 0.2 and not is_grey(picture):
         colour = rng.uniform(0, 255, 3)
     cells = rng.normal(0, rng.uniform(0, 18), (5, 5)).astype(np.float32)

@@ -90,6 +90,34 @@ def test_a_head_that_is_too_long_has_its_crown_on_something_else() -> None:
     assert "head_covered" not in [reason.code for reason in measure(now_and_then, CAMERA, plane).reasons]
 
 
+def test_feet_under_something_are_refused_where_heatmaps_take_them_for_seen() -> None:
+    """They are then at the edge of what covers them, and the interval would not tell; hidden heels are in doubt."""
+    plane = above(160.0)
+    frames = told(clip([body()] * 10, plane))
+    heels = list(INFANT.indices("left_heel", "right_heel"))
+
+    def with_covered(*chances: tuple[float, float]) -> list[FrameResult]:
+        out = []
+        for frame, (left, right) in zip(frames, chances, strict=True):
+            assert frame.pose is not None
+            covered = np.zeros(len(INFANT))
+            covered[heels] = left, right
+            out.append(replace(frame, pose=replace(frame.pose, covered=covered)))
+        return out
+
+    both = measure(with_covered(*[(0.5, 0.3)] * 10), CAMERA, plane)
+    assert [reason.code for reason in both.reasons] == ["legs_covered"]
+    assert "feet" in both.reasons[0].text
+    one = measure(with_covered(*[(0.95, 0.05)] * 10), CAMERA, plane)  # the other leg tells
+    passing = measure(with_covered(*[(0.9, 0.9)] + [(0.05, 0.05)] * 9), CAMERA, plane)
+    bare = measure(frames, CAMERA, plane)
+    assert [one.status, passing.status, bare.status] == ["measured"] * 3
+    frames = seen_as(frames, dict.fromkeys(("left_heel", "right_heel"), 0.5))
+    hidden = measure(with_covered(*[(0.5, 0.3)] * 10), CAMERA, plane)
+    assert hidden.status == "measured"
+    assert hidden.details["relative_sd"] > 1.2 * bare.details["relative_sd"]
+
+
 def test_frames_between_such_as_are_cut_off_are_not_chosen_by_their_error() -> None:
     """Of a cut-off crown some frames say that it lies well inside; of a child that leaves, the frames before tell."""
     plane = above(160.0)

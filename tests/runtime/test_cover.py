@@ -15,6 +15,7 @@ from straight import body
 
 from heightpose.cli.infer import infer as infer_command
 from heightpose.errors import FileFormatError
+from heightpose.geometry.in_view import seen_of
 from heightpose.runtime.cover import JOINTS, PATCH, Cover, patches
 from heightpose.runtime.modelfile import read_model_file, shipped_path
 from heightpose.skeleton import INFANT
@@ -70,18 +71,24 @@ def test_patches_show_each_joint_in_the_middle_with_the_head_up_at_one_size(turn
 def test_a_covered_joint_is_seen_with_the_probability_that_it_is_not_covered():
     kpts = 4 * body()[:, :2] + 300.0
     (judged,) = cover(3.0, -3.0).judged([np.zeros((600, 600, 3), np.uint8)], [pose(kpts)])
-    assert judged.seen[CROWN] == pytest.approx(1 / (1 + np.exp(3)), abs=1e-6)
-    assert (np.delete(judged.seen, CROWN) == 0.9).all()
+    assert seen_of(judged)[CROWN] == pytest.approx(1 / (1 + np.exp(3)), abs=1e-6)
+    assert (np.delete(seen_of(judged), CROWN) == 0.9).all()
+    assert (judged.seen == 0.9).all()  # what the heatmaps say
+    assert judged.covered[[CROWN, LEFT_HEEL]] == pytest.approx(
+        [1 / (1 + np.exp(-3)), 1 / (1 + np.exp(3))], abs=1e-6
+    )
+    assert (np.delete(judged.covered, list(JOINTS)) == 0.0).all()
     assert np.array_equal(judged.kpts_frame, kpts)
     (judged,) = cover(-3.0, 1.0).judged([np.zeros((600, 600, 3), np.uint8)], [pose(kpts, seen=0.1)])
-    assert (judged.seen == 0.1).all()  # more hidden than that already
+    assert (seen_of(judged) == 0.1).all()  # more hidden than that already
     (judged,) = cover(-3.0, 1.0).judged([np.zeros((600, 600, 3), np.uint8)], [pose(kpts)])
-    assert judged.seen[[LEFT_HEEL, RIGHT_HEEL]] == pytest.approx(1 / (1 + np.e), abs=1e-6)
+    assert seen_of(judged)[[LEFT_HEEL, RIGHT_HEEL]] == pytest.approx(1 / (1 + np.e), abs=1e-6)
 
 
-def test_what_is_a_little_likely_covered_changes_nothing():
+def test_what_is_a_little_likely_covered_is_seen_as_before():
     (judged,) = cover(-0.1, -0.1).judged([np.zeros((600, 600, 3), np.uint8)], [pose(4 * body()[:, :2] + 300)])
-    assert (judged.seen == 0.9).all()
+    assert (seen_of(judged) == 0.9).all()
+    assert judged.covered[list(JOINTS)] == pytest.approx(1 / (1 + np.exp(0.1)), abs=1e-6)
 
 
 def test_poses_that_tell_nothing_or_have_no_extent_are_left_alone():

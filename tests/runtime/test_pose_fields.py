@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from heightpose.geometry.crop import crop_from_box
+from heightpose.geometry.in_view import seen_of
 from heightpose.runtime import output
 from heightpose.runtime.clip import Frame
 from heightpose.runtime.poselog import PoseLog
@@ -25,6 +26,7 @@ def a_pose(seed=0, **changes):
         "cov_frame": np.stack([full[:, 0, 0], full[:, 0, 1], full[:, 1, 1]], -1),
         "probabilities": rng.uniform(0, 1, 21),
         "seen": rng.uniform(0, 1, 21),
+        "covered": rng.uniform(0, 1, 21),
     }
     return Pose(rng.uniform(0, 400, (21, 2)), rng.uniform(0, 1, 21), BOX, **(fields | changes))
 
@@ -39,11 +41,16 @@ def logged(*poses):
 
 
 def test_the_log_keeps_them_to_a_few_thousandths():
-    given = [a_pose(0), a_pose(1, probabilities=None, seen=None), a_pose(2, cov_frame=None), None]
+    given = [
+        a_pose(0),
+        a_pose(1, probabilities=None, seen=None, covered=None),
+        a_pose(2, cov_frame=None),
+        None,
+    ]
     log = logged(*given)
     for i, pose in enumerate(given[:3]):
         found = log[i].pose
-        for name in ("cov_frame", "probabilities", "seen"):
+        for name in ("cov_frame", "probabilities", "seen", "covered"):
             want, got = getattr(pose, name), getattr(found, name)
             if want is None:
                 assert got is None
@@ -75,7 +82,7 @@ def test_poses_json_tells_probabilities_covariances_and_what_is_seen(tmp_path):
     empty, frame = document["frames"]
     assert "cov" not in empty
     np.testing.assert_allclose(np.array(frame["keypoints"])[:, 2], pose.probabilities, atol=1e-3)
-    np.testing.assert_allclose(frame["seen"], pose.seen, atol=1e-3)
+    np.testing.assert_allclose(frame["seen"], seen_of(pose), atol=1e-3)
     np.testing.assert_allclose(np.array(frame["cov"])[:, [0, 2]], pose.cov_frame[:, [0, 2]], rtol=4e-3)
     cov = np.array(frame["cov"])
     assert (cov[:, 0] * cov[:, 2] > cov[:, 1] ** 2).all()
@@ -96,6 +103,7 @@ def test_without_a_calibration_the_score_is_the_peak_and_the_file_says_so(tmp_pa
     [
         {"cov_frame": np.tile([1.0, 2.0, 1.0], (21, 1))}, {"cov_frame": np.zeros((21, 3))},
         {"cov_frame": np.ones((20, 3))}, {"cov_frame": np.full((21, 3), np.nan)}, {"seen": np.full(21, 1.1)},
+        {"covered": np.full(21, 1.1)}, {"covered": np.zeros(3)},
         {"probabilities": np.full(21, -0.1)}, {"probabilities": np.zeros(20)},
     ],
 )  # fmt: skip

@@ -20,6 +20,7 @@ from heightpose.data.suggest.label_studio import config_xml, task
 from heightpose.data.suggest.run import Pick
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.geometry.crop import within_frame
+from heightpose.geometry.in_view import seen_of
 from heightpose.runtime.atomic import atomic_path, make_folder, write_csv, write_json, write_text
 from heightpose.runtime.refine import detection_around
 from heightpose.runtime.video import open_clip
@@ -101,7 +102,8 @@ def _item(number: int, pick: Pick, path: Path, size_wh: tuple[int, int]) -> Item
         ((pose.kpts_frame >= -0.5) & (pose.kpts_frame < np.array(size_wh) - 0.5)).all(axis=1)
     )
     # Where the model says how likely a joint is to be visible that decides, else how sure it is of it at all.
-    clear = pose.scores >= _UNSURE if pose.seen is None else pose.seen >= 0.5
+    seen = seen_of(pose)
+    clear = pose.scores >= _UNSURE if seen is None else seen >= 0.5
     visibility = np.where(inside, np.where(clear, 2, 1), 0).astype(np.int8)
     kpts = np.where(inside[:, None], pose.kpts_frame, 0.0)
     box = within_frame(detection_around(pose).bbox_xyxy, size_wh)
