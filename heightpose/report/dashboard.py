@@ -72,6 +72,10 @@ def _data(view: View) -> dict[str, Any]:
                 for t, es in step.results.items()
                 for e in es
             ],
+            "replaced": [
+                {"record": view.numbers.of(was).ref, "by": view.numbers.of(now).ref, "differs": words}
+                for was, now, words in step.told_otherwise()
+            ],
         }
         for index, step in enumerate(view.line.steps, 1)
     ]

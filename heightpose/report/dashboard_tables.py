@@ -37,7 +37,7 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
     """Every step with what changed and its figures on the main test sets."""
     shown = []
     for index, step in enumerate(line.steps, 1):
-        changes = "".join(f"<li>{html.escape(c)}</li>" for c in step.changes)
+        changes = "".join(f"<li>{html.escape(c)}</li>" for c in step.changes) + _replaced(step, numbers)
         words = Html(
             f'<div class="changes"><b title="{html.escape(step.name)}">{html.escape(step.label)}</b> '
             f'<span class="dim">{html.escape(step.kind)}</span>'
@@ -63,6 +63,16 @@ def steps_table(line: Timeline, numbers: Sources, joints: TestSet | None, height
     earlier = table(columns, shown[:-_STEPS])
     return Html(
         f"<details><summary>{plural(len(shown) - _STEPS, 'earlier step')}</summary>{earlier}</details>{made}"
+    )
+
+
+def _replaced(step: Step, numbers: Sources) -> str:
+    """Results that say something else than those shown, which took their places."""
+    return "".join(
+        f'<li class="mark">judged again on {html.escape(was.testset[0])}: {numbers.link(now)} is shown, '
+        f"{numbers.link(was)} is not and may differ"
+        f"{html.escape(': ' + ', '.join(words) if words else '')}</li>"
+        for was, now, words in step.told_otherwise()
     )
 
 

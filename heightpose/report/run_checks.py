@@ -77,6 +77,17 @@ def require_headline(document: Json) -> None:
     _count(test.get("children", 0), "testset.children")
 
 
+def require_makings(document: Json) -> None:
+    """Checks what results are told apart by beside their weights: other models by hash, and what ran the nets."""
+    models = document["models"]
+    is_a(models["pose"].get("calibration_sha256"), str | None, "models.pose.calibration_sha256")
+    for kind in ("detector", "cover", "elevation"):
+        model = is_a(models.get(kind) or {}, dict, f"models.{kind}")
+        is_a(model.get("sha256"), str | None, f"models.{kind}.sha256")
+    for net, active in is_a(document.get("backend") or {}, dict, "backend").items():
+        is_a(active, dict, f"backend.{net}")
+
+
 def _all(
     block: Json, where: str, numbers: tuple[str, ...] = (), intervals: tuple[str, ...] = (),
     counts: tuple[str, ...] = (),

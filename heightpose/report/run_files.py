@@ -22,6 +22,7 @@ from heightpose.report.run_checks import (
     parent,
     require_figures,
     require_headline,
+    require_makings,
     require_one_matrix,
     require_strata,
 )  # fmt: skip
@@ -128,6 +129,7 @@ def read_evaluation(path: Path) -> EvalRun:
         is_a(document["testset"].get("files_sha256"), str | None, "testset.files_sha256")
         for key in ("name", "sha256"):
             is_a(document["models"]["pose"][key], str, f"models.pose.{key}")
+        require_makings(document)
         require_headline(document)
         require_figures(document, "")
         for name, values in document["strata"].items():

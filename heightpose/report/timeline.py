@@ -25,6 +25,9 @@ HEIGHT_ERRORS = ("height_mae_cm", "height_estimate_mae_cm")
 _LONGEST = 120
 #: Settings named one by one in a step's changes; more are counted.
 _NAMED = 5
+#: Models that no option chooses, and what to call them.
+_MORE_MODELS = {"cover": "cover model", "elevation": "elevation model"}
+_NOT_RECORDED = "not recorded"
 
 
 @dataclass
@@ -34,12 +37,14 @@ class Step:
     Attributes:
         runs: its repetitions, oldest first; empty where only results are known.
         results: test set -> its evaluations, one per run.
+        replaced: earlier evaluations of the same weights in the same way, which those of ``results`` took the place of.
         kind: what is new against the step before it of the same task.
         changes: the same in words.
     """
 
     runs: list[TrainRun] = field(default_factory=list)
     results: dict[TestSet, list[EvalRun]] = field(default_factory=dict)
+    replaced: list[EvalRun] = field(default_factory=list)
     kind: str = FIRST
     changes: list[str] = field(default_factory=list)
 
@@ -74,6 +79,16 @@ class Step:
     def mean(self, key: str, testset: TestSet) -> float | None:
         """The repetitions' mean of a headline figure."""
         return _mean([value for _, value in self.figures(key, testset)])
+
+    def told_otherwise(self) -> list[tuple[EvalRun, EvalRun, list[str]]]:
+        """Replaced results that are not those shown: (replaced, shown, what differs in how they were made)."""
+        found = []
+        for was in self.replaced:
+            now = next(e for e in self.results[was.testset] if e.model_sha256 == was.model_sha256)
+            words = _other_makings(was, now)
+            if words or _as_told(was) != _as_told(now):
+                found.append((was, now, words))
+        return found
 
     def validation(self) -> float | None:
         """The repetitions' mean of MeanSmS@0.1 on the training's own validation split."""
@@ -147,7 +162,7 @@ def _judge(step: Step, result: EvalRun, others: list[Step]) -> None:
     if not same:
         there.append(result)
     elif _way(same[0]) == _way(result):
-        there[there.index(same[0])] = result  # the later of two that must agree
+        _replace(step, same[0], result)
     else:
         _judge_alone(result, others)
 
@@ -156,9 +171,20 @@ def _judge_alone(result: EvalRun, others: list[Step]) -> None:
     for step in others:
         one = next(iter(step.results.values()))[0]
         if one.model_sha256 == result.model_sha256 and _way(one) == _way(result):
-            step.results[result.testset] = [result]
+            there = step.results.setdefault(result.testset, [])
+            if there:
+                _replace(step, there[0], result)
+            else:
+                there.append(result)
             return
     others.append(Step([], {result.testset: [result]}))
+
+
+def _replace(step: Step, before: EvalRun, result: EvalRun) -> None:
+    """The later of two that should agree is shown; that they do not is told (:meth:`Step.told_otherwise`)."""
+    there = step.results[result.testset]
+    there[there.index(before)] = result
+    step.replaced.append(before)
 
 
 def _way(result: EvalRun) -> tuple[Any, ...]:
@@ -166,6 +192,34 @@ def _way(result: EvalRun) -> tuple[Any, ...]:
     settings = {k: v for k, v in result.document["settings"].items() if k not in ("truth_crops", "limit")}
     detector = (result.document["models"].get("detector") or {}).get("sha256")
     return detector, repr(sorted(settings.items())), result.note, code_key(result.document.get("code"))
+
+
+def _other_makings(was: EvalRun, now: EvalRun) -> list[str]:
+    """What no option chooses and is another: the models beside the two nets, and what ran them."""
+    a, b = _makings(was), _makings(now)
+    return [
+        f"{name} {a.get(name, _NOT_RECORDED)} → {b.get(name, _NOT_RECORDED)}"
+        for name in a | b
+        if a.get(name) != b.get(name)
+    ]
+
+
+def _makings(result: EvalRun) -> dict[str, str]:
+    models = result.document["models"]
+    hashes = {"calibration of joint scores": models["pose"].get("calibration_sha256")} | {
+        name: (models.get(kind) or {}).get("sha256") for kind, name in _MORE_MODELS.items()
+    }
+    # How many threads it had makes no difference.
+    active = {
+        f"{net} by": " ".join(str(one[key]) for key in ("name", "device", "precision") if key in one)
+        for net, one in (result.document.get("backend") or {}).items()
+    }
+    return {name: digest[:6] for name, digest in hashes.items() if digest is not None} | active
+
+
+def _as_told(result: EvalRun) -> dict[str, float | None]:
+    """Its headline with the digits that are told."""
+    return {key: None if value is None else round(value, 2) for key, value in result.headline.items()}
 
 
 def _changes(before: Step | None, step: Step) -> tuple[str, list[str]]:
@@ -230,6 +284,7 @@ def _changes_of_results(before: Step, step: Step) -> list[str]:
         words.append(f"detector {str(was[0])[:6]} → {str(now[0])[:6]}")
     if was[1] != now[1]:
         words.append("settings of the evaluation")
+    words += _other_makings(other, result)
     if was[3] != now[3]:
         words.append(f"code {was[3][:7]} → {now[3][:7]}")
     return words

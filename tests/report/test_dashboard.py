@@ -286,6 +286,47 @@ def test_results_on_other_pictures_under_the_same_labels_share_no_line(tmp_path)
     assert len({e.testset for e in read_runs([tmp_path]).evaluations}) == 2
 
 
+@pytest.mark.parametrize("of", ["poc", None], ids=["a training's weights", "weights without a record"])
+@pytest.mark.parametrize(
+    ("kind", "models"),
+    [
+        ("calibration of joint scores", {"pose": {"calibration_sha256": "2" * 64}}),
+        ("cover model", {"cover": {"name": "cover.onnx", "sha256": "2" * 64}}),
+        ("elevation model", {"elevation": {"name": "lift.json", "sha256": "2" * 64}}),
+        (None, {}),
+    ],
+)
+def test_of_a_result_that_another_took_the_place_of_it_is_told(tmp_path, of, kind, models):
+    children = {"posture": dict.fromkeys(POSTURES, 7)}
+    make.training(tmp_path, "poc", 0, children=children)
+    make.evaluation(tmp_path, "before", 1, of, frames=make.infants(POSTURES, wrong=[("side", 3)]))
+    after = make.evaluation(tmp_path, "after", 2, of, frames=make.infants(POSTURES, wrong=[("front", 2)]))
+    result = json.loads((after / "result.json").read_text())
+    for name, model in models.items():
+        result["models"][name] = result["models"].get(name, {}) | model
+    (after / "result.json").write_text(json.dumps(result))
+    view = write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    text = (tmp_path / "page.html").read_text()
+    now, was = (ref(text, tmp_path, f"{name}/result.json") for name in ("after", "before"))
+    (told,) = [one for step in data_of(text)["steps"] for one in step["replaced"]]
+    assert told == {
+        "record": was, "by": now, "differs": [] if kind is None else [f"{kind} not recorded → 222222"]
+    }  # fmt: skip
+    assert re.search(
+        rf"judged again on cots v1: <a [^>]*>{now}</a> is shown, <a [^>]*>{was}</a> is not", text
+    )
+    if of is not None:
+        assert [a.train for a in view.ranking.advice] == [7] * len(view.ranking.advice)
+
+
+def test_a_result_made_once_more_is_not_told_of(tmp_path):
+    for hour in (1, 2):
+        make.evaluation(tmp_path, f"r{hour}", hour, frames=make.infants(POSTURES))
+    view = write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    assert len(view.line.steps) == 1
+    assert "judged again on" not in (tmp_path / "page.html").read_text()
+
+
 def test_a_part_of_a_set_has_a_name_of_its_own_in_legends_and_cards(tmp_path):
     for hour, limit in enumerate((None, 6)):
         folder = make.evaluation(tmp_path, f"r{hour}", hour, frames=make.infants(POSTURES[:1], each=1))
