@@ -63,7 +63,7 @@ def _height_of(documents: Sequence[Mapping[str, Any]], stratum: str, value: str,
 
 def children_in_train(step: Step, stratum: str, value: str) -> int | None:
     """Children of a stratum's value that the step was trained on; None where that was not recorded."""
-    strata = step.runs[0].strata.get("train") if step.runs else None
+    strata = None if step.training is None else step.training.strata.get("train")
     if strata is None or stratum not in strata:
         return None
     return int(strata[stratum].get(value, {}).get("children", 0))
@@ -74,10 +74,10 @@ def train_children(step: Step) -> int:
 
     Of a run whose children were not counted its pictures, of weights without a record a number that stands for some.
     """
-    strata = step.runs[0].strata.get("train") if step.runs else None
+    strata = None if step.training is None else step.training.strata.get("train")
     if strata:
         return max(sum(v["children"] for v in values.values()) for values in strata.values())
-    train = (step.runs[0].data.get("train") or {}) if step.runs else {}
+    train = {} if step.training is None else step.training.data.get("train") or {}
     return int(train.get("samples") or _UNCOUNTED)
 
 

@@ -128,7 +128,8 @@ def advice_table(ranking: Ranking, numbers: Sources) -> Html:
     """The ranked strata with their reasons."""
     if ranking.step is None or ranking.testset is None:
         return Html("")
-    source = numbers.links(list(ranking.step.results[ranking.testset]) + list(ranking.step.runs))
+    trained = [] if ranking.step.trained is None else [ranking.step.trained]
+    source = numbers.links([*ranking.step.results[ranking.testset], *ranking.step.runs, *trained])
     most = max((a.weight for a in ranking.advice), default=1.0)
     lines = []
     for place, a in enumerate(ranking.advice, 1):

@@ -22,7 +22,8 @@ def iterations_of(timeline: Timeline, step: Step, testset: TestSet) -> tuple[lis
     """The steps that show what more data do: of the same settings where there are two, else of any."""
     judged = [s for s in timeline.judged("mean_sms_0.1", testset) if s.runs and s.runs[0].strata.get("train")]
     judged = [s for s in judged if s.created <= step.created]
-    same = [s for s in judged if step.runs and s.runs[0].settings == step.runs[0].settings]
+    training = step.training
+    same = [s for s in judged if training is not None and s.runs[0].settings == training.settings]
     for steps, mixed in ((same, False), (judged, True)):
         latest = {s.runs[0].data_key: s for s in steps}  # of each data the last word
         if len(latest) >= 2:

@@ -38,6 +38,7 @@ class Step:
         runs: its repetitions, oldest first; empty where only results are known.
         results: test set -> its evaluations, one per run.
         replaced: earlier evaluations of the same weights in the same way, which those of ``results`` took the place of.
+        trained: the recorded training of weights that were judged again, where ``runs`` is empty.
         kind: what is new against the step before it of the same task.
         changes: the same in words.
     """
@@ -45,6 +46,7 @@ class Step:
     runs: list[TrainRun] = field(default_factory=list)
     results: dict[TestSet, list[EvalRun]] = field(default_factory=dict)
     replaced: list[EvalRun] = field(default_factory=list)
+    trained: TrainRun | None = None
     kind: str = FIRST
     changes: list[str] = field(default_factory=list)
 
@@ -53,6 +55,11 @@ class Step:
         return (
             self.runs[0].created if self.runs else min(e.created for es in self.results.values() for e in es)
         )
+
+    @property
+    def training(self) -> TrainRun | None:
+        """The training that its data and settings are known from; None of weights without a record."""
+        return self.runs[0] if self.runs else self.trained
 
     @property
     def task(self) -> str:
@@ -133,9 +140,9 @@ def timeline(runs: Runs) -> Timeline:
         training = runs.training_of(result)
         if training is not None:
             if not training.labels:
-                _judge(own[id(training)], result, others)
+                _judge(own[id(training)], training, result, others)
         elif not (result.trained or {}).get("labels"):
-            _judge_alone(result, others)
+            _judge_alone(None, result, others)
     steps = sorted([*steps, *others], key=lambda s: s.created)
     for number, step in enumerate(steps):
         before = next((s for s in reversed(steps[:number]) if s.task == step.task), None)
@@ -155,7 +162,7 @@ def _place(run: TrainRun, steps: list[Step]) -> None:
     steps.append(Step([run]))
 
 
-def _judge(step: Step, result: EvalRun, others: list[Step]) -> None:
+def _judge(step: Step, training: TrainRun, result: EvalRun, others: list[Step]) -> None:
     """Results of a run go to its step; judged anew by other code or settings they are a step of their own."""
     there = step.results.setdefault(result.testset, [])
     same = [e for e in there if e.model_sha256 == result.model_sha256]
@@ -164,10 +171,10 @@ def _judge(step: Step, result: EvalRun, others: list[Step]) -> None:
     elif _way(same[0]) == _way(result):
         _replace(step, same[0], result)
     else:
-        _judge_alone(result, others)
+        _judge_alone(training, result, others)
 
 
-def _judge_alone(result: EvalRun, others: list[Step]) -> None:
+def _judge_alone(training: TrainRun | None, result: EvalRun, others: list[Step]) -> None:
     for step in others:
         one = next(iter(step.results.values()))[0]
         if one.model_sha256 == result.model_sha256 and _way(one) == _way(result):
@@ -177,7 +184,7 @@ def _judge_alone(result: EvalRun, others: list[Step]) -> None:
             else:
                 there.append(result)
             return
-    others.append(Step([], {result.testset: [result]}))
+    others.append(Step([], {result.testset: [result]}, trained=training))
 
 
 def _replace(step: Step, before: EvalRun, result: EvalRun) -> None:

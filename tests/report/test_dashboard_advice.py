@@ -82,6 +82,23 @@ def test_of_equal_errors_the_one_with_fewer_children_in_train_comes_first(tmp_pa
     assert [a.key for a in found.advice] == ["posture=side"]  # the other gains no more than drawing at random
 
 
+def test_weights_judged_again_by_other_code_keep_their_children_in_train(tmp_path):
+    steps = [
+        ({"back": 10, "side": 10}, {"back": 60, "side": 40}),
+        ({"back": 90, "side": 30}, {"back": 70, "side": 50}),
+    ]
+    before = ranking(tmp_path, steps)
+    make.evaluation(tmp_path / "results", "again", 50, "run1", figures=result(steps[1][1]), commit="d" * 40)
+    line = timeline(read_runs([tmp_path]))
+    again = rank(line)
+    assert len(line.steps) == 3
+    assert again.step is line.steps[-1]
+    assert [(a.key, a.train, a.score, a.reasons) for a in again.advice] == [
+        (a.key, a.train, a.score, a.reasons) for a in before.advice
+    ]
+    assert not again.mixed
+
+
 def test_the_target_decides_how_much_an_error_matters(tmp_path):
     steps = [(EVEN, {"back": 60.0, "side": 50.0})]
     assert ranking(tmp_path / "a", steps).advice[0].key == "posture=side"
