@@ -223,6 +223,7 @@ def _document(dataset: Dataset, folder: Path) -> dict[str, Any]:
                 ("split", item.split),
                 ("infants_in_view", item.infants_in_view),
                 ("recording", item.recording),
+                ("recording_sha256", item.recording_sha256),
             )
             if v is not None
         }

@@ -200,13 +200,15 @@ def _held_out(testset: TestSet) -> HeldOut:
     paths = {item.path.resolve() for item in items} | {clip.video.resolve() for clip in testset.clips}
     files = {testset.folder / name: digest for name, digest in testset.files.items()}
     # A clip may be a folder of pictures.
-    pictures = (digest for path, digest in files.items() if paths & {path.resolve(), path.parent.resolve()})
+    pictures = {digest for path, digest in files.items() if paths & {path.resolve(), path.parent.resolve()}}
+    pictures |= iterations.recordings_of(items)
     children = tuple(sorted(testset.children()))
     return HeldOut(testset.name, str(testset.version), children, tuple(sorted(pictures)))
 
 
 def _is_barred(group: Group, testsets: Iterable[HeldOut], hashes: dict[Path, str]) -> bool:
     pictures = {hashes[item.path] for _, item in group.members}
+    pictures |= iterations.recordings_of(item for _, item in group.members)
     return any(group.children & set(t.children) or pictures & set(t.pictures) for t in testsets)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ _LARGEST = 1e7
 
 #: Px; an infant whose box or joints span less is no infant: its places are shares of the picture, not px.
 _LEAST_EXTENT = 2.0
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def joint_order(path: Path, document: dict[str, Any], skeleton: Skeleton) -> np.ndarray:
@@ -152,7 +156,7 @@ class Entries:
         return Item(
             entry["id"], picture, None if video is None else frame, size_wh, split,
             infants_here, infants, strata=strata_in(entry, where),
-            recording=recording_in(entry, where),
+            recording=recording_in(entry, where), recording_sha256=recording_sha256_in(entry, where),
         )  # fmt: skip
 
 
@@ -219,6 +223,19 @@ def recording_in(image: dict[str, Any], where: str) -> str | None:
             got=repr(recording)[:40],
         )
     return recording
+
+
+def recording_sha256_in(image: dict[str, Any], where: str) -> str | None:
+    """The hash of the video that an image entry was taken from. FileFormatError for none."""
+    digest = image.get("recording_sha256")
+    if digest is not None and not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
+        raise FileFormatError(
+            "not a SHA-256",
+            where=f"{where}, field recording_sha256",
+            expected="64 hexadecimal digits in lower case",
+            got=repr(digest)[:70],
+        )
+    return digest
 
 
 def strata_in(entry: dict[str, Any], where: str) -> dict[str, Any]:

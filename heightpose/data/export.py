@@ -32,6 +32,7 @@ from heightpose.runtime.atomic import (
     no_empty_folders,
     write_json,
 )
+from heightpose.runtime.output import sha256
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ def export_coco(
         make_folder(out / "annotations")
         if pictures:
             _write_pictures(data.items, names, out / "images", new, overwrite)
+        videos = {i.path: sha256([i.path]) for i in data.items if i.frame is not None}
         for split, path in files.items():
-            document = _document(data, splits[split], names, segmentation, pixel_offset)
+            document = _document(data, splits[split], names, videos, segmentation, pixel_offset)
             write_json(new_file(path, new), document)
     return Exported(tuple(files.values()), len(data.items), sum(len(i.people) for i in data.items))
 
@@ -129,8 +131,10 @@ def _write_pictures(
 
 
 def _document(
-    data: Dataset, items: list[Item], names: dict[int, str], segmentation: bool, offset: float
-) -> dict[str, Any]:
+    data: Dataset, items: list[Item], names: dict[int, str], videos: dict[Path, str], segmentation: bool,
+    offset: float,
+) -> dict[str, Any]:  # fmt: skip
+    """``videos``: SHA-256 of those that frames are cut from."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, item in enumerate(items, start=1):
@@ -149,6 +153,9 @@ def _document(
         recording = item.recording if item.frame is None else _below(data, item.path).as_posix()
         if recording is not None:
             image["recording"] = recording
+        digest = item.recording_sha256 if item.frame is None else videos[item.path]
+        if digest is not None:
+            image["recording_sha256"] = digest
         images.append(image)
         for person in item.people:
             entry = annotation_of(person, len(annotations) + 1, number, offset)

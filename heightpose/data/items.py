@@ -53,6 +53,7 @@ class Item:
         repeat: how often training draws it per epoch; 0.25: in every fourth epoch on average.
         strata: of the picture as a whole, which an empty cot has too; those of an infant are its own.
         recording: the video that a picture was taken from, by any name; None where the set does not say.
+        recording_sha256: of that video's file, by which its frames are known to be held out; None likewise.
     """
 
     id: int
@@ -65,6 +66,7 @@ class Item:
     repeat: float = 1.0
     strata: dict[str, str] = field(default_factory=dict)
     recording: str | None = None
+    recording_sha256: str | None = None
 
     @property
     def name(self) -> str:

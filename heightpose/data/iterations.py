@@ -170,8 +170,9 @@ def held_out(root: Path | str) -> tuple[HeldOut, ...]:
 
 def require_held_out(testsets: Iterable[HeldOut], items: Iterable[Item], entries: Iterable[Entry]) -> None:
     """Raise FileFormatError when a child or a picture of a test set is among the items of an iteration."""
+    items = list(items)
     children = {p.child: item for item in items for p in item.people if p.child is not None}
-    pictures = {entry.picture for entry in entries}
+    pictures = {entry.picture for entry in entries} | recordings_of(items)
     for testset in testsets:
         shared = sorted(children.keys() & set(testset.children))
         if shared:
@@ -187,6 +188,11 @@ def require_held_out(testsets: Iterable[HeldOut], items: Iterable[Item], entries
                 got=f"SHA-256 {min(pictures & set(testset.pictures))[:12]}...",
                 hint="Take it out of the test set, as a new version",
             )  # fmt: skip
+
+
+def recordings_of(items: Iterable[Item]) -> set[str]:
+    """SHA-256 of the videos that pictures were cut from, where their sets say so."""
+    return {item.recording_sha256 for item in items if item.recording_sha256 is not None}
 
 
 def entry_of(item: Item, folder: Path, picture_hash: str) -> Entry:
@@ -217,6 +223,8 @@ def labels_hash(item: Item, folder: Path, schema: int = SCHEMA) -> str:
     about: dict[str, Any] = {"picture": name, "frame": item.frame, "size": item.size_wh, "split": item.split}
     if schema > 1:
         about |= {"strata": item.strata, "recording": item.recording}
+    if item.recording_sha256 is not None:  # left out elsewhere, so that older manifests keep their hashes
+        about["recording_sha256"] = item.recording_sha256
     return _digest(about | {"in_view": item.infants_in_view, "people": people})
 
 

@@ -16,6 +16,7 @@ import makers
 from heightpose.data.suggest.looks import Look
 from heightpose.data.suggest.run import Pool
 from heightpose.geometry.crop import crop_from_box
+from heightpose.runtime.output import sha256
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult, Pose
 
@@ -59,6 +60,7 @@ def a_pool(folder, frames=8):
         pool.names.append(name)
         pool.children.append(f"child of {name}")
         pool.sources.append(makers.write_video(folder / f"{name}.mp4", pictures, fps=5))
+        pool.hashes.append(sha256([pool.sources[-1]]))
         grey = {"colour": 0.0, "grey": 40.0} if front else {}
         clip = [
             a_look(i, kpts=k, flip=rng.uniform(0, 0.2), mirrored=front, **grey) for i, k in enumerate(kpts)

@@ -15,6 +15,7 @@ from heightpose.data.export import export_coco
 from heightpose.data.importers.run import Options, import_labels
 from heightpose.data.pictures import Pictures
 from heightpose.errors import FileFormatError, HeightposeError, InputError
+from heightpose.runtime.output import sha256
 from heightpose.skeleton import INFANT
 
 
@@ -100,6 +101,7 @@ def test_frames_of_a_video_become_pictures(tmp_path):
     import_labels("coco", tmp_path / "out", tmp_path / "again", Options())
     again = Dataset.load(tmp_path / "again")
     assert [i.path.name for i in again.items] == ["a_000001.png", "a_000003.png"]
+    assert {i.recording_sha256 for i in again.items} == {sha256([folder / "clips/a.mp4"])}
     before, after = Pictures(data.items), Pictures(again.items)
     for k in range(2):
         np.testing.assert_array_equal(before.picture(k), after.picture(k))
@@ -131,8 +133,16 @@ def test_frames_of_a_nameless_infants_video_stay_in_one_split(tmp_path):
     assert chosen == {"train", "val"}
     export_coco(again, tmp_path / "once more")  # and of an export's pictures too
     assert {i["recording"] for i in _images(tmp_path / "once more")} == {"a.mp4"}
+    assert {i["recording_sha256"] for i in _images(tmp_path / "once more")} == {
+        sha256([folder / "clips/a.mp4"])
+    }
     drawn.rewrite(tmp_path / "again", lambda d: d["images"][0].update(recording=3))
     with pytest.raises(FileFormatError, match="image 1, field recording"):
+        Dataset.load(tmp_path / "again")
+    drawn.rewrite(
+        tmp_path / "again", lambda d: d["images"][0].update(recording="a.mp4", recording_sha256="A" * 64)
+    )
+    with pytest.raises(FileFormatError, match="image 1, field recording_sha256"):
         Dataset.load(tmp_path / "again")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_testset
 from click.testing import CliRunner
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "runtime"))
@@ -25,6 +26,7 @@ from heightpose.data.importers.run import Options, import_labels
 from heightpose.data.suggest.back import Suggested
 from heightpose.data.suggest.run import suggest
 from heightpose.data.suggest.write import write_picks
+from heightpose.data.testset import freeze
 from heightpose.errors import ConfigError, FileFormatError
 from heightpose.report.suggestions import write_sheet
 from heightpose.skeleton import INFANT
@@ -104,6 +106,7 @@ def check_came_back(report, items):
             assert np.abs(person.kpts_frame - corrected(want.kpts_frame))[known].max() < 2e-3
             assert person.child == f"child of {name.split('/')[0]}"
             assert splits.setdefault(person.child, item.split) == item.split
+        assert item.recording_sha256 == before[name].recording_sha256 is not None
     assert set(splits) == {"child of light", "child of dark"}
 
 
@@ -118,6 +121,8 @@ def test_a_corrected_coco_file_comes_back_as_the_next_iteration(written, tmp_pat
         if drops_our_fields:  # as CVAT does
             for field in ("child", "strata", "out_of_frame"):
                 del entry[field]
+    for image in document["images"] if drops_our_fields else ():
+        del image["recording_sha256"]
     path.write_text(json.dumps(document))
     options = Options(suggested=folder, val_share=0.5, copy=True)
     report = import_labels("coco", folder / "annotations", tmp_path / "set", options)
@@ -125,6 +130,29 @@ def test_a_corrected_coco_file_comes_back_as_the_next_iteration(written, tmp_pat
     drawn_ = draw("plus16", [tmp_path / "set"], share=1.0, root=tmp_path / "iterations")
     assert sum(len(entries) for entries in drawn_.manifest.chunk.values()) == 16
     assert drawn_.added.children == 2
+
+
+def test_suggested_frames_of_a_test_sets_video_are_never_drawn(written, tmp_path):
+    """The frames are pictures of their own, and the infant has got a name that the test set does not know."""
+    folder, picks, items = written
+    video = next(p.source for p in picks if p.clip == "dark")
+    held = tmp_path / "held"
+    test_testset.write_set(held, annotations=False)
+    clips = json.loads((held / "clips.json").read_text())
+    shutil.copy(video, held / "clips" / "renamed.mp4")
+    clips[0]["video"] = "clips/renamed.mp4"
+    (held / "clips.json").write_text(json.dumps(clips))
+    freeze(held, "held", 1)
+    options = Options(suggested=folder, split="train", copy=True)
+    import_labels("coco", folder / "annotations", tmp_path / "set", options)
+    drawn_ = draw("next", [tmp_path / "set"], share=1.0, testsets=[held], root=tmp_path / "iterations")
+    assert drawn_.left_out == ("child of dark", "picture set/images/dark/000007.png")
+    (chunk,) = drawn_.manifest.chunk.values()
+    assert len(chunk) == sum(item.path.parent.name == "light" for item in items)
+    later = draw("all", [tmp_path / "set"], share=1.0, root=tmp_path / "others")
+    assert later.added.children == 2
+    with pytest.raises(FileFormatError, match="a picture of this iteration is also in a frozen test set"):
+        draw("more", (), share=1.0, testsets=[held], root=tmp_path / "others")
 
 
 def test_a_label_studio_export_comes_back_as_the_next_iteration(written, tmp_path):

@@ -25,7 +25,8 @@ Examples, a proof of concept and what follows it:
 
 \b
 A share is of the pool's children (splits train and val, each alike), earlier iterations' included, so 10 %, 40 % and
-50 % make the whole. Children are never split; a child or a picture of a test set is never drawn.
+50 % make the whole. Children are never split; a child or a picture of a test set is never drawn, nor a picture whose
+recording_sha256 is one of its videos.
 
 \b
 Children are counted by the names in the labels, here as in show and diff: twins are two, and drawn together, so there

@@ -95,7 +95,7 @@ def _alike(one: Item, two: Item, mirror: bool = False) -> bool:
 
 def _identical(one: Item, two: Item) -> bool:
     """Whether the labels of one picture's two items say the same throughout, so that either may go."""
-    said = [(i.infants_in_view, i.strata, i.recording, len(i.people)) for i in (one, two)]
+    said = [(i.infants_in_view, i.strata, i.recording, i.recording_sha256, len(i.people)) for i in (one, two)]
     people = zip(one.people, two.people, strict=False)
     return said[0] == said[1] and all(_identical_people(p, q) for p, q in people)
 

@@ -3,9 +3,9 @@
 Joints go by the names in ``categories``; COCO's 17 are known, others need a map. Annotations of a category without
 joints are passed over. A region of a crowd (``iscrowd`` 1) labels nobody: it only says that more people are in view
 than are labelled. A missing ``bbox`` is the joints' extent. Our own fields (``child``, ``strata``, ``out_of_frame``,
-``head_box_xyxy``, ``split``, ``infants_in_view``, ``video``, an image's ``strata`` and ``recording``) come along where
-they are there. Of an annotation's ``attributes``, where CVAT keeps what annotators entered, ``child`` is the child and
-the others are strata, as in CVAT's XML; fields of our own go before them.
+``head_box_xyxy``, ``split``, ``infants_in_view``, ``video``, an image's ``strata``, ``recording`` and its hash) come
+along where they are there. Of an annotation's ``attributes``, where CVAT keeps what annotators entered, ``child`` is
+the child and the others are strata, as in CVAT's XML; fields of our own go before them.
 
 Pixels are 0-based and an integer is a pixel's centre, as every trainer on COCO reads them.
 """
@@ -27,6 +27,7 @@ from heightpose.data.entries import (
     joint_table,
     picture_size,
     recording_in,
+    recording_sha256_in,
     strata_in,
 )
 from heightpose.data.importers.joints import JointMap
@@ -153,7 +154,7 @@ class _File:
             in_view = len(people) + 1  # a crowd: at least one more
         return Labelled(
             picture, folder, where, people, size_wh, split, in_view, frame, strata_in(image, where),
-            recording_in(image, where),
+            recording_in(image, where), recording_sha256_in(image, where),
         )  # fmt: skip
 
     def _has_joints(self, entry: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from heightpose.data.entries import recording_sha256_in
 from heightpose.data.importers.joints import JointMap
 from heightpose.data.importers.labels import Labelled, Problems, files_in, find_picture
 from heightpose.data.importers.shapes import Group, joint, number, size
@@ -97,7 +98,8 @@ def _task(task: Any, path: Path, where: str, joints: JointMap) -> Labelled | Non
             expected=" or ".join(_KINDS), got=", ".join(drawn),
             hint="Label with KeyPointLabels and RectangleLabels, or remove the regions of an empty cot",
         )  # fmt: skip
-    return Labelled(picture, folder, where, people, _size(regions, where))
+    digest = recording_sha256_in(task["data"], f"{where}, data")
+    return Labelled(picture, folder, where, people, _size(regions, where), recording_sha256=digest)
 
 
 def _require_unturned(region: dict[str, Any], where: str) -> None:

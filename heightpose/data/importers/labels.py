@@ -47,7 +47,7 @@ class Labelled:
         size_wh: what the source says, None where it does not.
         infants_in_view: where the source knows of more people than it labels.
         strata: of the picture as a whole.
-        recording: the video that the picture was taken from, where the source says so.
+        recording: the video that the picture was taken from, where the source says so; ``recording_sha256`` its hash.
     """
 
     path: Path
@@ -60,6 +60,7 @@ class Labelled:
     frame: int | None = None
     strata: dict[str, str] = field(default_factory=dict)
     recording: str | None = None
+    recording_sha256: str | None = None
 
 
 @dataclass

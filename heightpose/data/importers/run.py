@@ -132,8 +132,11 @@ def _read(
                 empty += 1
                 continue
             if suggested is not None:
-                people = suggested.known(labelled.people, labelled.path)
-                labelled = dataclasses.replace(labelled, people=people)
+                labelled = dataclasses.replace(
+                    labelled,
+                    people=suggested.known(labelled.people, labelled.path),
+                    recording_sha256=labelled.recording_sha256 or suggested.recording_sha256(labelled.path),
+                )
             item = _item(labelled, len(items) + 1, offset, options)
             folders[item.id] = labelled.folder
             items.append(item)
@@ -193,7 +196,7 @@ def _item(labelled: Labelled, number: int, offset: float, options: Options) -> I
     split = labelled.split if labelled.split is not None else options.split
     return Item(
         number, labelled.path, labelled.frame, size_wh, split, people, labelled.infants_in_view,
-        strata=labelled.strata, recording=labelled.recording,
+        strata=labelled.strata, recording=labelled.recording, recording_sha256=labelled.recording_sha256,
     )  # fmt: skip
 
 

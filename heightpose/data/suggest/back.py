@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from heightpose.data.entries import strata_in
+from heightpose.data.entries import recording_sha256_in, strata_in
 from heightpose.data.items import Person
 from heightpose.errors import FileFormatError
 from heightpose.textfile import read_json
@@ -38,6 +38,11 @@ class Suggested:
         """By the picture's clip and frame, whatever folders a tool has put above them."""
         return self._rows.get("/".join(picture.parts[-2:]))
 
+    def recording_sha256(self, picture: Path) -> str | None:
+        """Of the file that the picture was cut from; None where that was not recorded."""
+        row = self.row_of(picture)
+        return None if row is None else row.get("recording_sha256")
+
     def known(self, people: Sequence[Person], picture: Path) -> tuple[Person, ...]:
         """The same infants with the child and the given strata where the labels lack them."""
         row = self.row_of(picture)
@@ -66,4 +71,5 @@ def _checked(row: Any, where: str) -> dict[str, Any]:
             got = repr(row[name])[:40] if name in row else "none"
             raise FileFormatError(f"no {name}", where=f"{where}.{name}", expected=expected, got=got)
     strata_in({"strata": row["given"]}, where)
+    recording_sha256_in(row, where)
     return row

@@ -27,6 +27,7 @@ def task(item: Item, name: str, about: dict[str, Any]) -> dict[str, Any]:
         "image": _PREFIX + name,
         "clip": about["clip"],
         "child": about["child"],
+        "recording_sha256": about["recording_sha256"],
         "why": "; ".join(about["why"]),
     }
     regions = [region for n, _ in enumerate(item.people) for region in _regions(item, n)]

@@ -26,7 +26,7 @@ from heightpose.runtime.networks import Detector, PoseModel
 from heightpose.runtime.output import sha256
 from heightpose.runtime.pipeline import BATCH, estimate_poses
 from heightpose.runtime.stills import PICTURE_SUFFIXES, list_folder
-from heightpose.runtime.video import Clip, Frame, open_clip
+from heightpose.runtime.video import Frame, open_clip
 from heightpose.skeleton import INFANT
 from heightpose.types import Detection, FrameResult
 
@@ -42,10 +42,11 @@ _WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """What was looked at: clips of looks, in order; ``names``, ``children`` and ``sources`` one per clip."""
+    """What was looked at: clips of looks, in order; ``names``, ``children``, ``hashes``, ``sources`` one per clip."""
 
     names: list[str] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
     clips: list[list[Look]] = field(default_factory=list)
 
@@ -66,6 +67,7 @@ class Pick:
     Attributes:
         clip: its clip's name, of no other clip that was looked at.
         child: whom it shows, until somebody knows better: see :func:`child_of`.
+        recording_sha256: of the file; of a folder's first picture.
         source: the video, picture or folder; ``frame`` counts its decoded frames.
         doubt: 0..1; ``signals`` its parts as ranks 0..1, None where there was nothing to compare.
         strata: given or guessed; ``given`` only what was given.
@@ -75,6 +77,7 @@ class Pick:
 
     clip: str
     child: str
+    recording_sha256: str
     source: Path
     frame: int
     t_s: float
@@ -110,12 +113,13 @@ def look_through(
             with open_clip(source) as clip:
                 seen = estimate_poses(_sampled(clip.frames(), step_s), detector, model)
                 looks = look(model, seen)
-                child = child_of(clip)
+                digest = sha256(clip.paths[:1])
         except HeightposeError as error:
             log.warning("left out: %s", error)
             continue
         pool.names.append(name)
-        pool.children.append(child)
+        pool.children.append(child_of(digest))
+        pool.hashes.append(digest)
         pool.sources.append(Path(source))
         pool.clips.append(looks)
     if not pool.clips:
@@ -125,16 +129,13 @@ def look_through(
     return pool
 
 
-def child_of(clip: Clip) -> str:
-    """A name for the infant of a clip: by what is in the file, so that no two clips share one for being called alike.
+def child_of(digest: str) -> str:
+    """A name for the infant of a clip: by its file's SHA-256, so that no two clips share one for being called alike.
 
     The same clip has the same name in every round, wherever it lies and whatever it is called. A folder of pictures
     goes by its first one, as it may hold more of them the next time.
-
-    Raises:
-        InputError: the file is gone since it was opened.
     """
-    return f"clip-{sha256(clip.paths[:1])[:12]}"
+    return f"clip-{digest[:12]}"
 
 
 def require_infant(model: PoseModel) -> None:
@@ -266,7 +267,8 @@ def _pick(
         seen = any(k.pose is not None for k in pool.clips[owner])
         why = ["no infant found, though this clip shows one" if seen else "no infant found in the whole clip"]
     return Pick(
-        pool.names[owner], pool.children[owner], pool.sources[owner], one.result.index, one.result.t_s, one,
-        float(doubt.total[index]), {n: None if np.isnan(r) else r for n, r in ranks.items()}, strata, given,
+        pool.names[owner], pool.children[owner], pool.hashes[owner], pool.sources[owner],
+        one.result.index, one.result.t_s, one, float(doubt.total[index]),
+        {n: None if np.isnan(r) else r for n, r in ranks.items()}, strata, given,
         tuple(why) if why else ("unlike the others",), wish,
     )  # fmt: skip

@@ -96,7 +96,7 @@ def _encoded(rgb: np.ndarray, suffix: str) -> bytes:
 def _item(number: int, pick: Pick, path: Path, size_wh: tuple[int, int]) -> Item:
     pose = pick.look.pose
     if pose is None:
-        return Item(number, path, None, size_wh, None, ())
+        return Item(number, path, None, size_wh, None, (), recording_sha256=pick.recording_sha256)
     # Off the picture nobody can place a joint: left for the annotator to add where it is in view after all.
     inside: np.ndarray = np.asarray(
         ((pose.kpts_frame >= -0.5) & (pose.kpts_frame < np.array(size_wh) - 0.5)).all(axis=1)
@@ -108,18 +108,20 @@ def _item(number: int, pick: Pick, path: Path, size_wh: tuple[int, int]) -> Item
     kpts = np.where(inside[:, None], pose.kpts_frame, 0.0)
     box = within_frame(detection_around(pose).bbox_xyxy, size_wh)
     if box is None:
-        return Item(number, path, None, size_wh, None, ())
+        return Item(number, path, None, size_wh, None, (), recording_sha256=pick.recording_sha256)
     nowhere = np.zeros(len(INFANT), dtype=bool)
     # All frames of a clip show one child: they must never be split into train and val.
     person = Person(kpts, visibility, nowhere, box, pick.child, dict(pick.given))
     in_view = pick.look.result.infants if pick.look.result.infants > 1 else None
-    return Item(number, path, None, size_wh, None, (person,), in_view)
+    return Item(
+        number, path, None, size_wh, None, (person,), in_view, recording_sha256=pick.recording_sha256
+    )  # fmt: skip
 
 
 def _about(pick: Pick) -> dict[str, Any]:
     return {
-        "clip": pick.clip, "child": pick.child, "source": pick.source.name, "frame": pick.frame,
-        "t_s": round(pick.t_s, 3), "doubt": round(pick.doubt, 4),
+        "clip": pick.clip, "child": pick.child, "recording_sha256": pick.recording_sha256, "source": pick.source.name,
+        "frame": pick.frame, "t_s": round(pick.t_s, 3), "doubt": round(pick.doubt, 4),
         "signals": {k: None if v is None else round(v, 4) for k, v in pick.signals.items()},
         "strata": pick.strata, "given": pick.given, "why": list(pick.why), "advised": pick.wish,
     }  # fmt: skip
