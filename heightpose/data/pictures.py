@@ -85,6 +85,28 @@ def first_frame(path: Path) -> np.ndarray:
         return next(clip.frames()).rgb
 
 
+def labelled_frames(path: Path, wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """(index, ``(H, W, 3)`` uint8 RGB) of some frames of a video, which is read once and in sequence.
+
+    Raises:
+        InputError: it cannot be read.
+        FileFormatError: it ends before one of them, or its note mirrors it.
+    """
+    from heightpose.runtime.video import open_clip
+
+    left = set(wanted)
+    with open_clip(path) as clip:
+        if clip.mirrored:
+            raise _mirrored(path)
+        for frame in clip.frames():
+            if frame.index in left:
+                left.remove(frame.index)
+                yield frame.index, frame.rgb
+            if not left:
+                return
+    raise FileFormatError("the video ends before a labelled frame", where=path, got=f"no frame {min(left)}")
+
+
 def decode(data: bytes, path: Path) -> np.ndarray:
     """Compressed picture to ``(H, W, 3)`` uint8 RGB, turned as its EXIF note says, which is how viewers show it.
 
@@ -168,19 +190,5 @@ def _video_frames(items: Sequence[Item]) -> dict[tuple[Path, int | None], np.nda
             wanted[item.path].add(item.frame)
     found: dict[tuple[Path, int | None], np.ndarray] = {}
     for path, indices in wanted.items():
-        from heightpose.runtime.video import open_clip
-
-        clip = open_clip(path)
-        if clip.mirrored:
-            raise _mirrored(path)
-        for frame in clip.frames():
-            if frame.index in indices:
-                found[path, frame.index] = frame.rgb
-            if frame.index >= max(indices):
-                break
-        missing = sorted(i for i in indices if (path, i) not in found)
-        if missing:
-            raise FileFormatError(
-                "the video ends before a labelled frame", where=path, got=f"no frame {missing[0]}"
-            )
+        found |= {(path, index): rgb for index, rgb in labelled_frames(path, indices)}
     return found

@@ -1,9 +1,10 @@
-"""Held-out pictures through the path of ``infer``: what the heatmaps said of each joint, and how wrong it was."""
+"""Held-out pictures and video frames on the path of ``infer``: what heatmaps said of each joint, how wrong it was."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from heightpose.codec.confidence import FINE, Evidence
 from heightpose.data.coco import Dataset
 from heightpose.data.items import Item, Person, head_angle_deg
-from heightpose.data.pictures import first_frame
+from heightpose.data.pictures import first_frame, labelled_frames
 from heightpose.errors import ConfigError
 from heightpose.evaluate.run import match
 from heightpose.metrics.pckh import head_sizes
@@ -69,11 +70,12 @@ class Cost:
 
 
 def labelled(folders: Sequence[Path], split: str) -> list[tuple[Item, str]]:
-    """Pictures of a split with their people, each with its data set's name (children are numbered per set)."""
+    """Pictures and video frames of a split with their people, each with its data set's name (children are numbered per
+    set)."""
     found = []
     for folder in folders:
         items = Dataset.load(folder).subset(split).items
-        found += [(item, folder.resolve().name) for item in items if item.people and item.frame is None]
+        found += [(item, folder.resolve().name) for item in items if item.people]
     if not found:
         raise ConfigError(
             "no labelled picture is in this split", expected=split, hint="Check --data, --split"
@@ -90,9 +92,8 @@ def detections(
     that of the one it finds among them. Without one, the true
     boxes with the head up by the true joints.
     """
-    bar = tqdm(items, unit="picture", desc="posing", disable=None, file=sys.stderr)
-    for number, (item, source) in enumerate(bar):
-        rgb = first_frame(item.path)
+    bar = tqdm(_read(items), unit="picture", desc="posing", total=len(items), disable=None, file=sys.stderr)
+    for number, item, source, rgb in bar:
         pose = None
         if detector is not None:
             ((result, _),) = estimate_poses([Frame(0, 0.0, rgb)], detector, model)
@@ -106,6 +107,21 @@ def detections(
                 yield rgb, Detection(person.bbox_xyxy, 0.0 if angle is None else angle, 1.0), person, child
             elif pose is not None and place == own:
                 yield rgb, pose.detection, person, child
+
+
+def _read(items: Sequence[tuple[Item, str]]) -> Iterator[tuple[int, Item, str, np.ndarray]]:
+    """Each with its place and its picture as ``infer`` reads it; all frames of a video where its first one stands."""
+    videos: dict[Path, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for number, (item, _) in enumerate(items):
+        if item.frame is not None:
+            videos[item.path][item.frame].append(number)
+    for number, (item, source) in enumerate(items):
+        if item.frame is None:
+            yield number, item, source, first_frame(item.path)
+            continue
+        places = videos.pop(item.path, {})
+        for index, rgb in labelled_frames(item.path, set(places)) if places else ():
+            yield from ((place, *items[place], rgb) for place in places[index])
 
 
 def collect(

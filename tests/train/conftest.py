@@ -13,7 +13,7 @@ from heightpose.train import loop
 from heightpose.train.observed import DIAGNOSTICS, read_evidence
 from heightpose.train.pose_task import PoseTask
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
+sys.path += [str(Path(__file__).resolve().parents[1] / part) for part in ("data", "runtime")]
 
 
 @pytest.fixture
