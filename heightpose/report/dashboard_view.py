@@ -52,7 +52,7 @@ def look(roots: Sequence[Path], options: Options) -> View:
     line = timeline(runs)
     return View(
         runs, line, Sources(runs, options.pictures), line.main_testset("mean_sms_0.1"),
-        next((t for t in map(line.main_testset, HEIGHT_ERRORS) if t is not None), None),
+        next((t for t in map(line.main_testset, (*HEIGHT_ERRORS, "height_yield")) if t is not None), None),
         rank(line, options.target),
     )  # fmt: skip
 

@@ -67,10 +67,12 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Its note; else the run's name; else the judged weights."""
+        """Its note; else the training's note or name; else the judged weights."""
         if self.runs:
             return self.runs[0].note or self.runs[0].name
         one = next(iter(self.results.values()))[0]
+        if self.trained is not None:
+            return one.note or f"{self.trained.note or self.trained.name}, judged again"
         return one.note or f"{one.document['models']['pose']['name']} {one.model_sha256[:6]}"
 
     @property

@@ -151,6 +151,16 @@ def test_steps_that_refuse_every_clip_show_the_error_of_what_was_worked_out(tmp_
     assert [s["results"][0]["height_estimate_mae_cm"] for s in data_of(text)["steps"]] == [3.0, 2.0]
 
 
+def test_where_every_clip_is_refused_the_yield_is_told(tmp_path):
+    make.evaluation(
+        tmp_path, "poc", 1, "poc", frames=make.infants(POSTURES), clips=make.measured([None, None])
+    )
+    write_dashboard([tmp_path], tmp_path / "page.html", Options())
+    text = (tmp_path / "page.html").read_text()
+    assert re.search(r"clips measured, %<a [^>]*>r1</a></span><b>0</b>", text)
+    assert '<span class="nowrap">0</span>' in text
+
+
 def ref(text, folder, file):
     """The number of a record by its file, as the table of records has it."""
     return re.search(

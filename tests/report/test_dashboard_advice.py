@@ -93,6 +93,7 @@ def test_weights_judged_again_by_other_code_keep_their_children_in_train(tmp_pat
     again = rank(line)
     assert len(line.steps) == 3
     assert again.step is line.steps[-1]
+    assert again.step.name == "run1, judged again"
     assert [(a.key, a.train, a.score, a.reasons) for a in again.advice] == [
         (a.key, a.train, a.score, a.reasons) for a in before.advice
     ]
