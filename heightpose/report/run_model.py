@@ -20,6 +20,8 @@ _REPEATS = ("seed", "hardware")
 _PLACES = ("dirs", "iterations_root", "memory_mb", "workers", "iteration")
 #: Suffixes that ``--run`` looks for; the default of ``--tta``.
 _WEIGHTS_SUFFIXES, _TTA = (".onnx", ".safetensors"), "flip"
+#: What ``--backend auto`` takes where it is installed, which it is with heightpose.
+_BACKEND = "openvino"
 #: Stands in a command for where a folder lies that was not found.
 UNKNOWN_PLACE = Path("SOMEWHERE")
 
@@ -169,7 +171,7 @@ class EvalRun:
         if training is not None and run is not None:
             run = training.folder
         models = _model_options(self.document["models"], run)
-        more = _setting_options(settings)
+        more = _setting_options(settings) + _backend_option(self.document.get("backend") or {})
         return shlex.join(["heightpose", "eval", *whom, *models, *more, "--out", str(self.folder)])
 
 
@@ -224,6 +226,12 @@ def _setting_options(settings: Json) -> list[str]:
     options = [] if tta in (None, _TTA) else ["--tta", str(tta)]
     options += ["--truth-crops"] if settings.get("truth_crops") else []
     return options + ([] if limit is None else ["--limit", str(limit)])
+
+
+def _backend_option(backend: Json) -> list[str]:
+    """``--backend`` where one ran both nets and is not taken by itself: another gives other figures."""
+    names = {str(active.get("name") or _BACKEND).split()[0] for active in backend.values()}
+    return ["--backend", *names] if len(names) == 1 and names != {_BACKEND} else []
 
 
 def flat_config(config: Json, prefix: str = "") -> dict[str, Any]:

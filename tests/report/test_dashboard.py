@@ -218,6 +218,23 @@ def test_an_evaluations_command_holds_every_option_that_decides_its_figures(
     )
 
 
+@pytest.mark.parametrize(
+    ("pose", "detector", "option"),
+    [
+        ("openvino 2026.4.1", "openvino 2026.4.1", ""),
+        ("torch 2.9", "torch 2.9", "--backend torch "),
+        ("torch 2.9", "openvino 2026.4.1", ""),  # weights that torch alone reads: no option gives both
+    ],
+)
+def test_an_evaluations_command_names_the_backend_that_was_asked_for(tmp_path, pose, detector, option):
+    path = make.evaluation(tmp_path, "result", 1, "poc", frames=make.infants(POSTURES)) / "result.json"
+    document = json.loads(path.read_text())
+    document["backend"] = {"pose": {"name": pose}, "detector": {"name": detector}}
+    path.write_text(json.dumps(document))
+    (result,) = read_runs([tmp_path]).evaluations
+    assert result.command().endswith(f" --run poc {option}--out {result.folder}")
+
+
 def test_the_command_names_the_folder_where_the_set_was_found(tmp_path):
     """Not the set's name, by which only sets under eval/testsets are known, and only if their folder is called so."""
     path = make.evaluation(tmp_path / "results", "result", 1, frames=make.infants(POSTURES)) / "result.json"
