@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from heightpose.data.strata import without_annotator
+from heightpose.report.run_model import RUN
 from heightpose.report.worst import Case, person_picture
 from heightpose.words import one_line
 
@@ -75,7 +76,8 @@ class Tracker:
     Args:
         folder: the run's folder; W&B's own goes to ``folder/wandb``.
         mode: of :func:`resolve_mode`.
-        about: what ``wandb.init`` takes: id, name, group, job_type, tags, notes.
+        about: what ``wandb.init`` takes: id (else that of an earlier run in the folder), name, group, job_type, tags,
+            notes.
         config: plain values.
     """
 
@@ -107,10 +109,11 @@ class Tracker:
             disable_job_creation=True, x_disable_stats=True, x_disable_machine_info=True, x_disable_meta=True,
             x_save_requirements=False, init_timeout=_INIT_TIMEOUT_S, finish_timeout=_FINISH_TIMEOUT_S,
         )  # fmt: skip
+        about = {"id": _earlier_id(self.folder)} | about
         project = os.environ.get("WANDB_PROJECT", PROJECT)
         return wandb.init(
             project=project, dir=str(self.folder), mode=mode, config=dict(config), settings=settings,  # type: ignore[arg-type]
-            reinit="finish_previous", resume="allow" if mode == "online" and about.get("id") else None, **about,
+            reinit="finish_previous", resume="allow" if mode == "online" and about["id"] else None, **about,
         )  # fmt: skip
 
     def axis(self, name: str, *patterns: str) -> None:
@@ -198,6 +201,17 @@ class Tracker:
         for name in self._before:
             os.environ.pop(name, None)
         self._before.clear()
+
+
+def _earlier_id(folder: Path) -> str | None:
+    """The id of the latest run that was logged in a folder: what is logged there again is the same run.
+
+    None in a training's own folder, whose run is another thing's.
+    """
+    if (folder / RUN).is_file():
+        return None
+    before = sorted(path.name.partition("run-")[2] for path in (folder / "wandb").glob("*run-*_*-*"))
+    return before[-1].rpartition("-")[2] if before else None
 
 
 def group_of(data: Mapping[str, Any] | None) -> str:

@@ -327,6 +327,22 @@ def test_an_evaluation_is_drawn_over_its_data_iteration(tmp_path):
     assert "Zoë".encode() not in kept
 
 
+@pytest.mark.parametrize("beside", ["result.json", "run.json"])
+def test_a_result_that_is_logged_again_is_the_same_run(tmp_path, beside):
+    """Else a sync of both folders would show one result as two runs."""
+    (tmp_path / "records").mkdir()
+    frames = [evaluated.frame(f"{i}.png", f"child-{i}") for i in range(2)]
+    result = result_of(tmp_path, frames, [])
+    for name in ("offline-run-20260101_000000-zzzzzzzz", "offline-run-20260102_000000-abcd1234"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+    (tmp_path / beside).write_text("{}")
+    log_evaluation(tmp_path, result, tmp_path, "offline")
+    (path,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    # In a training's folder those are the training's.
+    assert (path.name == "run-abcd1234.wandb") == (beside == "result.json")
+    assert len(Logged(tmp_path).rows) > 0
+
+
 def _png():
     import cv2
 
