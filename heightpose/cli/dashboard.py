@@ -101,6 +101,8 @@ def dashboard(
     view = write_dashboard(found, out, Options(checks, pictures, shares, not no_blur, title))
     for one in view.runs.skipped:
         click.echo(f"skipped {one.path}: {one.why}", err=True)
+    if view.behind:
+        click.echo(view.behind, err=True)
     for key in () if shares is None else unknown_to(view.ranking, shares):
         click.echo(f"--target: the test set has nobody with {key}, so that it cannot be ranked", err=True)
     if advice is not None:

@@ -49,6 +49,8 @@ def summary(view: View) -> Html:
         parts.append(
             paragraph(f"skipped: {plural(len(runs.skipped), 'record')}, named under Records.", "mark")
         )
+    if view.behind:
+        parts.append(paragraph(f"{view.behind[0].upper()}{view.behind[1:]}.", "mark"))
     cards = [
         _card(view, "MeanSmS@0.1", "mean_sms_0.1", view.joints, 1),
         _card(view, "height MAE, cm", "height_mae_cm", view.heights, 2),

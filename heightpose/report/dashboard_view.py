@@ -45,6 +45,18 @@ class View:
     heights: TestSet | None
     ranking: Ranking
 
+    @property
+    def behind(self) -> str:
+        """That the ranking is not of the newest step, in words; empty where it is."""
+        judged = [s for s in self.line.steps if s.results]
+        if self.ranking.step is None or self.ranking.testset is None or self.ranking.step is judged[-1]:
+            return ""
+        ranked, newest = (self.line.steps.index(s) + 1 for s in (self.ranking.step, judged[-1]))
+        return (
+            f"what to annotate next is of step {ranked}: step {newest}, the newest, has no MeanSmS@0.1 on "
+            f"{self.ranking.testset[0]}, which most steps were judged on"
+        )
+
 
 def look(roots: Sequence[Path], options: Options) -> View:
     """Everything that the page shows, before it is drawn."""

@@ -100,6 +100,27 @@ def test_weights_judged_again_by_other_code_keep_their_children_in_train(tmp_pat
     assert not again.mixed
 
 
+def test_that_the_newest_step_was_judged_on_another_set_alone_is_told(tmp_path):
+    steps = [
+        ({"back": 10, "side": 10}, {"back": 60, "side": 40}),
+        ({"back": 90, "side": 30}, {"back": 70, "side": 50}),
+    ]
+    ranking(tmp_path, steps)
+    make.training(tmp_path / "runs", "new", 40, data="d9", children={"posture": {"back": 99, "side": 99}})
+    other = make.SET | {"version": 2, "sha256": "cd" * 32}
+    make.evaluation(
+        tmp_path / "results", "new", 41, "new", figures=result({"back": 80, "side": 80}), test=other
+    )
+    page = tmp_path / "page.html"
+    told = CliRunner().invoke(cli, ["dashboard", "--runs", str(tmp_path), "--out", str(page)])
+    words = "of step 2: step 3, the newest, has no MeanSmS@0.1 on cots v1, which most steps were judged on"
+    assert words in told.stderr
+    assert words in page.read_text()
+    make.evaluation(tmp_path / "results", "old", 42, "new", figures=result({"back": 75, "side": 75}))
+    told = CliRunner().invoke(cli, ["dashboard", "--runs", str(tmp_path), "--out", str(page)])
+    assert "the newest" not in told.stderr + page.read_text()
+
+
 def test_the_target_decides_how_much_an_error_matters(tmp_path):
     steps = [(EVEN, {"back": 60.0, "side": 50.0})]
     assert ranking(tmp_path / "a", steps).advice[0].key == "posture=side"
