@@ -109,6 +109,18 @@ def test_clips_called_alike_are_two_children_and_a_clip_that_moved_is_still_one(
     assert children(stills, tmp_path / "another.mp4", one) == [third, second, first]
 
 
+def test_a_copy_of_a_clip_is_not_looked_at_again(tmp_path, caplog):
+    """Its frames are the same: each would be handed out to be labelled twice."""
+    model = PoseModel.load(str(makers.tiny_pose(tmp_path / "pose.onnx")), backend="onnxruntime")
+    detector = Detector.load(str(makers.tiny_detector(tmp_path / "detector.onnx")), backend="onnxruntime")
+    for name, x in (("a", 60), ("c", 80)):
+        makers.write_video(tmp_path / f"{name}.mp4", [makers.scene(SIZE, (x, 50))] * 2, fps=2)
+    (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mp4").read_bytes())
+    pool = look_through([tmp_path / f"{name}.mp4" for name in "abc"], model, detector)
+    assert [source.name for source in pool.sources] == ["a.mp4", "c.mp4"]
+    assert f"{tmp_path / 'b.mp4'} is a copy of {tmp_path / 'a.mp4'}" in caplog.text
+
+
 # --- choice ---------------------------------------------------------------------------------------------------
 
 

@@ -104,16 +104,22 @@ def look_through(
         stills: a folder's pictures are each a clip of one frame instead of one clip together.
 
     Raises:
-        InputError: nothing that can be read. A clip that is damaged is left out with a warning.
+        InputError: nothing that can be read. A clip that is damaged, or a copy of another, is left out with a warning.
     """
     require_infant(model)
     pool = Pool()
+    files: dict[str, str] = {}
     for source, name in tqdm(_clips(sources, stills), desc="looking", unit="clip", disable=None):
         try:
             with open_clip(source) as clip:
+                digest = sha256(clip.paths[:1])
+                # A folder of pictures may go on otherwise after the same first one.
+                if len(clip.paths) == 1 and digest in files:
+                    log.warning("left out: %s is a copy of %s", source, files[digest])
+                    continue
+                files[digest] = source
                 seen = estimate_poses(_sampled(clip.frames(), step_s), detector, model)
                 looks = look(model, seen)
-                digest = sha256(clip.paths[:1])
         except HeightposeError as error:
             log.warning("left out: %s", error)
             continue
