@@ -78,8 +78,8 @@ _LEGS = INFANT.indices(
 )
 _HEELS = list(INFANT.indices("left_heel", "right_heel"))
 #: From this mean probability on that a thing lies over both heels the legs are in doubt; where the heatmaps take a heel
-#: for seen with that one, they have it at the edge of the thing. Cloth and forearms painted over the heels are refused in
-#: 21 instead of 5 of 30 clips, none of 99 lengths of bare feet is (docs/measurement.md).
+#: for seen with that one, they have it at the edge of the thing. Cloth and forearms painted over the heels are refused
+#: in 21 instead of 5 of 30 clips, none of 99 lengths of bare feet is (docs/measurement.md).
 _MOST_FEET_COVERED, _TAKEN_FOR_SEEN = 0.2, 0.58
 #: ``(3, 2)``: both sides of each part of the leg below the hip.
 _LEG_PAIRS = np.array([INFANT.indices(f"left_{part}", f"right_{part}") for part in ("knee", "ankle", "heel")])
