@@ -31,6 +31,8 @@ class DetectorTask:
     """Infants in whole frames, with their head direction."""
 
     kind = "detector"
+    #: Of the network, px.
+    input_wh = detection_codec.INPUT_WH
 
     def __init__(self, config: TrainConfig) -> None:
         if config.loss.teacher is not None:

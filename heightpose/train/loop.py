@@ -100,6 +100,8 @@ def train(
     # Nothing is written before all that can be wrong with the settings and the data has had its say.
     module = TrainingModule(task.net(), task, config, total_steps=config.optim.epochs * len(training))
     module.judged_on = judged_on(config, about["data"])
+    if not (resume and config.optim.norm == "kept"):  # which are kept stands in the checkpoint
+        module.require_batches_of(training.batch_size)
     if resume:
         keeper.anew = not require_resumable(out, module, config)
     make_folder(out)

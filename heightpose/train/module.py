@@ -97,6 +97,31 @@ class TrainingModule(lightning.LightningModule):
         self._val_losses: list[tuple[float, int]] = []
         self.train()  # Lightning takes the modes of all parts as it finds them
 
+    def require_batches_of(self, size: int) -> None:
+        """Raises ConfigError where batches are of one sample and a layer normalises over the batch alone.
+
+        ResNeSt's attention does, and every network does whose coarsest map is one pixel at this input.
+        """
+        if size > 1:
+            return
+        net = copy.deepcopy(self.net)
+
+        def look(name: str, value: Tensor) -> None:
+            if value.numel() == value.shape[1]:
+                raise ConfigError(
+                    f"a batch of one sample cannot be normalised: the layer {name} sees one value of each channel",
+                    where="optim.batch_size, or the training samples", got=size, expected="at least 2",
+                    hint="Add pictures, choose another backbone, or keep the statistics of start_from (optim.norm)",
+                )  # fmt: skip
+
+        for name, part in net.named_modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
+                part.register_forward_pre_hook(lambda _, values, name=name: look(name, values[0]))
+        width, height = self.task.input_wh
+        # Dropout draws numbers: the training's own stay as they are.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            net(torch.zeros(1, 3, height, width))
+
     # --- progress -------------------------------------------------------------------------------------------
 
     @property

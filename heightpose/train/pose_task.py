@@ -89,6 +89,11 @@ class PoseTask:
             self.teacher.require_fine(self.fine_wh)
         self.oks_sigmas = torch.from_numpy(chosen_sigmas(config.loss, self.skeleton))
 
+    @property
+    def input_wh(self) -> tuple[int, int]:
+        """Of the network, px."""
+        return self.codec.input_wh
+
     def net(self) -> nn.Module:
         pose, file = self.config.pose, self.config.start_from
         state, meta = ({}, None) if file is None else read_state(Path(file))

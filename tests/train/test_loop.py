@@ -284,6 +284,10 @@ def test_what_cannot_be_trained_leaves_no_folder(folder, tmp_path, monkeypatch):
         ),
         (settings(away), "the box misses the picture"),
         (
+            replace(settings(one), pose=replace(config.pose, backbone="hourglass_2_slim", input_wh=(64, 64))),
+            "optim.batch_size.*a batch of one sample cannot be normalised",
+        ),
+        (
             replace(settings(one), hardware=two),
             "fewer samples than .* 1 for 2" if usable_cores() > 1 else "compute",
         ),
