@@ -19,7 +19,7 @@ import numpy as np
 from heightpose.errors import HeightposeError, InputError
 from heightpose.runtime.clip import turn
 from heightpose.runtime.memory import peak_mb
-from heightpose.runtime.output import write_png
+from heightpose.runtime.output import write_picture
 from heightpose.runtime.video import open_clip
 from heightpose.runtime.video_writer import open_video_writer
 
@@ -74,7 +74,7 @@ def make_inputs(source: Path, folder: Path, frames: int) -> tuple[Path, Path, tu
     with open_video_writer(folder / "clip.mp4", size_wh, Fraction(CLIP_FPS)) as writer:
         for i in range(frames):
             writer.write(shown[to_and_fro[i % len(to_and_fro)]], i / CLIP_FPS)
-    write_png(folder / "still.png", shown[0])
+    write_picture(folder / "still.png", shown[0])
     return folder / "clip.mp4", folder / "still.png", size_wh
 
 

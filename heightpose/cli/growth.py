@@ -82,6 +82,7 @@ def growth(
     from heightpose.report import growth as report
     from heightpose.report.growth_visits import Request, load_visits, requests_from_csv
     from heightpose.runtime.atomic import make_folder
+    from heightpose.runtime.given import identities, refuse_to_replace
 
     if bool(measurements) == (visits is not None):
         raise ConfigError("what to plot is not said", expected="height.json files, or --visits with a CSV")
@@ -100,6 +101,8 @@ def growth(
         requests = [Request(path, age) for path, age in zip(measurements, ages, strict=True)]
     plotted, refused, files = load_visits(requests, sex)
     if plotted:
+        given = identities([visits, *files, *(item.path for item in refused)])
+        refuse_to_replace(given, (out / name for name in report.FILES), "Choose another folder with --out")
         make_folder(out)
         report.write_growth(out, plotted, refused, files)
         click.echo(report.text_table(plotted))

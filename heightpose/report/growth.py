@@ -11,7 +11,7 @@ from heightpose.report import page
 from heightpose.report.growth_chart import WORDS, chart_picture, chart_svg
 from heightpose.report.growth_visits import Refused
 from heightpose.runtime.atomic import write_csv, write_text
-from heightpose.runtime.output import write_png
+from heightpose.runtime.output import write_picture
 from heightpose.words import valid_unicode
 
 FILES = ("growth.svg", "growth.png", "growth.csv", "growth.html")
@@ -106,7 +106,7 @@ def write_growth(
     """
     drawing = chart_svg(visits)
     write_text(folder / "growth.svg", drawing)
-    write_png(folder / "growth.png", chart_picture(visits))
+    write_picture(folder / "growth.png", chart_picture(visits))
     write_csv(folder / "growth.csv", _rows(visits, refused, files), _CSV_COLUMNS)
     _write_page(folder / "growth.html", visits, refused, drawing)
 

@@ -21,7 +21,6 @@ from heightpose.errors import (
     EXIT_MEASURED,
     EXIT_REJECTED,
     EXIT_USAGE,
-    ConfigError,
     FileFormatError,
     HeightposeError,
 )
@@ -30,7 +29,8 @@ from heightpose.runtime import results
 from heightpose.runtime.address import called, is_about, local_path, shown
 from heightpose.runtime.atomic import all_at_once, held, make_folder, no_empty_folders, remove, write_json
 from heightpose.runtime.clip import Clip
-from heightpose.runtime.earlier import ANSWER, Earlier, Identity, identity
+from heightpose.runtime.earlier import ANSWER, Earlier
+from heightpose.runtime.given import Identity, identities, refuse_to_replace
 from heightpose.runtime.interrupt import Interrupt, Stop
 from heightpose.runtime.kept import kept
 from heightpose.runtime.memory import return_large_blocks
@@ -226,16 +226,9 @@ class Worker:
 
     def _refuse_to_overwrite(self, clip: Clip, folder: Path) -> None:
         """Raises ConfigError where results would replace an input or a settings file, or lie among its pictures."""
-        given = self._given | {identity(path) for path in clip.paths}
-        for path in (folder, *(folder / name for name in results.FILES)):
-            file = identity(path)
-            if file is not None and file in given:
-                raise ConfigError(
-                    "is an input or a settings file, and the results would be written "
-                    + ("into it" if path is folder else "over it"),
-                    where=path,
-                    hint="Choose another folder with --out",
-                )
+        given = self._given | identities(clip.paths)
+        written = (folder, *(folder / name for name in results.FILES))
+        refuse_to_replace(given, written, "Choose another folder with --out")
 
 
 def _code(measurement: Measurement) -> int:
@@ -246,7 +239,7 @@ def given_files(settings: Settings, inputs: Iterable[tuple[str, str]]) -> set[Id
     """The inputs and settings files that are there."""
     given = [settings.camera, settings.sheet, settings.plane, settings.model, settings.detector]
     given += [local_path(source) for source, _ in inputs]
-    return {file for path in given if path is not None and (file := identity(path)) is not None}
+    return identities(given)
 
 
 def _unexpected(source: str, error: Exception) -> HeightposeError:

@@ -14,23 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heightpose.errors import HeightposeError
+from heightpose.runtime.given import Identity, identity
 from heightpose.runtime.results import FILES
 from heightpose.textfile import read_json
 
 log = logging.getLogger("heightpose")
 
 ANSWER = "height.json"
-
-Identity = tuple[int, int]
-
-
-def identity(path: str | Path) -> Identity | None:
-    """What is the same for all names of one file or folder; None where there is none."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
 
 
 @dataclass(frozen=True)

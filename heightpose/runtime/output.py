@@ -135,9 +135,9 @@ def head_angle_deg(result: FrameResult, skeleton: Skeleton) -> float:
     return pose.detection.head_angle_deg
 
 
-def write_png(path: Path, rgb: np.ndarray) -> None:
-    """A picture ``(H, W, 3)`` uint8 RGB as PNG."""
-    ok, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+def write_picture(path: Path, rgb: np.ndarray) -> None:
+    """A picture ``(H, W, 3)`` uint8 RGB in the format that the path's suffix names, one that OpenCV writes."""
+    ok, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     if not ok:
         raise cannot_write(path, OSError("the picture could not be encoded"))
     with atomic_path(path) as tmp:

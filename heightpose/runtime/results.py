@@ -306,7 +306,7 @@ def write_preview(path: Path, outcome: Outcome, *, blur_faces: bool) -> None:
     result, rgb = outcome.best
     used = used_frames(outcome.measurement)
     caption = Caption(None if used is None else result.index in used, _final_text(outcome.measurement))
-    output.write_png(path, draw_overlay(rgb, result, caption, blur_faces=blur_faces))
+    output.write_picture(path, draw_overlay(rgb, result, caption, blur_faces=blur_faces))
 
 
 def write_numbers(folder: Path, height: dict[str, Any], poses: PoseLog, provenance: dict[str, Any]) -> None:

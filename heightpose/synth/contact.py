@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from heightpose.report.overlay import draw_joints
-from heightpose.runtime.output import write_png
+from heightpose.runtime.output import write_picture
 
 _TILE = (320, 240)
 _TILES, _COLUMNS = 24, 6
@@ -61,5 +61,5 @@ def write_contact_sheet(out: Path, kind: str, count: int, *, seed: int) -> Path:
         pictures.append(np.full((_TILE[1], _TILE[0], 3), 30, np.uint8))
     rows = [np.hstack(pictures[k : k + _COLUMNS]) for k in range(0, len(pictures), _COLUMNS)]
     target = out / "contact_sheet.png"
-    write_png(target, np.vstack(rows))
+    write_picture(target, np.vstack(rows))
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -143,6 +144,54 @@ def test_a_plane_from_the_sheet_and_from_corners(here, tmp_path, cot):
     done = here("calibrate", "plane", grey, *scale, "--sheet", shipped_sheet(), "--out", "c.json")
     assert done.returncode == 3
     assert not (tmp_path / "c.json").exists()
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ["--out", "camera.json"],
+        ["--out", "sheet.yaml"],
+        ["--out", "cot.png"],
+        ["--out", "plane.json", "--preview", "cot.png"],
+        ["--out", "plane.json", "--preview", "same.png"],  # by another name
+    ],
+)
+def test_no_plane_is_written_over_what_was_given(here, tmp_path, cot, places):
+    folder, _, _ = cot
+    given = {
+        "cot.png": folder / "cot.png",
+        "camera.json": folder / "camera.json",
+        "sheet.yaml": shipped_sheet(),
+    }
+    for name, source in given.items():
+        shutil.copy(source, tmp_path / name)
+    (tmp_path / "same.png").symlink_to("cot.png")
+    done = here("calibrate", "plane", "cot.png", "--camera", "camera.json", "--sheet", "sheet.yaml", *places)
+    assert done.returncode == 2
+    assert f"{places[-1]}: is an input or a settings file" in done.stderr
+    assert all((tmp_path / name).read_bytes() == source.read_bytes() for name, source in given.items())
+    assert not (tmp_path / "plane.json").exists()
+
+
+def test_no_camera_file_or_report_is_written_over_a_picture(here, tmp_path, pictures):
+    shutil.copytree(pictures, tmp_path / "board")
+    shutil.move(tmp_path / "board" / "p00.png", tmp_path / "board" / "camera.report.png")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "board").iterdir()}
+    for out in ("board/p01.png", "board/camera.json"):
+        done = here("calibrate", "camera", "board", *BOARD, "--out", out)
+        assert done.returncode == 2
+        assert "is an input or a settings file" in done.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "board").iterdir()} == before
+
+
+def test_a_preview_that_is_no_picture_by_its_name_is_refused(here, tmp_path, cot):
+    folder, _, _ = cot
+    given = [folder / "cot.png", "--camera", folder / "camera.json", "--sheet", shipped_sheet()]
+    for name in ("preview", "preview.json"):
+        done = here("calibrate", "plane", *given, "--out", "plane.json", "--preview", name)
+        assert done.returncode == 2
+        assert "not a picture's name (expected --preview NAME.png)" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_infer_takes_corners(here, tmp_path, models):

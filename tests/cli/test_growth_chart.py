@@ -191,6 +191,17 @@ def test_a_list_that_would_be_misread_is_refused(tmp_path, content, words):
     assert error.exit_code == 2
 
 
+def test_a_list_of_visits_is_not_written_over_by_the_table(tmp_path):
+    measured(tmp_path, "a", 62.0)
+    listed = tmp_path / "growth.csv"
+    listed.write_text("file,age_months,sex\na/height.json,4.5,female\n")
+    before = listed.read_bytes()
+    error = refusal("--visits", listed, "--out", tmp_path)
+    assert "growth.csv: is an input" in str(error)
+    assert listed.read_bytes() == before
+    assert not (tmp_path / "growth.html").exists()
+
+
 def test_a_date_and_a_rounded_age_agree(tmp_path):
     measured(tmp_path, "a", 62.0, sex="male")
     listed = tmp_path / "visits.csv"

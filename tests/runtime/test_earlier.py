@@ -106,7 +106,7 @@ def test_results_of_two_clips_are_never_mixed(tmp_path, settings, monkeypatch):
     def full(path, rgb):
         raise cannot_write(path, OSError("no space left"))
 
-    monkeypatch.setattr(output, "write_png", full)
+    monkeypatch.setattr(output, "write_picture", full)
     (item,) = run_all(inputs, settings)
     assert item.code == 2
     assert contents(settings.out / "c0") == {

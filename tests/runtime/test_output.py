@@ -232,7 +232,7 @@ def test_times_that_do_not_increase_are_written_in_order(tmp_path):
 def test_png_has_the_right_colours(tmp_path):
     rgb = np.zeros((8, 9, 3), np.uint8)
     rgb[..., 0] = 200
-    output.write_png(tmp_path / "p.png", rgb)
+    output.write_picture(tmp_path / "p.png", rgb)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "p.png"))[..., ::-1], rgb)
 
 

@@ -15,7 +15,7 @@ from heightpose.errors import FileFormatError
 from heightpose.runtime import backends, selftest
 from heightpose.runtime.backends import load_backend
 from heightpose.runtime.modelfile import shipped_path
-from heightpose.runtime.output import write_png
+from heightpose.runtime.output import write_picture
 
 NETS = ("fast", "accurate", "detector")
 
@@ -73,7 +73,7 @@ def test_other_networks_are_not_tested(tmp_path, monkeypatch):
 
 def test_infer_tells_in_one_line(tmp_path):
     picture = tmp_path / "picture.png"
-    write_png(picture, makers.scene((160, 120), (60, 48)))
+    write_picture(picture, makers.scene((160, 120), (60, 48)))
     code = f"""
 from heightpose.cli.main import main
 from heightpose.runtime import backends

@@ -46,22 +46,24 @@ each way; focus and zoom fixed, at the size the cot videos will have.
 )  # fmt: skip
 def camera(inputs: tuple[str, ...], model: str, max_views: int, out: Path, **board_given: Any) -> int:
     """Find a camera's lens from pictures or a video of a printed board."""
-    import cv2
-
     from heightpose.calibrate.picture import draw
     from heightpose.calibrate.run import calibrate, open_pictures
     from heightpose.cli.calibrate_verbs._boards import make_board
-    from heightpose.runtime.atomic import atomic_path, make_folder, write_json
+    from heightpose.runtime.atomic import make_folder, write_json
+    from heightpose.runtime.given import identities, refuse_to_replace
+    from heightpose.runtime.output import write_picture
 
     make_folder(out.parent)
+    picture, report = out.with_suffix(".report.png"), out.with_suffix(".report.json")
     models = ("pinhole", "fisheye") if model == "auto" else (model,)
     with open_pictures(inputs) as clip:
+        given = identities([board_given["sheet"], *clip.paths])
+        refuse_to_replace(given, (out, picture, report), "Give another file with --out")
         found = calibrate(clip, make_board(clip, board_given), models, max_views)
-    with atomic_path(out.with_suffix(".report.png")) as tmp:
-        cv2.imwrite(str(tmp), cv2.cvtColor(draw(found), cv2.COLOR_RGB2BGR))
-    write_json(out.with_suffix(".report.json"), found.report())
+    write_picture(picture, draw(found))
+    write_json(report, found.report())
     write_json(out, found.solution.camera.to_dict())
     for line in found.summary():
         click.echo(line)
-    click.echo(f"saved to {out}, report in {out.with_suffix('.report.png').name}")
+    click.echo(f"saved to {out}, report in {picture.name}")
     return 0

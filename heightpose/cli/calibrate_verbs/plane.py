@@ -55,7 +55,9 @@ def plane(
     from heightpose.geometry.camera import Camera
     from heightpose.geometry.corners import plane_from_corners
     from heightpose.geometry.sheet import SheetLayout
-    from heightpose.runtime.atomic import atomic_path, make_folder, write_json
+    from heightpose.runtime.atomic import make_folder, write_json
+    from heightpose.runtime.given import identities, refuse_to_replace
+    from heightpose.runtime.output import write_picture
     from heightpose.runtime.video import open_clip
 
     if (corners is None) == (sheet is None) or (corners is None) != (size is None):
@@ -63,10 +65,15 @@ def plane(
             "the plane comes from the sheet or from four corners",
             expected="--sheet, or --corners with --size",
         )
+    if preview is not None and not cv2.haveImageWriter(str(preview)):
+        raise ConfigError("not a picture's name", where=preview, expected="--preview NAME.png")
     lens = Camera.load(camera)
     layout = None if sheet is None else SheetLayout.load(sheet)
     make_folder(out.parent)
     with open_clip(video) as clip:
+        written = [path for path in (out, preview) if path is not None]
+        hint = "Give another file with --out or --preview"
+        refuse_to_replace(identities([camera, sheet, *clip.paths]), written, hint)
         lens = lens.for_frames(clip.size_wh, clip.rotation_deg)
         if layout is not None:
             found, size = mattress.plane_of_clip(clip, lens, layout), layout.size_cm
@@ -77,8 +84,7 @@ def plane(
         if preview is not None:
             make_folder(preview.parent)
             drawn = mattress.draw(next(iter(clip.frames())).rgb, found, lens, size)
-            with atomic_path(preview) as tmp:
-                cv2.imwrite(str(tmp), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+            write_picture(preview, drawn)
     write_json(out, replace(found, camera=lens).to_dict())
     click.echo(mattress.summary(found))
     click.echo(f"saved to {out}")
