@@ -17,7 +17,7 @@ import numpy as np
 from heightpose.geometry.camera import Camera
 from heightpose.geometry.clip_lift import ClipBones, combine
 from heightpose.geometry.in_view import bare_headed, seen_of, wholly_in_view
-from heightpose.geometry.legs import EXTENDED_DEG, legs_extended
+from heightpose.geometry.legs_seen import LegsSeen, share_extended
 from heightpose.geometry.lift import BONES, LiftedFrames, LiftNet, default_lift, lift_frames
 from heightpose.geometry.plane import Plane
 from heightpose.geometry.plane_track import PlaneTrack
@@ -32,25 +32,13 @@ Z90 = 1.6449
 _MODEL_SD = 0.007
 #: A net that is unsure answers about the mean of what it thinks possible, and bones between such means are short
 #: (attenuation). Lengths come out short by this times their relative standard deviation beyond that of clean joints.
+#: These three are fitted with the factors of :mod:`heightpose.geometry.legs_seen`.
 _SHORT, _CLEAN_SD = 0.5, 0.011
-#: What the elevation model's standard deviations are multiplied by: where a part of the legs is hidden on both sides
-#: (a hidden leg's heatmap is as sharp as a seen one's, and blankets made most of the errors beyond 4 cm); where no leg
-#: is seen unbent; and where the pose net's weights have no calibration. The first two and the constants above are
-#: fitted on 310 clips of 352x264 px and 215 stills of held-out nursery children in all postures, each a child of its
-#: own, and judged on 400 other clips (docs/measurement.md); the second was widened since, on those; the last is older,
-#: and on the wide side.
-_UNSEEN_TIMES, _TUCKED_TIMES, _UNCALIBRATED_TIMES = 1.4, 1.3, 2.3
-#: A bent leg's thigh stands on end where the knee lies higher than the hip by more than this share of it: from above it
-#: hardly shows, and lengths that rest on it are less sure than the elevation model says (docs/measurement.md).
-_ON_END, _ON_END_TIMES = 0.5, 1.5
 #: A clip is refused when its length is known worse than this, relative (1 sd); children of one age and sex spread by
-#: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage, as the widest that keeps errors beyond 4 cm
-#: under 2 %: of 310 nursery clips three of 181, with the weights shipped since two of 183 (docs/measurement.md).
-_MAX_RELATIVE_SD = 0.0325
-#: Fewer frames than this share with a leg unbent: the legs count as tucked.
-_TUCKED_SHARE = 0.2
-#: Flexion read off a picture errs by some 20 degrees (hips above all), so a leg counts as bent only well beyond 30.
-_SURELY_BENT_DEG = 50.0
+#: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage, as one that gives out half of the clips that
+#: are not as the product asks for them and keeps errors beyond 4 cm under 2 %: of 310 nursery clips one of 188, of 130
+#: further ones none of 75 (docs/measurement.md).
+_MAX_RELATIVE_SD = 0.0375
 #: Least share of frames with an infant, of these wholly in view (of these bare-headed), of these clear.
 _LEAST_SEEN, _LEAST_WHOLE, _LEAST_CLEAR = 0.1, 0.2, 0.1
 #: Log of thigh and shank over upper body: among 1,225 nursery children -0.76 (sd 0.06) and -0.89 (sd 0.07). Real
@@ -73,16 +61,6 @@ _OTHER_CHILD, _MOST_OTHERS = 0.05, 0.25
 #: Below that: what frames differ by beyond what the bone is unsure of widens the interval. Lengths given out of 29
 #: clips of one child each have 0.014 at most (median 0.006).
 _USUAL_SPREAD = 0.015
-_LEGS = INFANT.indices(
-    *(f"{side}_{part}" for side in ("left", "right") for part in ("knee", "ankle", "heel"))
-)
-_HEELS = list(INFANT.indices("left_heel", "right_heel"))
-#: From this mean probability on that a thing lies over both heels the legs are in doubt; where the heatmaps take a heel
-#: for seen with that one, they have it at the edge of the thing. Cloth and forearms painted over the heels are refused
-#: in 21 instead of 5 of 30 clips, none of 99 lengths of bare feet is (docs/measurement.md).
-_MOST_FEET_COVERED, _TAKEN_FOR_SEEN = 0.2, 0.58
-#: ``(3, 2)``: both sides of each part of the leg below the hip.
-_LEG_PAIRS = np.array([INFANT.indices(f"left_{part}", f"right_{part}") for part in ("knee", "ankle", "heel")])
 # On held-out nursery stills skeletons whose median height joint peaks below 0.6 gave lengths up to 15 cm off: not used.
 _MIN_PEAK = 0.6
 _PLAUSIBLE_CM = (38.0, 105.0)
@@ -190,11 +168,8 @@ def measure(
     lying = lifted.on_back > 0.5
     on_back = float(lying.mean())
     bones = combine(lifted, lift)
-    hidden, tucked = _legs_hidden(usable), _share_extended(lifted, _SURELY_BENT_DEG) < _TUCKED_SHARE
-    feet = _feet_covered(usable) > _MOST_FEET_COVERED
-    unseen, on_end = hidden or feet or _leg_in_doubt(usable), tucked and _thighs_on_end(lifted)
-    factor = _doubt_factor(usable, unseen=unseen, tucked=tucked, on_end=on_end)
-    agreeing_sd = float(np.hypot(factor * bones.length_relative_sd, _MODEL_SD))
+    legs = LegsSeen.of(usable, lifted)
+    agreeing_sd = float(np.hypot(legs.doubt * bones.length_relative_sd, _MODEL_SD))
     lengths_cm = bones.lengths_cm * np.exp(_SHORT * max(0.0, agreeing_sd - _CLEAN_SD))
     sd = float(np.hypot(agreeing_sd, _contradiction(bones)))
     parts = lift.length_weights * lengths_cm
@@ -210,7 +185,7 @@ def measure(
             for name, value, part_sd in zip(BONES, lengths_cm, bones.relative_sd, strict=True)
         },
         "used_frames": used,
-        "leg_extended_share": round(_share_extended(lifted), 2),
+        "leg_extended_share": round(share_extended(lifted), 2),
         "relative_sd": round(sd, 4),
         "on_back": round(on_back, 2),
         "frames": {
@@ -218,9 +193,8 @@ def measure(
             "informed_legs": len(used),
         },
     }  # fmt: skip
-    code = _doubt(bones, parts, agreeing_sd, hidden=hidden, tucked=tucked)
-    edge = feet and _heels_taken_for_seen(usable)
-    if code is None and edge:
+    code = _doubt(bones, parts, agreeing_sd, legs)
+    if code is None and legs.feet_at_edge:
         code = "legs_covered"
     if code is None and _head_too_long(lifted) > _LONGEST_HEAD:
         code = "head_covered"
@@ -233,9 +207,9 @@ def measure(
     if code is not None:
         details["unreported_cm"] = round(length, 2)
         why = reason(code)
-        if code == "legs_covered" and edge:
+        if code == "legs_covered" and legs.feet_at_edge:
             why = _FEET_COVERED
-        elif code == "legs_covered" and _one_leg_seen(usable):
+        elif code == "legs_covered" and legs.one_hidden:
             why = _ONE_LEG_COVERED
         return Measurement.rejected([why], frames_total=len(frames), frames_used=len(used), **details)
     half = half_width_cm(length, sd)
@@ -277,9 +251,9 @@ def clear_frames(
     return clear
 
 
-def _doubt(bones: ClipBones, parts: np.ndarray, sd: float, *, hidden: bool, tucked: bool) -> str | None:
+def _doubt(bones: ClipBones, parts: np.ndarray, sd: float, legs: LegsSeen) -> str | None:
     """Why a length with the relative standard deviation ``sd`` is not given out; None when it may be."""
-    if hidden and sd > _MAX_RELATIVE_SD:  # what can be done about it, whatever the guessed legs look like
+    if legs.hidden and sd > _MAX_RELATIVE_SD:  # what can be done about it, whatever guessed legs look like
         return "legs_covered"
     ratios = np.log(bones.lengths_cm[1:] / bones.lengths_cm[0])
     if (np.abs(ratios - _USUAL_RATIOS) > _MOST_UNUSUAL).any():
@@ -289,7 +263,7 @@ def _doubt(bones: ClipBones, parts: np.ndarray, sd: float, *, hidden: bool, tuck
     if sd <= _MAX_RELATIVE_SD:
         return None
     doubt = parts * bones.relative_sd
-    legs_known = not tucked and float(np.hypot(*doubt[1:])) <= float(doubt[0])
+    legs_known = not legs.tucked and float(np.hypot(*doubt[1:])) <= float(doubt[0])
     return "uncertain" if legs_known else "legs_not_seen"
 
 
@@ -315,66 +289,6 @@ def _share_of_others(lifted: LiftedFrames, bones: ClipBones) -> float:
     """Of the frames: those whose upper body is another child's than the one measured, however unclear they are."""
     logs = np.log(np.maximum(lifted.lengths_cm[:, 0], 0.1))
     return float(np.mean(np.abs(logs - bones.shares[:, 0] @ logs) > _OTHER_CHILD))
-
-
-def _doubt_factor(frames: Sequence[FrameResult], *, unseen: bool, tucked: bool, on_end: bool) -> float:
-    if not any(f.pose is not None and f.pose.probabilities is not None for f in frames):
-        return _UNCALIBRATED_TIMES
-    if on_end:
-        return _ON_END_TIMES
-    return _UNSEEN_TIMES if unseen else _TUCKED_TIMES if tucked else 1.0
-
-
-def _legs_hidden(frames: Sequence[FrameResult]) -> bool:
-    """Whether the pose net takes the legs for covered in most frames; never without its calibrated word on it."""
-    seen = _seen(frames)
-    return seen is not None and float(np.mean(seen[:, _LEGS].mean(axis=1) < 0.5)) > 0.5
-
-
-def _seen(frames: Sequence[FrameResult]) -> np.ndarray | None:
-    """``(T, K)`` of the frames that tell it; None where none does."""
-    told = [seen for f in frames if f.pose is not None and (seen := seen_of(f.pose)) is not None]
-    return np.stack(told) if told else None
-
-
-def _heels_taken_for_seen(frames: Sequence[FrameResult]) -> bool:
-    """Whether the heatmaps take a heel for seen: covered all the same, its place is the edge of what covers it."""
-    told = [f.pose.seen[_HEELS] for f in frames if f.pose is not None and f.pose.seen is not None]
-    return bool(told) and bool(np.mean(told, axis=0).max() > _TAKEN_FOR_SEEN)
-
-
-def _feet_covered(frames: Sequence[FrameResult]) -> float:
-    """How probably a thing lies over both heels, the mean over the frames; 0 where nobody looked for it."""
-    told = [f.pose.covered[_HEELS] for f in frames if f.pose is not None and f.pose.covered is not None]
-    return float(np.mean(told, axis=0).min()) if told else 0.0
-
-
-def _one_leg_seen(frames: Sequence[FrameResult]) -> bool:
-    """Whether one leg is mostly seen and the other mostly hidden."""
-    seen = _seen(frames)
-    assert seen is not None
-    legs = seen.mean(axis=0)[_LEG_PAIRS].mean(axis=0)
-    return bool(legs.min() < 0.5 <= legs.max())
-
-
-def _leg_in_doubt(frames: Sequence[FrameResult]) -> bool:
-    """Whether a part of the leg is mostly hidden on both sides: its place is a guess, however sharp its heatmap."""
-    seen = _seen(frames)
-    return seen is not None and bool(seen.mean(axis=0)[_LEG_PAIRS].max(axis=1).min() < 0.5)
-
-
-def _thighs_on_end(lifted: LiftedFrames) -> bool:
-    """Whether both thighs point up in most frames."""
-    joints = lifted.joints_cm
-    rises = []
-    for side in ("left", "right"):
-        thigh = joints[:, INFANT.index(f"{side}_knee")] - joints[:, INFANT.index(f"{side}_hip")]
-        rises.append(np.median(thigh[:, 2] / np.maximum(np.linalg.norm(thigh, axis=1), 1e-6)))
-    return bool(min(rises) > _ON_END)
-
-
-def _share_extended(lifted: LiftedFrames, limit_deg: float = EXTENDED_DEG) -> float:
-    return float(np.mean([legs_extended(joints, limit_deg) for joints in lifted.joints_cm]))
 
 
 def _informed_by(bones: ClipBones, frames: Sequence[FrameResult]) -> dict[str, list[int]]:
