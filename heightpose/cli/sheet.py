@@ -59,8 +59,11 @@ def sheet(
 
     if (size is None) == (layout is None):
         raise ConfigError("what to draw is not said", expected="--size, or --layout")
-    if out.suffix.lower() in (".yaml", ".yml"):
-        raise ConfigError("--out names the PDF", got=out, hint="The layout is written beside it")
+    if out.suffix.lower() != ".pdf":  # a PDF by another name opens nowhere
+        raise ConfigError(
+            "--out names the PDF", expected="a name that ends in .pdf", got=out,
+            hint="The layout is written beside it",
+        )  # fmt: skip
     if layout is not None:
         if tag_cm is not None or family is not None:
             raise ConfigError(

@@ -218,6 +218,14 @@ def test_a_layout_that_is_printed_stays_as_it_was_written(tmp_path):
     assert SheetLayout.load(tmp_path / "copy.yaml").to_dict() == SheetLayout.load(own).to_dict()
 
 
+@pytest.mark.parametrize("name", ["sheet.png", "sheet.yaml", "sheet"])
+def test_a_pdf_is_not_written_by_another_name(tmp_path, name):
+    done = CliRunner().invoke(sheet, ["--size", "40x40", "--out", str(tmp_path / name)])
+    assert isinstance(done.exception, ConfigError)
+    assert ".pdf" in str(done.exception)
+    assert not list(tmp_path.iterdir())
+
+
 def own_layout(places):
     """Tags of 6 cm whose left edge and middle are at these places, cm."""
     tags = {i: square(x, y + 3, 6.0) for i, (x, y) in enumerate(places)}
