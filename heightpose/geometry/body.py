@@ -36,8 +36,8 @@ _MODEL_SD = 0.007
 _SHORT, _CLEAN_SD = 0.5, 0.011
 #: A clip is refused when its length is known worse than this, relative (1 sd); children of one age and sex spread by
 #: 3.5 % themselves (WHO's S). Chosen on the curve of risk over coverage, as one that gives out half of the clips that
-#: are not as the product asks for them and keeps errors beyond 4 cm well under 2 %: none of 183 nursery clips, nor of 75
-#: further ones (docs/measurement.md).
+#: are not as the product asks for them and keeps errors beyond 4 cm well under 2 %: none of 183 nursery clips, nor of
+#: 75 further ones (docs/measurement.md).
 _MAX_RELATIVE_SD = 0.0375
 #: Least share of frames with an infant, of these wholly in view (of these bare-headed), of these clear.
 _LEAST_SEEN, _LEAST_WHOLE, _LEAST_CLEAR = 0.1, 0.2, 0.1

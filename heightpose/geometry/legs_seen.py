@@ -35,9 +35,9 @@ _TUCKED_SHARE = 0.2
 #: Flexion read off a picture errs by some 20 degrees (hips above all), so a leg counts as bent only well beyond 30.
 _SURELY_BENT_DEG = 50.0
 #: From this mean probability on that a thing lies over both heels the legs are in doubt; where the heatmaps take a heel
-#: for seen with that one, they have it at the edge of the thing: cloth and forearms painted over the heels were measured
-#: in 25 of 30 clips without the two limits, none of 99 lengths of bare feet is refused for them. Of 110 nursery clips
-#: with feet so covered errors are 1.1 times what 1.4 tells (rms).
+#: for seen with that one, they have it at the edge of the thing: cloth and forearms painted over the heels were
+#: measured in 25 of 30 clips without the two limits, none of 99 lengths of bare feet is refused for them. Of 110
+#: nursery clips with feet so covered errors are 1.1 times what 1.4 tells (rms).
 _MOST_FEET_COVERED, _TAKEN_FOR_SEEN, _FEET_COVERED_TIMES = 0.2, 0.58, 1.6
 _HEELS = list(INFANT.indices("left_heel", "right_heel"))
 #: ``(3, 2)``: both sides of each part of the leg below the hip.
