@@ -9,6 +9,7 @@ is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -85,6 +86,9 @@ _REASONS = {
     "uncertain": "The baby could not be measured precisely enough. Please record again with better light and the whole "
     "body uncovered.",
 }
+
+#: Refusals of what is seen but not clearly, which posture may have caused (docs/measurement.md).
+_POSTURE_MATTERS = frozenset({"head_covered", "uncertain", "too_few_frames"})
 
 _ONE_LEG_COVERED = Reason(
     "legs_covered",
@@ -163,7 +167,7 @@ def measure(
     lift = default_lift() if lift is None else lift
     usable = clear_frames(frames, camera, shown_xyxy)
     if isinstance(usable, Measurement):
-        return usable
+        return _with_posture(usable, frames, camera, plane, lift)
     lifted = _lifted(usable, camera, plane, lift)
     lying = lifted.on_back > 0.5
     on_back = float(lying.mean())
@@ -225,6 +229,26 @@ def measure(
 
 def _rejected(code: str, clip: Sequence[FrameResult], used: int = 0, **details: Any) -> Measurement:
     return Measurement.rejected([reason(code)], frames_total=len(clip), frames_used=used, **details)
+
+
+def _with_posture(
+    rejected: Measurement,
+    frames: Sequence[FrameResult],
+    camera: Camera,
+    plane: Plane | PlaneTrack,
+    lift: LiftNet,
+) -> Measurement:
+    """The same, and that the infant lies on its side or front where its skeletons say so in most frames.
+
+    Of an infant on its side joints are hidden and unsure, and no light or uncovering changes that.
+    """
+    if rejected.reasons[0].code not in _POSTURE_MATTERS:
+        return rejected
+    seen = [f for f in frames if f.pose is not None]
+    on_back = float((_lifted(seen, camera, plane, lift).on_back > 0.5).mean())
+    details = rejected.details | {"on_back": round(on_back, 2)}
+    reasons = rejected.reasons if on_back >= 0.5 else (*rejected.reasons, reason("not_on_back"))
+    return replace(rejected, reasons=reasons, details=details)
 
 
 def clear_frames(

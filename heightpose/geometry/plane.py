@@ -216,7 +216,7 @@ def _sd(data: dict, field: str, path: str | Path) -> float | None:
     value = as_floats(given, ())
     if given is not None and (value is None or value < 0):
         what = f"plane field '{field}' is not valid"
-        raise FileFormatError(what, where=path, expected="a number, not negative", got=given)
+        raise FileFormatError(what, where=path, expected="a number, not negative", got=repr(given))
     return None if value is None else float(value)
 
 

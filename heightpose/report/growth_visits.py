@@ -253,7 +253,7 @@ def _stored_age(data: dict[str, Any], path: Path) -> float | None:
     age = as_floats(data["age_months"], ())
     if age is None:
         raise FileFormatError(
-            "field 'age_months' is not valid", where=path, expected="a number", got=data["age_months"]
+            "field 'age_months' is not valid", where=path, expected="a number", got=repr(data["age_months"])
         )
     return float(age)
 

@@ -43,7 +43,7 @@ class Caption:
 def answer_text(measurement: Measurement) -> str:
     """The answer in one line: ``68.4 cm (67.6-69.2)  41 of 120 frames`` or ``rejected: <why>``."""
     if measurement.reported_cm is None:
-        return "rejected: " + "; ".join(reason.text for reason in measurement.reasons)
+        return "rejected: " + " ".join(reason.text for reason in measurement.reasons)
     length, low, high = measurement.reported_cm
     frames = f"{measurement.frames_used} of {measurement.frames_total} frames"
     return f"{length:.1f} cm ({low:.1f}-{high:.1f})  {frames}"

@@ -84,6 +84,7 @@ NONSENSE = {
     "sheet with a tag spelt two ways": ("sheet", sheet(tags={0: TAG, "00": TAG}), "tags.*each tag id once, got 00"),
     "plane of text": ("plane", plane(t_cm="far"), "t_cm"),
     "plane of unknown goodness": ("plane", plane(length_sd="good"), "length_sd"),
+    "plane with a number in quotes": ("plane", plane(length_sd="0.02"), "length_sd.*got '0.02'"),
     "plane better than exact": ("plane", plane(length_sd=-0.02), "length_sd.*not negative"),
     "plane with a sheet of nothing": ("plane", plane(sheet={"tags": 5}), "plane.file"),
 }  # fmt: skip

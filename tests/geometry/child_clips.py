@@ -82,6 +82,12 @@ def blurred(frame: FrameResult, names: list[str], sd_px: float) -> FrameResult:
     return replace(frame, pose=replace(frame.pose, cov_frame=cov))
 
 
+def dimmed(frame: FrameResult, peak: float) -> FrameResult:
+    """The frame with every joint's heatmap peaking so low."""
+    assert frame.pose is not None
+    return replace(frame, pose=replace(frame.pose, scores=np.full(21, peak)))
+
+
 def told(frames: list[FrameResult]) -> list[FrameResult]:
     """As a calibrated net tells of joints that it sees well: 1 px, probability 0.95."""
     cov, sure = np.tile([1.0, 0.0, 1.0], (21, 1)), np.full(21, 0.95)

@@ -20,6 +20,7 @@ from .child_clips import (
     blurred,
     clip,
     crowned,
+    dimmed,
     seen_as,
     told,
     with_longer_shanks,
@@ -141,6 +142,23 @@ def test_an_infant_on_its_side_is_told_to_lie_on_its_back() -> None:
     result = measure(clip([lying] * 4, plane), CAMERA, plane)
     assert [r.code for r in result.reasons] == ["not_on_back"]
     assert result.details["on_back"] == 0.0
+
+
+def test_an_unclear_infant_on_its_side_is_told_to_lie_on_its_back_too() -> None:
+    """More light or less bedding alone would not help it, nor is every unclear infant on its side."""
+    back = body()
+    side = back[:, [2, 1, 0]]
+    side[:, 2] -= side[:, 2].min() - 2.0
+    plane = above(160.0)
+    cases = (
+        ("uncertain", lambda frames: [dimmed(f, 0.4) for f in frames]),
+        ("too_few_frames", lambda frames: frames[:1] + [dimmed(f, 0.4) for f in frames[1:]]),
+        ("head_covered", lambda frames: crowned(frames, [0.1] * len(frames))),
+    )
+    for code, made in cases:
+        for points, codes in ((back, [code]), (side, [code, "not_on_back"])):
+            result = measure(made(clip([points] * 20, plane)), CAMERA, plane)
+            assert [reason.code for reason in result.reasons] == codes
 
 
 def test_proportions_that_no_infant_has_are_refused() -> None:

@@ -138,4 +138,4 @@ def test_answer_line():
     measured = Measurement(68.44, (67.6, 69.2), 120, 41)
     assert answer_text(measured) == "68.4 cm (67.6-69.2)  41 of 120 frames"
     rejected = Measurement.rejected([Reason("a", "One."), Reason("b", "Two.")], frames_total=1)
-    assert answer_text(rejected) == "rejected: One.; Two."
+    assert answer_text(rejected) == "rejected: One. Two."
