@@ -139,19 +139,22 @@ def _judge(under_file: Bundle, refit: Bundle) -> Verdict:
     certain = chance < _LEVEL
     focal_off = abs(focal) > _MATTERS_FOCAL and abs(focal) > 4 * focal_sd
     moved = np.abs(centre) > np.maximum(_MATTERS_CENTRE * np.hypot(*camera.size_wh), 4 * refit.errors[2:4])
+    focal_told = focal_sd <= _FOCAL_TOLD
+    told = f"focal length {100 * focal:+z.1f} %, sure to {100 * focal_sd:.1f} %"
     if certain and (gain_px > _MATTERS_PX * scale or focal_off or moved.any()):
+        # Where the views do not tell the focal length, the fit takes any that makes up for the rest of the lens.
+        which = told if focal_told else "seen too squarely to tell how far the focal length is off"
         text = (
-            f"the file no longer fits ({shown}; focal length {100 * focal:+z.1f} %, sure to {100 * focal_sd:.1f} %, "
-            f"middle moved by {np.hypot(*centre):.0f} px): was the lens, zoom, focus or video mode changed? "
-            "Calibrate again"
+            f"the file no longer fits ({shown}; {which}; middle moved by {np.hypot(*centre):.0f} px): was the lens, "
+            "zoom, focus or video mode changed? Calibrate again"
         )
         return Verdict(False, "lens", text, numbers)
-    if focal_sd > _FOCAL_TOLD:
+    if not focal_told:
         text = (
             f"nothing speaks against the file ({shown}), but the focal length is not judged: the board is seen too "
             f"squarely, and one {200 * focal_sd:.0f} % off would look the same. A picture with the camera or board "
             "tilted would tell"
         )
         return Verdict(True, "fits_focal_unknown", text, numbers)
-    text = f"the file fits ({shown}; focal length {100 * focal:+z.1f} %, sure to {100 * focal_sd:.1f} %)"
+    text = f"the file fits ({shown}; {told})"
     return Verdict(True, "fits", text, numbers)

@@ -264,6 +264,15 @@ class TestCheck:
         zoomed = check(views, self.changed((0, 1), 1.1), shots.SIZE)
         assert zoomed.code == "fits_focal_unknown", zoomed.text  # 10 % off, and nothing shows it
 
+    def test_another_lens_seen_squarely_is_told_without_a_focal_length(self):
+        square = [(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 30.0]))]
+        views = shots.views(shots.corners(shots.PINHOLE, square))
+        verdict = check(views, self.changed((4,), add=0.15), shots.SIZE)
+        assert (verdict.fits, verdict.code) == (False, "lens"), verdict.text
+        assert verdict.numbers["focal_change_sd"] > 0.02
+        assert "too squarely to tell how far the focal length is off" in verdict.text
+        assert "sure to" not in verdict.text
+
     def test_no_board_is_no_verdict(self):
         with pytest.raises(InputError, match="too little of the board"):
             check([], shots.PINHOLE, shots.SIZE)
