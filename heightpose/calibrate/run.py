@@ -43,6 +43,7 @@ class Calibration:
             "held_out_rms_px": solution.held_out_rms_px,
             "standard_errors": dict(zip(names, solution.bundle.errors.tolist(), strict=True)),
             "focal_error": solution.focal_error,
+            "edge_doubt": solution.edge_doubt,
             "board_bow_mm": solution.bow.height_mm,
             "board_stretch": solution.bow.stretch,
             "stray_corners": solution.strays,

@@ -123,6 +123,29 @@ def test_corners_that_are_no_board_at_all_are_refused(seed):
         solve(shots.views(boards), shots.SIZE, ["pinhole"])
 
 
+@pytest.mark.parametrize("focal_px", [172.0, 230.0])
+def test_a_fisheye_seen_in_its_inner_part_is_not_taken_for_a_pinhole(focal_px):
+    """Both fit there, and towards the picture's edge they are far apart. The same lens seen all over comes back."""
+    lens = Camera(
+        "fisheye",
+        shots.SIZE,
+        [[focal_px, 0, 240.0], [0, focal_px, 180.0], [0, 0, 1]],
+        [0.05, -0.01, 0.003, 0],
+    )
+    seed = 1 if focal_px < 200 else 0
+    inner = shots.views(shots.corners(lens, shots.poses(lens, 14, seed, reach=0.2, far=2.0), seed=seed))
+    with pytest.raises(
+        HeightposeError, match=r"towards the picture's edge .*agree there to 5 %.*into the corners"
+    ):
+        solve(inner, shots.SIZE, ["pinhole", "fisheye"])
+    known = solve(inner, shots.SIZE, ["fisheye"])
+    assert known.camera.K[0, 0] == pytest.approx(focal_px, rel=0.006)
+    everywhere = shots.views(shots.corners(lens, shots.poses(lens, 14, seed), seed=seed))
+    found = solve(everywhere, shots.SIZE, ["pinhole", "fisheye"])
+    assert found.camera.model == "fisheye"
+    assert found.edge_doubt < 0.02
+
+
 def test_boards_in_the_middle_get_advice():
     boards = shots.corners(shots.PINHOLE, shots.poses(shots.PINHOLE, 8, reach=0.2))
     advice = " ".join(solve(shots.views(boards), shots.SIZE, ["pinhole"]).advice)
